@@ -1,0 +1,1 @@
+"""The same detector made small and proven: export, verification, runtime and report."""

@@ -1,0 +1,68 @@
+"""One record type for every label format: what is in an image, in pixels of that image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Record:
+    """One labelled image; an image without objects has arrays of length zero.
+
+    Attributes:
+        image_id: id of the image in results files (COCO `image_id`).
+        path: where the image is on disk.
+        file_name: the name the labels use, relative to the image folder, with forward slashes.
+        height, width: pixels of the upright image (after the EXIF rotation is applied).
+        boxes: float32 [objects, 4], `[y1, x1, y2, x2]`, pixels of the upright image.
+        classes: int32 [objects], index into `Dataset.class_names`.
+        crowd: bool [objects], COCO `iscrowd`: ignored by training, handled by pycocotools in evaluation.
+    """
+
+    image_id: int
+    path: Path
+    file_name: str
+    height: int
+    width: int
+    boxes: np.ndarray
+    classes: np.ndarray
+    crowd: np.ndarray
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with the data: `kind` is a short stable name, `where` is file and line or record, `detail` one line."""
+
+    kind: str
+    where: str
+    detail: str
+    fixed: bool
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One split, read and repaired.
+
+    Attributes:
+        name: name of the data folder.
+        split: `train`, `val`, `test` or what the folder calls it.
+        class_names: class index -> name, the same for every split of a folder.
+        category_ids: class index -> category id in the labels (COCO), used in results files.
+        records: one per image, in the order of the labels.
+        problems: every problem met while reading, fixed ones included.
+    """
+
+    name: str
+    split: str
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    records: tuple[Record, ...]
+    problems: tuple[Problem, ...] = field(default=())
+
+    def problem_counts(self) -> Counter[str]:
+        """Counts problems by kind."""
+        return Counter(problem.kind for problem in self.problems)

@@ -1,0 +1,1 @@
+"""The functional RetinaNet: backbones, pyramid, heads and pretrained weights."""
