@@ -1,0 +1,71 @@
+"""What must travel with a trained network so that its outputs can be read: input, anchors, coder and class names.
+
+The same JSON is stored inside `model.keras`, inside every exported `.tflite` and beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_retina.anchors import anchor_boxes
+from keras_retina.errors import InputError
+
+
+@dataclass(frozen=True)
+class DetectorSpec:
+    """Input, anchors and coder of one detector.
+
+    Attributes:
+        class_names: class index -> name.
+        height, width: pixels of the network input.
+        resize: `stretch` or `letterbox`, see `keras_retina.data.images.resize_image`.
+        levels: first and last pyramid level, both included; the stride of a level is `2 ** level`.
+        anchor_size: side of the smallest square anchor in strides (paper: 4).
+        anchor_scales, anchor_ratios: octave scales and height/width ratios.
+        coder_weights: (y, x, h, w), the `y_scale` .. `w_scale` of TFLite_Detection_PostProcess.
+        pixel_mean, pixel_scale: the network sees `(pixel - pixel_mean) / pixel_scale`, RGB.
+    """
+
+    class_names: tuple[str, ...]
+    height: int
+    width: int
+    resize: str
+    levels: tuple[int, int]
+    anchor_size: float
+    anchor_scales: tuple[float, ...]
+    anchor_ratios: tuple[float, ...]
+    coder_weights: tuple[float, float, float, float]
+    pixel_mean: float = 127.5
+    pixel_scale: float = 127.5
+
+    def anchors(self) -> np.ndarray:
+        """Returns the anchors, float32 `[anchors, 4]`, `[y1, x1, y2, x2]` pixels of the network input."""
+        return anchor_boxes(
+            self.height, self.width, self.levels, self.anchor_size, self.anchor_scales, self.anchor_ratios
+        )
+
+    def to_json(self) -> str:
+        """Returns the spec as JSON with sorted keys."""
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True)
+
+
+def spec_from_json(text: str, source: str | Path) -> DetectorSpec:
+    """Reads a spec; `source` is named in errors.
+
+    Raises:
+        InputError: the text is not the JSON of a spec.
+    """
+    try:
+        fields = json.loads(text)
+        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+        return DetectorSpec(**lists)
+    except (json.JSONDecodeError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"{source}: expected the detector description that keras_retina writes. Received: {error}. "
+            "Use a file made by `keras-retina train` or `keras-retina export`."
+        ) from error

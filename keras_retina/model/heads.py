@@ -1,0 +1,38 @@
+"""Class and box heads: the same convolutions on every level, and the outputs of all levels joined."""
+
+from __future__ import annotations
+
+import math
+
+from keras_retina.legacy_keras import keras
+from keras_retina.model.layers import Apply, convolution
+from keras_retina.recipe import Head
+
+
+def head_outputs(
+    levels: list[keras.KerasTensor], settings: Head, anchors_per_cell: int, values: int, name: str, bias: float = 0.0
+) -> keras.KerasTensor:
+    """Applies one shared head to every level and returns `[batch, anchors, values]`, levels in order.
+
+    `anchors` runs over level, row, column, anchor of the cell: the order of `anchors.anchor_boxes`.
+    """
+    hidden_activation = "relu" if settings.convolution == "full" else "relu6"
+    hidden: list[Apply] = [
+        convolution(settings.width, settings.convolution, f"{name}_{index}", activation=hidden_activation)
+        for index in range(settings.convolutions)
+    ]
+    predict = convolution(anchors_per_cell * values, settings.convolution, f"{name}_prediction", bias=bias)
+    rows = []
+    for number, tensor in enumerate(levels):
+        for layer in hidden:
+            tensor = layer(tensor)
+        tensor = predict(tensor)  # [batch, height, width, anchors_per_cell * values]
+        rows.append(keras.layers.Reshape((-1, values), name=f"{name}_reshape_{number}")(tensor))
+    if len(rows) == 1:
+        return keras.layers.Activation("linear", name=name)(rows[0])
+    return keras.layers.Concatenate(axis=1, name=name)(rows)
+
+
+def prior_bias(prior: float) -> float:
+    """Returns the logit of `prior`, the starting bias of the class head (paper section 4.1)."""
+    return -math.log((1.0 - prior) / prior)

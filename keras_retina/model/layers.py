@@ -1,0 +1,44 @@
+"""The two convolutions that pyramid and heads are made of, in forms that tfmot quantizes and the Edge TPU maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from keras_retina.legacy_keras import keras
+
+Apply = Callable[[keras.KerasTensor], keras.KerasTensor]
+
+
+def convolution(
+    filters: int, kind: str, name: str, strides: int = 1, activation: str | None = None, bias: float = 0.0
+) -> Apply:
+    """Returns a function that applies one 3x3 convolution; calling it twice shares the weights.
+
+    `full` is one Conv2D. `separable` is a DepthwiseConv2D and a 1x1 Conv2D rather than SeparableConv2D, which tfmot
+    refuses when it is shared. Weights start at N(0, 0.01) in the full form (paper section 4.1); in the separable form
+    the initial scale is preserved from layer to layer, because two thin layers at 0.01 would pass no signal.
+    """
+    if kind == "full":
+        return keras.layers.Conv2D(
+            filters,
+            3,
+            strides,
+            padding="same",
+            activation=activation,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+            bias_initializer=keras.initializers.Constant(bias),
+            name=name,
+        )
+    depthwise = keras.layers.DepthwiseConv2D(
+        3, strides, padding="same", use_bias=False, depthwise_initializer="he_normal", name=f"{name}_depthwise"
+    )
+    last = activation is None
+    pointwise = keras.layers.Conv2D(
+        filters,
+        1,
+        activation=activation,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01) if last else "he_normal",
+        bias_initializer=keras.initializers.Constant(bias),
+        name=f"{name}_pointwise",
+    )
+    return lambda tensor: pointwise(depthwise(tensor))

@@ -1,0 +1,359 @@
+"""One experiment, typed and validated: the only configuration there is.
+
+A recipe is a YAML file with the sections below. Unknown keys are errors that name the closest valid one.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from keras_retina.errors import InputError, closest
+
+MOBILENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: no unknown keys, no silent conversion of text to numbers, immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Backbone(Section):
+    """`weights`: `imagenet`, `none` or the path of a weights file; `frozen_stages`: how many stages never train."""
+
+    name: Literal["mobilenet_v2", "resnet50", "resnet101"] = "mobilenet_v2"
+    alpha: float = 1.0
+    weights: str = "imagenet"
+    frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
+    batch_norm: Literal["frozen", "trained"] = "frozen"
+
+    @model_validator(mode="after")
+    def _alpha_exists(self) -> Backbone:
+        if self.name == "mobilenet_v2" and self.alpha not in MOBILENET_ALPHAS:
+            nearest = min(MOBILENET_ALPHAS, key=lambda alpha: abs(alpha - self.alpha))
+            raise ValueError(f"expected one of {MOBILENET_ALPHAS}. Received: alpha={self.alpha}. Closest: {nearest}")
+        if self.name != "mobilenet_v2" and self.alpha != 1.0:
+            raise ValueError(f"expected 1.0 for {self.name}. Received: alpha={self.alpha}. Remove the key")
+        if self.weights == "none" and (self.frozen_stages > 0 or self.batch_norm == "frozen"):
+            raise ValueError(
+                "random weights cannot be frozen. Received: weights='none', "
+                f"frozen_stages={self.frozen_stages}, batch_norm={self.batch_norm!r}. "
+                "Set frozen_stages: 0 and batch_norm: trained"
+            )
+        return self
+
+
+class Input(Section):
+    """Pixels of the network input; both sides must be multiples of the stride of the last level."""
+
+    height: Annotated[int, Field(ge=32, le=4096)] = 384
+    width: Annotated[int, Field(ge=32, le=4096)] = 384
+    resize: Literal["stretch", "letterbox"] = "stretch"
+
+
+class Anchors(Section):
+    """`size` in strides (paper 4, small inputs 3), octave `scales`, height/width `ratios`."""
+
+    size: Positive = 3.0
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+    ratios: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)] = (0.5, 1.0, 2.0)
+
+
+class Pyramid(Section):
+    """FPN from level `levels[0]` to `levels[1]`; levels above 5 come from strided convolutions."""
+
+    levels: Annotated[tuple[int, int], Field(strict=False)] = (3, 7)
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = 64
+    convolution: Literal["separable", "full"] = "separable"
+    upsampling: Literal["nearest", "bilinear"] = "bilinear"
+
+    @model_validator(mode="after")
+    def _levels_in_order(self) -> Pyramid:
+        first, last = self.levels
+        if not 3 <= first <= 5 <= last <= 7:
+            raise ValueError(f"expected first 3..5 and last 5..7. Received: levels={list(self.levels)}. Use [3, 7]")
+        return self
+
+
+class Head(Section):
+    """Class and box heads, shared over the levels."""
+
+    convolutions: Annotated[int, Field(ge=0, le=8)] = 3
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = 64
+    convolution: Literal["separable", "full"] = "separable"
+    prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
+
+
+class Model(Section):
+    """The network."""
+
+    backbone: Backbone = Backbone()
+    input: Input = Input()
+    anchors: Anchors = Anchors()
+    pyramid: Pyramid = Pyramid()
+    head: Head = Head()
+    coder_weights: Annotated[tuple[Positive, Positive, Positive, Positive], Field(strict=False)] = (10.0, 10.0, 5.0, 5.0)
+
+    @model_validator(mode="after")
+    def _input_divides(self) -> Model:
+        stride = 2 ** self.pyramid.levels[1]
+        for side in ("height", "width"):
+            pixels = getattr(self.input, side)
+            if pixels % stride:
+                nearest = max(stride, round(pixels / stride) * stride)
+                raise ValueError(
+                    f"input.{side} must be a multiple of {stride}, the stride of the last level. "
+                    f"Received: {side}={pixels}. Closest: {nearest}"
+                )
+        return self
+
+
+class Data(Section):
+    """Where the labels are: `format` is found out when `auto`; `classes` fixes names and order."""
+
+    format: Literal["auto", "coco", "voc", "yolo", "csv"] = "auto"
+    train: str = "train"
+    validation: str = "val"
+    test: str | None = None
+    classes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
+    cache_mebibytes: Annotated[int, Field(ge=0)] = 2048
+
+
+class Augmentation(Section):
+    """Applied to training images. `scale` and `aspect` are ranges of zoom; the rest are strengths or probabilities."""
+
+    horizontal_flip: bool = True
+    vertical_flip: bool = False
+    scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.7, 1.4)
+    aspect: Annotated[float, Field(ge=1, le=2)] = 1.1
+    brightness: Fraction = 0.15
+    contrast: Fraction = 0.2
+    saturation: Fraction = 0.2
+    minimum_visible: Fraction = 0.3
+
+    @model_validator(mode="after")
+    def _range_in_order(self) -> Augmentation:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"expected [low, high]. Received: scale={list(self.scale)}. Swap the two")
+        return self
+
+
+class Matching(Section):
+    """Paper section 4: positive at IoU 0.5, background under 0.4, ignored between; `force` gives each box an anchor."""
+
+    positive: Fraction = 0.5
+    negative: Fraction = 0.4
+    force: bool = True
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> Matching:
+        if self.negative > self.positive:
+            raise ValueError(
+                f"expected negative <= positive. Received: negative={self.negative}, positive={self.positive}. "
+                "Use 0.4 and 0.5"
+            )
+        return self
+
+
+class Loss(Section):
+    """Focal loss (paper equation 5) and smooth L1 with transition point `box_beta`."""
+
+    alpha: Fraction | None = 0.25
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+    box_beta: Annotated[float, Field(ge=0)] = 0.1
+    box_weight: Positive = 1.0
+
+
+class EarlyStop(Section):
+    """Stops when the validation AP has not risen for `patience` evaluations."""
+
+    patience: Count = 5
+
+
+class Training(Section):
+    """Optimiser, schedule, checkpoints and evaluation during training."""
+
+    epochs: Count = 40
+    batch_size: Count = 8
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive = 1e-3
+    final_learning_rate_fraction: Fraction = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    clip_norm: Positive | None = 10.0
+    weight_average: Annotated[float, Field(gt=0, lt=1)] | None = 0.99
+    matching: Matching = Matching()
+    loss: Loss = Loss()
+    evaluate_every: Count = 5
+    checkpoint: Literal["best", "last"] = "best"
+    early_stop: EarlyStop | None = None
+    strategy: Literal["auto", "one_device", "mirrored"] = "auto"
+    steps_per_epoch: Count | None = None
+
+
+class Export(Section):
+    """Files to write. `heads`: with TFLite_Detection_PostProcess, and/or ending at the two raw heads."""
+
+    formats: Annotated[
+        tuple[Literal["float32", "float16", "dynamic", "int8"], ...], Field(min_length=1, strict=False)
+    ] = ("float32", "float16", "dynamic", "int8")
+    heads: Annotated[tuple[Literal["postprocess", "raw"], ...], Field(min_length=1, strict=False)] = (
+        "postprocess",
+        "raw",
+    )
+    calibration_images: Count = 300
+    score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    max_detections: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class Verification(Section):
+    """The gate of `verify`: AP against the float parent, on `split` (`test` if there is one, else `validation`)."""
+
+    split: Literal["validation", "test"] | None = None
+    minimum_ap_ratio: Fraction = 0.99
+    maximum_class_drop: Annotated[float, Field(ge=0)] = 2.0
+    parity: Positive = 1e-3
+    latency_runs: Count = 30
+    threads: Count = 2
+
+
+class Expected(Section):
+    """What this recipe gave when it was run: AP in percent by row of `verify.json`, and where."""
+
+    command: str
+    machine: str
+    date: str
+    split: str
+    training_minutes: Positive
+    tolerance_ap: Positive
+    ap: dict[str, Annotated[float, Field(ge=0, le=100)]]
+    ap50: dict[str, Annotated[float, Field(ge=0, le=100)]]
+
+
+class Published(Section):
+    """A result printed by somebody else for this model; not ours."""
+
+    source: str
+    ap: Annotated[float, Field(ge=0, le=100)]
+    ap50: Annotated[float, Field(ge=0, le=100)] | None = None
+    split: str
+
+
+class Recipe(Section):
+    """One experiment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    seed: Annotated[int, Field(ge=0)] = 0
+    model: Model = Model()
+    data: Data = Data()
+    augmentation: Augmentation = Augmentation()
+    training: Training = Training()
+    export: Export = Export()
+    verification: Verification = Verification()
+    expected: Expected | None = None
+    published: Published | None = None
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which `1e-3` is a number, as in YAML 1.2; PyYAML alone reads it as text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Reads a recipe and applies `section.key=value` overrides.
+
+    Raises:
+        InputError: the file is missing or is not plain YAML, or a field is unknown or has an impossible value.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: expected a recipe file. Received: no such file. Pass the path of a .yaml recipe.")
+    try:
+        fields = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: expected plain YAML without tags. Received: {reason}. Correct the file.") from error
+    if not isinstance(fields, dict):
+        raise InputError(
+            f"{path}: expected sections such as `model:` and `training:`. Received: {type(fields).__name__}. "
+            "Start from a file in recipes/."
+        )
+    for override in overrides or []:
+        _apply_override(fields, override)
+    return recipe_from_fields(fields, str(path))
+
+
+def recipe_from_fields(fields: dict[str, Any], source: str) -> Recipe:
+    """Validates plain nested dictionaries; `source` is named in errors.
+
+    Raises:
+        InputError: one line that names every wrong field, the value received and the closest valid choice.
+    """
+    try:
+        return Recipe.model_validate(fields)
+    except ValidationError as error:
+        reasons = "; ".join(_explain(problem) for problem in error.errors())
+        raise InputError(f"{source}: {reasons}") from error
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Returns the resolved recipe, every field written out, as YAML."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _apply_override(fields: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set: expected section.key=value. Received: {override!r}. Example: training.epochs=10")
+    *sections, name = key.strip().split(".")
+    target = fields
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise InputError(f"--set: expected a section. Received: {section!r} in {override!r}, which holds a value.")
+    try:
+        target[name] = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise InputError(f"--set: expected a YAML value. Received: {override!r}. Quote the text.") from error
+
+
+def _explain(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    received = problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        section = _section_at(problem["loc"][:-1])
+        hint = closest(str(problem["loc"][-1]), section.model_fields) if section else "Remove the key."
+        return f"{place}: unknown key. Received: {place}={received!r}. {hint}"
+    if problem["type"] == "literal_error":
+        choices = [choice.strip(" '") for choice in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return f"{place}: expected {problem['ctx']['expected']}. Received: {received!r}. {closest(received, choices)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if "Received:" in message:
+        return f"{place}: {message}" if place else message
+    return f"{place}: {message}. Received: {received!r}. Correct the value."
+
+
+def _section_at(location: tuple[Any, ...]) -> type[Section] | None:
+    section: Any = Recipe
+    for name in location:
+        annotation = section.model_fields[name].annotation if name in section.model_fields else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        section = next((kind for kind in candidates if isinstance(kind, type) and issubclass(kind, Section)), None)
+        if section is None:
+            return None
+    return section
