@@ -1,0 +1,203 @@
+"""Image files in, upright 8-bit RGB arrays out, and the one resize that training, evaluation and devices share."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from keras_retina.errors import InputError, closest
+
+ResizeMode = Literal["stretch", "letterbox"]
+RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "letterbox")
+
+PIXEL_LIMIT = 100_000_000  # a header that claims more is refused before anything is decoded
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_EXIF_ORIENTATION = 0x0112
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SWAPPING = (5, 6, 7, 8)
+# What Pillow's decoders raise on damaged files; DecompressionBombWarning only where warnings are errors.
+_DECODE_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    TypeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+# PIXEL_LIMIT takes the warning's place: the user gets one line, not two.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Decodes an image file to upright uint8 RGB `[height, width, 3]`.
+
+    The EXIF rotation is applied. Grey and palette images become RGB, CMYK is converted by Pillow, 16-bit values are
+    divided by 257, transparent pixels are composited on black (the colour of letterbox padding). Of an animation or
+    a multi-page file the first picture is read.
+
+    Raises:
+        InputError: the file is missing, empty, truncated, no image, over PIXEL_LIMIT, or of unknown value range.
+    """
+    with _open(path) as image:
+        try:
+            orientation = _orientation(image)
+            image.load()
+            rgb = _to_rgb(image, path)
+            if orientation in _TRANSPOSES:
+                rgb = rgb.transpose(_TRANSPOSES[orientation])
+            return np.array(rgb, dtype=np.uint8)
+        except InputError:
+            raise
+        except _DECODE_ERRORS as error:
+            raise _unreadable(path, error) from error
+
+
+def inspect_image(path: str | Path) -> tuple[int, int, str, bool]:
+    """Returns `(height, width, mode, exif_rotated)` from the header alone; the size is that of the upright image.
+
+    `mode` is Pillow's name of the stored pixels ("RGB", "L", "CMYK", "I;16", ...). Truncated pixel data is not
+    noticed here; `read_image` does.
+
+    Raises:
+        InputError: the file is missing, empty, no image, or over PIXEL_LIMIT.
+    """
+    with _open(path) as image:
+        orientation = _read_orientation(image, path)
+        width, height = image.size
+        if orientation in _SWAPPING:
+            width, height = height, width
+        return height, width, image.mode, orientation in _TRANSPOSES
+
+
+def image_orientation(path: str | Path) -> int:
+    """Returns the EXIF orientation 1..8 that `read_image` undoes; 1 is upright."""
+    with _open(path) as image:
+        return _read_orientation(image, path)
+
+
+def resized_shape(image_height: int, image_width: int, height: int, width: int, mode: ResizeMode) -> tuple[int, int]:
+    """Returns `(height, width)` of the picture inside the network input, without the padding."""
+    if mode == "stretch":
+        return height, width
+    if mode == "letterbox":
+        scale = min(height / image_height, width / image_width)
+        inner_height = min(height, max(1, int(image_height * scale + 0.5)))
+        inner_width = min(width, max(1, int(image_width * scale + 0.5)))
+        return inner_height, inner_width
+    hint = closest(str(mode), RESIZE_MODES)
+    raise InputError(f"the resize mode must be stretch or letterbox. Received: mode={mode!r}. {hint}")
+
+
+def resize_image(image: np.ndarray, height: int, width: int, mode: ResizeMode) -> np.ndarray:
+    """Resizes uint8 `[h, w, 3]` to `[height, width, 3]` with Pillow's antialiased bilinear filter.
+
+    `letterbox` keeps the aspect ratio, puts the picture at the top left and fills the rest with zeros, as pycoral does.
+    """
+    inner_height, inner_width = resized_shape(image.shape[0], image.shape[1], height, width, mode)
+    if image.shape[:2] == (inner_height, inner_width):
+        picture = image
+    else:
+        picture = np.asarray(Image.fromarray(image).resize((inner_width, inner_height), Image.Resampling.BILINEAR))
+    if (inner_height, inner_width) == (height, width):
+        return picture
+    padded = np.zeros((height, width, 3), dtype=np.uint8)
+    padded[:inner_height, :inner_width] = picture
+    return padded
+
+
+def resize_transform(
+    image_height: int, image_width: int, height: int, width: int, mode: ResizeMode
+) -> tuple[float, float]:
+    """Returns `(scale_y, scale_x)`: boxes in input pixels = boxes in image pixels * scale; divide to come back."""
+    inner_height, inner_width = resized_shape(image_height, image_width, height, width, mode)
+    return inner_height / image_height, inner_width / image_width
+
+
+def printable(text: object) -> str:
+    """Returns the text with control characters escaped: an error stays one line whatever a file or a class is called."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text))
+
+
+def _open(path: str | Path) -> Image.Image:
+    try:
+        image = Image.open(path, formats=_FORMATS)
+    except FileNotFoundError as error:
+        raise InputError(f"{printable(path)}: the image file does not exist. Correct the path or add it.") from error
+    except _DECODE_ERRORS as error:
+        raise _unreadable(path, error) from error
+    width, height = image.size
+    if width * height > PIXEL_LIMIT:
+        image.close()
+        raise InputError(
+            f"{printable(path)}: an image of at most {PIXEL_LIMIT} pixels was expected. "
+            f"Received: width={width}, height={height}. Reduce the image or remove it from the labels."
+        )
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    # Pillow looks for a late EXIF chunk of a PNG by decoding all of it, and turns a TIFF upright by itself.
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1
+    value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return value if value in _TRANSPOSES else 1
+
+
+def _read_orientation(image: Image.Image, path: str | Path) -> int:
+    try:
+        return _orientation(image)
+    except _DECODE_ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
+def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_wide_grey_to_uint8(image, path)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _wide_grey_to_uint8(image: Image.Image, path: str | Path) -> np.ndarray:
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise InputError(
+            f"{printable(path)}: grey values of 8 or 16 bits were expected. Received: mode={image.mode}, "
+            f"values {values.min()} to {values.max()}. Convert the image to 8 bits."
+        )
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 / 255 = 257
+
+
+def _unreadable(path: str | Path, error: BaseException) -> InputError:
+    path = Path(path)
+    if path.is_file() and path.stat().st_size == 0:
+        reason = "the file has zero bytes"
+    else:
+        reason = " ".join(str(error).replace(str(path), "file").split()) or type(error).__name__
+    return InputError(
+        f"{printable(path)}: a complete image file was expected (JPEG, PNG, BMP, GIF, WebP, TIFF, PPM). "
+        f"Received: {reason}. Replace the file or remove it from the labels."
+    )
