@@ -1,0 +1,103 @@
+"""The anchor boxes of a RetinaNet, as one NumPy array in the order of the model's output rows. No TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_retina.errors import InputError
+
+SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+RATIOS = (0.5, 1.0, 2.0)
+
+
+def anchors_per_cell(scales: Sequence[float] = SCALES, ratios: Sequence[float] = RATIOS) -> int:
+    """Returns how many anchors share one cell of a feature map: every ratio with every scale."""
+    return len(scales) * len(ratios)
+
+
+def anchor_boxes(
+    height: int,
+    width: int,
+    levels: tuple[int, int] = (3, 7),
+    size: float = 4.0,
+    scales: Sequence[float] = SCALES,
+    ratios: Sequence[float] = RATIOS,
+) -> np.ndarray:
+    """Returns all anchors, float32 `[A, 4]` as `[y1, x1, y2, x2]` in pixels of the input; they may stick out of it.
+
+    Level `l` has a cell every `2 ** l` pixels (its stride), centred at `(i + 0.5) * stride`; its anchors have the area
+    `(size * stride * scale) ** 2`. Order: level, row, column, ratio, scale (the scale changes fastest).
+
+    Args:
+        height, width: pixels of the network input, multiples of the last stride, so that every level's feature map has
+            exactly `height / stride` rows and no rounding rule is needed.
+        levels: first and last pyramid level, both included.
+        size: anchor side in strides: 4 is the paper's (32 to 813 px on levels 3 to 7), 3 suits small inputs.
+        scales: factors on the side.
+        ratios: height / width.
+
+    Raises:
+        InputError: a size, level, scale or ratio that makes no anchors.
+
+    Source: Focal Loss for Dense Object Detection, section 4 (Anchors).
+    """
+    _check(height, width, levels)
+    for name, values in (("size", [size]), ("scales", scales), ("ratios", ratios)):
+        if not len(values) or not all(0 < value < float("inf") for value in values):
+            raise InputError(
+                f"Anchors need positive, finite {name}. Received: {name}={values}. Give at least one number above 0."
+            )
+    shapes = _cell_shapes(size, scales, ratios)
+    boxes = [_level_boxes(height, width, 2**level, shapes) for level in _levels(levels)]
+    return np.concatenate(boxes).astype(np.float32)
+
+
+def anchor_levels(
+    height: int,
+    width: int,
+    levels: tuple[int, int] = (3, 7),
+    scales: Sequence[float] = SCALES,
+    ratios: Sequence[float] = RATIOS,
+) -> np.ndarray:
+    """Returns the pyramid level of each anchor of `anchor_boxes`, int32 `[A]`, in the same order."""
+    _check(height, width, levels)
+    per_cell = anchors_per_cell(scales, ratios)
+    counts = [(height >> level) * (width >> level) * per_cell for level in _levels(levels)]
+    return np.repeat(np.array(_levels(levels), np.int32), counts)
+
+
+def _levels(levels: tuple[int, int]) -> range:
+    return range(levels[0], levels[1] + 1)
+
+
+def _cell_shapes(size: float, scales: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
+    """Returns `[ratios * scales, 2]` heights and widths in strides; a ratio keeps the area."""
+    return np.array([(size * s * np.sqrt(r), size * s / np.sqrt(r)) for r in ratios for s in scales], np.float64)
+
+
+def _level_boxes(height: int, width: int, stride: int, shapes: np.ndarray) -> np.ndarray:
+    rows = (np.arange(height // stride) + 0.5) * stride
+    columns = (np.arange(width // stride) + 0.5) * stride
+    centres = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)[:, :, None, :]  # [rows, columns, 1, 2]
+    halves = 0.5 * stride * shapes  # [per_cell, 2]
+    return np.concatenate([centres - halves, centres + halves], axis=-1).reshape(-1, 4)
+
+
+def _check(height: int, width: int, levels: tuple[int, int]) -> None:
+    first, last = levels
+    if not 0 <= first <= last:
+        raise InputError(
+            "levels must be (first, last) with 0 <= first <= last. "
+            f"Received: levels={tuple(levels)}. The paper's is (3, 7)."
+        )
+    stride = 2**last
+    for name, value in (("height", height), ("width", width)):
+        if value <= 0 or value % stride:
+            below = value // stride * stride
+            near = " or ".join(str(choice) for choice in (below, below + stride) if choice > 0)
+            raise InputError(
+                f"Input {name} must be a multiple of {stride}, the stride of the last level {last}. "
+                f"Received: {name}={value}. Use {near}, or a smaller last level."
+            )
