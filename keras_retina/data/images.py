@@ -136,7 +136,7 @@ def resize_transform(
 
 
 def printable(text: object) -> str:
-    """Returns the text with control characters escaped: an error stays one line whatever a file or a class is called."""
+    """Returns the text with control characters escaped: an error stays one line whatever a file is called."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text))
 
 

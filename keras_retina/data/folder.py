@@ -1,0 +1,121 @@
+"""A data folder, whatever its label format, as one `Dataset` for each split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from keras_retina.data.coco import coco_categories, coco_image_dir, coco_splits, order_categories, read_coco
+from keras_retina.data.csv_rows import csv_class_names, csv_splits, read_csv
+from keras_retina.data.images import printable
+from keras_retina.data.records import Dataset
+from keras_retina.data.repair import refuse_unfixed
+from keras_retina.data.voc import read_voc, voc_class_names, voc_image_dir, voc_splits
+from keras_retina.data.yolo import read_yolo, yolo_splits
+from keras_retina.errors import InputError, closest
+
+DataFormat = Literal["coco", "voc", "yolo", "csv"]
+DATA_FORMATS = ("auto", "coco", "voc", "yolo", "csv")
+
+
+def load_dataset(
+    data_dir: str | Path, split: str, format: str = "auto", classes: Sequence[str] | None = None
+) -> Dataset:
+    """Reads one split of a data folder, for training and evaluation.
+
+    Args:
+        format: `coco` (`images/`, `annotations/<split>.json`), `voc` (`Annotations/`, `ImageSets/Main/<split>.txt`,
+            `JPEGImages/`), `yolo` (`data.yaml`), `csv` (`<split>.csv` or `<split>_labels.csv`), or `auto`.
+        classes: the class names in the wanted order; by default those of the labels, the same for every split.
+
+    Raises:
+        InputError: there is no such split or no image in it, or a label has a problem that cannot be fixed.
+    """
+    dataset = read_dataset(data_dir, split, format, classes)
+    refuse_unfixed(dataset.problems)
+    if not dataset.records:
+        splits = ", ".join(available_splits(data_dir, format))
+        raise InputError(
+            f"{printable(data_dir)}: a split with images was expected. Received: split={split!r}, which lists none. "
+            f"Splits here: {splits}."
+        )
+    return dataset
+
+
+def read_dataset(
+    data_dir: str | Path, split: str, format: str = "auto", classes: Sequence[str] | None = None
+) -> Dataset:
+    """Reads like `load_dataset`, but leaves problems that cannot be fixed in `Dataset.problems` (for check-data).
+
+    Raises:
+        InputError: the folder, the split or a whole label file cannot be read.
+    """
+    data_dir = Path(data_dir)
+    found_format = find_format(data_dir) if format == "auto" else format
+    splits = _splits(data_dir, found_format)
+    if split not in splits:
+        raise InputError(
+            f"{printable(data_dir)}: one of the splits {', '.join(splits) or '(none found)'} was expected. "
+            f"Received: split={split!r}. {closest(split, splits) if splits else 'Add labels.'}"
+        )
+    name = data_dir.resolve().name
+    if found_format == "coco":
+        categories = order_categories(coco_categories(splits.values()), classes, data_dir)
+        return read_coco(splits[split], coco_image_dir(data_dir, split), split, name, categories)
+    if found_format == "voc":
+        names = tuple(classes) if classes is not None else voc_class_names(data_dir)
+        return read_voc(splits[split], data_dir / "Annotations", voc_image_dir(data_dir), split, name, names)
+    if found_format == "yolo":
+        return read_yolo(splits[split], split, name, classes)
+    names = tuple(classes) if classes is not None else csv_class_names(data_dir)
+    return read_csv(splits[split], data_dir, split, name, names)
+
+
+def available_splits(data_dir: str | Path, format: str = "auto") -> list[str]:
+    """Returns the splits of a data folder: train, val, test first, then the others by name."""
+    data_dir = Path(data_dir)
+    return list(_splits(data_dir, find_format(data_dir) if format == "auto" else format))
+
+
+def find_format(data_dir: Path) -> DataFormat:
+    """Recognises the label format by the files that are there.
+
+    Raises:
+        InputError: the folder does not exist, or fits no format or more than one.
+    """
+    if not data_dir.is_dir():
+        raise InputError(f"an existing data folder was expected. Received: data={printable(data_dir)}. Check the path.")
+    fitting: list[DataFormat] = []
+    if coco_splits(data_dir):
+        fitting.append("coco")
+    if any((data_dir / "Annotations").glob("*.xml")):
+        fitting.append("voc")
+    if (data_dir / "data.yaml").is_file():
+        fitting.append("yolo")
+    if csv_splits(data_dir):
+        fitting.append("csv")
+    if len(fitting) != 1:
+        raise InputError(
+            f"{printable(data_dir)}: labels of one format were expected: annotations/<split>.json (COCO), "
+            f"Annotations/*.xml (VOC), data.yaml (YOLO) or <split>.csv. Received: {' and '.join(fitting) or 'none'}. "
+            f"{'Set data.format.' if fitting else 'Check the path.'}"
+        )
+    return fitting[0]
+
+
+def _splits(data_dir: Path, format: str) -> dict[str, Path]:
+    """Maps each split to the label file that lists it."""
+    if format == "coco":
+        splits = coco_splits(data_dir)
+    elif format == "voc":
+        splits = voc_splits(data_dir)
+    elif format == "yolo":
+        splits = yolo_splits(data_dir)
+    elif format == "csv":
+        splits = csv_splits(data_dir)
+    else:
+        hint = closest(format, DATA_FORMATS)
+        raise InputError(f"a known label format was expected. Received: format={format!r}. {hint}")
+    first = ("train", "val", "test")
+    return {split: splits[split] for split in sorted(splits, key=lambda name: (*(name != one for one in first), name))}
