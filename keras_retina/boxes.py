@@ -26,7 +26,7 @@ def yxyx_to_xywh(boxes: np.ndarray) -> np.ndarray:
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
-    """Returns the area in square pixels, `[..., 4]` to `[...]`; zero for a box without extent or with swapped corners."""
+    """Returns the area in square pixels, `[..., 4]` to `[...]`; zero without extent or with swapped corners."""
     y1, x1, y2, x2 = _columns(boxes)
     return np.maximum(y2 - y1, 0) * np.maximum(x2 - x1, 0)
 

@@ -28,14 +28,22 @@ def focal_loss(classes: tf.Tensor, logits: tf.Tensor, alpha: float | None = 0.25
 
     Source: Focal Loss for Dense Object Detection, equation 5.
     """
-    is_target = classes[..., None] == tf.range(tf.shape(logits)[-1], dtype=classes.dtype)  # [batch, A, K]
-    z = tf.where(is_target, -logits, logits)
+    target_weight, other_weight = (1.0, 1.0) if alpha is None else (alpha, 1.0 - alpha)
+    # The few targets are flipped in place: no one-hot copy, a third of the time at few classes.
+    positive = tf.where(classes >= 0)  # [positives, 2], image and anchor
+    target = tf.concat([positive, tf.cast(tf.gather_nd(classes, positive), tf.int64)[:, None]], axis=1)
+    flipped = -tf.gather_nd(logits, target)
+    loss = _modulated(tf.tensor_scatter_nd_update(logits, target, flipped), gamma)
+    per_image = tf.reduce_sum(tf.where(classes != IGNORED, tf.reduce_sum(loss, axis=2), 0.0), axis=1)
+    of_targets = tf.math.unsorted_segment_sum(_modulated(flipped, gamma), positive[:, 0], tf.shape(logits)[0])
+    return other_weight * per_image + (target_weight - other_weight) * of_targets
+
+
+def _modulated(z: tf.Tensor, gamma: float) -> tf.Tensor:
+    """Returns `sigmoid(z) ** gamma * softplus(z)`."""
     cross_entropy = tf.math.softplus(z)
-    # sigmoid(z) ** gamma through its logarithm z - softplus(z): a power of 0 has no finite gradient below gamma 1.
-    loss = tf.exp(gamma * (z - cross_entropy)) * cross_entropy
-    if alpha is not None:
-        loss *= tf.where(is_target, alpha, 1.0 - alpha)
-    return tf.reduce_sum(tf.where((classes != IGNORED)[..., None], loss, 0.0), axis=[1, 2])
+    # The power is taken through the logarithm of sigmoid(z): a power of 0 has no finite gradient below gamma 1.
+    return tf.exp(gamma * (z - cross_entropy)) * cross_entropy
 
 
 def smooth_l1(difference: tf.Tensor, beta: float) -> tf.Tensor:

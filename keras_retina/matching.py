@@ -51,20 +51,21 @@ def match(
     Source: Focal Loss for Dense Object Detection, section 4 (Anchors); the forced match is Faster R-CNN's.
     """
     anchors = tf.convert_to_tensor(anchors, tf.float32)
-    boxes = tf.reshape(tf.cast(boxes, tf.float32), [-1, 4])
-    crowd = tf.cast(crowd, tf.bool)
-    iou, intersection = _overlaps(boxes, anchors)  # [n, A] both
-    iou = tf.where(crowd[:, None], 0.0, iou)
+    # One more box, empty and so never matched: no operation below sees zero boxes.
+    boxes = tf.pad(tf.reshape(tf.cast(boxes, tf.float32), [-1, 4]), [[0, 1], [0, 0]])
+    classes = tf.pad(tf.cast(classes, tf.int32), [[0, 1]])
+    crowd = tf.pad(tf.cast(crowd, tf.bool), [[0, 1]])
 
-    best_iou = tf.maximum(tf.reduce_max(iou, axis=0), 0.0)  # the maximum over zero boxes is -inf
+    objects = tf.where(crowd[:, None], 0.0, boxes)
+    iou = _iou(objects, anchors)  # [n, A]
+    best_iou = tf.reduce_max(iou, axis=0)
     matched = tf.where(best_iou >= positive, _first_row_equal(iou, best_iou), -1)
     if force:
-        matched = _force(matched, iou, boxes, anchors)
+        matched = _force(matched, iou, objects, anchors)
 
-    in_crowd = tf.reduce_max(tf.boolean_mask(intersection, crowd), axis=0) >= CROWD_OVERLAP * _area(anchors)
-    background = (best_iou < negative) & ~in_crowd
+    background = (best_iou < negative) & ~_in_crowd(anchors, tf.boolean_mask(boxes, crowd))
     unmatched = tf.where(background, BACKGROUND, IGNORED)
-    return tf.where(matched >= 0, _take(tf.cast(classes, tf.int32), matched), unmatched), matched
+    return tf.where(matched >= 0, tf.gather(classes, tf.maximum(matched, 0)), unmatched), matched
 
 
 def targets(
@@ -88,11 +89,11 @@ def targets(
     """
     anchors = tf.convert_to_tensor(anchors, tf.float32)
     codes, matched = match(anchors, boxes, classes, crowd, positive, negative, force)
-    is_matched = matched >= 0
-    # An unmatched anchor is encoded against itself: deltas of exactly zero and no infinite logarithm.
-    boxes = tf.reshape(tf.cast(boxes, tf.float32), [-1, 4])
-    deltas = encode(tf.where(is_matched[:, None], _take(boxes, matched), anchors), anchors, coder_weights)
-    return {"classes": codes, "boxes": tf.concat([deltas, tf.cast(is_matched, tf.float32)[:, None]], axis=-1)}
+    row = tf.where(matched >= 0)  # [positives, 1]
+    matched_boxes = tf.gather(tf.reshape(tf.cast(boxes, tf.float32), [-1, 4]), tf.gather_nd(matched, row))
+    deltas = encode(matched_boxes, tf.gather_nd(anchors, row), coder_weights)
+    with_flag = tf.pad(deltas, [[0, 0], [0, 1]], constant_values=1.0)
+    return {"classes": codes, "boxes": tf.scatter_nd(row, with_flag, [tf.shape(anchors, tf.int64)[0], 5])}
 
 
 def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float]) -> tf.Tensor:
@@ -103,15 +104,33 @@ def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float]) -> tf
     return tf.concat([offsets, tf.math.log(sizes / anchor_sizes)], axis=-1) * tf.constant(weights, tf.float32)
 
 
-def _overlaps(boxes: tf.Tensor, anchors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns IoU and intersection in square pixels, both `[n, A]`; anchors run along the contiguous axis."""
-    y1, x1, y2, x2 = (column[:, None] for column in tf.unstack(boxes, axis=1))
-    anchor_y1, anchor_x1, anchor_y2, anchor_x2 = (column[None, :] for column in tf.unstack(anchors, axis=1))
-    height = tf.maximum(tf.minimum(y2, anchor_y2) - tf.maximum(y1, anchor_y1), 0.0)
-    width = tf.maximum(tf.minimum(x2, anchor_x2) - tf.maximum(x1, anchor_x1), 0.0)
-    intersection = height * width
-    union = (_area(boxes)[:, None] + _area(anchors)[None, :]) - intersection
-    return intersection / union, intersection
+def _iou(boxes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
+    """Returns `[n, A]`, zeros for an empty box; n is at least 1."""
+    columns, anchor_areas = tf.unstack(anchors, axis=1), _area(anchors)
+
+    def row(box: tf.Tensor) -> tf.Tensor:
+        intersection = _intersection(box, columns)
+        return intersection / (anchor_areas + _area(box) - intersection)
+
+    # Row by row, because a number with a vector takes half the time of broadcasting [n, 1] with [1, A].
+    return tf.map_fn(row, boxes, fn_output_signature=tf.float32)
+
+
+def _in_crowd(anchors: tf.Tensor, crowd_boxes: tf.Tensor) -> tf.Tensor:
+    """Returns which anchors lie by `CROWD_OVERLAP` of their area in one of the crowd boxes, bool `[A]`."""
+    columns = tf.unstack(anchors, axis=1)
+    covered = tf.foldl(
+        lambda most, box: tf.maximum(most, _intersection(box, columns)), crowd_boxes, tf.zeros_like(columns[0])
+    )
+    return covered >= CROWD_OVERLAP * _area(anchors)
+
+
+def _intersection(box: tf.Tensor, columns: list[tf.Tensor]) -> tf.Tensor:
+    """Returns the square pixels that a box `[4]` shares with each anchor, given as its four columns, `[A]`."""
+    y1, x1, y2, x2 = columns
+    height = tf.maximum(tf.minimum(box[2], y2) - tf.maximum(box[0], y1), 0.0)
+    width = tf.maximum(tf.minimum(box[3], x2) - tf.maximum(box[1], x1), 0.0)
+    return height * width
 
 
 def _force(matched: tf.Tensor, iou: tf.Tensor, boxes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
@@ -135,19 +154,14 @@ def _force(matched: tf.Tensor, iou: tf.Tensor, boxes: tf.Tensor, anchors: tf.Ten
 
 
 def _first_row_equal(values: tf.Tensor, maximum: tf.Tensor) -> tf.Tensor:
-    """Returns the first row of `[n, A]` that holds its column's maximum, int32 `[A]`: an argmax that allows n = 0."""
+    """Returns the first row of `[n, A]` with its column's maximum, int32 `[A]`; tf.argmax orders no equals."""
     rows = tf.range(tf.shape(values)[0])[:, None]
     return tf.reduce_min(tf.where(values == maximum[None, :], rows, tf.int32.max), axis=0)
 
 
-def _take(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Gathers rows, zeros where `index` is -1, also from an empty tensor."""
-    empty = tf.zeros([1, *values.shape[1:]], values.dtype)
-    return tf.gather(tf.concat([empty, values], axis=0), index + 1)
-
-
 def _area(boxes: tf.Tensor) -> tf.Tensor:
-    return tf.maximum(boxes[:, 2] - boxes[:, 0], 0.0) * tf.maximum(boxes[:, 3] - boxes[:, 1], 0.0)
+    """`[..., 4]` to `[...]`, zero for swapped corners."""
+    return tf.maximum(boxes[..., 2] - boxes[..., 0], 0.0) * tf.maximum(boxes[..., 3] - boxes[..., 1], 0.0)
 
 
 def _double_centres(boxes: tf.Tensor) -> tf.Tensor:
