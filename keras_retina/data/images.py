@@ -30,6 +30,7 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _SWAPPING = (5, 6, 7, 8)
 # What Pillow's decoders raise on damaged files; DecompressionBombWarning only where warnings are errors.
 _DECODE_ERRORS = (
@@ -95,6 +96,22 @@ def image_orientation(path: str | Path) -> int:
     """Returns the EXIF orientation 1..8 that `read_image` undoes; 1 is upright."""
     with _open(path) as image:
         return _read_orientation(image, path)
+
+
+def require_complete(path: str | Path) -> None:
+    """Refuses a file that is cut off, without decoding it where the end marker of a JPEG or PNG is in place.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    with _open(path) as image:
+        end = _END_MARKERS.get(image.format or "")
+    with Path(path).open("rb") as stream:
+        stream.seek(0, 2)
+        stream.seek(max(0, stream.tell() - 16))
+        tail = stream.read()
+    if end is None or not tail.endswith(end):
+        read_image(path)  # other formats, and harmless bytes after the end, are told from damage by decoding
 
 
 def resized_shape(image_height: int, image_width: int, height: int, width: int, mode: ResizeMode) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from keras_retina.data.images import image_orientation, inspect_image, printable
+from keras_retina.data.images import image_orientation, inspect_image, printable, require_complete
 from keras_retina.data.records import Problem, Record
 from keras_retina.errors import InputError
 
@@ -169,6 +169,7 @@ def turn_boxes(boxes: np.ndarray, height: int, width: int, orientation: int) -> 
 def _build_record(image: LabelledImage, path: Path) -> tuple[Record | None, list[Problem]]:
     try:
         height, width, mode, rotated = inspect_image(path)
+        require_complete(path)
     except InputError as error:
         return None, [problem("unreadable_image", image.where, str(error), fixed=False)]
     problems = []
