@@ -105,10 +105,11 @@ def _tile(item: CoveredBox, image: np.ndarray) -> np.ndarray:
     picture = Image.fromarray(image).transform(
         (_TILE, _TILE), Image.Transform.EXTENT, (x, y, x + side, y + side), Image.Resampling.BILINEAR
     )
-    boxes = (both - np.array([y, x, y, x])) * (_TILE / side)
-    labels = [f"{item.class_name[:16]} {item.iou:.2f}", ""]
+    # The anchor first, so that it never covers the text of the box.
+    boxes = (both[::-1] - np.array([y, x, y, x])) * (_TILE / side)
+    labels = ["", f"{item.class_name[:16]} {item.iou:.2f}"]
     tile = draw_boxes(
-        np.asarray(picture), boxes, labels, colours=[_BOX_COLOUR, _ANCHOR_COLOUR], line_width=2, font_size=13
+        np.asarray(picture), boxes, labels, colours=[_ANCHOR_COLOUR, _BOX_COLOUR], line_width=2, font_size=13
     )
     tile[:, -1] = tile[-1] = 255  # a line between tiles
     return tile

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras_retina.legacy_keras import keras
+from keras_retina.legacy_keras import keras, tf
 from keras_retina.recipe import Backbone
 
 # Names of the layers whose outputs are C3, C4 and C5 (strides 8, 16, 32).
@@ -15,7 +15,7 @@ MOBILENET_V2_STAGES = ("block_1_expand", "block_3_expand", "block_6_expand", "bl
 RESNET_STAGES = ("conv2_block1_1_conv", "conv3_block1_1_conv", "conv4_block1_1_conv", "conv5_block1_1_conv")
 
 
-def backbone_features(image: keras.KerasTensor, settings: Backbone) -> dict[int, keras.KerasTensor]:
+def backbone_features(image: tf.Tensor, settings: Backbone) -> dict[int, tf.Tensor]:
     """Builds the backbone on `image` with random weights and returns {3: C3, 4: C4, 5: C5}.
 
     C3 is `[batch, H/8, W/8, channels]` and so on. The layers keep the names that `tf_keras.applications` gives them,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from keras_retina.legacy_keras import keras
+from keras_retina.legacy_keras import keras, tf
 from keras_retina.model.layers import Apply, convolution
 from keras_retina.recipe import Head
 
 
 def head_outputs(
-    levels: list[keras.KerasTensor], settings: Head, anchors_per_cell: int, values: int, name: str, bias: float = 0.0
-) -> keras.KerasTensor:
+    levels: list[tf.Tensor], settings: Head, anchors_per_cell: int, values: int, name: str, bias: float = 0.0
+) -> tf.Tensor:
     """Applies one shared head to every level and returns `[batch, anchors, values]`, levels in order.
 
     `anchors` runs over level, row, column, anchor of the cell: the order of `anchors.anchor_boxes`.

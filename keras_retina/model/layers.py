@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from keras_retina.legacy_keras import keras
+from keras_retina.legacy_keras import keras, tf
 
-Apply = Callable[[keras.KerasTensor], keras.KerasTensor]
+Apply = Callable[[tf.Tensor], tf.Tensor]
 
 
 def convolution(

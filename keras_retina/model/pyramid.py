@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from keras_retina.legacy_keras import keras
+from keras_retina.legacy_keras import keras, tf
 from keras_retina.model.layers import convolution
 from keras_retina.recipe import Pyramid
 
 
-def feature_pyramid(features: dict[int, keras.KerasTensor], settings: Pyramid) -> list[keras.KerasTensor]:
+def feature_pyramid(features: dict[int, tf.Tensor], settings: Pyramid) -> list[tf.Tensor]:
     """Returns P_first .. P_last, each `[batch, H / 2**level, W / 2**level, width]`.
 
     P3..P5 are lateral(C) + upsampled P above, then a 3x3 convolution; P6 is a strided 3x3 convolution of C5 (of P5 in
@@ -40,14 +40,14 @@ def feature_pyramid(features: dict[int, keras.KerasTensor], settings: Pyramid) -
     return [outputs[level] for level in range(first, last + 1)]
 
 
-def _smooth(tensor: keras.KerasTensor, settings: Pyramid, activation: str, level: int) -> keras.KerasTensor:
+def _smooth(tensor: tf.Tensor, settings: Pyramid, activation: str, level: int) -> tf.Tensor:
     if settings.convolution == "full":
         layer = keras.layers.Conv2D(settings.width, 3, padding="same", name=f"pyramid_output_{level}")
         return layer(tensor)
     return convolution(settings.width, "separable", f"pyramid_output_{level}", activation=activation)(tensor)
 
 
-def _strided(tensor: keras.KerasTensor, settings: Pyramid, level: int) -> keras.KerasTensor:
+def _strided(tensor: tf.Tensor, settings: Pyramid, level: int) -> tf.Tensor:
     if settings.convolution == "full":
         layer = keras.layers.Conv2D(settings.width, 3, 2, padding="same", name=f"pyramid_output_{level}")
         return layer(tensor)

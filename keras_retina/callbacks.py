@@ -1,0 +1,211 @@
+"""What happens between epochs: evaluation, pictures, history, checkpoints that survive an interruption, progress."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_retina.data.records import Dataset
+from keras_retina.decode import SHOW_SCORE_THRESHOLD
+from keras_retina.detector_spec import DetectorSpec
+from keras_retina.drawing import draw_boxes
+from keras_retina.errors import InputError
+from keras_retina.evaluate import coco_metrics
+from keras_retina.legacy_keras import keras, tf
+from keras_retina.predict import detect_function, network_input, predict_dataset
+
+HISTORY_COLUMNS = ("epoch", "loss", "classes_loss", "boxes_loss", "learning_rate", "seconds", "AP", "AP50")
+PICTURES = 4
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Stops with a clear error when the loss is not a number; checkpoints of earlier epochs stay."""
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise InputError(
+                f"training: the loss must stay finite. Received: loss={loss} at step {batch + 1} of this epoch. "
+                "Lower training.learning_rate or set training.clip_norm; earlier checkpoints are kept."
+            )
+
+
+class EvaluateAveragePrecision(keras.callbacks.Callback):
+    """COCO AP on a split every few epochs, with the averaged weights if the optimiser keeps an average.
+
+    Adds `AP` and `AP50` to the logs of the epoch, writes pictures with detections for TensorBoard and keeps the
+    weights with the highest AP in `best.weights.h5`.
+    """
+
+    def __init__(
+        self, spec: DetectorSpec, dataset: Dataset, every: int, epochs: int, train_dir: Path, writer: Any
+    ) -> None:
+        super().__init__()
+        self.spec, self.dataset, self.every, self.epochs = spec, dataset, every, epochs
+        self.train_dir, self.writer = train_dir, writer
+        self.best = read_state(train_dir).get("best_AP", -1.0)
+        self._images: dict[int, np.ndarray] = {}
+        self._detect: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if (epoch + 1) % self.every and epoch + 1 != self.epochs:
+            return
+        if self._detect is None:
+            self._detect = detect_function(self.model, self.spec)
+        trained = swap_in_average(self.model)
+        results = predict_dataset(self._detect, self.spec, self.dataset, self._load)
+        metrics = coco_metrics(self.dataset, results)
+        score = metrics["AP"] or 0.0
+        if logs is not None:
+            logs["AP"], logs["AP50"] = score, metrics["AP50"] or 0.0
+        if score > self.best:
+            self.best = score
+            save_weights(self.model, self.train_dir / "best.weights.h5")
+            write_state(self.train_dir, {"best_AP": score, "best_epoch": epoch + 1})
+        restore(self.model, trained)
+        self._write_pictures(epoch, results)
+
+    def _load(self, record: Any, spec: DetectorSpec) -> np.ndarray:
+        if record.image_id not in self._images:
+            self._images[record.image_id] = network_input(record, spec)
+        return self._images[record.image_id]
+
+    def _write_pictures(self, epoch: int, results: list[dict[str, Any]]) -> None:
+        names = dict(zip(self.dataset.category_ids, self.dataset.class_names, strict=True))
+        pictures = []
+        for record in self.dataset.records[:PICTURES]:
+            image = self._load(record, self.spec)
+            shown = [
+                result
+                for result in results
+                if result["image_id"] == record.image_id and result["score"] >= SHOW_SCORE_THRESHOLD
+            ]
+            scale = np.array([self.spec.width / record.width, self.spec.height / record.height])
+            if self.spec.resize == "letterbox":
+                scale[:] = scale.min()
+            xywh = np.array([result["bbox"] for result in shown], np.float32).reshape(-1, 4) * np.tile(scale, 2)
+            boxes = np.stack([xywh[:, 1], xywh[:, 0], xywh[:, 1] + xywh[:, 3], xywh[:, 0] + xywh[:, 2]], axis=1)
+            labels = [names[result["category_id"]] for result in shown]
+            pictures.append(draw_boxes(image, boxes, labels, [result["score"] for result in shown]))
+        with self.writer.as_default(step=epoch + 1):
+            tf.summary.image("validation", np.stack(pictures), max_outputs=PICTURES)
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves model, optimiser and epoch after each epoch; the previous checkpoint is deleted only when the new one is whole."""
+
+    def __init__(self, manager: tf.train.CheckpointManager, epoch: tf.Variable) -> None:
+        super().__init__()
+        self.manager, self.epoch = manager, epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.epoch.assign(epoch + 1)
+        try:
+            self.manager.save()
+        except (OSError, tf.errors.OpError) as error:
+            raise InputError(
+                f"{self.manager.directory}: the checkpoint could not be written. "
+                f"Received: {' '.join(str(error).split())[:200]}. "
+                "Free disk space and repeat the command: it resumes from the previous checkpoint, which is unharmed."
+            ) from error
+
+
+class History(keras.callbacks.Callback):
+    """Appends a row to `history.csv` and TensorBoard scalars for each epoch, and reports progress in one line."""
+
+    def __init__(self, path: Path, writer: Any, epochs: int, images_per_epoch: int, report: Callable[[str], None]) -> None:
+        super().__init__()
+        self.path, self.writer, self.epochs, self.report = path, writer, epochs, report
+        self.images_per_epoch = images_per_epoch
+        self._started = 0.0
+        self._durations: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = dict(logs or {})
+        seconds = time.perf_counter() - self._started
+        self._durations.append(seconds)
+        logs.update(epoch=epoch + 1, seconds=seconds, learning_rate=float(self._learning_rate()))
+        row = [logs.get(column, "") for column in HISTORY_COLUMNS]
+        is_new = not self.path.exists()
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            if is_new:
+                rows.writerow(HISTORY_COLUMNS)
+            rows.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row])
+        with self.writer.as_default(step=epoch + 1):
+            for column in HISTORY_COLUMNS[1:]:
+                if column in logs:
+                    tf.summary.scalar(column, logs[column])
+        self.writer.flush()
+        left = float(np.median(self._durations)) * (self.epochs - epoch - 1)
+        evaluated = f"  AP {logs['AP']:.1f} AP50 {logs['AP50']:.1f}" if "AP" in logs else ""
+        self.report(
+            f"epoch {epoch + 1}/{self.epochs}  loss {logs['loss']:.4f} "
+            f"(classes {logs['classes_loss']:.4f}, boxes {logs['boxes_loss']:.4f})  "
+            f"{self.images_per_epoch / seconds:.1f} images/s  about {left / 60:.1f} min left{evaluated}"
+        )
+
+    def _learning_rate(self) -> tf.Tensor:
+        return tf.convert_to_tensor(self.model.optimizer.learning_rate)
+
+
+def trim_history(path: Path, epochs_done: int) -> None:
+    """Removes rows after `epochs_done`: epochs that ran but whose checkpoint was not complete are repeated."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = list(csv.reader(file)) or [list(HISTORY_COLUMNS)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= epochs_done)])
+
+
+def swap_in_average(model: keras.Model) -> list[np.ndarray]:
+    """Puts the averaged weights, if the optimiser keeps them, into the model; returns what `restore` needs."""
+    if not getattr(model.optimizer, "use_ema", False):
+        return []
+    trained = [variable.numpy() for variable in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    return trained
+
+
+def restore(model: keras.Model, trained: list[np.ndarray]) -> None:
+    """Undoes `swap_in_average`."""
+    for variable, value in zip(model.trainable_variables, trained, strict=False):
+        variable.assign(value)
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Writes weights under another name first, so that a full disk leaves the previous file whole."""
+    temporary = path.with_name(f".writing.{path.name}")
+    try:
+        model.save_weights(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: the weights could not be written. Received: {error}. Free disk space and repeat the command."
+        ) from error
+
+
+def read_state(train_dir: Path) -> dict[str, Any]:
+    """Reads the best AP so far, an empty dictionary before the first evaluation."""
+    path = train_dir / "best.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def write_state(train_dir: Path, state: dict[str, Any]) -> None:
+    """Writes the best AP so far."""
+    temporary = train_dir / ".best.json.writing"
+    temporary.write_text(json.dumps(state), encoding="utf-8")
+    os.replace(temporary, train_dir / "best.json")

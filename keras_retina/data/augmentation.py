@@ -1,0 +1,102 @@
+"""Random views of a training image, with its boxes, as TensorFlow graph operations that are functions of a seed.
+
+keras-cv's box-aware layers are not used: called inside `tf.data` with `training=` they fail to trace, and outside they
+would run in the training process, batch by batch, in front of every step.
+"""
+
+from __future__ import annotations
+
+from keras_retina.legacy_keras import tf
+from keras_retina.recipe import Augmentation
+
+
+def random_view(
+    image: tf.Tensor,
+    boxes: tf.Tensor,
+    height: int,
+    width: int,
+    resize: str,
+    settings: Augmentation,
+    seed: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Zooms, places, flips and recolours one image; returns (image, boxes, visible).
+
+    Args:
+        image: uint8 or float `[h, w, 3]`, 0..255.
+        boxes: float32 `[n, 4]`, `[y1, x1, y2, x2]` pixels of `image`.
+        height, width: pixels of the result.
+        resize: `stretch` or `letterbox`, the shape that a view at zoom 1 has.
+        settings: ranges and strengths; all zero and zoom 1 give the plain resized image.
+        seed: int64 `[2]`; the same seed gives the same view.
+
+    Returns:
+        float32 `[height, width, 3]` in 0..255 (127.5 outside the image), boxes in pixels of it clipped to its border,
+        and bool `[n]`: at least `minimum_visible` of the box's area is inside. The caller should ignore, not forget,
+        the others: a part of the object may be in view.
+    """
+    uniform = _uniforms(seed)
+    scale, offset = _placement(tf.shape(image), height, width, resize, settings, uniform)
+    pixels = tf.cast(image, tf.float32) - 127.5
+    pixels = tf.raw_ops.ScaleAndTranslate(
+        images=pixels[tf.newaxis],
+        size=[height, width],
+        scale=scale,
+        translation=offset,
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+    moved = boxes * tf.tile(scale, [2]) + tf.tile(offset, [2])  # [n, 4]
+    if settings.horizontal_flip:
+        pixels, moved = _flip_left_right(pixels, moved, width, uniform[5] < 0.5)
+    if settings.vertical_flip:
+        pixels, moved = _flip_up_down(pixels, moved, height, uniform[6] < 0.5)
+    limits = tf.constant([height, width, height, width], tf.float32)
+    clipped = tf.clip_by_value(moved, 0.0, limits)
+    visible = _area(clipped) >= tf.maximum(settings.minimum_visible * _area(moved), 1.0)
+    return _recolour(pixels, settings, uniform) + 127.5, clipped, visible
+
+
+def _uniforms(seed: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_uniform([10], seed)
+
+
+def _placement(
+    shape: tf.Tensor, height: int, width: int, resize: str, settings: Augmentation, uniform: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    size = tf.cast(shape[:2], tf.float32)
+    window = tf.constant([height, width], tf.float32)
+    scale = window / size
+    if resize == "letterbox":
+        scale = tf.repeat(tf.reduce_min(scale), 2)
+    low, high = settings.scale
+    zoom = low * (high / low) ** uniform[0]
+    aspect = settings.aspect ** (2.0 * uniform[1] - 1.0)
+    scale = scale * zoom * tf.stack([tf.sqrt(aspect), tf.math.rsqrt(aspect)])
+    # Free room is negative when the zoomed image is larger than the window: then the window moves over the image.
+    room = window - size * scale
+    return scale, room * uniform[2:4]
+
+
+def _flip_left_right(pixels: tf.Tensor, boxes: tf.Tensor, width: int, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    y1, x1, y2, x2 = tf.unstack(boxes, axis=1)
+    mirrored = tf.stack([y1, width - x2, y2, width - x1], axis=1)
+    return tf.where(chosen, pixels[:, ::-1], pixels), tf.where(chosen, mirrored, boxes)
+
+
+def _flip_up_down(pixels: tf.Tensor, boxes: tf.Tensor, height: int, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    y1, x1, y2, x2 = tf.unstack(boxes, axis=1)
+    mirrored = tf.stack([height - y2, x1, height - y1, x2], axis=1)
+    return tf.where(chosen, pixels[::-1], pixels), tf.where(chosen, mirrored, boxes)
+
+
+def _recolour(pixels: tf.Tensor, settings: Augmentation, uniform: tf.Tensor) -> tf.Tensor:
+    signed = 2.0 * uniform - 1.0
+    if settings.saturation:
+        grey = tf.reduce_mean(pixels, axis=-1, keepdims=True)
+        pixels = grey + (pixels - grey) * (1.0 + settings.saturation * signed[7])
+    pixels = pixels * (1.0 + settings.contrast * signed[8]) + 127.5 * settings.brightness * signed[9]
+    return tf.clip_by_value(pixels, -127.5, 127.5)
+
+
+def _area(boxes: tf.Tensor) -> tf.Tensor:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

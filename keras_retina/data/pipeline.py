@@ -1,0 +1,131 @@
+"""From records to training batches with tf.data; every sample is a function of (seed, epoch, position in the epoch)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from keras_retina.data.augmentation import random_view
+from keras_retina.data.images import read_image
+from keras_retina.data.records import Dataset, Record
+from keras_retina.detector_spec import DetectorSpec
+from keras_retina.legacy_keras import tf
+from keras_retina.matching import targets
+from keras_retina.recipe import Augmentation, Matching
+
+# Images are kept with at most this many times the pixels of the network input: enough detail for a zoom of 1.5.
+STORED_AREA = 2.25
+
+
+def training_batches(
+    dataset: Dataset,
+    spec: DetectorSpec,
+    augmentation: Augmentation,
+    matching: Matching,
+    batch_size: int,
+    seed: int,
+    first_sample: int = 0,
+    cache_mebibytes: int = 2048,
+) -> tf.data.Dataset:
+    """Endless batches of (image, {"classes", "boxes"}) for `model.fit`.
+
+    Images are float32 `[batch, height, width, 3]` in [-1, 1]; "classes" int32 `[batch, anchors]` with the codes of
+    `matching`; "boxes" float32 `[batch, anchors, 5]`, four deltas and a flag that is 1 for positive anchors. The order
+    is a new permutation of all images in each pass. `first_sample` continues where an interrupted run stopped:
+    the batches are the same as those of a run that was never interrupted.
+    """
+    load = image_loader(dataset.records, spec, cache_mebibytes)
+    anchors = tf.constant(spec.anchors())
+    count = len(dataset.records)
+
+    def labelled(position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        image, scale = tf.numpy_function(load, [index], [tf.uint8, tf.float32], stateful=False)
+        boxes, classes, crowd = tf.numpy_function(_labels_of(dataset.records), [index], [tf.float32, tf.int32, tf.bool])
+        image.set_shape([None, None, 3])
+        scale.set_shape([2])
+        boxes.set_shape([None, 4])
+        classes.set_shape([None])
+        crowd.set_shape([None])
+        boxes = boxes * tf.tile(scale, [2])
+        view_seed = tf.stack([tf.constant(seed, tf.int64), position])
+        image, boxes, visible = random_view(
+            image, boxes, spec.height, spec.width, spec.resize, augmentation, view_seed
+        )
+        wanted = targets(
+            anchors,
+            boxes,
+            classes,
+            # What is mostly cut away is neither object nor background.
+            tf.logical_or(crowd, tf.logical_not(visible)),
+            spec.coder_weights,
+            matching.positive,
+            matching.negative,
+            matching.force,
+        )
+        return (image - spec.pixel_mean) / spec.pixel_scale, wanted
+
+    batches = _sample_order(count, seed, first_sample).map(
+        labelled, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    batches = batches.batch(batch_size, drop_remainder=True).prefetch(2)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.with_options(options)
+
+
+def image_loader(
+    records: tuple[Record, ...], spec: DetectorSpec, cache_mebibytes: int
+) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """Returns load(index) -> (uint8 image, float32 [scale_y, scale_x] from label pixels to its pixels).
+
+    Images much larger than the network input are reduced once; the first `cache_mebibytes` of images stay in memory.
+    """
+    cache: dict[int, np.ndarray] = {}
+    room = [cache_mebibytes * 2**20]
+    largest = STORED_AREA * spec.height * spec.width
+
+    def load(index: int) -> tuple[np.ndarray, np.ndarray]:
+        record = records[index]
+        image = cache.get(int(index))
+        if image is None:
+            image = _reduced(read_image(record.path), largest)
+            if image.nbytes <= room[0]:
+                room[0] -= image.nbytes
+                cache[int(index)] = image
+        scale = np.array([image.shape[0] / record.height, image.shape[1] / record.width], np.float32)
+        return image, scale
+
+    return load
+
+
+def _reduced(image: np.ndarray, largest: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    factor = (largest / (height * width)) ** 0.5
+    if factor >= 1.0:
+        return image
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+
+
+def _labels_of(records: tuple[Record, ...]) -> Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def labels(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        record = records[index]
+        return record.boxes, record.classes, record.crowd
+
+    return labels
+
+
+def _sample_order(count: int, seed: int, first_sample: int) -> tf.data.Dataset:
+    """Endless (position, image index), position counted from the first sample of the run."""
+
+    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(count, dtype=tf.int64), seed=tf.stack([tf.constant(seed, tf.int64), number])
+        )
+        positions = number * count + tf.range(count, dtype=tf.int64)
+        return tf.data.Dataset.from_tensor_slices((positions, order))
+
+    passes = tf.data.Dataset.range(first_sample // count, np.iinfo(np.int64).max // max(count, 1))
+    return passes.flat_map(one_pass).skip(first_sample % count)

@@ -1,0 +1,31 @@
+"""The `tf.distribute` strategy that a recipe asks for."""
+
+from __future__ import annotations
+
+from keras_retina.errors import InputError
+from keras_retina.legacy_keras import tf
+
+
+def distribution_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
+    """Returns the strategy for `training.strategy`.
+
+    `auto` mirrors over all local GPUs, or over all logical CPU devices when there is no GPU and more than one of them;
+    on one device it is the default strategy. `mirrored` insists on several devices, `one_device` takes the first.
+
+    Raises:
+        InputError: `mirrored` on a machine with one device, or a batch that does not divide by the replicas.
+    """
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if name == "one_device" or (name == "auto" and len(devices) == 1):
+        return tf.distribute.OneDeviceStrategy(devices[0].name)
+    if len(devices) == 1:
+        raise InputError(
+            "training.strategy: 'mirrored' needs at least two devices. "
+            f"Received: {len(devices)} ({devices[0].name}). Use 'auto'."
+        )
+    if batch_size % len(devices):
+        raise InputError(
+            f"training.batch_size: expected a multiple of the {len(devices)} devices. Received: {batch_size}. "
+            f"Closest: {max(1, round(batch_size / len(devices))) * len(devices)}."
+        )
+    return tf.distribute.MirroredStrategy([device.name for device in devices])

@@ -1,0 +1,188 @@
+"""Training with `model.fit`: strategy, optimiser, schedule, callbacks, resume and the final weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from keras_retina.callbacks import (
+    Checkpoint,
+    EvaluateAveragePrecision,
+    History,
+    StopOnNaN,
+    read_state,
+    trim_history,
+)
+from keras_retina.data.pipeline import training_batches
+from keras_retina.data.records import Dataset
+from keras_retina.detector_spec import DetectorSpec
+from keras_retina.devices import distribution_strategy
+from keras_retina.legacy_keras import keras, tf
+from keras_retina.losses import BoxLoss, FocalLoss
+from keras_retina.model.retinanet import detector_spec, retinanet
+from keras_retina.model.saving import save_detector
+from keras_retina.model.weights import find_weights, load_pretrained
+from keras_retina.recipe import Recipe, Training
+
+BATCH_NORM_STEPS = 60
+BATCH_NORM_MOMENTUM = 0.9
+
+
+def train(
+    recipe: Recipe,
+    train_set: Dataset,
+    validation_set: Dataset,
+    run_dir: Path,
+    data_dir: Path | None = None,
+    report: Callable[[str], None] = print,
+) -> tuple[keras.Model, DetectorSpec]:
+    """Trains a detector, or finishes an interrupted training, and writes `model.keras` into the run folder.
+
+    The run folder gets `train/` with checkpoints, `history.csv` and TensorBoard logs. After an interruption the same
+    call continues at the first epoch whose checkpoint is missing, with the batches that the uninterrupted run would
+    have seen.
+
+    Raises:
+        InputError: pretrained weights that do not fit, a loss that is not a number, a disk that is full.
+    """
+    settings = recipe.training
+    keras.utils.set_random_seed(recipe.seed)
+    spec = detector_spec(recipe.model, train_set.class_names)
+    steps = settings.steps_per_epoch or max(1, len(train_set.records) // settings.batch_size)
+    with distribution_strategy(settings.strategy, settings.batch_size).scope():
+        model = retinanet(recipe.model, len(train_set.class_names))
+        source = find_weights(recipe.model.backbone, data_dir)
+        load_pretrained(model, recipe.model.backbone, source)
+        _set_batch_norm_momentum(model)
+        model.compile(
+            optimizer=build_optimizer(settings, steps),
+            loss={
+                "classes": FocalLoss(settings.loss.alpha, settings.loss.gamma),
+                "boxes": BoxLoss(settings.loss.box_beta, settings.loss.box_weight),
+            },
+        )
+        model.optimizer.build(model.trainable_variables)
+    report(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters")
+
+    train_dir = run_dir / "train"
+    train_dir.mkdir(parents=True, exist_ok=True)
+    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=epoch)
+    manager = tf.train.CheckpointManager(checkpoint, str(train_dir / "checkpoints"), max_to_keep=1)
+    if manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).expect_partial()
+        report(f"resuming after epoch {int(epoch)}")
+    first_epoch = int(epoch)
+    trim_history(train_dir / "history.csv", first_epoch)
+
+    def batches(first_step: int) -> tf.data.Dataset:
+        return training_batches(
+            train_set,
+            spec,
+            recipe.augmentation,
+            settings.matching,
+            settings.batch_size,
+            recipe.seed,
+            first_step * settings.batch_size,
+            recipe.data.cache_mebibytes,
+        )
+
+    if first_epoch < settings.epochs:
+        writer = tf.summary.create_file_writer(str(train_dir / "tensorboard"))
+        callbacks = [
+            StopOnNaN(),
+            EvaluateAveragePrecision(
+                spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer
+            ),
+            History(train_dir / "history.csv", writer, settings.epochs, steps * settings.batch_size, report),
+            Checkpoint(manager, epoch),
+        ]
+        if settings.early_stop:
+            patience = settings.early_stop.patience * settings.evaluate_every
+            callbacks.append(keras.callbacks.EarlyStopping("AP", mode="max", patience=patience))
+        model.fit(
+            batches(first_epoch * steps),
+            epochs=settings.epochs,
+            initial_epoch=first_epoch,
+            steps_per_epoch=steps,
+            callbacks=callbacks,
+            verbose=0,
+        )
+    _take_final_weights(model, settings, train_dir, report)
+    if recipe.model.backbone.batch_norm == "trained":
+        estimate_batch_norm(model, batches(settings.epochs * steps))
+    save_detector(model, spec, run_dir / "model.keras")
+    return model, spec
+
+
+def build_optimizer(settings: Training, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Returns the optimiser with linear warm-up and cosine decay to `final_learning_rate_fraction`."""
+    total = settings.epochs * steps_per_epoch
+    warmup = min(settings.warmup_steps, total // 2)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else settings.learning_rate,
+        decay_steps=max(1, total - warmup),
+        alpha=settings.final_learning_rate_fraction,
+        warmup_target=settings.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    average = settings.weight_average
+    common = {
+        "learning_rate": schedule,
+        "weight_decay": settings.weight_decay or None,
+        "global_clipnorm": settings.clip_norm,
+        "use_ema": average is not None,
+        "ema_momentum": average if average is not None else 0.99,
+        "jit_compile": False,  # XLA makes depthwise convolutions on the CPU many times slower
+    }
+    if settings.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(**common)
+    else:
+        optimizer = keras.optimizers.SGD(momentum=settings.momentum, **common)
+    if settings.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:
+    """Re-estimates the moving statistics of every trainable BatchNorm with the final weights.
+
+    The moving averages of training lag behind the weights, and averaged weights have no statistics of their own.
+    """
+
+    @tf.function
+    def forward(images: tf.Tensor) -> None:
+        model(images, training=True)
+
+    for images, _ in batches.take(BATCH_NORM_STEPS):
+        forward(images)
+
+
+def _set_batch_norm_momentum(model: keras.Model) -> None:
+    # tf_keras.applications use 0.999: after a few hundred steps the statistics are still those of the start.
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+            layer.momentum = BATCH_NORM_MOMENTUM
+
+
+def _take_final_weights(
+    model: keras.Model, settings: Training, train_dir: Path, report: Callable[[str], None]
+) -> None:
+    best = train_dir / "best.weights.h5"
+    if settings.checkpoint == "best" and best.exists():
+        model.load_weights(best)
+        state = read_state(train_dir)
+        report(f"final weights: best validation AP {state['best_AP']:.1f}, epoch {state['best_epoch']}")
+        return
+    if getattr(model.optimizer, "use_ema", False):
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    report("final weights: those of the last step")
+
+
+def write_metrics(run_dir: Path, split: str, metrics: dict) -> None:
+    """Writes `metrics.json`, the COCO metrics of the float Keras model on a split."""
+    temporary = run_dir / ".metrics.json.writing"
+    temporary.write_text(json.dumps({"split": split, **metrics}, indent=2), encoding="utf-8")
+    shutil.move(temporary, run_dir / "metrics.json")
