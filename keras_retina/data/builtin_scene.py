@@ -27,6 +27,8 @@ CLASS_SHARES = (0.45, 0.25, 0.15, 0.10, 0.05)  # in the order of builtin_shapes.
 SMALLEST, LARGEST = 8.0, 200.0  # longer side of a box, pixels
 TINY_BELOW, TINY_SHARE = 14.0, 0.03  # a stride of 8 sees little of these: they are there, but they are few
 MOST_HIDDEN = 0.4
+LEAST_CONTRAST = 45.0  # grey levels between an object's colour and the average behind it
+CLUTTER_EACH = (1, 5)  # unlabelled things behind the objects, and again in front of them
 MOST_BOX_IOU = 0.4  # above this, suppression of duplicates would remove right detections
 
 
@@ -104,7 +106,7 @@ def box_iou(box: np.ndarray, other: np.ndarray) -> float:
 
 def paint_for(rng: np.random.Generator, shape: Shape, size: float, behind: np.ndarray) -> Paint:
     """Colours that stand out from the colour behind, and the texture that makes the class; no colour belongs to one."""
-    first = colour_against(rng, behind, 45.0)
+    first = colour_against(rng, behind, LEAST_CONTRAST)
     second, pattern = first, shapes.plain
     if shape is shapes.STRIPED_SQUARE:
         # At least about 4 pixels a period: finer stripes would only be seen as grey.
@@ -209,12 +211,12 @@ def draw_scene(rng: np.random.Generator, height: int, width: int, empty: bool) -
     layers = Layers(background(rng, height, width), np.full((height, width), -1, np.int16))
     for _ in range(whole(rng, 0, 3)):
         put(layers, soft_blob(rng, uniform(rng, 0, height), uniform(rng, 0, width)))
-    place_clutter(rng, layers, whole(rng, 1, 5))
+    place_clutter(rng, layers, whole(rng, *CLUTTER_EACH))
     sizes = [] if empty else [object_size(rng, min(LARGEST, 0.8 * min(height, width))) for _ in range(whole(rng, 2, 9))]
     # Large objects go mostly to the back: the other way round they would find no place to be.
     for size in sorted(sizes, key=lambda size: -size * uniform(rng, 0.5, 2.0)):
         place_object(rng, layers, size)
-    place_clutter(rng, layers, whole(rng, 1, 5))
+    place_clutter(rng, layers, whole(rng, *CLUTTER_EACH))
     visible = [np.count_nonzero(layers.owner == index) / full for index, full in enumerate(layers.full)]
     return Scene(
         image=camera(rng, layers.canvas),
