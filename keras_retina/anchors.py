@@ -44,10 +44,11 @@ def anchor_boxes(
     Source: Focal Loss for Dense Object Detection, section 4 (Anchors).
     """
     _check(height, width, levels)
-    for name, values in (("size", [size]), ("scales", scales), ("ratios", ratios)):
-        if not len(values) or not all(0 < value < float("inf") for value in values):
+    for name, given in (("size", size), ("scales", scales), ("ratios", ratios)):
+        values = np.atleast_1d(given)
+        if not values.size or not np.all((values > 0) & np.isfinite(values)):
             raise InputError(
-                f"Anchors need positive, finite {name}. Received: {name}={values}. Give at least one number above 0."
+                f"Anchors need a positive, finite {name}. Received: {name}={given}. Give numbers above 0, at least one."
             )
     shapes = _cell_shapes(size, scales, ratios)
     boxes = [_level_boxes(height, width, 2**level, shapes) for level in _levels(levels)]
