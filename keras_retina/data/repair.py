@@ -93,7 +93,7 @@ def build_records(images: Iterable[LabelledImage], image_dir: Path) -> tuple[lis
         seen[path] = image.where
         if not path.is_file():
             detail = f"an image file in {image_dir} was expected. Received: {image.file_name!r}, which is not there."
-            problems.append(problem("missing_image", image.where, f"{detail} Add it or its label goes.", fixed=False))
+            problems.append(problem("missing_image", image.where, f"{detail} Add it or remove its label.", fixed=False))
             continue
         record, found = _build_record(image, path)
         problems.extend(found)

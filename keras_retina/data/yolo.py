@@ -73,6 +73,10 @@ def _read_labels(
     data_dir: Path, file_name: str, where: str, category_ids: Sequence[int], names: dict[int, str]
 ) -> tuple[tuple[LabelledBox, ...], list[Problem]]:
     try:
+        safe_path(data_dir, file_name)
+    except InputError:
+        return (), []  # build_records reports it
+    try:
         file = safe_path(data_dir, label_path(file_name))
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -155,7 +159,7 @@ def _listed_names(file: Path, data_dir: Path) -> list[tuple[str, str]]:
         if entry := line.strip():
             beside = file.parent.relative_to(data_dir) / entry  # `./images/a.jpg` counts from the list's own folder
             name = entry if (data_dir / entry).is_file() or not (data_dir / beside).is_file() else beside.as_posix()
-            names.append((f"{file}: line {number}", name))
+            names.append((f"{file}: line {number}", PurePosixPath(name).as_posix()))
     return names
 
 

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_retina.data.folder import available_splits, find_format, load_dataset, read_dataset
+from keras_retina.errors import InputError
+
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data (BCCD and raccoon photographs)")
+
+# The same two splits in every format: image -> [(class, x1, y1, x2, y2)], 200 x 100 pixels.
+SPLITS = {
+    "train": {"a": [("dog", 20, 10, 50, 40), ("cat", 0, 0, 100, 100)], "b": []},
+    "val": {"c": [("dog", 100, 50, 150, 100)]},
+}
+
+
+def write_images(folder):
+    folder.mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (200, 100)).save(folder / f"{name}.png")
+
+
+def write_coco(root):
+    write_images(root / "images")
+    (root / "annotations").mkdir()
+    for split, images in SPLITS.items():
+        content = {
+            "images": [{"id": i, "file_name": f"{n}.png", "width": 200, "height": 100} for i, n in enumerate(images)],
+            "annotations": [
+                {"image_id": i, "category_id": {"cat": 1, "dog": 2}[name], "bbox": [x1, y1, x2 - x1, y2 - y1]}
+                for i, boxes in enumerate(images.values())
+                for name, x1, y1, x2, y2 in boxes
+            ],
+            "categories": [{"id": 2, "name": "dog"}, {"id": 1, "name": "cat"}],
+        }
+        (root / "annotations" / f"{split}.json").write_text(json.dumps(content))
+
+
+def write_voc(root):
+    write_images(root / "JPEGImages")
+    (root / "Annotations").mkdir()
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    for split, images in SPLITS.items():
+        (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(images))
+        for image, boxes in images.items():
+            objects = "".join(
+                f"<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax>"
+                f"<ymax>{y2}</ymax></bndbox></object>"
+                for name, x1, y1, x2, y2 in boxes
+            )
+            size = "<size><width>200</width><height>100</height></size>"
+            (root / "Annotations" / f"{image}.xml").write_text(
+                f"<annotation><filename>{image}.png</filename>{size}{objects}</annotation>"
+            )
+
+
+def write_yolo(root):
+    write_images(root / "images")
+    (root / "labels").mkdir()
+    for split, images in SPLITS.items():
+        (root / f"{split}.txt").write_text("\n".join(f"images/{image}.png" for image in images))
+        for image, boxes in images.items():
+            lines = [
+                (["cat", "dog"].index(name), (x1 + x2) / 400, (y1 + y2) / 200, (x2 - x1) / 200, (y2 - y1) / 100)
+                for name, x1, y1, x2, y2 in boxes
+            ]
+            (root / "labels" / f"{image}.txt").write_text("\n".join(" ".join(map(str, line)) for line in lines))
+    (root / "data.yaml").write_text("train: train.txt\nval: val.txt\nnames: [cat, dog]\n")
+
+
+def write_csv(root):
+    write_images(root / "images")
+    for split, images in SPLITS.items():
+        rows = [f"{image}.png,{x1},{y1},{x2},{y2},{name}" for image in images for name, x1, y1, x2, y2 in images[image]]
+        rows += [f"{image}.png,,,,," for image in images if not images[image]]
+        (root / f"{split}_labels.csv").write_text("\n".join(rows))
+
+
+WRITERS = {"coco": write_coco, "voc": write_voc, "yolo": write_yolo, "csv": write_csv}
+each_format = pytest.mark.parametrize("format", WRITERS)
+
+
+@each_format
+def test_every_format_is_recognised_and_gives_the_same_records(tmp_path, format):
+    WRITERS[format](tmp_path)
+    assert find_format(tmp_path) == format
+    assert available_splits(tmp_path) == ["train", "val"]
+    for split, images in SPLITS.items():
+        dataset = load_dataset(tmp_path, split)
+        assert dataset.class_names == ("cat", "dog")  # also in val, which has no cat
+        assert (dataset.name, dataset.split, dataset.problems) == (tmp_path.name, split, ())
+        for record, (image, boxes) in zip(dataset.records, images.items(), strict=True):
+            assert record.path.samefile(next(tmp_path.rglob(f"{image}.png")))
+            assert record.boxes.dtype == np.float32 and record.classes.dtype == np.int32
+            np.testing.assert_allclose(record.boxes, np.array([[b[2], b[1], b[4], b[3]] for b in boxes]).reshape(-1, 4))
+            assert [dataset.class_names[index] for index in record.classes] == [box[0] for box in boxes]
+
+
+@each_format
+def test_wanted_classes_give_the_order(tmp_path, format):
+    WRITERS[format](tmp_path)
+    dataset = load_dataset(tmp_path, "train", classes=["dog", "cat"])
+    assert dataset.class_names == ("dog", "cat")
+    assert dataset.records[0].classes.tolist() == [0, 1]
+
+
+@each_format
+def test_class_that_was_not_wanted_is_an_error(tmp_path, format):
+    WRITERS[format](tmp_path)
+    with pytest.raises(InputError, match=r"Received: .*[Vv]alid: .*cat"):
+        load_dataset(tmp_path, "train", classes=["cat"])
+
+
+@each_format
+def test_unknown_split_names_the_valid_ones(tmp_path, format):
+    WRITERS[format](tmp_path)
+    with pytest.raises(InputError, match="one of the splits train, val was expected.*Did you mean 'train'"):
+        load_dataset(tmp_path, "trian")
+
+
+@each_format
+def test_missing_image_stops_training_but_not_the_check(tmp_path, format):
+    WRITERS[format](tmp_path)
+    next(tmp_path.rglob("a.png")).unlink()
+    with pytest.raises(InputError, match=r"a\.png"):
+        load_dataset(tmp_path, "train")
+    dataset = read_dataset(tmp_path, "train")
+    assert len(dataset.records) == 1
+    assert "missing_image" in dataset.problem_counts()
+
+
+def test_split_without_images_names_the_valid_ones(tmp_path):
+    write_coco(tmp_path)
+    (tmp_path / "annotations" / "test.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    with pytest.raises(InputError, match="split='test', which lists none. Splits here: train, val, test"):
+        load_dataset(tmp_path, "test")
+
+
+def test_splits_come_in_the_usual_order(tmp_path):
+    for name in ("test", "extra", "val", "train"):
+        (tmp_path / f"{name}.csv").touch()
+    assert available_splits(tmp_path) == ["train", "val", "test", "extra"]
+
+
+def test_folder_that_is_missing_empty_ambiguous_or_of_an_unknown_format_is_refused(tmp_path):
+    with pytest.raises(InputError, match="an existing data folder"):
+        find_format(tmp_path / "none")
+    with pytest.raises(InputError, match="Received: none"):
+        find_format(tmp_path)
+    write_coco(tmp_path)
+    (tmp_path / "train.csv").touch()
+    with pytest.raises(InputError, match="Received: coco and csv"):
+        find_format(tmp_path)
+    assert len(load_dataset(tmp_path, "val", format="coco").records) == 1
+    with pytest.raises(InputError, match="Did you mean 'coco'"):
+        load_dataset(tmp_path, "val", format="cocoo")
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("folder", "split", "images", "boxes", "classes"),
+    [
+        ("bccd", "train", 205, 2804, ("RBC", "WBC", "Platelets")),
+        ("bccd", "test", 72, 945, ("RBC", "WBC", "Platelets")),
+        ("bccd/voc", "train", 205, 2804, ("Platelets", "RBC", "WBC")),
+        ("raccoon", "val", 40, 44, ("raccoon",)),
+    ],
+)
+def test_real_folders_have_the_counts_of_their_readme(folder, split, images, boxes, classes):
+    dataset = load_dataset(SHARED / folder, split)
+    assert len(dataset.records) == images
+    assert sum(len(record.boxes) for record in dataset.records) == boxes
+    assert dataset.class_names == classes
+
+
+@needs_shared
+def test_uncleaned_voc_labels_of_bccd_become_the_cleaned_coco_labels():
+    cleaned, uncleaned = load_dataset(SHARED / "bccd", "val"), load_dataset(SHARED / "bccd" / "voc", "val")
+    assert uncleaned.problem_counts() == {"degenerate_box": 1}
+    for one, other in zip(cleaned.records, uncleaned.records, strict=True):
+        assert one.file_name == other.file_name
+        rows = [
+            sorted((*box, dataset.class_names[index]) for box, index in zip(boxes, record.classes, strict=True))
+            for dataset, record in ((cleaned, one), (uncleaned, other))
+            for boxes in [record.boxes.tolist()]
+        ]
+        assert rows[0] == rows[1]

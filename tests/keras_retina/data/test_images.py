@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from keras_retina.data import images
+from keras_retina.data.images import (
+    image_orientation,
+    inspect_image,
+    read_image,
+    require_complete,
+    resize_image,
+    resize_transform,
+    resized_shape,
+)
+from keras_retina.errors import InputError
+
+
+def quadrants(height: int = 32, width: int = 48) -> np.ndarray:
+    """Red, green, blue and white quarters: no rotation or mirroring maps the picture to itself."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[: height // 2, : width // 2] = (255, 0, 0)
+    picture[: height // 2, width // 2 :] = (0, 255, 0)
+    picture[height // 2 :, : width // 2] = (0, 0, 255)
+    picture[height // 2 :, width // 2 :] = 255
+    return picture
+
+
+def test_rgb_png_is_read_as_it_is(tmp_path):
+    Image.fromarray(quadrants()).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png") == quadrants()).all()
+    assert inspect_image(tmp_path / "a.png") == (32, 48, "RGB", False)
+
+
+# EXIF 2.32, section 4.6.4: where row 0 and column 0 of the stored pixels are in the picture.
+STORED_FROM_UPRIGHT = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.transpose(1, 0, 2),
+    6: lambda upright: upright.transpose(1, 0, 2)[::-1],
+    7: lambda upright: upright.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda upright: upright.transpose(1, 0, 2)[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg", "tiff"])
+def test_every_exif_orientation_is_read_upright(tmp_path, orientation, suffix):
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(STORED_FROM_UPRIGHT[orientation](quadrants()))
+    Image.fromarray(stored).save(path, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
+    picture = read_image(path)
+    assert picture.shape == (32, 48, 3)
+    # the centre of each quarter, away from the edges that JPEG smears
+    assert np.abs(picture[8::16, 12::24].astype(int) - quadrants()[8::16, 12::24]).max() < 20
+    height, width, mode, rotated = inspect_image(path)
+    assert (height, width, mode) == (32, 48, "RGB")
+    if suffix != "tiff":  # Pillow turns a TIFF itself
+        assert rotated == (orientation != 1)
+        assert image_orientation(path) == orientation
+
+
+def test_impossible_exif_orientation_is_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    Image.fromarray(quadrants()).save(tmp_path / "a.png", exif=exif)
+    assert (read_image(tmp_path / "a.png") == quadrants()).all()
+
+
+def test_grey_becomes_three_equal_channels(tmp_path):
+    Image.fromarray(np.array([[0, 100, 255]], np.uint8)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").tolist() == [[[0] * 3, [100] * 3, [255] * 3]]
+
+
+def test_one_bit_becomes_black_and_white(tmp_path):
+    Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1").save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").tolist() == [[[0] * 3, [255] * 3]]
+
+
+def test_sixteen_bit_grey_is_scaled_not_cut(tmp_path):
+    # 65535 / 257 = 255; 128 * 257 = 32896; 300 / 257 = 1.17
+    Image.fromarray(np.array([[0, 300, 32896, 65535]], np.uint16)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_sixteen_bit_rgb_keeps_the_high_byte(tmp_path):
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    row = b"\0" + struct.pack(">3H", 0x1234, 0x80FF, 0xFFFF)  # filter 0, one pixel
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(content)
+    assert read_image(tmp_path / "a.png").tolist() == [[[0x12, 0x80, 0xFF]]]
+
+
+def test_float_and_32_bit_images_are_refused(tmp_path):
+    Image.fromarray(np.array([[0.0, 1.0]], np.float32)).save(tmp_path / "f.tiff")
+    Image.fromarray(np.array([[0, 70000]], np.int32)).save(tmp_path / "i.tiff")
+    for name in ("f.tiff", "i.tiff"):
+        with pytest.raises(InputError, match=f"{name}: grey values of 8 or 16 bits"):
+            read_image(tmp_path / name)
+
+
+def test_alpha_is_composited_on_black(tmp_path):
+    pixels = np.array([[[200, 100, 50, 255], [200, 100, 50, 0], [200, 100, 50, 128]]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    read = read_image(tmp_path / "a.png").astype(int)
+    assert read[0, 0].tolist() == [200, 100, 50]
+    assert read[0, 1].tolist() == [0, 0, 0]
+    assert np.abs(read[0, 2] - [100, 50, 25]).max() <= 1
+
+
+def test_palette_with_a_transparent_colour_is_composited_on_black(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
+    picture.putpalette([255, 0, 0, 0, 255, 0])
+    picture.save(tmp_path / "a.png", transparency=0)
+    assert read_image(tmp_path / "a.png").tolist() == [[[0, 0, 0], [0, 255, 0]]]
+
+
+def test_cmyk_jpeg_is_converted(tmp_path):
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)  # no cyan: red
+    assert inspect_image(tmp_path / "a.jpg")[2] == "CMYK"
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - [255, 0, 0]).max() < 12
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "bmp"])
+def test_truncated_file_is_refused_by_name(tmp_path, suffix):
+    path = tmp_path / f"cut.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    require_complete(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for function in (read_image, require_complete):
+        with pytest.raises(InputError, match=f"cut.{suffix}: a complete image file was expected") as caught:
+            function(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_harmless_bytes_after_the_end_are_no_damage(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(quadrants()).save(path)
+    path.write_bytes(path.read_bytes() + b"camera maker's trailer")
+    require_complete(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"GIF89a", b"<html></html>", b"\x89PNG\r\n\x1a\n"])
+@pytest.mark.parametrize("function", [read_image, inspect_image, require_complete])
+def test_what_is_no_image_is_refused_by_name(tmp_path, content, function):
+    (tmp_path / "no.jpg").write_bytes(content)
+    with pytest.raises(InputError, match="no.jpg") as caught:
+        function(tmp_path / "no.jpg")
+    assert "\n" not in str(caught.value)
+    if not content:
+        assert "zero bytes" in str(caught.value)
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_image(tmp_path / "none.jpg")
+    with pytest.raises(InputError):
+        read_image(tmp_path)
+
+
+def test_error_stays_one_line_when_the_file_name_has_two(tmp_path):
+    with pytest.raises(InputError, match=r"a\\nb.jpg") as caught:
+        read_image(tmp_path / "a\nb.jpg")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("side", [10_001, 14_000, 60_000])  # above our limit; above Pillow's own
+@pytest.mark.parametrize("function", [read_image, inspect_image])
+def test_decompression_bomb_is_refused_from_the_header(tmp_path, side, function):
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    with pytest.raises(InputError, match="bomb.png") as caught:
+        function(tmp_path / "bomb.png")
+    assert "pixels" in str(caught.value)
+
+
+def test_format_that_is_not_on_the_list_is_refused(tmp_path):
+    Image.fromarray(quadrants()).save(tmp_path / "a.jpg", format="TGA")
+    with pytest.raises(InputError, match=r"a\.jpg"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_letterbox_puts_the_picture_at_the_top_left_on_zeros():
+    image = np.full((10, 40, 3), 200, np.uint8)
+    # scale = min(32 / 10, 32 / 40) = 0.8: 8 rows, 32 columns
+    resized = resize_image(image, 32, 32, "letterbox")
+    assert resized.shape == (32, 32, 3) and resized.dtype == np.uint8
+    assert (resized[:8] == 200).all() and (resized[8:] == 0).all()
+    assert resize_transform(10, 40, 32, 32, "letterbox") == (0.8, 0.8)
+
+
+def test_stretch_fills_the_input():
+    resized = resize_image(np.full((10, 40, 3), 200, np.uint8), 32, 64, "stretch")
+    assert resized.shape == (32, 64, 3) and (resized == 200).all()
+    assert resize_transform(10, 40, 32, 64, "stretch") == (3.2, 1.6)
+
+
+def test_image_of_the_right_size_is_not_changed():
+    for mode in images.RESIZE_MODES:
+        assert (resize_image(quadrants(), 32, 48, mode) == quadrants()).all()
+
+
+def test_reduction_averages_instead_of_picking_pixels():
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255  # single columns: without antialiasing the result would be black or white
+    reduced = resize_image(stripes, 8, 8, "stretch")
+    assert reduced.min() > 110 and reduced.max() < 145
+
+
+def test_unknown_resize_mode_names_the_closest():
+    with pytest.raises(InputError, match="Did you mean 'letterbox'"):
+        resized_shape(10, 10, 32, 32, "leterbox")
+
+
+@settings(deadline=None, max_examples=80, derandomize=True)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 640), st.integers(1, 640))
+def test_letterbox_fits_touches_two_sides_and_keeps_the_aspect(image_height, image_width, height, width):
+    inner_height, inner_width = resized_shape(image_height, image_width, height, width, "letterbox")
+    assert 1 <= inner_height <= height and 1 <= inner_width <= width
+    assert inner_height == height or inner_width == width
+    scale = min(height / image_height, width / image_width)
+    assert abs(inner_height - image_height * scale) <= 1 and abs(inner_width - image_width * scale) <= 1
+
+
+@settings(deadline=None, max_examples=15, derandomize=True)
+@given(st.integers(40, 90), st.integers(40, 90), st.sampled_from(["stretch", "letterbox"]))
+def test_a_box_moves_with_the_pixels_under_it(image_height, image_width, mode):
+    image = np.zeros((image_height, image_width, 3), np.uint8)
+    image[10:30, 15:35] = 255
+    resized = resize_image(image, 128, 96, mode)
+    scale_y, scale_x = resize_transform(image_height, image_width, 128, 96, mode)
+    rows, columns = np.nonzero(resized[..., 0] > 127)
+    measured = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
+    expected = np.array([10, 15, 30, 35]) * [scale_y, scale_x, scale_y, scale_x]
+    assert np.abs(measured - expected).max() <= 1.0
