@@ -137,7 +137,8 @@ def _force(matched: tf.Tensor, iou: tf.Tensor, boxes: tf.Tensor, anchors: tf.Ten
     """Gives each box the anchor it overlaps most; `matched` and the result are int32 `[A]`."""
     count, last = tf.shape(boxes)[0], tf.shape(anchors)[0] - 1
     best = tf.reduce_max(iou, axis=1)  # [n]
-    tied = tf.where((iou >= (best * (1.0 - _TIE))[:, None]) & (best > 0.0)[:, None])  # [ties, 2], box and anchor
+    is_tied = (iou >= (best * (1.0 - _TIE))[:, None]) & (best > 0.0)[:, None]  # an empty box would tie everywhere
+    tied = tf.where(is_tied)  # [ties, 2], box and anchor
     box, anchor = tied[:, 0], tf.cast(tied[:, 1], tf.int32)
     offset = _double_centres(tf.gather(boxes, box)) - _double_centres(tf.gather(anchors, anchor))
     distance = tf.reduce_sum(tf.square(offset), axis=1)

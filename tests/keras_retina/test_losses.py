@@ -100,7 +100,7 @@ def test_equals_the_equation_one_probability_at_a_time(alpha: float | None, gamm
 
 @pytest.mark.parametrize("class_count", [1, 3, 80])
 def test_is_class_count_times_the_focal_loss_of_keras(class_count: int):
-    """Keras takes the mean over classes and leaves alpha off, which is why ours exists; the gradient is compared too."""
+    """Keras takes the mean over classes and leaves alpha off, which is why ours exists; gradients are compared too."""
     generator = np.random.default_rng(1)
     classes = generator.integers(BACKGROUND, class_count, (2, 30)).astype(np.int32)
     logits = generator.normal(-1, 3, (2, 30, class_count)).astype(np.float32)
@@ -356,7 +356,8 @@ print(json.dumps([fit(["CPU:0"]), fit(["CPU:0", "CPU:1"])]))
 
 def test_one_replica_and_two_give_the_same_loss_and_the_same_update_in_fit():
     """In a fresh process, because logical devices must be set up before TensorFlow starts."""
-    run = subprocess.run([sys.executable, "-c", FIT_ON_ONE_AND_TWO_REPLICAS], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", FIT_ON_ONE_AND_TWO_REPLICAS]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
     one, two = json.loads(run.stdout.splitlines()[-1])
     assert (one["replicas"], two["replicas"]) == (1, 2)
