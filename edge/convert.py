@@ -1,0 +1,110 @@
+"""From the Keras detector to a flatbuffer that takes camera bytes and ends at the two heads, once per number format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edge.tflite_file import operator_name, read_flatbuffer, tensor_quantization, tensor_type
+from keras_retina.detector_spec import DetectorSpec
+from keras_retina.errors import InputError
+from keras_retina.legacy_keras import keras, tf
+
+Kind = Literal["float32", "float16", "dynamic", "int8"]
+Samples = Callable[[], Iterable[list[np.ndarray]]]
+
+# What a batch size or a variable that was not frozen leaves behind; delegates and compilers stop at them.
+LEFTOVERS = {"SHAPE", "STRIDED_SLICE", "PACK", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}
+
+
+def convert_heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: Samples | None = None) -> bytes:
+    """Converts the detector; input `image` is uint8 `[1, H, W, 3]`, outputs `boxes` and `classes` are float32.
+
+    In the float kinds, `dynamic` among them, the pixel scaling is part of the graph. In `int8` it is the quantization
+    of the input, everything is int8 up to one DEQUANTIZE per head, and convolutions have a scale per channel.
+
+    Args:
+        samples: for `int8`: returns the calibration inputs, each `[float32 [1, H, W, 3]]` scaled as for training.
+
+    Raises:
+        InputError: an operator is left that a device cannot run, or a part of the int8 network stayed float.
+    """
+    quantized = kind == "int8"
+
+    def heads(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        if not quantized:
+            image = (tf.cast(image, tf.float32) - spec.pixel_mean) / spec.pixel_scale
+        return dict(model(image, training=False))
+
+    dtype = tf.float32 if quantized else tf.uint8
+    shape = [1, spec.height, spec.width, 3]
+    function = tf.function(heads, input_signature=[tf.TensorSpec(shape, dtype, name="image")])
+    # The module tracks the variables rather than the model: saving a Keras model would trace every layer, for minutes.
+    module = tf.Module()
+    module.detector_variables = model.variables
+    module.heads = function
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], module)
+    if kind != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if quantized:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = samples
+        converter.inference_input_type = tf.uint8
+    flatbuffer = converter.convert()
+    check_operators(read_flatbuffer(flatbuffer), kind)
+    if quantized:
+        check_input_quantization(read_flatbuffer(flatbuffer), spec)
+    return flatbuffer
+
+
+def check_operators(model: schema.ModelT, kind: str) -> None:
+    """Raises InputError when an operator is left that a device would not run, or is float inside an int8 network."""
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        name = operator_name(model, operator)
+        where = graph.tensors[operator.outputs[0]].name.decode(errors="replace")
+        if name in LEFTOVERS or name.startswith("Flex"):
+            raise InputError(
+                f"{kind} export: expected static shapes and frozen weights. Received: operator {name} at {where!r}. "
+                "Build the model from the layers of keras_retina.model."
+            )
+        if kind != "int8":
+            continue
+        tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
+        if name != "DEQUANTIZE" and any(tensor_type(tensor).startswith("float") for tensor in tensors):
+            raise InputError(
+                f"int8 export: expected an int8 network up to its heads. Received: float operator {name} at {where!r}. "
+                "Replace the layer by one that TFLite quantizes."
+            )
+        if name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            _check_channel_scales(graph.tensors[operator.inputs[1]], name)
+
+
+def check_input_quantization(model: schema.ModelT, spec: DetectorSpec) -> None:
+    """Raises InputError unless every camera byte reaches the network within half a grey level of its true value.
+
+    A scale of 1/127.5 has its zero point at 127.5, which an integer can only miss by half a level.
+    """
+    tensor = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]]
+    scale, zero_point = tensor_quantization(tensor) or (0.0, 0)
+    pixels = np.arange(256)
+    errors = np.abs(scale * (pixels - zero_point) - (pixels - spec.pixel_mean) / spec.pixel_scale)
+    if tensor_type(tensor) != "uint8" or errors.max() > 0.501 / spec.pixel_scale:
+        raise InputError(
+            "int8 export: expected uint8 pixels quantized within half a grey level. Received: "
+            f"{tensor_type(tensor)}, scale={scale}, zero_point={zero_point}. Calibrate on 8-bit photographs."
+        )
+
+
+def _check_channel_scales(weights: schema.TensorT, name: str) -> None:
+    channels = weights.shape[3] if name == "DEPTHWISE_CONV_2D" else weights.shape[0]
+    if len(weights.quantization.scale) != channels:
+        raise InputError(
+            f"int8 export: expected a scale per channel. Received: {len(weights.quantization.scale)} scales for "
+            f"{channels} channels of {weights.name.decode(errors='replace')!r}. Use Conv2D and DepthwiseConv2D layers."
+        )

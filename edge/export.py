@@ -1,0 +1,165 @@
+"""Writes the `.tflite` files of a detector, each described inside and beside, with what it was calibrated on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ai_edge_litert import schema_py_generated as schema
+
+from edge.calibration import LISTING, calibration_listing, calibration_samples
+from edge.convert import Kind, convert_heads
+from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, SPEC_MEMBER
+from edge.tail import end_at_heads, end_with_postprocess
+from edge.tflite_file import (
+    append_members,
+    operator_histogram,
+    read_flatbuffer,
+    sha256_of,
+    tensor_quantization,
+    tensor_type,
+    write_file,
+    write_flatbuffer,
+)
+from keras_retina import __version__
+from keras_retina.detector_spec import DetectorSpec
+from keras_retina.errors import InputError
+from keras_retina.legacy_keras import keras
+from keras_retina.recipe import Export
+
+LABELS = "labels.txt"
+
+
+def export_detector(
+    model: keras.Model,
+    spec: DetectorSpec,
+    out_dir: Path,
+    name: str,
+    settings: Export,
+    calibration_images: Sequence[Path],
+    progress: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Writes `NAME_<format>.tflite` (postprocess) and `NAME_<format>_raw.tflite` as `settings` asks.
+
+    Beside them: `labels.txt`, `calibration.txt` when int8 is among the formats, and a `.json` for every file. Each
+    format is converted (and calibrated) once; its two forms share the network bit by bit.
+
+    Args:
+        calibration_images: files of the training split; at most `settings.calibration_images` of them are used.
+        progress: called with the name of a file before it is made.
+
+    Returns:
+        The `.tflite` files in the order of `settings.formats` and `settings.heads`.
+
+    Raises:
+        InputError: no calibration image for int8, a model that TFLite cannot express, or a file cannot be written.
+    """
+    out_dir = Path(out_dir)
+    images = list(calibration_images)[: settings.calibration_images]
+    _check(model, spec, settings, images)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    labels = labels_text(spec.class_names).encode()
+    write_file(out_dir / LABELS, labels)
+    if "int8" in settings.formats:
+        write_file(out_dir / LISTING, calibration_listing(images).encode())
+    paths = []
+    for kind in settings.formats:
+        if progress:
+            progress(f"{name}_{kind}.tflite")
+        heads_only = convert_heads(model, spec, kind, lambda: calibration_samples(images, spec))
+        for head in settings.heads:
+            path = out_dir / (f"{name}_{kind}.tflite" if head == "postprocess" else f"{name}_{kind}_raw.tflite")
+            _write_detector(path, heads_only, spec, kind, head, settings, labels)
+            paths.append(path)
+    return paths
+
+
+def labels_text(class_names: Sequence[str]) -> str:
+    """Returns one class name a line, without a background row; line breaks inside a name become spaces."""
+    return "".join(" ".join(name.split()) + "\n" for name in class_names)
+
+
+def described(flatbuffer: bytes, spec: DetectorSpec, kind: str, head: str, settings: Export) -> bytes:
+    """Appends detector, export settings and labels to a flatbuffer; `edge.runtime` reads them."""
+    export = {
+        "kind": kind,
+        "head": head,
+        "score_threshold": settings.score_threshold,
+        "iou_threshold": settings.iou_threshold,
+        "max_detections": settings.max_detections,
+        "keras_retina": __version__,
+        "flatbuffer_bytes": len(flatbuffer),
+        "flatbuffer_sha256": sha256_of(flatbuffer),
+    }
+    members = {
+        SPEC_MEMBER: spec.to_json().encode(),
+        EXPORT_MEMBER: json.dumps(export, indent=2).encode(),
+        LABELS_MEMBER: labels_text(spec.class_names).encode(),
+    }
+    return append_members(flatbuffer, members)
+
+
+def _write_detector(
+    path: Path, heads_only: bytes, spec: DetectorSpec, kind: Kind, head: str, settings: Export, labels: bytes
+) -> None:
+    graph = read_flatbuffer(heads_only)
+    if head == "postprocess":
+        end_with_postprocess(graph, spec, settings)
+    else:
+        end_at_heads(graph)
+    data = described(write_flatbuffer(graph), spec, kind, head, settings)
+    write_file(path, data)
+    write_file(path.with_suffix(".json"), _sidecar(path.name, data, graph, spec, kind, head, settings).encode())
+
+
+def _sidecar(
+    file: str, data: bytes, graph: schema.ModelT, spec: DetectorSpec, kind: str, head: str, settings: Export
+) -> str:
+    subgraph = graph.subgraphs[0]
+    names = {int(entry.tensorIndex): entry.name.decode() for entry in graph.signatureDefs[0].outputs}
+    facts = {
+        "file": file,
+        "kind": kind,
+        "head": head,
+        "sha256": sha256_of(data),
+        "size_bytes": len(data),
+        "input": _tensor_facts(subgraph.tensors[subgraph.inputs[0]]),
+        "outputs": [
+            {"signature": names[int(index)], **_tensor_facts(subgraph.tensors[index])} for index in subgraph.outputs
+        ],
+        "operators": operator_histogram(graph),
+        "score_threshold": settings.score_threshold,
+        "iou_threshold": settings.iou_threshold,
+        "max_detections": settings.max_detections,
+        "keras_retina": __version__,
+        "detector": json.loads(spec.to_json()),
+    }
+    return json.dumps(facts, indent=2) + "\n"
+
+
+def _tensor_facts(tensor: schema.TensorT) -> dict:
+    scale, zero_point = tensor_quantization(tensor) or (None, None)
+    return {
+        "name": tensor.name.decode(),
+        "dtype": tensor_type(tensor),
+        "shape": [int(side) for side in tensor.shape],
+        "scale": scale,
+        "zero_point": zero_point,
+    }
+
+
+def _check(model: keras.Model, spec: DetectorSpec, settings: Export, images: list[Path]) -> None:
+    anchors, number = len(spec.anchors()), len(spec.class_names)
+    expected = {"classes": (anchors, number), "boxes": (anchors, 4)}
+    received = {name: tuple(tensor.shape[1:]) for name, tensor in model.output.items()}
+    if received != expected:
+        raise InputError(
+            f"export: expected the heads {expected} of the detector description. Received: {received}. "
+            "Export a model together with the description it was saved with."
+        )
+    if "int8" in settings.formats and not images:
+        raise InputError(
+            "export: int8 needs images of the training split to calibrate on. Received: calibration_images=[]. "
+            "Pass --data, or leave int8 out of export.formats."
+        )

@@ -1,0 +1,390 @@
+"""Runs an exported detector on an image with NumPy and the LiteRT interpreter alone: no TensorFlow, no other file.
+
+Copy this one file to the device and `pip install numpy ai-edge-litert` (and Pillow, unless images arrive as arrays of
+the network's own size). As a program: `python runtime.py MODEL.tflite IMAGE` prints the detections as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+EVALUATION_SCORE_THRESHOLD = 0.01
+"""Low, because average precision needs the whole precision-recall curve."""
+
+SHOW_SCORE_THRESHOLD = 0.3
+"""For pictures and people."""
+
+SPEC_MEMBER, EXPORT_MEMBER, LABELS_MEMBER = "detector.json", "export.json", "labels.txt"
+MEMBER_LIMIT = 4_000_000  # bytes of a description; more is not ours
+
+
+class ModelFileError(ValueError):
+    """The file is not a detector that `keras-retina export` wrote, or it was damaged. The message is one line."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the zip at the end of the file says: the detector (`DetectorSpec`) and how it was exported.
+
+    `head` is `postprocess` (TFLite_Detection_PostProcess inside) or `raw` (ends at logits and deltas). The thresholds
+    are those inside a postprocess file, and the defaults of a raw one.
+    """
+
+    class_names: tuple[str, ...]
+    height: int
+    width: int
+    resize: str
+    levels: tuple[int, int]
+    anchor_size: float
+    anchor_scales: tuple[float, ...]
+    anchor_ratios: tuple[float, ...]
+    coder_weights: tuple[float, ...]
+    kind: str
+    head: str
+    score_threshold: float
+    iou_threshold: float
+    max_detections: int
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Best score first. `boxes` float32 `[n, 4]` as `[y1, x1, y2, x2]` in pixels of the image and inside it, `scores`
+    float32 `[n]`, `classes` int32 `[n]`, index into `Detector.class_names`."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+
+
+class Detector:
+    """One opened `.tflite` file; `detect` is the whole way from camera pixels to boxes.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, or no detector of ours.
+        ImportError: there is no LiteRT interpreter.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 2) -> None:
+        self.path = Path(path)
+        self.description = read_description(self.path)
+        self.class_names = self.description.class_names
+        interpreter_class = _interpreter_class()
+        try:
+            self.interpreter = interpreter_class(model_path=str(self.path), num_threads=threads)
+            self.interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise _not_ours(self.path, f"LiteRT said: {error}") from error
+        self._input = self.interpreter.get_input_details()
+        self._outputs = self.interpreter.get_output_details()
+        self._anchors = anchor_boxes(self.description)
+        self._check_tensors()
+
+    def detect(
+        self,
+        image: np.ndarray,
+        score_threshold: float = SHOW_SCORE_THRESHOLD,
+        iou_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> Detections:
+        """Finds the objects of a uint8 RGB image `[height, width, 3]` of any size.
+
+        Args:
+            score_threshold: least score; a postprocess file itself has dropped what is under its own threshold.
+            iou_threshold: of two boxes of a class that overlap more, the lower-scored goes. Default: that of the file.
+            max_detections: most boxes returned. Default, and most possible for a postprocess file: that of the file.
+
+        Raises:
+            ValueError: the image has another shape or type, or a postprocess file cannot do what is asked.
+        """
+        iou_threshold, max_detections = self._limits(iou_threshold, max_detections)
+        pixels, scales = self.prepare(image)
+        self.invoke(pixels)
+        if self.description.head == "raw":
+            boxes, scores, classes = self._decode_heads(score_threshold, iou_threshold, max_detections)
+        else:
+            boxes, scores, classes = self._read_postprocessed(score_threshold, max_detections)
+        height, width = image.shape[:2]
+        boxes = boxes / np.array([*scales, *scales], np.float32)
+        boxes = np.clip(boxes, 0, np.array([height, width, height, width], np.float32))
+        visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        return Detections(boxes[visible].astype(np.float32), scores[visible], classes[visible])
+
+    def prepare(self, image: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+        """Resizes an image; returns uint8 `[1, H, W, 3]` for `invoke` and (y, x) input pixels per image pixel."""
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ValueError(
+                "expected a uint8 RGB image [height, width, 3]. "
+                f"Received: {image.dtype} {list(image.shape)}. Convert it to 8-bit RGB first."
+            )
+        height, width = self.description.height, self.description.width
+        pixels, scales = resize_image(image, height, width, self.description.resize)
+        return pixels[None], scales
+
+    def invoke(self, pixels: np.ndarray) -> None:
+        """Runs the network alone on uint8 `[1, H, W, 3]`: the part that a latency means."""
+        self.interpreter.set_tensor(self._input[0]["index"], pixels)
+        self.interpreter.invoke()
+
+    def heads(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns logits `[anchors, classes]` and deltas `[anchors, 4]`, float32, of the last `invoke` of a raw file.
+
+        `anchors` is in the order of `anchor_boxes`.
+        """
+        boxes, classes = (self._output(position) for position in range(2))
+        return classes[0], boxes[0]
+
+    def _output(self, position: int) -> np.ndarray:
+        detail = self._outputs[position]
+        values = self.interpreter.get_tensor(detail["index"])
+        if values.dtype == np.float32:
+            return values
+        scale, zero_point = detail["quantization"]
+        return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+    def _decode_heads(self, score_threshold: float, iou_threshold: float, limit: int):
+        logits, deltas = self.heads()
+        probabilities = _sigmoid(logits)
+        rows, classes = np.nonzero(probabilities >= score_threshold)
+        scores = probabilities[rows, classes]
+        boxes = decode(deltas[rows], self._anchors[rows], self.description.coder_weights)
+        kept = non_maximum_suppression(boxes, scores, classes, iou_threshold, limit)
+        return boxes[kept], scores[kept], classes[kept].astype(np.int32)
+
+    def _read_postprocessed(self, score_threshold: float, limit: int):
+        boxes, classes, scores, count = (self._output(position) for position in range(4))
+        found = min(int(count[0]), limit)
+        kept = np.flatnonzero(scores[0, :found] >= score_threshold)
+        height, width = self.description.height, self.description.width
+        pixels = boxes[0, kept] * np.array([height, width, height, width], np.float32)
+        return pixels, scores[0, kept], classes[0, kept].astype(np.int32)
+
+    def _limits(self, iou_threshold: float | None, max_detections: int | None) -> tuple[float, int]:
+        own = self.description
+        iou_threshold = own.iou_threshold if iou_threshold is None else iou_threshold
+        max_detections = own.max_detections if max_detections is None else max_detections
+        if own.head == "postprocess" and (iou_threshold != own.iou_threshold or max_detections > own.max_detections):
+            raise ValueError(
+                f"{self.path.name} has its post-processing inside: expected iou_threshold={own.iou_threshold} and at "
+                f"most max_detections={own.max_detections}. Received: {iou_threshold} and {max_detections}. "
+                "Use the raw file."
+            )
+        return iou_threshold, max_detections
+
+    def _check_tensors(self) -> None:
+        own, rows, number = self.description, len(self._anchors), len(self.class_names)
+        expected = [[1, rows, 4], [1, rows, number]]
+        if own.head == "postprocess":
+            expected = [[1, own.max_detections, 4], [1, own.max_detections], [1, own.max_detections], [1]]
+        received = [detail["shape"].tolist() for detail in self._outputs]
+        inputs = [(detail["shape"].tolist(), np.dtype(detail["dtype"]).name) for detail in self._input]
+        if inputs != [([1, own.height, own.width, 3], "uint8")] or received != expected:
+            raise _not_ours(self.path, f"tensors {inputs} -> {received}, not the described {expected}")
+
+
+def read_description(path: str | Path) -> Description:
+    """Reads and checks the description at the end of a `.tflite` file; nothing of the network is loaded.
+
+    Raises:
+        ModelFileError: the file is missing, is no `.tflite`, has no description, or its bytes were changed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f"{_line(path)}: expected a .tflite file. Received: no such file. Correct the path.")
+    with path.open("rb") as file:
+        if file.read(8)[4:] != b"TFL3":
+            raise _not_ours(path, "no TFL3 mark at byte 4, so this is no .tflite")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            spec, export = (_read_member(archive, name, path) for name in (SPEC_MEMBER, EXPORT_MEMBER))
+        names = tuple(field for field in Description.__annotations__ if field in spec or field in export)
+        fields = {name: _freeze(spec[name] if name in spec else export[name]) for name in names}
+        description = Description(**fields)
+        _check_description(description)
+        digest = _sha256(path, int(export["flatbuffer_bytes"]))
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise _not_ours(path, f"no usable description inside ({error})") from error
+    if digest != export.get("flatbuffer_sha256"):
+        raise _not_ours(path, "the network inside does not have the checksum it was written with")
+    return description
+
+
+def anchor_boxes(description: Description) -> np.ndarray:
+    """Returns the anchors, float32 `[anchors, 4]` as `[y1, x1, y2, x2]` in pixels of the input.
+
+    Order: level, row, column, ratio, scale; the same numbers as `keras_retina.anchors.anchor_boxes`.
+    """
+    boxes = []
+    size, scales, ratios = description.anchor_size, description.anchor_scales, description.anchor_ratios
+    shapes = np.array([(size * s * np.sqrt(r), size * s / np.sqrt(r)) for r in ratios for s in scales])  # in strides
+    for level in range(description.levels[0], description.levels[1] + 1):
+        stride = 2**level
+        rows = (np.arange(description.height // stride) + 0.5) * stride
+        columns = (np.arange(description.width // stride) + 0.5) * stride
+        centres = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)[:, :, None, :]
+        halves = 0.5 * stride * shapes
+        boxes.append(np.concatenate([centres - halves, centres + halves], axis=-1).reshape(-1, 4))
+    return np.concatenate(boxes).astype(np.float32)
+
+
+def decode(deltas: np.ndarray, anchors: np.ndarray, weights: tuple[float, ...]) -> np.ndarray:
+    """Returns the boxes of deltas `(ty, tx, th, tw)`, `[n, 4]`, as TFLite_Detection_PostProcess computes them."""
+    scaled = deltas / np.asarray(weights, np.float32)
+    sizes = anchors[:, 2:] - anchors[:, :2]
+    centres = scaled[:, :2] * sizes + (anchors[:, :2] + anchors[:, 2:]) * np.float32(0.5)
+    with np.errstate(over="ignore"):
+        halves = np.float32(0.5) * np.exp(scaled[:, 2:]) * sizes
+    return np.concatenate([centres - halves, centres + halves], axis=-1)
+
+
+def non_maximum_suppression(
+    boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou_threshold: float, limit: int
+) -> np.ndarray:
+    """Returns the indices that survive suppression within each class, best score first, at most `limit`."""
+    kept = [np.zeros(0, np.int64)]
+    for label in np.unique(classes):
+        members = np.flatnonzero(classes == label)
+        left = members[np.argsort(-scores[members], kind="stable")]
+        chosen: list[int] = []
+        while left.size and len(chosen) < limit:
+            chosen.append(int(left[0]))
+            left = left[1:][_iou(boxes[left[0]], boxes[left[1:]]) <= iou_threshold]
+        kept.append(np.array(chosen, np.int64))
+    every = np.concatenate(kept)
+    return every[np.argsort(-scores[every], kind="stable")][:limit]
+
+
+def resize_image(image: np.ndarray, height: int, width: int, mode: str) -> tuple[np.ndarray, tuple[float, float]]:
+    """Returns uint8 `[height, width, 3]` and (y, x) input pixels per image pixel, as `keras_retina.data.images` does.
+
+    `stretch` fills the input; `letterbox` keeps the aspect ratio, top left, the rest black.
+    """
+    inner_height, inner_width = height, width
+    if mode == "letterbox":
+        scale = min(height / image.shape[0], width / image.shape[1])
+        inner_height = min(height, max(1, int(image.shape[0] * scale + 0.5)))
+        inner_width = min(width, max(1, int(image.shape[1] * scale + 0.5)))
+    scales = (inner_height / image.shape[0], inner_width / image.shape[1])
+    if image.shape[:2] != (inner_height, inner_width):
+        from PIL import Image
+
+        image = np.asarray(Image.fromarray(image).resize((inner_width, inner_height), Image.Resampling.BILINEAR))
+    padding = ((0, height - inner_height), (0, width - inner_width), (0, 0))
+    return np.pad(image, padding), scales
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Opens an 8-bit image file, upright, as uint8 RGB `[height, width, 3]`; transparent pixels become black."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I") or image.mode == "F":
+            raise ValueError(f"{_line(path)}: expected 8-bit pixels. Received: mode={image.mode}. Convert the image.")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+        return np.array(image.convert("RGB"), np.uint8)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return (1 / (1 + np.exp(-logits))).astype(np.float32)
+
+
+def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", over="ignore"):  # a box of a broken network may be infinite
+        sides = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0)
+        intersection = sides[:, 0] * sides[:, 1]
+        union = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - intersection
+        return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+
+
+def _interpreter_class() -> type:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        try:
+            from tflite_runtime.interpreter import Interpreter
+        except ImportError as error:
+            raise ImportError(
+                "expected a LiteRT interpreter. Received: neither ai_edge_litert nor tflite_runtime can be imported. "
+                "Run: pip install ai-edge-litert"
+            ) from error
+    return Interpreter
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> dict:
+    if archive.getinfo(name).file_size > MEMBER_LIMIT:
+        raise _not_ours(path, f"{name} inside is larger than {MEMBER_LIMIT} bytes")
+    return dict(json.loads(archive.read(name).decode("utf-8")))
+
+
+def _freeze(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_description(own: Description) -> None:
+    """Raises ValueError for values that could not have been written by us and would cost memory or make no sense."""
+    numbers = (own.anchor_size, *own.anchor_scales, *own.anchor_ratios, *own.coder_weights)
+    first, last = own.levels
+    valid = {
+        "class_names": 0 < len(own.class_names) <= 10_000 and all(isinstance(name, str) for name in own.class_names),
+        "levels": 0 <= first <= last <= 10,
+        "height, width": all(side % 2**last == 0 and 0 < side <= 8192 for side in (own.height, own.width)),
+        "resize": own.resize in ("stretch", "letterbox"),
+        "head": own.head in ("postprocess", "raw"),
+        "anchors, coder_weights": all(0 < number < math.inf for number in numbers) and len(own.coder_weights) == 4,
+        "anchor_scales, anchor_ratios": 0 < len(own.anchor_scales) * len(own.anchor_ratios) <= 100,
+        "thresholds": 0 <= own.score_threshold <= 1 and 0 < own.iou_threshold <= 1 and own.max_detections > 0,
+    }
+    wrong = [name for name, good in valid.items() if not good]
+    if wrong:
+        raise ValueError("impossible " + ", ".join(wrong))
+
+
+def _sha256(path: Path, length: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while length > 0 and (block := file.read(min(length, 1 << 20))):
+            digest.update(block)
+            length -= len(block)
+    return digest.hexdigest()
+
+
+def _not_ours(path: Path, received: str) -> ModelFileError:
+    return ModelFileError(
+        f"{_line(path)}: expected a complete detector file of `keras-retina export`. Received: {_line(received)}. "
+        "Export it again."
+    )
+
+
+def _line(text: object) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in str(text)).strip()
+
+
+def main() -> None:
+    """Prints `[{"label", "score", "box": [y1, x1, y2, x2]}, ...]` for one image."""
+    parser = argparse.ArgumentParser(description="Detect objects in an image with a .tflite of keras-retina.")
+    parser.add_argument("model")
+    parser.add_argument("image")
+    parser.add_argument("--score", type=float, default=SHOW_SCORE_THRESHOLD)
+    arguments = parser.parse_args()
+    detector = Detector(arguments.model)
+    found = detector.detect(read_image(arguments.image), arguments.score)
+    rows = zip(found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True)
+    print(json.dumps([{"label": detector.class_names[c], "score": round(s, 4), "box": b} for b, s, c in rows]))
+
+
+if __name__ == "__main__":
+    main()

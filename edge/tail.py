@@ -1,0 +1,183 @@
+"""What comes behind the two heads of a converted detector: nothing (raw), or sigmoid and TFLite_Detection_PostProcess.
+
+The tail is written into the flatbuffer rather than converted, so that both forms of a file share one conversion (and
+one calibration), and no converter can quantize the scores or the decoding of the boxes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import flexbuffers
+
+from edge.tflite_file import operator_name, tensor_quantization
+from keras_retina.detector_spec import DetectorSpec
+from keras_retina.recipe import Export
+
+POSTPROCESS = "TFLite_Detection_PostProcess"
+SIGNATURE = b"serving_default"
+Operator = schema.BuiltinOperator
+
+EMPTY_COLUMNS = 17
+"""Zero score columns before the real ones, so that no class sits at index 2..16.
+
+With n > 1 threads the per-class suppression of TFLite_Detection_PostProcess never looks at column n: a three-class file
+loses its last class on two threads, and says nothing (tensorflow issue 56058, still so in LiteRT 2.3).
+"""
+
+
+def end_at_heads(model: schema.ModelT) -> None:
+    """Makes the raw form: outputs `boxes` and `classes`, in this order; uint8 where the network is int8.
+
+    They stay two tensors with a scale each; MediaPipe and the Edge TPU take uint8, not int8.
+    """
+    graph = model.subgraphs[0]
+    heads = _heads(model)
+    for operator in graph.operators:
+        if operator_name(model, operator) == "DEQUANTIZE" and operator.outputs[0] in heads.values():
+            scale, zero_point = tensor_quantization(graph.tensors[operator.inputs[0]])
+            output = graph.tensors[operator.outputs[0]]
+            output.type = schema.TensorType.UINT8
+            output.quantization = schema.QuantizationParametersT(
+                scale=np.array([scale], np.float32), zeroPoint=np.array([zero_point + 128], np.int64)
+            )
+            operator.opcodeIndex = _operator_code(model, Operator.QUANTIZE)
+            operator.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
+            operator.builtinOptions = schema.QuantizeOptionsT()
+    for name, index in heads.items():
+        graph.tensors[index].name = name.encode()
+    _set_signature(model, {name: heads[name] for name in ("boxes", "classes")}, ["boxes", "classes"])
+
+
+def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Export) -> None:
+    """Makes the postprocess form: float sigmoid, then decoding and per-class suppression in the custom operator.
+
+    The outputs are boxes `[1, M, 4]` (y1, x1, y2, x2 as shares of the input), classes `[1, M]`, scores `[1, M]` and
+    count `[1]`, all float32: the order that clients without a signature expect. The signature names them output_3,
+    output_2, output_1 and output_0, as pycoral demands.
+
+    Source: tensorflow/lite/kernels/detection_postprocess.cc; pycoral/adapters/detect.py.
+    """
+    heads = _heads(model)
+    rows, number, most = len(spec.anchors()), len(spec.class_names), settings.max_detections
+    scores = _add_tensor(model, "class_probabilities", [1, rows, number])
+    _add_operator(model, _operator_code(model, Operator.LOGISTIC), [heads["classes"]], [scores])
+    empty = empty_columns(number)
+    if empty:
+        scores = _pad_columns(model, scores, [1, rows, number + empty], empty)
+    anchors = _add_tensor(model, "anchors", [rows, 4], centre_size_anchors(spec))
+    names = [POSTPROCESS] + [f"{POSTPROCESS}:{position}" for position in (1, 2, 3)]
+    shapes = [[1, most, 4], [1, most], [1, most], [1]]
+    outputs = [_add_tensor(model, name, shape) for name, shape in zip(names, shapes, strict=True)]
+    custom = _operator_code(model, Operator.CUSTOM, POSTPROCESS.encode())
+    operator = _add_operator(model, custom, [heads["boxes"], scores, anchors], outputs)
+    operator.customOptions = np.frombuffer(postprocess_options(spec, settings), np.uint8)
+    operator.customOptionsFormat = schema.CustomOptionsFormat.FLEXBUFFERS
+    if empty:
+        outputs[1] = _subtract_columns(model, outputs[1], [1, most], empty)
+    named = {"output_0": outputs[3], "output_1": outputs[2], "output_2": outputs[1], "output_3": outputs[0]}
+    _set_signature(model, named, ["output_3", "output_2", "output_1", "output_0"])
+
+
+def centre_size_anchors(spec: DetectorSpec) -> np.ndarray:
+    """Returns the anchors as the operator wants them: float32 `[anchors, 4]`, (y centre, x centre, h, w) in shares."""
+    boxes = spec.anchors().astype(np.float64)
+    centre_size = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
+    return (centre_size / [spec.height, spec.width, spec.height, spec.width]).astype(np.float32)
+
+
+def empty_columns(number_of_classes: int) -> int:
+    """Returns how many columns stand before the classes; one or two classes are never affected."""
+    return EMPTY_COLUMNS if number_of_classes > 2 else 0
+
+
+def postprocess_options(spec: DetectorSpec, settings: Export) -> bytes:
+    """Returns the flexbuffer map of TFLite_Detection_PostProcess."""
+    number = len(spec.class_names)
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        builder.Int("max_detections", settings.max_detections)
+        builder.Int("max_classes_per_detection", 1)
+        builder.Int("detections_per_class", settings.max_detections)
+        builder.Int("num_classes", number + empty_columns(number))
+        builder.Bool("use_regular_nms", True)
+        builder.Float("nms_score_threshold", settings.score_threshold)
+        builder.Float("nms_iou_threshold", settings.iou_threshold)
+        for name, weight in zip(("y_scale", "x_scale", "h_scale", "w_scale"), spec.coder_weights, strict=True):
+            builder.Float(name, weight)
+    return bytes(builder.Finish())
+
+
+def _heads(model: schema.ModelT) -> dict[str, int]:
+    return {entry.name.decode(): int(entry.tensorIndex) for entry in model.signatureDefs[0].outputs}
+
+
+def _pad_columns(model: schema.ModelT, scores: int, shape: list[int], empty: int) -> int:
+    padded = _add_tensor(model, "padded_probabilities", shape)
+    amounts = _add_tensor(model, "padding", [3, 2], np.array([[0, 0], [0, 0], [empty, 0]], np.int32))
+    operator = _add_operator(model, _operator_code(model, Operator.PAD), [scores, amounts], [padded])
+    operator.builtinOptionsType = schema.BuiltinOptions.PadOptions
+    operator.builtinOptions = schema.PadOptionsT()
+    return padded
+
+
+def _subtract_columns(model: schema.ModelT, classes: int, shape: list[int], empty: int) -> int:
+    """Gives the classes their own indices back; the RELU keeps unused rows at 0."""
+    renumbered = _add_tensor(model, "classes", shape)
+    offset = _add_tensor(model, "empty_columns", [1], np.array([-empty], np.float32))
+    operator = _add_operator(model, _operator_code(model, Operator.ADD), [classes, offset], [renumbered])
+    operator.builtinOptionsType = schema.BuiltinOptions.AddOptions
+    operator.builtinOptions = schema.AddOptionsT(fusedActivationFunction=schema.ActivationFunctionType.RELU)
+    return renumbered
+
+
+def _add_tensor(model: schema.ModelT, name: str, shape: list[int], values: np.ndarray | None = None) -> int:
+    """Adds a float tensor, or a constant of the type of `values` (float32 or int32)."""
+    data = None if values is None else np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+    whole = values is not None and values.dtype == np.int32
+    model.buffers.append(schema.BufferT(data=data))
+    tensor = schema.TensorT(
+        shape=np.array(shape, np.int32),
+        type=schema.TensorType.INT32 if whole else schema.TensorType.FLOAT32,
+        buffer=len(model.buffers) - 1,
+        name=name.encode(),
+        hasRank=True,
+    )
+    model.subgraphs[0].tensors.append(tensor)
+    return len(model.subgraphs[0].tensors) - 1
+
+
+def _operator_code(model: schema.ModelT, builtin: int, custom_name: bytes | None = None) -> int:
+    for index, code in enumerate(model.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.customCode == custom_name:
+            return index
+    model.operatorCodes.append(
+        schema.OperatorCodeT(
+            deprecatedBuiltinCode=min(builtin, 127), customCode=custom_name, version=1, builtinCode=builtin
+        )
+    )
+    return len(model.operatorCodes) - 1
+
+
+def _add_operator(model: schema.ModelT, code: int, inputs: list[int], outputs: list[int]) -> schema.OperatorT:
+    operator = schema.OperatorT(
+        opcodeIndex=code, inputs=np.array(inputs, np.int32), outputs=np.array(outputs, np.int32)
+    )
+    model.subgraphs[0].operators.append(operator)
+    return operator
+
+
+def _set_signature(model: schema.ModelT, outputs: dict[str, int], order: list[str]) -> None:
+    """Names the outputs in the one signature, and sets their order for clients that go by position."""
+    graph = model.subgraphs[0]
+    graph.outputs = np.array([outputs[name] for name in order], np.int32)
+    image = int(graph.inputs[0])
+    graph.tensors[image].name = b"image"
+    model.signatureDefs = [
+        schema.SignatureDefT(
+            inputs=[schema.TensorMapT(name=b"image", tensorIndex=image)],
+            outputs=[schema.TensorMapT(name=name.encode(), tensorIndex=outputs[name]) for name in sorted(outputs)],
+            signatureKey=SIGNATURE,
+            subgraphIndex=0,
+        )
+    ]

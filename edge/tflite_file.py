@@ -1,0 +1,109 @@
+"""The bytes of a `.tflite`: a flatbuffer of the TFLite schema, and behind it a zip that holds our description."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from keras_retina.errors import InputError
+
+IDENTIFIER = b"TFL3"
+OPERATOR_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+TYPE_NAMES = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+
+
+class _AlignedBuilder(flatbuffers.Builder):
+    """The schema wants weights aligned to 16 bytes (`force_align`), which the generated Python code ignores."""
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - the base class calls it so
+        if x.dtype != np.uint8:
+            return super().CreateNumpyVector(x)
+        self.StartVector(1, x.size, 16)
+        self.head = self.head - x.size
+        self.Bytes[self.head : self.head + x.size] = x.tobytes()
+        self.vectorNumElems = x.size
+        return self.EndVector()
+
+
+def read_flatbuffer(data: bytes) -> schema.ModelT:
+    """Unpacks a flatbuffer; anything appended to it is ignored. Text fields are bytes, vectors NumPy arrays."""
+    return schema.ModelT.InitFromPackedBuf(data, 0)
+
+
+def write_flatbuffer(model: schema.ModelT) -> bytes:
+    """Packs a model; the inverse of `read_flatbuffer`."""
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    builder = _AlignedBuilder(size + (1 << 20))
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def operator_name(model: schema.ModelT, operator: schema.OperatorT) -> str:
+    """Returns `CONV_2D` and the like, or the name of a custom operator."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return code.customCode.decode() if builtin == schema.BuiltinOperator.CUSTOM else OPERATOR_NAMES[builtin]
+
+
+def operator_histogram(model: schema.ModelT) -> dict[str, int]:
+    """Returns how many operators of each name the file holds, most frequent first."""
+    counts = Counter(operator_name(model, operator) for graph in model.subgraphs for operator in graph.operators)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def tensor_type(tensor: schema.TensorT) -> str:
+    """Returns `float32`, `int8`, `uint8`, ..."""
+    return TYPE_NAMES[tensor.type]
+
+
+def tensor_quantization(tensor: schema.TensorT) -> tuple[float, int] | None:
+    """Returns (scale, zero point) of a tensor quantized as a whole, None for a float one."""
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale is None or len(quantization.scale) != 1:
+        return None
+    return float(quantization.scale[0]), int(quantization.zeroPoint[0])
+
+
+def append_members(flatbuffer: bytes, members: dict[str, bytes]) -> bytes:
+    """Appends a zip; TFLite readers ignore it, zip readers find it. Same input, same bytes.
+
+    Members are stored, not compressed: the TFLite metadata reader accepts nothing else.
+
+    Source: TensorFlow Lite metadata, "Pack the associated files".
+    """
+    archive_bytes = io.BytesIO(flatbuffer)
+    with zipfile.ZipFile(archive_bytes, "a", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    return archive_bytes.getvalue()
+
+
+def sha256_of(data: bytes) -> str:
+    """Returns the SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes under another name, then renames: a full disk leaves what was there before.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.writing")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: the file could not be written. Received: {error}. Free disk space or correct the folder and "
+            "repeat the command; what was saved before is unharmed."
+        ) from error

@@ -1,0 +1,89 @@
+"""A tiny detector with lively outputs, five test photographs, and every file that `export_detector` makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from keras_retina.recipe import Backbone, Export, Head, Input, Model, Pyramid
+
+CLASS_NAMES = ("circle", "square", "<b>../cross</b>")
+SETTINGS = Model(
+    backbone=Backbone(alpha=0.35, weights="none", frozen_stages=0, batch_norm="trained"),
+    input=Input(height=128, width=128),
+    pyramid=Pyramid(width=16, levels=(3, 6)),
+    head=Head(width=16, convolutions=1),
+)
+
+
+def draw_image(seed: int, height: int = 120, width: int = 160) -> np.ndarray:
+    """A textured background with a few filled shapes; uint8 `[height, width, 3]`."""
+    generator = np.random.default_rng(seed)
+    noise = generator.integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+    picture = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    for _ in range(4):
+        x, y = generator.integers(0, width - 30), generator.integers(0, height - 30)
+        side = generator.integers(10, 30)
+        colour = tuple(int(value) for value in generator.integers(0, 256, 3))
+        draw.ellipse((int(x), int(y), int(x + side), int(y + side)), fill=colour)
+    return np.array(picture)
+
+
+@pytest.fixture(scope="session")
+def image_paths(tmp_path_factory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("images")
+    paths = [folder / f"image_{seed}.png" for seed in range(5)]
+    for seed, path in enumerate(paths):
+        Image.fromarray(draw_image(seed)).save(path)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def tiny_spec():
+    from keras_retina.model.retinanet import detector_spec
+
+    return detector_spec(SETTINGS, CLASS_NAMES)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(image_paths, tiny_spec):
+    """Random weights, scaled so that logits are about -4 +- 2 and deltas about 0 +- 1."""
+    from edge.calibration import network_input
+    from keras_retina.data.images import read_image, resize_image
+    from keras_retina.legacy_keras import keras
+    from keras_retina.model.retinanet import retinanet
+
+    keras.utils.set_random_seed(3)
+    model = retinanet(SETTINGS, len(CLASS_NAMES))
+    pixels = np.stack([resize_image(read_image(path), 128, 128, "stretch") for path in image_paths])
+    batch = network_input(pixels, tiny_spec)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(batch, training=True)  # BatchNorm statistics of these images, without which a random network is dead
+    outputs = model(batch, training=False)
+    for name, deviation, mean in (("classes", 2.0, -4.0), ("boxes", 1.0, 0.0)):
+        layer = model.get_layer(f"{name}_prediction_pointwise")
+        kernel, bias = layer.get_weights()
+        factor = deviation / float(np.std(outputs[name]))
+        layer.set_weights([kernel * factor, np.full_like(bias, mean)])
+    return model
+
+
+@pytest.fixture(scope="session")
+def export_settings() -> Export:
+    return Export(calibration_images=5, max_detections=50)
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_model, tiny_spec, export_settings, image_paths, tmp_path_factory) -> dict[str, Path]:
+    """`{"float32": path, "float32_raw": path, ...}`."""
+    from edge.export import export_detector
+
+    folder = tmp_path_factory.mktemp("export")
+    paths = export_detector(tiny_model, tiny_spec, folder, "tiny", export_settings, image_paths)
+    return {path.stem.removeprefix("tiny_"): path for path in paths}

@@ -1,0 +1,309 @@
+"""The exported files: same detections in every form, and graphs that clients and devices accept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from edge.calibration import calibration_samples, choose_calibration_images, network_input
+from edge.convert import check_input_quantization, check_operators, convert_heads
+from edge.export import export_detector, labels_text
+from edge.runtime import Detector
+from edge.tail import centre_size_anchors, empty_columns
+from edge.tflite_file import operator_histogram, operator_name, read_flatbuffer, tensor_quantization, tensor_type
+from keras_retina.boxes import iou
+from keras_retina.data.images import read_image
+from keras_retina.data.records import Dataset, Record
+from keras_retina.errors import InputError
+
+FORMS = [f"{kind}{form}" for kind in ("float32", "float16", "dynamic", "int8") for form in ("", "_raw")]
+BUILTIN = {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "RESHAPE", "RESIZE_BILINEAR", "CONCATENATION"}
+
+
+def graph_of(path):
+    return read_flatbuffer(path.read_bytes())
+
+
+def test_every_format_and_head_is_written_with_its_description_beside(exported):
+    assert list(exported) == FORMS
+    for stem, path in exported.items():
+        facts = json.loads(path.with_suffix(".json").read_text())
+        assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert facts["size_bytes"] == path.stat().st_size
+        assert f"{facts['kind']}{'_raw' if facts['head'] == 'raw' else ''}" == stem
+        assert facts["input"]["dtype"] == "uint8"
+        assert facts["operators"] == operator_histogram(graph_of(path))
+        assert facts["detector"]["class_names"] == ["circle", "square", "<b>../cross</b>"]
+    folder = exported["int8"].parent
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_int8_is_the_smallest_network_and_float32_the_largest(exported):
+    sizes = {stem: path.stat().st_size for stem, path in exported.items()}
+    assert sizes["int8_raw"] < 0.6 * sizes["float32_raw"]
+    assert sizes["float16_raw"] < 0.65 * sizes["float32_raw"]
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "dynamic", "int8"])
+def test_postprocess_and_raw_form_of_a_format_give_the_same_detections(exported, image_paths, kind):
+    inside, outside = Detector(exported[kind]), Detector(exported[f"{kind}_raw"])
+    for path in image_paths:
+        image = read_image(path)
+        a, b = inside.detect(image, 0.01), outside.detect(image, 0.01)
+        assert len(a.scores) > 10
+        if kind == "int8":  # equal logits give ties, whose order is free: compare as sets
+            assert len(a.scores) == len(b.scores)
+            np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
+        else:
+            assert a.classes.tolist() == b.classes.tolist()
+            np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
+            np.testing.assert_allclose(a.boxes, b.boxes, atol=0.01)
+
+
+def matched_share(a, b, least_score: float, difference: float) -> float:
+    """Share of the detections of `a` that `b` has: same class, IoU over 0.7, score within `difference`."""
+    strong = a.scores >= least_score
+    same = (iou(a.boxes[strong], b.boxes) > 0.7) & (a.classes[strong][:, None] == b.classes)
+    near = np.abs(a.scores[strong][:, None] - b.scores) < difference
+    return float((same & near).any(axis=1).mean())
+
+
+@pytest.mark.parametrize(("kind", "share"), [("float16", 0.95), ("dynamic", 0.8)])
+def test_small_formats_find_what_float32_finds(exported, image_paths, kind, share):
+    reference, other = Detector(exported["float32"]), Detector(exported[kind])
+    shares = [
+        matched_share(reference.detect(image, 0.01), other.detect(image, 0.01), 0.3, 0.15)
+        for image in map(read_image, image_paths)
+    ]
+    assert np.mean(shares) >= share
+
+
+def test_float32_heads_equal_keras(exported, tiny_model, tiny_spec, image_paths):
+    detector = Detector(exported["float32_raw"])
+    for path in image_paths:
+        pixels, _ = detector.prepare(read_image(path))
+        detector.invoke(pixels)
+        logits, deltas = detector.heads()
+        expected = tiny_model(network_input(pixels, tiny_spec), training=False)
+        np.testing.assert_allclose(logits, expected["classes"][0], atol=1e-3)
+        np.testing.assert_allclose(deltas, expected["boxes"][0], atol=1e-3)
+
+
+def test_int8_heads_follow_keras(exported, tiny_model, tiny_spec, image_paths):
+    detector = Detector(exported["int8_raw"])
+    for path in image_paths:
+        pixels, _ = detector.prepare(read_image(path))
+        detector.invoke(pixels)
+        expected = tiny_model(network_input(pixels, tiny_spec), training=False)
+        for received, name in zip(detector.heads(), ("classes", "boxes"), strict=True):
+            correlation = np.corrcoef(received.ravel(), np.ravel(expected[name]))[0, 1]
+            assert correlation > 0.8  # a random network is far noisier in 8 bits than a trained one
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4, 7])
+def test_no_class_is_lost_on_any_number_of_threads(exported, image_paths, threads):
+    """TFLite_Detection_PostProcess skips the score column whose index is the number of threads."""
+    image = read_image(image_paths[0])
+    expected = Detector(exported["float32_raw"], threads=1).detect(image, 0.01)
+    found = Detector(exported["float32"], threads=threads).detect(image, 0.01)
+    assert set(expected.classes.tolist()) == {0, 1, 2}
+    assert found.classes.tolist() == expected.classes.tolist()
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+
+
+def test_one_and_two_classes_need_no_empty_columns():
+    assert [empty_columns(number) for number in (1, 2, 3, 80)] == [0, 0, 17, 17]
+
+
+@pytest.mark.parametrize("stem", FORMS)
+def test_only_expected_operators_are_inside(exported, stem):
+    names = set(operator_histogram(graph_of(exported[stem])))
+    expected = set(BUILTIN)
+    expected |= {"QUANTIZE"} if stem.startswith("int8") else {"CAST", "SUB"}
+    expected |= {"DEQUANTIZE"} if stem in ("int8", "float16", "float16_raw") else set()
+    expected |= set() if stem.endswith("_raw") else {"LOGISTIC", "PAD", "TFLite_Detection_PostProcess"}
+    assert names == expected
+
+
+@pytest.mark.parametrize("stem", ["int8", "int8_raw"])
+def test_int8_network_is_int8_up_to_the_heads(exported, stem):
+    graph = graph_of(exported[stem]).subgraphs[0]
+    model = graph_of(exported[stem])
+    tail = False
+    for operator in graph.operators:
+        name = operator_name(model, operator)
+        tail = tail or name == "LOGISTIC"
+        types = {tensor_type(graph.tensors[index]) for index in (*operator.inputs, *operator.outputs) if index >= 0}
+        if name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            assert types == {"int8", "int32"}
+            weights = graph.tensors[operator.inputs[1]]
+            channels = weights.shape[0] if name == "CONV_2D" else weights.shape[3]
+            assert len(weights.quantization.scale) == channels
+            assert not np.any(weights.quantization.zeroPoint)
+        elif tail:
+            assert types <= {"float32", "int32"}
+        elif name == "DEQUANTIZE":
+            assert types == {"int8", "float32"}
+        else:
+            assert types <= {"int8", "uint8", "int32"}
+    assert tail == (stem == "int8")
+
+
+@pytest.mark.parametrize("stem", FORMS)
+def test_input_is_camera_bytes_and_shapes_are_static(exported, stem):
+    graph = graph_of(exported[stem]).subgraphs[0]
+    assert [tensor_type(graph.tensors[index]) for index in graph.inputs] == ["uint8"]
+    assert graph.tensors[graph.inputs[0]].shape.tolist() == [1, 128, 128, 3]
+    for tensor in graph.tensors:
+        assert tensor.shapeSignature is None or -1 not in tensor.shapeSignature
+
+
+def test_int8_input_is_off_by_at_most_half_a_grey_level(exported):
+    graph = graph_of(exported["int8"]).subgraphs[0]
+    scale, zero_point = tensor_quantization(graph.tensors[graph.inputs[0]])
+    pixels = np.arange(256)
+    assert np.abs(scale * (pixels - zero_point) - (pixels / 127.5 - 1)).max() <= 1.001 / 255
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_postprocess_signature_and_order_fit_the_clients(exported, kind):
+    """pycoral reads output_0..3 = count, scores, classes, boxes; older clients boxes, classes, scores, count."""
+    interpreter = Detector(exported[kind]).interpreter
+    assert interpreter.get_signature_list() == {
+        "serving_default": {"inputs": ["image"], "outputs": ["output_0", "output_1", "output_2", "output_3"]}
+    }
+    details = interpreter.get_output_details()
+    assert [detail["shape"].tolist() for detail in details] == [[1, 50, 4], [1, 50], [1, 50], [1]]
+    assert {np.dtype(detail["dtype"]).name for detail in details} == {"float32"}
+    runner = interpreter.get_signature_runner("serving_default")
+    outputs = runner(image=np.zeros((1, 128, 128, 3), np.uint8))
+    assert [outputs[f"output_{position}"].shape for position in range(4)] == [(1,), (1, 50), (1, 50), (1, 50, 4)]
+    assert (outputs["output_2"] >= 0).all()
+    assert (outputs["output_2"] <= 2).all()
+
+
+@pytest.mark.parametrize(("stem", "dtype"), [("float32_raw", "float32"), ("int8_raw", "uint8")])
+def test_raw_file_has_two_separate_heads(exported, stem, dtype):
+    interpreter = Detector(exported[stem]).interpreter
+    assert interpreter.get_signature_list()["serving_default"]["outputs"] == ["boxes", "classes"]
+    boxes, classes = interpreter.get_output_details()
+    assert (boxes["name"], classes["name"]) == ("boxes", "classes")
+    assert boxes["dtype"] == classes["dtype"] == np.dtype(dtype)
+    if dtype == "uint8":
+        assert boxes["quantization"][0] > 0
+        assert boxes["quantization"] != classes["quantization"]
+
+
+def test_anchors_inside_are_normalised_centre_and_size(tiny_spec):
+    anchors = tiny_spec.anchors()
+    inside = centre_size_anchors(tiny_spec)
+    top = inside[:, 0] - inside[:, 2] / 2
+    right = inside[:, 1] + inside[:, 3] / 2
+    np.testing.assert_allclose(top * 128, anchors[:, 0], atol=1e-4)
+    np.testing.assert_allclose(right * 128, anchors[:, 3], atol=1e-4)
+
+
+def test_the_zip_at_the_end_holds_spec_and_labels_uncompressed(exported, tiny_spec):
+    with zipfile.ZipFile(exported["int8"]) as archive:
+        assert {"detector.json", "export.json", "labels.txt"} <= set(archive.namelist())
+        assert archive.read("detector.json").decode() == tiny_spec.to_json()
+        assert archive.read("labels.txt").decode() == "circle\nsquare\n<b>../cross</b>\n"
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+    assert (exported["int8"].parent / "labels.txt").read_text() == "circle\nsquare\n<b>../cross</b>\n"
+
+
+def test_a_line_break_in_a_class_name_does_not_shift_the_labels():
+    assert labels_text(["a\nb", " c\u2028d "]) == "a b\nc d\n"
+
+
+def test_weights_are_aligned_for_the_device(exported):
+    """The schema asks for 16 bytes (`force_align`)."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    data = exported["int8"].read_bytes()
+    model = schema.Model.GetRootAs(data, 0)
+    for index in range(model.BuffersLength()):
+        buffer = model.Buffers(index)
+        if buffer.DataLength():
+            start = buffer._tab.Vector(buffer._tab.Offset(4))
+            assert start % 16 == 0
+
+
+def test_calibration_images_are_listed_by_name_and_hash(exported, image_paths):
+    lines = (exported["int8"].parent / "calibration.txt").read_text().splitlines()
+    assert [line.split("  ")[1] for line in lines] == [path.name for path in image_paths]
+    assert lines[0].split("  ")[0] == hashlib.sha256(image_paths[0].read_bytes()).hexdigest()
+
+
+def test_calibration_spans_the_whole_input_range_by_two_corner_pixels(image_paths, tiny_spec):
+    first, second = (sample[0] for sample in calibration_samples(image_paths[:2], tiny_spec))
+    assert (first.min(), first.max()) == (-1.0, 1.0)
+    plain = next(iter(calibration_samples(image_paths[1:2], tiny_spec)))[0]
+    assert first.shape == second.shape == (1, 128, 128, 3)
+    assert np.sum(np.any(plain != second, axis=-1)) <= 2
+
+
+def test_calibration_shows_every_class_and_never_repeats_an_image(tmp_path):
+    def record(number, classes):
+        return Record(
+            image_id=number,
+            path=tmp_path / f"{number}.jpg",
+            file_name=f"{number}.jpg",
+            height=10,
+            width=10,
+            boxes=np.zeros((len(classes), 4), np.float32),
+            classes=np.array(classes, np.int32),
+            crowd=np.zeros(len(classes), bool),
+        )
+
+    records = tuple(record(number, [2] if number == 77 else [number % 2]) for number in range(100)) + (record(100, []),)
+    dataset = Dataset("d", "train", ("a", "b", "c"), (1, 2, 3), records)
+    chosen = choose_calibration_images(dataset, 9)
+    assert tmp_path / "77.jpg" in chosen
+    assert len(set(chosen)) == len(chosen) == 9
+    assert chosen == choose_calibration_images(dataset, 9)
+    assert chosen != choose_calibration_images(dataset, 9, seed=1)
+    assert len(choose_calibration_images(dataset, 1000)) == 101
+
+
+def test_int8_without_calibration_images_is_refused(tiny_model, tiny_spec, export_settings, tmp_path):
+    with pytest.raises(InputError, match="images of the training split"):
+        export_detector(tiny_model, tiny_spec, tmp_path, "x", export_settings, [])
+
+
+def test_a_description_of_another_model_is_refused(tiny_model, tiny_spec, export_settings, tmp_path, image_paths):
+    import dataclasses
+
+    other = dataclasses.replace(tiny_spec, class_names=("a", "b"))
+    with pytest.raises(InputError, match="expected the heads"):
+        export_detector(tiny_model, other, tmp_path, "x", export_settings, image_paths)
+
+
+def test_a_float_operator_in_an_int8_network_is_refused(exported):
+    with pytest.raises(InputError, match="int8 export: .* float operator CAST"):
+        check_operators(graph_of(exported["float32_raw"]), "int8")
+    with pytest.raises(InputError, match="float operator"):
+        check_operators(graph_of(exported["dynamic_raw"]), "int8")
+
+
+def test_a_camera_byte_quantized_too_coarsely_is_refused(exported, tiny_spec):
+    model = graph_of(exported["int8"])
+    quantization = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]].quantization
+    quantization.scale = np.array([1.1 / 127.5], np.float32)
+    with pytest.raises(InputError, match="half a grey level"):
+        check_input_quantization(model, tiny_spec)
+
+
+def test_a_dynamic_shape_is_refused(tiny_spec):
+    from keras_retina.legacy_keras import keras, tf
+
+    image = keras.Input((128, 128, 3))
+    features = keras.layers.Conv2D(3, 3)(image)
+    flat = keras.layers.Lambda(lambda x: tf.reshape(x, tf.stack([tf.size(tf.where(x > 0)) * 0 + 1, -1])))(features)
+    model = keras.Model(image, {"classes": flat, "boxes": features})
+    with pytest.raises(InputError, match="static shapes"):
+        convert_heads(model, tiny_spec, "float32")
