@@ -52,6 +52,11 @@ def code(text: str) -> Markup:
     return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
+def breakable(name: str) -> Markup:
+    """Lets a long file name break after `_` and before the suffix; everything is escaped."""
+    return Markup(str(escape(name)).replace("_", "_<wbr>").replace(".tflite", "<wbr>.tflite"))
+
+
 def duration(seconds: float) -> tuple[str, str]:
     """Returns value and unit: seconds under two minutes, minutes under two hours, then hours."""
     if seconds < 120:
@@ -84,6 +89,7 @@ def package_versions() -> dict[str, str]:
 
 FILTERS: dict[str, Callable[..., str]] = {
     "ap": ap,
+    "breakable": breakable,
     "code": code,
     "signed": signed,
     "ratio": ratio,

@@ -22,7 +22,7 @@ from edge.report_charts import (
     scatter_chart,
     tick_texts,
 )
-from edge.report_format import code, diff_class, duration, megabytes, milliseconds, ratio, signed
+from edge.report_format import breakable, code, diff_class, duration, megabytes, milliseconds, ratio, signed
 
 quick = settings(deadline=None, max_examples=60, derandomize=True)
 
@@ -132,6 +132,10 @@ def test_numbers_have_sensible_digits():
 def test_differences_are_marked_at_half_a_point_and_beyond_the_limit():
     marks = [diff_class(value, 2.0) for value in (-2.1, -2.0, -0.5, -0.4, 0.4, 0.5)]
     assert marks == ["drop", "loss", "loss", "", "", "gain"]
+
+
+def test_file_names_break_at_their_parts_and_stay_escaped():
+    assert breakable("a_<b>.tflite") == "a_<wbr>&lt;b&gt;<wbr>.tflite"
 
 
 def test_commands_in_backticks_become_code_and_stay_escaped():
