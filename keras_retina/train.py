@@ -21,6 +21,7 @@ from keras_retina.detector_spec import DetectorSpec
 from keras_retina.devices import distribution_strategy
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
+from keras_retina.memory import keep_freed_memory
 from keras_retina.model.retinanet import detector_spec, retinanet
 from keras_retina.model.saving import save_detector
 from keras_retina.model.weights import find_weights, load_pretrained
@@ -48,6 +49,7 @@ def train(
         InputError: pretrained weights that do not fit, a loss that is not a number, a disk that is full.
     """
     settings = recipe.training
+    keep_freed_memory()
     keras.utils.set_random_seed(recipe.seed)
     spec = detector_spec(recipe.model, train_set.class_names)
     steps = settings.steps_per_epoch or max(1, len(train_set.records) // settings.batch_size)

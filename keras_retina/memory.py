@@ -1,0 +1,25 @@
+"""Keeps the memory of large tensors in the process between steps."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+# Parameters of glibc's mallopt, from malloc.h.
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+_LARGEST_INT = 2**31 - 1
+
+
+def keep_freed_memory() -> bool:
+    """Tells glibc to reuse freed blocks instead of returning them to the system; True where that took effect.
+
+    By default every tensor over 32 MiB is mapped and unmapped again for each operation, and the kernel clears its pages
+    each time. Measured with `benchmarks/allocator.py`. Other C libraries and systems are left alone.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt") or not hasattr(library, "gnu_get_libc_version"):
+        return False
+    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST_INT), (_ARENA_MAX, 1))
+    return all([library.mallopt(parameter, value) == 1 for parameter, value in settings])
