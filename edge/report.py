@@ -19,7 +19,7 @@ from edge.report_rows import Row
 from edge.report_run import Run, read_results, read_run
 from edge.report_tables import facts, float_reference, hero_row, int8_row, per_class_section, table_rows, verdict
 from keras_retina.data.records import Dataset
-from keras_retina.decode import SHOW_SCORE_THRESHOLD
+from keras_retina.thresholds import SHOW_SCORE_THRESHOLD
 
 PICTURES = 6
 FIRST_CURVES = 12

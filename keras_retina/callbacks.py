@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from keras_retina.data.records import Dataset
-from keras_retina.decode import SHOW_SCORE_THRESHOLD
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.drawing import draw_boxes
 from keras_retina.errors import InputError
 from keras_retina.evaluate import coco_metrics
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.predict import detect_function, network_input, predict_dataset
+from keras_retina.thresholds import SHOW_SCORE_THRESHOLD
 
 HISTORY_COLUMNS = ("epoch", "loss", "classes_loss", "boxes_loss", "learning_rate", "seconds", "AP", "AP50")
 PICTURES = 4
@@ -100,7 +100,7 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves model, optimiser and epoch after each epoch; the previous checkpoint is deleted only when the new one is whole."""
+    """Saves model, optimiser and epoch after each epoch; the previous checkpoint goes only when the new one is whole."""
 
     def __init__(self, manager: tf.train.CheckpointManager, epoch: tf.Variable) -> None:
         super().__init__()
@@ -121,7 +121,9 @@ class Checkpoint(keras.callbacks.Callback):
 class History(keras.callbacks.Callback):
     """Appends a row to `history.csv` and TensorBoard scalars for each epoch, and reports progress in one line."""
 
-    def __init__(self, path: Path, writer: Any, epochs: int, images_per_epoch: int, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, writer: Any, epochs: int, images_per_epoch: int, report: Callable[[str], None]
+    ) -> None:
         super().__init__()
         self.path, self.writer, self.epochs, self.report = path, writer, epochs, report
         self.images_per_epoch = images_per_epoch

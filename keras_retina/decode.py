@@ -6,12 +6,6 @@ from collections.abc import Sequence
 
 from keras_retina.legacy_keras import tf
 
-EVALUATION_SCORE_THRESHOLD = 0.01
-"""Low, because average precision needs the whole precision-recall curve; a shown picture needs the next one."""
-
-SHOW_SCORE_THRESHOLD = 0.3
-"""For pictures and people."""
-
 CANDIDATES = 1000
 """Anchors of an image that reach the non-maximum suppression: those with the best scores (paper, section 4)."""
 

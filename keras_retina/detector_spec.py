@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_retina.anchors import anchor_boxes
 from keras_retina.errors import InputError
+from keras_retina.recipe import Model
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,21 @@ class DetectorSpec:
     def to_json(self) -> str:
         """Returns the spec as JSON with sorted keys."""
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True)
+
+
+def detector_spec(settings: Model, class_names: tuple[str, ...]) -> DetectorSpec:
+    """Returns the description of a detector with these settings."""
+    return DetectorSpec(
+        class_names=tuple(class_names),
+        height=settings.input.height,
+        width=settings.input.width,
+        resize=settings.input.resize,
+        levels=settings.pyramid.levels,
+        anchor_size=settings.anchors.size,
+        anchor_scales=settings.anchors.scales,
+        anchor_ratios=settings.anchors.ratios,
+        coder_weights=settings.coder_weights,
+    )
 
 
 def spec_from_json(text: str, source: str | Path) -> DetectorSpec:

@@ -10,10 +10,11 @@ import numpy as np
 from keras_retina.boxes import clip
 from keras_retina.data.images import read_image, resize_image, resize_transform
 from keras_retina.data.records import Dataset, Record
-from keras_retina.decode import EVALUATION_SCORE_THRESHOLD, detections
+from keras_retina.decode import detections
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.evaluate import batched, results_of_image
 from keras_retina.legacy_keras import keras, tf
+from keras_retina.thresholds import EVALUATION_SCORE_THRESHOLD
 
 BATCH = 8
 

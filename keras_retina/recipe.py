@@ -5,26 +5,29 @@ A recipe is a YAML file with the sections below. Unknown keys are errors that na
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from keras_retina.errors import InputError, closest
+from keras_retina.errors import InputError
+from keras_retina.recipe_errors import explain
+from keras_retina.recipe_yaml import apply_override, dump_yaml, read_yaml
 
 MOBILENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Inside = Annotated[float, Field(gt=0, lt=1)]
+
+_CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # those of every TFLite SSD file
 
 
 class Section(BaseModel):
-    """Base of all sections: no unknown keys, no silent conversion of text to numbers, immutable."""
+    """Base of all sections: no unknown keys, no silent conversion of text to numbers, no infinities, immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Backbone(Section):
@@ -101,7 +104,7 @@ class Model(Section):
     anchors: Anchors = Anchors()
     pyramid: Pyramid = Pyramid()
     head: Head = Head()
-    coder_weights: Annotated[tuple[Positive, Positive, Positive, Positive], Field(strict=False)] = (10.0, 10.0, 5.0, 5.0)
+    coder_weights: Annotated[tuple[Positive, Positive, Positive, Positive], Field(strict=False)] = _CODER_WEIGHTS
 
     @model_validator(mode="after")
     def _input_divides(self) -> Model:
@@ -126,6 +129,13 @@ class Data(Section):
     test: str | None = None
     classes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     cache_mebibytes: Annotated[int, Field(ge=0)] = 2048
+
+    @model_validator(mode="after")
+    def _classes_once(self) -> Data:
+        twice = [name for name in self.classes or () if (self.classes or ()).count(name) > 1]
+        if twice:
+            raise ValueError(f"expected each class once. Received: classes with {twice[0]!r} twice. Remove one")
+        return self
 
 
 class Augmentation(Section):
@@ -180,12 +190,18 @@ class EarlyStop(Section):
 
 
 class Training(Section):
-    """Optimiser, schedule, checkpoints and evaluation during training."""
+    """Optimiser, schedule, checkpoints and evaluation during training.
+
+    `schedule` takes the learning rate from its value, after a linear warm-up, to `final_learning_rate_fraction` of it:
+    `cosine` smoothly, `step` in equal factors at the fractions `decay_at` of all steps (two factors of 10 for 0.01).
+    """
 
     epochs: Count = 40
     batch_size: Count = 8
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Positive = 1e-3
+    schedule: Literal["cosine", "step"] = "cosine"
+    decay_at: Annotated[tuple[Inside, ...], Field(min_length=1, strict=False)] | None = None
     final_learning_rate_fraction: Fraction = 0.01
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
@@ -199,6 +215,23 @@ class Training(Section):
     early_stop: EarlyStop | None = None
     strategy: Literal["auto", "one_device", "mirrored"] = "auto"
     steps_per_epoch: Count | None = None
+
+    @model_validator(mode="after")
+    def _step_schedule_has_steps(self) -> Training:
+        if (self.schedule == "step") != (self.decay_at is not None):
+            raise ValueError(
+                "decay_at belongs to schedule 'step', which needs it. "
+                f"Received: schedule={self.schedule!r}, decay_at={self.decay_at}. Set both, or neither"
+            )
+        if self.decay_at is not None and list(self.decay_at) != sorted(set(self.decay_at)):
+            raise ValueError(
+                f"decay_at must rise. Received: decay_at={list(self.decay_at)}. Use {sorted(set(self.decay_at))}"
+            )
+        if self.schedule == "step" and self.final_learning_rate_fraction == 0:
+            raise ValueError(
+                "equal factors cannot reach zero. Received: schedule='step', final_learning_rate_fraction=0. Use 0.01"
+            )
+        return self
 
 
 class Export(Section):
@@ -265,37 +298,17 @@ class Recipe(Section):
     published: Published | None = None
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which `1e-3` is a number, as in YAML 1.2; PyYAML alone reads it as text."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Reads a recipe and applies `section.key=value` overrides.
 
     Raises:
         InputError: the file is missing or is not plain YAML, or a field is unknown or has an impossible value.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: expected a recipe file. Received: no such file. Pass the path of a .yaml recipe.")
-    try:
-        fields = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: expected plain YAML without tags. Received: {reason}. Correct the file.") from error
-    if not isinstance(fields, dict):
-        raise InputError(
-            f"{path}: expected sections such as `model:` and `training:`. Received: {type(fields).__name__}. "
-            "Start from a file in recipes/."
-        )
+    fields = read_yaml(Path(path))
     for override in overrides or []:
-        _apply_override(fields, override)
-    return recipe_from_fields(fields, str(path))
+        apply_override(fields, override)
+    source = f"{path} with --set {' '.join(overrides)}" if overrides else str(path)
+    return recipe_from_fields(fields, " ".join(source.split()))
 
 
 def recipe_from_fields(fields: dict[str, Any], source: str) -> Recipe:
@@ -307,53 +320,9 @@ def recipe_from_fields(fields: dict[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
-        reasons = "; ".join(_explain(problem) for problem in error.errors())
-        raise InputError(f"{source}: {reasons}") from error
+        raise InputError(f"{source}: {explain(error, Recipe)}") from error
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """Returns the resolved recipe, every field written out, as YAML."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _apply_override(fields: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise InputError(f"--set: expected section.key=value. Received: {override!r}. Example: training.epochs=10")
-    *sections, name = key.strip().split(".")
-    target = fields
-    for section in sections:
-        target = target.setdefault(section, {})
-        if not isinstance(target, dict):
-            raise InputError(f"--set: expected a section. Received: {section!r} in {override!r}, which holds a value.")
-    try:
-        target[name] = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise InputError(f"--set: expected a YAML value. Received: {override!r}. Quote the text.") from error
-
-
-def _explain(problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
-    received = problem.get("input")
-    if problem["type"] == "extra_forbidden":
-        section = _section_at(problem["loc"][:-1])
-        hint = closest(str(problem["loc"][-1]), section.model_fields) if section else "Remove the key."
-        return f"{place}: unknown key. Received: {place}={received!r}. {hint}"
-    if problem["type"] == "literal_error":
-        choices = [choice.strip(" '") for choice in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return f"{place}: expected {problem['ctx']['expected']}. Received: {received!r}. {closest(received, choices)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    if "Received:" in message:
-        return f"{place}: {message}" if place else message
-    return f"{place}: {message}. Received: {received!r}. Correct the value."
-
-
-def _section_at(location: tuple[Any, ...]) -> type[Section] | None:
-    section: Any = Recipe
-    for name in location:
-        annotation = section.model_fields[name].annotation if name in section.model_fields else None
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        section = next((kind for kind in candidates if isinstance(kind, type) and issubclass(kind, Section)), None)
-        if section is None:
-            return None
-    return section
+    return dump_yaml(recipe.model_dump(mode="json"))

@@ -17,12 +17,12 @@ from keras_retina.callbacks import (
 )
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
-from keras_retina.detector_spec import DetectorSpec
+from keras_retina.detector_spec import DetectorSpec, detector_spec
 from keras_retina.devices import distribution_strategy
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.memory import keep_freed_memory
-from keras_retina.model.retinanet import detector_spec, retinanet
+from keras_retina.model.retinanet import retinanet
 from keras_retina.model.saving import save_detector
 from keras_retina.model.weights import find_weights, load_pretrained
 from keras_retina.recipe import Recipe, Training

@@ -35,7 +35,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with the data: `kind` is a short stable name, `where` is file and line or record, `detail` one line."""
+    """Something wrong with the data: `kind` is a short stable name, `where` is file and line, `detail` one line."""
 
     kind: str
     where: str

@@ -44,15 +44,12 @@ def backbone_layers(model: keras.Model, settings: Backbone) -> list[keras.layers
     names = [layer.name for layer in model.layers]
     # Layers of pyramid and heads may stand between them in topological order; theirs start with our prefixes.
     inside = model.layers[: names.index(last) + 1]
-    return [
-        layer
-        for layer in inside
-        if not isinstance(layer, keras.layers.InputLayer) and not layer.name.startswith(("pyramid_", "classes", "boxes"))
-    ]
+    ours = ("image", "pyramid_", "classes", "boxes")
+    return [layer for layer in inside if not layer.name.startswith(ours)]
 
 
 def freeze(model: keras.Model, settings: Backbone) -> None:
-    """Makes the first `frozen_stages` stages untrainable and, for `batch_norm: frozen`, every BatchNorm of the backbone.
+    """Makes the first `frozen_stages` stages untrainable, and every BatchNorm for `batch_norm: frozen`.
 
     An untrainable BatchNorm runs in inference mode in Keras, also during `fit`. Gradients are not propagated through
     stages that hold no trainable weight, which is what makes frozen early stages cheap.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from keras_retina.anchors import anchors_per_cell
-from keras_retina.detector_spec import DetectorSpec
 from keras_retina.legacy_keras import keras
 from keras_retina.model.backbones import backbone_features, freeze
 from keras_retina.model.heads import head_outputs, prior_bias
@@ -32,18 +31,3 @@ def retinanet(settings: Model, num_classes: int) -> keras.Model:
     model = keras.Model(image, outputs, name="retinanet")
     freeze(model, settings.backbone)
     return model
-
-
-def detector_spec(settings: Model, class_names: tuple[str, ...]) -> DetectorSpec:
-    """Returns the description that is stored with every model of these settings."""
-    return DetectorSpec(
-        class_names=tuple(class_names),
-        height=settings.input.height,
-        width=settings.input.width,
-        resize=settings.input.resize,
-        levels=settings.pyramid.levels,
-        anchor_size=settings.anchors.size,
-        anchor_scales=settings.anchors.scales,
-        anchor_ratios=settings.anchors.ratios,
-        coder_weights=settings.coder_weights,
-    )

@@ -51,7 +51,7 @@ def load_detector(path: Path) -> tuple[keras.Model, DetectorSpec]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: expected a .keras model. Received: no such file. Train one with `keras-retina train`.")
+        raise InputError(f"{path}: expected a .keras model. Received: no such file. Run `keras-retina train` first.")
     try:
         with zipfile.ZipFile(path) as archive:
             spec = spec_from_json(archive.read(SPEC_MEMBER).decode("utf-8"), path)

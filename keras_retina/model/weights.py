@@ -33,8 +33,8 @@ def find_weights(settings: Backbone, data_dir: Path | None) -> str | None:
         path = Path(settings.weights)
         if not path.is_file():
             raise InputError(
-                f"model.backbone.weights: expected 'imagenet', 'none' or a weights file. Received: {settings.weights!r}, "
-                "which does not exist. Correct the path."
+                "model.backbone.weights: expected 'imagenet', 'none' or a weights file. "
+                f"Received: {settings.weights!r}, which does not exist. Correct the path."
             )
         return str(path)
     for folder in _weights_folders(data_dir):
@@ -82,7 +82,7 @@ def _pretrained_network(settings: Backbone, source: str) -> keras.Model:
 
 
 def _rgb_unit_range_kernel(kernel: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
-    # caffe input: bgr_pixel - mean. Ours: rgb = (pixel - 127.5) / 127.5, so bgr_pixel - mean = 127.5 * ours + 127.5 - mean.
+    # caffe input: pixel - mean, in BGR. Ours: x = (pixel - 127.5) / 127.5, so pixel - mean = 127.5 x + 127.5 - mean.
     mean_rgb = np.array([123.68, 116.779, 103.939], np.float32)
     rgb = kernel[:, :, ::-1, :]  # [7, 7, 3, filters]
     offset = np.einsum("hwcf,c->f", rgb, 127.5 - mean_rgb)

@@ -44,7 +44,7 @@ def image_paths(tmp_path_factory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def tiny_spec():
-    from keras_retina.model.retinanet import detector_spec
+    from keras_retina.detector_spec import detector_spec
 
     return detector_spec(SETTINGS, CLASS_NAMES)
 

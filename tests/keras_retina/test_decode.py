@@ -8,8 +8,9 @@ import pytest
 from keras_retina import boxes as numpy_boxes
 from keras_retina import decode as decode_module
 from keras_retina.anchors import anchor_boxes
-from keras_retina.decode import EVALUATION_SCORE_THRESHOLD, SHOW_SCORE_THRESHOLD, decode, detections
+from keras_retina.decode import decode, detections
 from keras_retina.legacy_keras import tf
+from keras_retina.thresholds import EVALUATION_SCORE_THRESHOLD, SHOW_SCORE_THRESHOLD
 
 WEIGHTS = (10.0, 8.0, 5.0, 4.0)
 PLAIN = (1.0, 1.0, 1.0, 1.0)

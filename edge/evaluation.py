@@ -1,0 +1,67 @@
+"""COCO metrics of a run folder, a `.keras` model or a `.tflite` file, all with the same command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edge.measure import check_classes, evaluate_tflite
+from edge.run import open_run
+from keras_retina.data.folder import available_splits, load_dataset
+from keras_retina.data.records import Dataset
+from keras_retina.errors import InputError
+from keras_retina.evaluate import coco_metrics
+
+VALIDATION_NAMES = ("val", "valid", "validation", "test")
+
+
+def evaluate_target(
+    target: Path, data_dir: Path | None, split: str | None, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """Returns the AP fields of a verify row, with `file`, `kind`, `dataset` and, for a .tflite, `latency_ms`.
+
+    A file inside a run folder finds its data by itself; any other needs `data_dir`.
+
+    Raises:
+        InputError: the target is none of the three, or its data is not known.
+    """
+    if not target.exists():
+        raise InputError(f"{target}: expected a run folder, a .keras or a .tflite file. Received: nothing there.")
+    dataset = _dataset_for(target, data_dir, split)
+    report(f"{dataset.name}, split {dataset.split}: {len(dataset.records)} images")
+    latency: dict[str, Any] | None = None
+    if target.suffix == ".tflite":
+        kind = "tflite"
+        detections, latency = evaluate_tflite(target, dataset)
+    else:
+        from keras_retina.model.saving import load_detector
+        from keras_retina.predict import detect_function, predict_dataset
+
+        kind = "keras"
+        model, spec = load_detector(target / "model.keras" if target.is_dir() else target)
+        check_classes(spec.class_names, dataset, target)
+        detections = predict_dataset(detect_function(model, spec), spec, dataset)
+    measured = {
+        "file": str(target),
+        "kind": kind,
+        "dataset": {"name": dataset.name, "split": dataset.split, "images": len(dataset.records)},
+        **coco_metrics(dataset, detections),
+    }
+    return {**measured, "latency_ms": latency} if latency else measured
+
+
+def _dataset_for(target: Path, data_dir: Path | None, split: str | None) -> Dataset:
+    folder = next((place for place in (target, *target.parents[:2]) if (place / "recipe.yaml").is_file()), None)
+    if folder is not None:
+        run = open_run(folder, data_dir)
+        data = run.recipe.data
+        return load_dataset(run.data_dir, split or data.validation, data.format, data.classes)
+    if data_dir is None:
+        raise InputError(f"--data: needed for a file outside a run folder. Received: {target}. Pass the data folder.")
+    if split is None:
+        splits = available_splits(data_dir)
+        split = next((name for name in VALIDATION_NAMES if name in splits), None)
+        if split is None:
+            raise InputError(f"--split: needed for {data_dir}. Received: none. Splits here: {', '.join(splits)}.")
+    return load_dataset(data_dir, split)

@@ -1,0 +1,227 @@
+"""One experiment in one run folder: train, export, verify, report, each stage skipped when its result is there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.measure import machine_name
+from keras_retina import __version__
+from keras_retina.data.records import Dataset
+from keras_retina.errors import InputError
+from keras_retina.recipe import Recipe, dump_recipe, load_recipe
+
+RUN_MEMBERS = (
+    "recipe.yaml",
+    "run.json",
+    "train",
+    "model.keras",
+    "metrics.json",
+    "compress",
+    "export",
+    "verify",
+    "verify.json",
+    "report.html",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """An open run: where it is, what it does, and on which data."""
+
+    path: Path
+    recipe: Recipe
+    data_dir: Path
+
+
+def start_run(path: Path, recipe: Recipe, data_dir: Path, command: str, overwrite: bool) -> RunFolder:
+    """Makes a run folder, or opens the one of the same recipe and data so that its work goes on.
+
+    Raises:
+        InputError: the folder holds another run or other files, and `overwrite` was not given.
+    """
+    path = Path(path)
+    if path.is_file():
+        raise InputError(f"--out: expected a folder. Received: {path}, a file. Choose another name.")
+    if overwrite:
+        _remove_run(path)
+    elif path.is_dir() and any(path.iterdir()):
+        _refuse_another_run(path, recipe, data_dir)
+    path.mkdir(parents=True, exist_ok=True)
+    if not (path / "recipe.yaml").exists():
+        _write(path / "recipe.yaml", dump_recipe(recipe))
+        facts = {
+            "data": str(data_dir),
+            "command": command,
+            "keras_retina": __version__,
+            "python": platform.python_version(),
+            "machine": machine_name(),
+        }
+        _write(path / "run.json", json.dumps(facts, indent=2))
+    return RunFolder(path, recipe, Path(data_dir))
+
+
+def open_run(path: Path, data_dir: Path | None = None) -> RunFolder:
+    """Opens a run folder that exists; the data is where it was unless `data_dir` says otherwise.
+
+    Raises:
+        InputError: it is not a run folder.
+    """
+    path = Path(path)
+    if not (path / "recipe.yaml").is_file():
+        raise InputError(
+            f"{path}: expected a run folder, with recipe.yaml inside. Received: "
+            f"{'a folder without it' if path.is_dir() else 'no such folder'}. Make one with `keras-retina train`."
+        )
+    recipe = load_recipe(path / "recipe.yaml")
+    return RunFolder(path, recipe, Path(data_dir) if data_dir else Path(run_facts(path)["data"]))
+
+
+def run_facts(path: Path) -> dict[str, Any]:
+    """Reads `run.json`: the data folder, the command and the machine of the run."""
+    try:
+        return json.loads((path / "run.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{path / 'run.json'}: expected the facts of the run as JSON. Received: {error}. Pass --data."
+        ) from error
+
+
+def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
+    """Trains, or finishes an interrupted training; writes `model.keras` and `metrics.json` (validation split)."""
+    if (run.path / "model.keras").exists() and (run.path / "metrics.json").exists():
+        report("train: done before, skipped")
+        return
+    from keras_retina.evaluate import coco_metrics
+    from keras_retina.model.saving import load_detector
+    from keras_retina.predict import detect_function, predict_dataset
+    from keras_retina.train import train, write_metrics
+
+    train_set = load_split(run, run.recipe.data.train, report)
+    validation_set = load_split(run, run.recipe.data.validation, report)
+    if not (run.path / "model.keras").exists():
+        train(run.recipe, train_set, validation_set, run.path, run.data_dir, report)
+    model, spec = load_detector(run.path / "model.keras")
+    metrics = coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, validation_set))
+    write_metrics(run.path, run.recipe.data.validation, metrics)
+    report(f"validation AP {metrics['AP']}, AP50 {metrics['AP50']}")
+
+
+def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
+    """Writes the `.tflite` files of the recipe into `export/` and returns them."""
+    from edge.calibration import choose_calibration_images
+    from edge.export import export_detector
+    from keras_retina.model.saving import load_detector
+
+    settings, name = run.recipe.export, run.recipe.name
+    files = [
+        run.path / "export" / (f"{name}_{kind}.tflite" if head == "postprocess" else f"{name}_{kind}_raw.tflite")
+        for kind in settings.formats
+        for head in settings.heads
+    ]
+    if all(file.exists() and file.with_suffix(".json").exists() for file in files):
+        report("export: done before, skipped")
+        return files
+    model, spec = load_detector(run.path / "model.keras")
+    images: list[Path] = []
+    if "int8" in settings.formats:
+        train_set = load_split(run, run.recipe.data.train, report)
+        images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
+        report(f"int8 calibration: {len(images)} images of the training split")
+    return export_detector(model, spec, run.path / "export", name, settings, images, report)
+
+
+def verify_stage(run: RunFolder, report: Callable[[str], None]) -> dict[str, Any]:
+    """Measures every exported file on the verification split and writes `verify.json`."""
+    from edge.verify import verify_run
+    from keras_retina.model.saving import load_detector
+
+    model, spec = load_detector(run.path / "model.keras")
+    dataset = load_split(run, verification_split(run.recipe), report)
+    files = sorted((run.path / "export").glob("*.tflite"))
+    if not files:
+        raise InputError(f"{run.path / 'export'}: expected .tflite files. Received: none. Run `keras-retina export`.")
+    return verify_run(run.path, model, spec, dataset, run.recipe.verification, files, report)
+
+
+def report_stage(run: RunFolder) -> Path:
+    """Writes `report.html`."""
+    from edge.report import write_report
+    from keras_retina.data.folder import load_dataset
+
+    data = run.recipe.data
+    dataset = load_dataset(run.data_dir, verification_split(run.recipe), data.format, data.classes)
+    return write_report(run.path, dataset, run_facts(run.path).get("command"))
+
+
+def verification_split(recipe: Recipe) -> str:
+    """Returns the name of the split that `verify` reports: the test split if the recipe names one."""
+    wanted = recipe.verification.split or ("test" if recipe.data.test else "validation")
+    if wanted == "test" and recipe.data.test is None:
+        raise InputError("verification.split: 'test' needs data.test. Received: data.test=None. Name the split.")
+    return recipe.data.test if wanted == "test" else recipe.data.validation
+
+
+def load_split(run: RunFolder, split: str, report: Callable[[str], None]) -> Dataset:
+    """Reads a split and reports what was repaired while reading."""
+    from keras_retina.data.folder import load_dataset
+
+    data = run.recipe.data
+    dataset = load_dataset(run.data_dir, split, data.format, data.classes)
+    empty = sum(not len(record.boxes) for record in dataset.records)
+    repaired = ", ".join(f"{kind} {count}" for kind, count in sorted(dataset.problem_counts().items()))
+    report(
+        f"{split}: {len(dataset.records)} images ({empty} without objects), "
+        f"{sum(len(record.boxes) for record in dataset.records)} boxes; repaired: {repaired or 'nothing'}"
+    )
+    return dataset
+
+
+def training_minutes(run_dir: Path) -> float:
+    """Returns the minutes spent in epochs, evaluation included, from `train/history.csv`."""
+    with (run_dir / "train" / "history.csv").open(newline="", encoding="utf-8") as file:
+        return sum(float(row["seconds"]) for row in csv.DictReader(file)) / 60.0
+
+
+def _refuse_another_run(path: Path, recipe: Recipe, data_dir: Path) -> None:
+    if not (path / "recipe.yaml").is_file():
+        raise InputError(
+            f"--out: expected a new folder or a run of this recipe. Received: {path}, which holds other files. "
+            "Choose another folder."
+        )
+    there = load_recipe(path / "recipe.yaml")
+    known = {"expected", "published"}
+    if there.model_dump(exclude=known) != recipe.model_dump(exclude=known):
+        raise InputError(
+            f"--out: {path} holds a run of another recipe. Received: name={there.name!r} with other settings. "
+            "Choose another folder, or pass --overwrite to delete that run."
+        )
+    data_there = Path(run_facts(path)["data"])
+    if data_there.resolve() != Path(data_dir).resolve():
+        raise InputError(
+            f"--out: {path} holds a run on other data. Received: data={data_there}. "
+            "Choose another folder, or pass --overwrite to delete that run."
+        )
+
+
+def _remove_run(path: Path) -> None:
+    """Deletes what a run writes, and nothing else that may be in the folder."""
+    for member in RUN_MEMBERS:
+        target = path / member
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
