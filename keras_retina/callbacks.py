@@ -24,6 +24,7 @@ from keras_retina.thresholds import SHOW_SCORE_THRESHOLD
 
 HISTORY_COLUMNS = ("epoch", "loss", "classes_loss", "boxes_loss", "learning_rate", "seconds", "AP", "AP50")
 PICTURES = 4
+IMAGE_CACHE_BYTES = 512 * 2**20  # validation images kept between evaluations
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -42,17 +43,25 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
     """COCO AP on a split every few epochs, with the averaged weights if the optimiser keeps an average.
 
     Adds `AP` and `AP50` to the logs of the epoch, writes pictures with detections for TensorBoard and keeps the
-    weights with the highest AP in `best.weights.h5`.
+    weights with the highest AP in `best.weights.h5`. Training stops when that AP is `patience` epochs old.
     """
 
     def __init__(
-        self, spec: DetectorSpec, dataset: Dataset, every: int, epochs: int, train_dir: Path, writer: Any
+        self,
+        spec: DetectorSpec,
+        dataset: Dataset,
+        every: int,
+        epochs: int,
+        train_dir: Path,
+        writer: Any,
+        patience: int | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.dataset, self.every, self.epochs = spec, dataset, every, epochs
-        self.train_dir, self.writer = train_dir, writer
+        self.train_dir, self.writer, self.patience = train_dir, writer, patience
         self.best = read_state(train_dir).get("best_AP", -1.0)
         self._images: dict[int, np.ndarray] = {}
+        self._room = IMAGE_CACHE_BYTES
         self._detect: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -72,11 +81,17 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
             write_state(self.train_dir, {"best_AP": score, "best_epoch": epoch + 1})
         restore(self.model, trained)
         self._write_pictures(epoch, results)
+        if patience_is_over(read_state(self.train_dir), epoch + 1, self.patience):
+            self.model.stop_training = True
 
     def _load(self, record: Any, spec: DetectorSpec) -> np.ndarray:
-        if record.image_id not in self._images:
-            self._images[record.image_id] = network_input(record, spec)
-        return self._images[record.image_id]
+        image = self._images.get(record.image_id)
+        if image is None:
+            image = network_input(record, spec)
+            if image.nbytes <= self._room:
+                self._room -= image.nbytes
+                self._images[record.image_id] = image
+        return image
 
     def _write_pictures(self, epoch: int, results: list[dict[str, Any]]) -> None:
         names = dict(zip(self.dataset.category_ids, self.dataset.class_names, strict=True))
@@ -100,7 +115,7 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves model, optimiser and epoch after each epoch; the previous checkpoint goes only when the new one is whole."""
+    """Saves model, optimiser and epoch after each epoch; the previous checkpoint goes when the new one is whole."""
 
     def __init__(self, manager: tf.train.CheckpointManager, epoch: tf.Variable) -> None:
         super().__init__()
@@ -160,6 +175,11 @@ class History(keras.callbacks.Callback):
 
     def _learning_rate(self) -> tf.Tensor:
         return tf.convert_to_tensor(self.model.optimizer.learning_rate)
+
+
+def patience_is_over(state: dict[str, Any], epochs_done: int, patience: int | None) -> bool:
+    """Tells whether the best AP of `read_state` is `patience` epochs old, also after a resume; None never ends."""
+    return patience is not None and bool(state) and epochs_done - state["best_epoch"] >= patience
 
 
 def trim_history(path: Path, epochs_done: int) -> None:

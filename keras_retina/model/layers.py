@@ -30,7 +30,14 @@ def convolution(
             name=name,
         )
     depthwise = keras.layers.DepthwiseConv2D(
-        3, strides, padding="same", use_bias=False, depthwise_initializer="he_normal", name=f"{name}_depthwise"
+        3,
+        strides,
+        padding="same",
+        use_bias=False,
+        # Each output sees 9 inputs: 9 * (1 / 3) ** 2 = 1 keeps the variance. Keras' own initializers count
+        # 9 * channels inputs here and would shrink the signal by sqrt(channels) in every layer.
+        depthwise_initializer=keras.initializers.RandomNormal(stddev=1 / 3),
+        name=f"{name}_depthwise",
     )
     last = activation is None
     pointwise = keras.layers.Conv2D(
