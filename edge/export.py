@@ -59,8 +59,7 @@ def export_detector(
     images = list(calibration_images)[: settings.calibration_images]
     _check(model, spec, settings, images)
     out_dir.mkdir(parents=True, exist_ok=True)
-    labels = labels_text(spec.class_names).encode()
-    write_file(out_dir / LABELS, labels)
+    write_file(out_dir / LABELS, labels_text(spec.class_names).encode())
     if "int8" in settings.formats:
         write_file(out_dir / LISTING, calibration_listing(images).encode())
     paths = []
@@ -70,7 +69,7 @@ def export_detector(
         heads_only = convert_heads(model, spec, kind, lambda: calibration_samples(images, spec))
         for head in settings.heads:
             path = out_dir / (f"{name}_{kind}.tflite" if head == "postprocess" else f"{name}_{kind}_raw.tflite")
-            _write_detector(path, heads_only, spec, kind, head, settings, labels)
+            write_detector(path, heads_only, spec, kind, head, settings)
             paths.append(path)
     return paths
 
@@ -100,9 +99,8 @@ def described(flatbuffer: bytes, spec: DetectorSpec, kind: str, head: str, setti
     return append_members(flatbuffer, members)
 
 
-def _write_detector(
-    path: Path, heads_only: bytes, spec: DetectorSpec, kind: Kind, head: str, settings: Export, labels: bytes
-) -> None:
+def write_detector(path: Path, heads_only: bytes, spec: DetectorSpec, kind: Kind, head: str, settings: Export) -> None:
+    """Puts the tail of `head` behind converted heads (`convert_heads`); writes the file and the `.json` beside it."""
     graph = read_flatbuffer(heads_only)
     if head == "postprocess":
         end_with_postprocess(graph, spec, settings)
