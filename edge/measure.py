@@ -7,7 +7,6 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from keras_retina.errors import InputError
 from keras_retina.evaluate import results_of_image
 
 WARM_UP = 3
-Progress = Callable[[str, int, int], None]
-"""Called with the file name, the images done and the images of the split."""
 
 
 def evaluate_tflite(
@@ -29,7 +26,6 @@ def evaluate_tflite(
     dataset: Dataset,
     threads: int = 2,
     latency_runs: int = 30,
-    progress: Progress | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Returns the detections of a split in the COCO results format, and the latency of the file.
 
@@ -45,14 +41,12 @@ def evaluate_tflite(
     check_classes(detector.class_names, dataset, path)
     results: list[dict[str, Any]] = []
     whole = []
-    for number, record in enumerate(dataset.records, start=1):
+    for record in dataset.records:
         image = read_image(record.path)
         start = time.perf_counter()
         found = detector.detect(image, EVALUATION_SCORE_THRESHOLD)
         whole.append(1000 * (time.perf_counter() - start))
         results += results_of_image(record, dataset.category_ids, found.boxes, found.scores, found.classes)
-        if progress:
-            progress(Path(path).name, number, len(dataset.records))
     latency = invoke_latency(detector, read_image(dataset.records[0].path), latency_runs)
     facts = {
         "median": round(statistics.median(latency), 3),

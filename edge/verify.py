@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edge.gate import degenerate_scores, rule_text, shortfalls
-from edge.measure import Progress, check_classes, evaluate_tflite
+from edge.measure import check_classes, evaluate_tflite
 from edge.parity import check_parity
 from edge.runtime import Description, ModelFileError, read_description
 from edge.tflite_file import sha256_of, write_file
@@ -38,13 +38,14 @@ def verify_run(
     dataset: Dataset,
     settings: Verification,
     files: Sequence[Path],
-    progress: Progress | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Verifies files against their float parent and writes `verify.json`; returns what it wrote.
 
     Raw heads are compared first; when they differ nothing else runs and every row is `not run`. Then the Keras model
     and every file are evaluated by pycocotools on images read from disk. Detections go to `verify/keras.json` and
-    `verify/<file stem>.json` (COCO results), the labels to `verify/ground_truth.json`.
+    `verify/<file stem>.json` (COCO results), the labels to `verify/ground_truth.json`. `progress` gets a line for the
+    parity check and for every row.
 
     Raises:
         InputError: no files, other classes than the data, no images, an image cannot be read, or the disk is full.
@@ -59,13 +60,18 @@ def verify_run(
     known = _readable(files)
     raw_float32 = [path for path, own in known.items() if (own.kind, own.head) == ("float32", "raw")]
     parity = check_parity(model, spec, dataset, raw_float32[0] if raw_float32 else None, settings.parity)
+    tell = progress or (lambda line: None)
+    tell(f"verify: raw heads against Keras: {parity['reason'] or 'equal within ' + format(settings.parity, 'g')}")
     keras_row = _row(run_dir / KERAS_FILE, "keras")
     rows = [keras_row]
     if parity["passed"]:
         limits = next(iter(known.values()), Export())  # Keras is held to the thresholds that the files have inside
         detect = detect_function(model, spec, limits.iou_threshold, limits.max_detections)
-        _measure_keras(keras_row, folder, detect, spec, dataset, progress)
-        rows += [_measure_file(path, keras_row, folder, spec, dataset, settings, progress) for path in files]
+        _measure_keras(keras_row, folder, detect, spec, dataset)
+        tell(_summary(keras_row))
+        for path in files:
+            rows.append(_measure_file(path, keras_row, folder, spec, dataset, settings))
+            tell(_summary(rows[-1]))
     else:
         rows += [_row(path, known[path].kind if path in known else _kind_in_name(path)) for path in files]
         for row in rows:
@@ -115,13 +121,8 @@ def _measure_keras(
     detect: Callable[[np.ndarray], dict[str, np.ndarray]],
     spec: DetectorSpec,
     dataset: Dataset,
-    progress: Progress | None,
 ) -> None:
-    if progress:
-        progress(KERAS_FILE, 0, len(dataset.records))
     detections = predict_dataset(detect, spec, dataset)
-    if progress:
-        progress(KERAS_FILE, len(dataset.records), len(dataset.records))
     _write_json(folder / "keras.json", detections)
     row |= coco_metrics(dataset, detections)
     reason = degenerate_scores([detection["score"] for detection in detections], len(dataset.records))
@@ -137,14 +138,13 @@ def _measure_file(
     spec: DetectorSpec,
     dataset: Dataset,
     settings: Verification,
-    progress: Progress | None,
 ) -> dict[str, Any]:
     row = _row(path, _kind_in_name(path))
     try:
         description = read_description(path)
         row["kind"] = description.kind
         _check_same_detector(description, spec, path)
-        detections, latency = evaluate_tflite(path, dataset, settings.threads, settings.latency_runs, progress)
+        detections, latency = evaluate_tflite(path, dataset, settings.threads, settings.latency_runs)
     except (ModelFileError, RuntimeError) as error:
         row["reason"] = " ".join(str(error).split())
         return row
@@ -160,6 +160,12 @@ def _measure_file(
         reasons += shortfalls(row, keras_row, settings)
     row |= {"status": "failed" if reasons else "verified", "reason": "; ".join(reasons)}
     return row
+
+
+def _summary(row: dict[str, Any]) -> str:
+    ap = "not measured" if row["AP"] is None else f"AP {row['AP']:.2f}"
+    speed = f", {row['latency_ms']['median']:.1f} ms" if row["latency_ms"] else ""
+    return f"verify: {row['file']}: {ap}{speed}, {row['status']}{': ' + row['reason'] if row['reason'] else ''}"
 
 
 def _readable(files: Sequence[Path]) -> dict[Path, Description]:

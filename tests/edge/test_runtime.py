@@ -259,3 +259,10 @@ def test_a_missing_interpreter_is_named(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match="pip install ai-edge-litert"):
         runtime._interpreter_class()
+
+
+def test_thresholds_are_those_of_the_training_package():
+    from keras_retina import thresholds
+
+    assert runtime.EVALUATION_SCORE_THRESHOLD == thresholds.EVALUATION_SCORE_THRESHOLD
+    assert runtime.SHOW_SCORE_THRESHOLD == thresholds.SHOW_SCORE_THRESHOLD

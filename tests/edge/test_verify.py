@@ -59,9 +59,7 @@ def _labelled(record: Record, found: list[dict]) -> Record:
 def verified(tiny_model, tiny_spec, split, exported, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     calls = []
-    result = verify_run(
-        folder, tiny_model, tiny_spec, split, QUICK, list(exported.values()), lambda *step: calls.append(step)
-    )
+    result = verify_run(folder, tiny_model, tiny_spec, split, QUICK, list(exported.values()), calls.append)
     return folder, result, calls
 
 
@@ -122,8 +120,10 @@ def test_parity_is_measured_before_and_reported(verified):
     assert parity["images"] == 5
     assert 0 < parity["classes"] < 1e-3
     assert 0 < parity["boxes"] < 1e-3
-    assert calls[0] == ("model.keras", 0, 5)
-    assert calls[-1] == ("tiny_int8_raw.tflite", 5, 5)
+    assert calls[0] == "verify: raw heads against Keras: equal within 0.001"
+    assert calls[1].startswith("verify: model.keras: AP ")
+    assert "tiny_int8_raw.tflite" in calls[-1]
+    assert "failed: AP " in calls[-1]
 
 
 def rewritten(source, target, change):
