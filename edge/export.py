@@ -10,6 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge.calibration import LISTING, calibration_listing, calibration_samples
 from edge.convert import Kind, convert_heads
+from edge.metadata import add_metadata
 from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, SPEC_MEMBER
 from edge.tail import end_at_heads, end_with_postprocess
 from edge.tflite_file import (
@@ -104,6 +105,7 @@ def write_detector(path: Path, heads_only: bytes, spec: DetectorSpec, kind: Kind
     graph = read_flatbuffer(heads_only)
     if head == "postprocess":
         end_with_postprocess(graph, spec, settings)
+        add_metadata(graph, spec, LABELS_MEMBER)
     else:
         end_at_heads(graph)
     data = described(write_flatbuffer(graph), spec, kind, head, settings)
