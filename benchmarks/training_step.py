@@ -1,0 +1,71 @@
+"""Images a second of the training step, of the input pipeline and of both together, interleaved in one run.
+
+    python benchmarks/training_step.py recipes/bccd.yaml --data DIR [--rounds 7]
+
+Bound of the issue: the pipeline alone must deliver at least three times what the step consumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from keras_retina.data.folder import load_dataset
+from keras_retina.data.pipeline import training_batches
+from keras_retina.detector_spec import detector_spec
+from keras_retina.legacy_keras import tf
+from keras_retina.losses import BoxLoss, FocalLoss
+from keras_retina.memory import keep_freed_memory
+from keras_retina.model.retinanet import retinanet
+from keras_retina.recipe import load_recipe
+from keras_retina.train import build_optimizer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--default-allocator", action="store_true", help="leave glibc's memory settings as they are")
+    arguments = parser.parse_args()
+    if not arguments.default_allocator:
+        keep_freed_memory()
+    recipe = load_recipe(arguments.recipe)
+    size = recipe.training.batch_size
+    dataset = load_dataset(Path(arguments.data), recipe.data.train, recipe.data.format, recipe.data.classes)
+    spec = detector_spec(recipe.model, dataset.class_names)
+    batches = training_batches(dataset, spec, recipe.augmentation, recipe.training.matching, size, recipe.seed)
+    model = retinanet(recipe.model, len(dataset.class_names))
+    losses = {"classes": FocalLoss(), "boxes": BoxLoss(recipe.training.loss.box_beta)}
+    model.compile(optimizer=build_optimizer(recipe.training, 100), loss=losses)
+    step = model.make_train_function()
+
+    source = iter(batches)
+    for _ in range(len(dataset.records) // size + 2):  # every image decoded once
+        batch = next(source)
+    same = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    parts: dict[str, Callable[[], object]] = {
+        "pipeline": lambda: next(source),
+        "step": lambda: step(same),
+        "step fed by the pipeline": lambda: step(source),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in parts}
+    for run in (*parts.values(), *parts.values()):
+        run()
+    for _ in range(arguments.rounds):
+        for name, run in parts.items():
+            start = time.perf_counter()
+            for _ in range(4):
+                run()
+            rates[name].append(4 * size / (time.perf_counter() - start))
+    for name, values in rates.items():
+        print(f"{name:<26} {statistics.median(values):7.1f} images/s  ({min(values):.1f} .. {max(values):.1f})")
+    ratio = statistics.median(rates["pipeline"]) / statistics.median(rates["step"])
+    print(f"pipeline / step            {ratio:7.1f}")
+
+
+if __name__ == "__main__":
+    main()
