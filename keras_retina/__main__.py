@@ -1,0 +1,5 @@
+"""`python -m keras_retina` is `keras-retina`."""
+
+from keras_retina.cli import main
+
+main()

@@ -1,0 +1,133 @@
+"""The main job, small: drawn images in, verified .tflite files and a report out, through the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPE = """
+name: small
+model:
+  backbone: {alpha: 0.35, weights: none, frozen_stages: 0, batch_norm: trained}
+  input: {height: 128, width: 128}
+  anchors: {size: 2.0}
+  pyramid: {width: 24}
+  head: {width: 24, convolutions: 1}
+augmentation: {scale: [0.9, 1.1], brightness: 0.0, contrast: 0.0, saturation: 0.0}
+training: {epochs: 2, batch_size: 4, steps_per_epoch: 60, learning_rate: 0.004, warmup_steps: 10, evaluate_every: 1}
+verification: {latency_runs: 3, minimum_ap_ratio: 0.5, maximum_class_drop: 50.0}
+"""
+KINDS = ("float32", "float16", "dynamic", "int8")
+
+
+def keras_retina(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "keras_retina", *arguments], capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory, tiny_coco) -> Path:
+    folder = tmp_path_factory.mktemp("main_job")
+    (folder / "small.yaml").write_text(RECIPE)
+    result = keras_retina(
+        "run", str(folder / "small.yaml"), "--data", str(tiny_coco), "--out", str(folder / "run"), "--print-expected"
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    (folder / "run.log").write_text(result.stdout)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def verified(finished_run) -> dict:
+    return json.loads((finished_run / "verify.json").read_text())
+
+
+def test_every_part_of_the_run_folder_is_there(finished_run):
+    expected = ["recipe.yaml", "train/history.csv", "model.keras", "metrics.json", "verify.json", "report.html"]
+    expected += ["export/labels.txt", "export/calibration.txt"]
+    expected += [f"export/small_{kind}{form}{end}" for kind in KINDS for form in ("", "_raw") for end in (".tflite", ".json")]
+    assert [name for name in expected if not (finished_run / name).is_file()] == []
+
+
+def test_the_detector_learned_something_in_training(verified, finished_run):
+    with (finished_run / "train/history.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert verified["rows"][0]["kind"] == "keras"
+    assert verified["rows"][0]["AP50"] > 20.0
+
+
+def test_every_file_is_verified_and_keeps_the_accuracy_of_keras(verified):
+    float_ap = verified["rows"][0]["AP"]
+    rows = {Path(row["file"]).stem: row for row in verified["rows"][1:]}
+    assert set(rows) == {f"small_{kind}{form}" for kind in KINDS for form in ("", "_raw")}
+    assert {row["status"] for row in rows.values()} == {"verified"}
+    for form in ("", "_raw"):
+        assert rows[f"small_float32{form}"]["AP"] == pytest.approx(float_ap, abs=0.1)
+        assert rows[f"small_int8{form}"]["AP"] == pytest.approx(float_ap, rel=0.2)
+
+
+def test_calibration_images_are_those_of_the_training_split(finished_run):
+    lines = (finished_run / "export/calibration.txt").read_text().split("\n")
+    names = [line for line in lines if ".png" in line]
+    assert len(names) == 10
+    assert all("train_" in line for line in names)
+
+
+def test_repeating_the_command_skips_what_is_done_and_check_compares(finished_run, tiny_coco):
+    block = (finished_run.parent / "run.log").read_text().partition("expected:")[2].partition("next:")[0]
+    recipe = finished_run.parent / "small_expected.yaml"
+    recipe.write_text(RECIPE + "expected:" + block)
+    again = keras_retina("run", str(recipe), "--data", str(tiny_coco), "--out", str(finished_run), "--check")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "train: done before" in again.stdout
+    assert "check passed" in again.stdout
+    keras_ap = json.loads((finished_run / "verify.json").read_text())["rows"][0]["AP"]
+    recipe.write_text(recipe.read_text().replace(f"keras: {round(keras_ap, 2)}", "keras: 1.0", 1))
+    outside = keras_retina("run", str(recipe), "--data", str(tiny_coco), "--out", str(finished_run), "--check")
+    assert outside.returncode == 1
+    assert "check failed: keras: expected AP 1.0" in outside.stdout
+
+
+def test_another_recipe_or_other_data_is_refused_in_the_same_folder(finished_run, tiny_coco):
+    recipe = str(finished_run.parent / "small.yaml")
+    out = ("--out", str(finished_run))
+    other = keras_retina("train", recipe, "--data", str(tiny_coco), *out, "--set", "seed=4")
+    assert other.returncode == 2
+    assert "--overwrite" in other.stderr
+    other = keras_retina("train", recipe, "--data", str(tiny_coco.parent), *out)
+    assert other.returncode == 2
+    assert "other data" in other.stderr
+    assert (finished_run / "model.keras").is_file()
+
+
+def test_evaluate_gives_the_same_ap_as_verify(finished_run, verified, tmp_path):
+    for row in (verified["rows"][0], next(row for row in verified["rows"] if row["file"].endswith("small_int8.tflite"))):
+        target = finished_run if row["kind"] == "keras" else finished_run / "export" / Path(row["file"]).name
+        result = keras_retina("evaluate", str(target), "--json", str(tmp_path / "evaluation.json"))
+        assert result.returncode == 0, result.stderr
+        measured = json.loads((tmp_path / "evaluation.json").read_text())
+        assert measured["AP"] == pytest.approx(row["AP"], abs=0.01)
+
+
+def test_detect_draws_pictures_and_writes_coco_results(finished_run, tiny_coco, tmp_path):
+    model = finished_run / "export/small_int8.tflite"
+    result = keras_retina("detect", str(model), str(tiny_coco / "images"), "--out", str(tmp_path / "found"))
+    assert result.returncode == 0, result.stderr
+    content = json.loads((tmp_path / "found/results.json").read_text())
+    found = content["results"] if isinstance(content, dict) else content
+    assert {"image_id", "category_id", "bbox", "score"} <= set(found[0])
+    assert any(name.suffix in {".png", ".jpg"} for name in (tmp_path / "found").rglob("*"))
+
+
+def test_the_report_is_one_page_without_outside_references(finished_run):
+    page = (finished_run / "report.html").read_text()
+    assert "small" in page
+    for outside in ("http://", "https://", "<script src", "<link "):
+        assert outside not in page.replace("http://www.w3.org/", "")
+    assert os.path.getsize(finished_run / "report.html") < 5_000_000
