@@ -9,12 +9,17 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from keras_retina.anchors import anchor_boxes
 from keras_retina.errors import InputError
-from keras_retina.recipe import Model
+from keras_retina.recipe import Model, Positive
+
+Pixels = Annotated[int, Field(ge=1, le=4096)]
+Level = Annotated[int, Field(ge=3, le=7)]
 
 
 @dataclass(frozen=True)
@@ -32,17 +37,19 @@ class DetectorSpec:
         pixel_mean, pixel_scale: the network sees `(pixel - pixel_mean) / pixel_scale`, RGB.
     """
 
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
     class_names: tuple[str, ...]
-    height: int
-    width: int
-    resize: str
-    levels: tuple[int, int]
-    anchor_size: float
-    anchor_scales: tuple[float, ...]
-    anchor_ratios: tuple[float, ...]
-    coder_weights: tuple[float, float, float, float]
+    height: Pixels
+    width: Pixels
+    resize: Literal["stretch", "letterbox"]
+    levels: tuple[Level, Level]
+    anchor_size: Positive
+    anchor_scales: Annotated[tuple[Positive, ...], Field(max_length=16)]
+    anchor_ratios: Annotated[tuple[Positive, ...], Field(max_length=16)]
+    coder_weights: tuple[Positive, Positive, Positive, Positive]
     pixel_mean: float = 127.5
-    pixel_scale: float = 127.5
+    pixel_scale: Positive = 127.5
 
     def anchors(self) -> np.ndarray:
         """Returns the anchors, float32 `[anchors, 4]`, `[y1, x1, y2, x2]` pixels of the network input."""
@@ -77,11 +84,15 @@ def spec_from_json(text: str, source: str | Path) -> DetectorSpec:
         InputError: the text is not the JSON of a spec.
     """
     try:
-        fields = json.loads(text)
-        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-        return DetectorSpec(**lists)
-    except (json.JSONDecodeError, AttributeError, TypeError) as error:
+        spec = TypeAdapter(DetectorSpec).validate_json(text)
+        spec.anchors()
+        return spec
+    except (ValidationError, InputError) as error:
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            problem = error.errors()[0]
+            reason = ": ".join([".".join(str(part) for part in problem["loc"]) or "JSON", problem["msg"]])
         raise InputError(
-            f"{source}: expected the detector description that keras_retina writes. Received: {error}. "
+            f"{source}: expected the detector description that keras_retina writes. Received: {ascii(reason[:300])}. "
             "Use a file made by `keras-retina train` or `keras-retina export`."
         ) from error

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +19,34 @@ from keras_retina.legacy_keras import keras
 
 SPEC_MEMBER = "detector.json"
 ANCHORS_MEMBER = "anchors.npy"
+CONFIG_MEMBER = "config.json"
+LARGEST_TEXT = 16 * 2**20  # bytes of a JSON member; a detector's are below one MiB
+
+# Keras imports any module and calls any function that a model file names, and its safe mode refuses lambdas alone.
+PLAIN_LAYERS = {
+    "Activation",
+    "Add",
+    "BatchNormalization",
+    "Concatenate",
+    "Conv2D",
+    "DepthwiseConv2D",
+    "InputLayer",
+    "MaxPooling2D",
+    "ReLU",
+    "Reshape",
+    "UpSampling2D",
+    "ZeroPadding2D",
+}
+PLAIN_INITIALIZERS = {"Constant", "GlorotUniform", "HeNormal", "Ones", "RandomNormal", "Zeros"}
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, UnicodeDecodeError, RuntimeError, EOFError, OSError)
 
 
 def save_detector(model: keras.Model, spec: DetectorSpec, path: Path) -> None:
     """Writes a `.keras` file that plain `tf_keras.models.load_model` opens and that also holds anchors and coder.
 
     The file is a zip; `detector.json` (the spec) and `anchors.npy` (float32 `[anchors, 4]`) are members of it beside
-    those of Keras. It is written under another name first and then renamed.
+    those of Keras. Losses and optimiser state are left out: they would need our code to load, and three times the
+    room. It is written under another name first and then renamed.
 
     Raises:
         InputError: the file cannot be written, for instance because the disk is full.
@@ -30,7 +55,7 @@ def save_detector(model: keras.Model, spec: DetectorSpec, path: Path) -> None:
     anchors = io.BytesIO()
     np.save(anchors, spec.anchors(), allow_pickle=False)
     try:
-        model.save(temporary)
+        keras.Model(model.input, model.output, name=model.name).save(temporary)
         with zipfile.ZipFile(temporary, "a", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(SPEC_MEMBER, spec.to_json())
             archive.writestr(ANCHORS_MEMBER, anchors.getvalue())
@@ -54,17 +79,67 @@ def load_detector(path: Path) -> tuple[keras.Model, DetectorSpec]:
         raise InputError(f"{path}: expected a .keras model. Received: no such file. Run `keras-retina train` first.")
     try:
         with zipfile.ZipFile(path) as archive:
-            spec = spec_from_json(archive.read(SPEC_MEMBER).decode("utf-8"), path)
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
+            spec = spec_from_json(_text(archive, SPEC_MEMBER), path)
+            config = json.loads(_text(archive, CONFIG_MEMBER))
+            config.pop("compile_config", None)  # not loaded
+    except (*_UNREADABLE, json.JSONDecodeError, AttributeError) as error:
         raise InputError(
-            f"{path}: expected a .keras file with {SPEC_MEMBER} inside. Received: {' '.join(str(error).split())}. "
+            f"{path}: expected a .keras file with {SPEC_MEMBER} inside. Received: {_one_line(error)}. "
             "Use the model.keras of a run folder."
         ) from error
+    _refuse_code(config, path)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except (*_UNREADABLE, ValueError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: the model was not loaded. Received: {reason}. Only plain Keras layers are accepted, no lambdas."
+            f"{path}: the model was not loaded. Received: {_one_line(error)}. Use the model.keras of a run folder."
         ) from error
+    _check_outputs(model, spec, path)
     return model, spec
+
+
+def _text(archive: zipfile.ZipFile, member: str) -> str:
+    if archive.getinfo(member).file_size > LARGEST_TEXT:
+        raise zipfile.BadZipFile(f"{member} is larger than {LARGEST_TEXT} bytes")
+    return archive.read(member).decode("utf-8")
+
+
+def _refuse_code(config: Any, path: Path) -> None:
+    for part in _objects(config):
+        name, module = part.get("class_name"), part.get("module")
+        is_model = part is config and name == "Functional" and module in {"tf_keras.src.engine.functional", "keras"}
+        is_layer = name in PLAIN_LAYERS and module == "keras.layers"
+        is_initializer = name in PLAIN_INITIALIZERS and module == "keras.initializers"
+        if not (is_model or is_layer or is_initializer) or part.get("registered_name") not in {None, name}:
+            raise InputError(
+                f"{path}: expected plain Keras layers. Received: class_name={str(name)[:80]!r} of "
+                f"{str(module)[:80]!r}, which could run code. Use the model.keras of a run folder."
+            )
+
+
+def _objects(config: Any) -> Iterator[dict[str, Any]]:
+    """Yields every dictionary that Keras would make an object of."""
+    if isinstance(config, dict):
+        if {"class_name", "module", "registered_name"} & set(config):
+            yield config
+        for value in config.values():
+            yield from _objects(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _objects(value)
+
+
+def _check_outputs(model: keras.Model, spec: DetectorSpec, path: Path) -> None:
+    anchors = len(spec.anchors())
+    expected = {"classes": (None, anchors, len(spec.class_names)), "boxes": (None, anchors, 4)}
+    received = model.output_shape if isinstance(model.output_shape, dict) else {"output": model.output_shape}
+    if received != expected or model.input_shape != (None, spec.height, spec.width, 3):
+        raise InputError(
+            f"{path}: the network and its {SPEC_MEMBER} must describe the same detector. "
+            f"Received: input={model.input_shape}, outputs={received} where {expected} were expected. "
+            "Use the model.keras of a run folder."
+        )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

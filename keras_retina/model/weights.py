@@ -51,7 +51,7 @@ def load_pretrained(model: keras.Model, settings: Backbone, source: str | None) 
     convolution is rewritten for our input, exactly the same function but for the zero padding at the image border.
 
     Raises:
-        InputError: the file belongs to another architecture or width, or is not a Keras weights file.
+        InputError: the file is of another architecture or width, or no Keras weights file, or cannot be downloaded.
     """
     if source is None:
         return
@@ -78,6 +78,14 @@ def _pretrained_network(settings: Backbone, source: str) -> keras.Model:
         raise InputError(
             f"model.backbone.weights: expected ImageNet weights of {what} without the top. Received: {source!r} "
             f"({reason}). Pass the file of this architecture, or 'none' to start from random weights."
+        ) from error
+    except Exception as error:
+        if type(error) is not Exception:  # Keras raises a bare Exception when a download fails
+            raise
+        raise InputError(
+            "model.backbone.weights: the ImageNet weights could not be downloaded. "
+            f"Received: {' '.join(str(error).split())[:300]}. Connect to a network, "
+            f"or put {_file_name(settings)} into the folder that {WEIGHTS_FOLDER_VARIABLE} names."
         ) from error
 
 
