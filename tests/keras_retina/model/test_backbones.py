@@ -1,0 +1,114 @@
+"""Every backbone gives features of strides 8, 16 and 32, and what is frozen neither moves nor asks for gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_retina.legacy_keras import keras, tf
+from keras_retina.model.backbones import MOBILENET_V2_STAGES, RESNET_STAGES, backbone_features, backbone_layers, freeze
+from keras_retina.recipe import MOBILENET_ALPHAS, Backbone
+
+
+def network(settings: Backbone, height: int = 64, width: int = 96) -> keras.Model:
+    """Only the backbone, on a small input, frozen as the settings say."""
+    image = keras.Input((height, width, 3), name="image")
+    model = keras.Model(image, backbone_features(image, settings))
+    freeze(model, settings)
+    return model
+
+
+@pytest.fixture(scope="module")
+def smallest() -> keras.Model:
+    """MobileNetV2 0.35; tests freeze it anew."""
+    return network(Backbone(alpha=0.35, frozen_stages=0, batch_norm="trained"))
+
+
+def stage_of(layer_names: list[str], stages: tuple[str, ...]) -> dict[str, int]:
+    """1 for the stem, 2 for the layers from `stages[0]` on, and so on."""
+    bounds = [layer_names.index(stage) for stage in stages]
+    return {name: 1 + sum(index >= bound for bound in bounds) for index, name in enumerate(layer_names)}
+
+
+@pytest.mark.parametrize("alpha", MOBILENET_ALPHAS)
+def test_every_mobilenet_width_gives_features_of_strides_8_16_32(alpha: float):
+    features = network(Backbone(alpha=alpha)).output_shape
+    assert [features[level][1:3] for level in (3, 4, 5)] == [(8, 12), (4, 6), (2, 3)]
+    full_width = {3: 32, 4: 96, 5: 320}
+    for level, channels in full_width.items():
+        nearest = max(8, int(channels * alpha + 4) // 8 * 8)
+        assert features[level][3] == (nearest if nearest >= 0.9 * channels * alpha else nearest + 8)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet101"])
+def test_resnets_give_features_of_strides_8_16_32(name: str):
+    model = network(Backbone(name=name))
+    assert model.output_shape == {3: (None, 8, 12, 512), 4: (None, 4, 6, 1024), 5: (None, 2, 3, 2048)}
+    assert sum(layer.name.endswith("_3_conv") for layer in model.layers) == {"resnet50": 16, "resnet101": 33}[name]
+
+
+def test_the_backbone_of_a_detector_is_all_of_it_and_nothing_of_ours(tiny_detector, tiny_recipe):
+    model, _ = tiny_detector
+    inside = {layer.name for layer in backbone_layers(model, tiny_recipe.model.backbone)}
+    ours = {layer.name for layer in model.layers} - inside
+    assert all(name.startswith(("image", "pyramid_", "classes", "boxes")) for name in ours)
+    assert not any(name.startswith(("image", "pyramid_", "classes", "boxes")) for name in inside)
+    application = keras.applications.MobileNetV2(alpha=0.35, include_top=False, weights=None, input_shape=(128, 128, 3))
+    names = [layer.name for layer in application.layers]
+    assert inside == set(names[1 : names.index("block_16_project_BN") + 1])
+
+
+@pytest.mark.parametrize("frozen_stages", range(6))
+def test_frozen_stages_come_first_and_batch_norm_is_frozen_everywhere_or_behind_them(smallest, frozen_stages):
+    for batch_norm in ("frozen", "trained"):
+        settings = Backbone(alpha=0.35, frozen_stages=frozen_stages, batch_norm=batch_norm)
+        freeze(smallest, settings)
+        layers = backbone_layers(smallest, settings)
+        stages = stage_of([layer.name for layer in layers], MOBILENET_V2_STAGES)
+        assert max(stages.values()) == 5
+        for layer in layers:
+            is_frozen_norm = isinstance(layer, keras.layers.BatchNormalization) and batch_norm == "frozen"
+            assert layer.trainable == (stages[layer.name] > frozen_stages and not is_frozen_norm), layer.name
+    freeze(smallest, Backbone(alpha=0.35, frozen_stages=0, batch_norm="trained"))
+
+
+def test_the_stages_of_a_resnet_begin_where_the_paper_begins_them():
+    settings = Backbone(name="resnet50", frozen_stages=2, batch_norm="frozen")
+    model = network(settings)
+    layers = backbone_layers(model, settings)
+    stages = stage_of([layer.name for layer in layers], RESNET_STAGES)
+    for name, stage in stages.items():
+        prefix = name.split("_")[0]
+        assert stage == (1 if prefix in {"conv1", "pool1"} else int(prefix.removeprefix("conv"))), name
+    trained = {layer.name.split("_")[0] for layer in layers if layer.trainable_weights}
+    assert trained == {"conv3", "conv4", "conv5"}
+
+
+def test_a_training_step_moves_no_frozen_weight_and_no_frozen_statistic(smallest):
+    settings = Backbone(alpha=0.35, frozen_stages=3, batch_norm="frozen")
+    freeze(smallest, settings)
+    images = tf.random.stateless_uniform([2, 64, 96, 3], [0, 1], -1, 1)
+    before = {variable.name: variable.numpy() for variable in smallest.variables}
+    with tf.GradientTape() as tape:
+        outputs = smallest(images, training=True)
+        loss = tf.add_n([tf.reduce_sum(tf.square(value)) for value in outputs.values()])
+    trainable = {variable.name for variable in smallest.trainable_variables}
+    gradients = tape.gradient(loss, smallest.trainable_variables)
+    assert {"block_6_expand/kernel:0", "block_16_project/kernel:0"} <= trainable
+    assert not any(name.startswith(("Conv1", "expanded", "block_1_", "block_3_", "block_5_")) for name in trainable)
+    assert not any("BN" in name for name in trainable)
+    assert all(gradient is not None and np.isfinite(gradient).all() for gradient in gradients)
+    optimizer = keras.optimizers.Adam(0.01, epsilon=1e-30)
+    optimizer.apply_gradients(zip(gradients, smallest.trainable_variables, strict=True))
+    for variable in smallest.variables:
+        moved = not np.array_equal(before[variable.name], variable.numpy())
+        assert moved == (variable.name in trainable), variable.name
+    freeze(smallest, Backbone(alpha=0.35, frozen_stages=0, batch_norm="trained"))
+
+
+def test_trained_batch_norm_follows_the_images(smallest):
+    freeze(smallest, Backbone(alpha=0.35, frozen_stages=0, batch_norm="trained"))
+    norm = smallest.get_layer("bn_Conv1")
+    before = norm.moving_mean.numpy()
+    smallest(tf.ones([2, 64, 96, 3]), training=True)
+    assert not np.array_equal(before, norm.moving_mean.numpy())

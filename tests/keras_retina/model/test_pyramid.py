@@ -1,0 +1,82 @@
+"""The pyramid is the paper's: laterals, top-down sums, 3x3 convolutions, P6 from C5 and P7 from relu(P6)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_retina.legacy_keras import keras, tf
+from keras_retina.model.pyramid import feature_pyramid
+from keras_retina.recipe import Pyramid
+
+CHANNELS = {3: 5, 4: 6, 5: 7}
+
+
+def build(settings: Pyramid, height: int = 128, width: int = 256) -> keras.Model:
+    features = {
+        level: keras.Input((height >> level, width >> level, channels), name=f"c{level}")
+        for level, channels in CHANNELS.items()
+    }
+    return keras.Model(features, feature_pyramid(features, settings))
+
+
+def random_features(height: int = 128, width: int = 256) -> dict[int, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return {
+        level: generator.normal(size=(2, height >> level, width >> level, channels)).astype(np.float32)
+        for level, channels in CHANNELS.items()
+    }
+
+
+@pytest.mark.parametrize("convolution", ["separable", "full"])
+@pytest.mark.parametrize("levels", [(3, 7), (3, 6), (3, 5), (4, 6), (5, 7)])
+def test_every_level_has_its_stride_and_the_common_width(levels: tuple[int, int], convolution: str):
+    model = build(Pyramid(levels=levels, width=16, convolution=convolution))
+    shapes = model.output_shape if isinstance(model.output_shape, list) else [model.output_shape]
+    expected = [(None, 128 >> level, 256 >> level, 16) for level in range(levels[0], levels[1] + 1)]
+    assert shapes == expected
+
+
+def test_the_full_pyramid_equals_the_papers_equations():
+    model = build(Pyramid(levels=(3, 7), width=8, convolution="full", upsampling="nearest"))
+    generator = np.random.default_rng(1)
+    for variable in model.trainable_variables:  # biases too
+        variable.assign(generator.normal(0, 0.3, variable.shape))
+    features = random_features()
+
+    def convolve(name: str, tensor: np.ndarray, strides: int = 1) -> np.ndarray:
+        kernel, bias = model.get_layer(name).get_weights()
+        return (tf.nn.conv2d(tensor, kernel, strides, "SAME") + bias).numpy()
+
+    def doubled(tensor: np.ndarray) -> np.ndarray:
+        return tensor.repeat(2, axis=1).repeat(2, axis=2)
+
+    merged_5 = convolve("pyramid_lateral_5", features[5])
+    merged_4 = convolve("pyramid_lateral_4", features[4]) + doubled(merged_5)
+    merged_3 = convolve("pyramid_lateral_3", features[3]) + doubled(merged_4)
+    p6 = convolve("pyramid_output_6", features[5], 2)
+    expected = [
+        convolve("pyramid_output_3", merged_3),
+        convolve("pyramid_output_4", merged_4),
+        convolve("pyramid_output_5", merged_5),
+        p6,
+        convolve("pyramid_output_7", np.maximum(p6, 0), 2),
+    ]
+    outputs = model(features)
+    for ours, theirs in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_the_separable_pyramid_takes_p6_from_p5_and_passes_a_signal_of_similar_size():
+    model = build(Pyramid(levels=(3, 7), width=64))
+    assert model.get_layer("pyramid_output_6_depthwise").input_shape[-1] == 64
+    deviations = [float(np.std(level)) for level in model(random_features())]
+    assert all(0.2 < deviation < 5 for deviation in deviations), deviations
+
+
+@pytest.mark.parametrize("convolution", ["separable", "full"])
+def test_there_is_no_batch_norm_and_every_layer_is_ours_by_name(convolution: str):
+    model = build(Pyramid(width=8, convolution=convolution))
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    assert all(layer.name.startswith("pyramid_") for layer in layers)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
