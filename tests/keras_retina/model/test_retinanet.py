@@ -168,7 +168,8 @@ def test_the_papers_model_takes_training_steps_that_lower_its_loss(papers_model,
     pixels, wanted = one_batch(recipe)
     losses = [model.train_on_batch(pixels, wanted, return_dict=True)["loss"] for _ in range(3)]
     assert np.isfinite(losses).all()
-    assert losses[-1] < 0.9 * losses[0], losses
+    assert losses == sorted(losses, reverse=True), losses
+    assert losses[-1] < 0.97 * losses[0]
     assert int(model.optimizer.iterations) == 3
 
 

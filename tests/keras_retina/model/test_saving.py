@@ -122,8 +122,6 @@ def test_only_the_file_is_left_behind(saved):
 
 
 def test_class_names_of_any_kind_survive(tiny_detector, tmp_path):
-    import dataclasses
-
     model, spec = tiny_detector
     spec = dataclasses.replace(spec, class_names=("größe\n", "<script>../x"))
     save_detector(model, spec, tmp_path / "model.keras")
