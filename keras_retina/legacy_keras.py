@@ -5,8 +5,11 @@ tensorflow-model-optimization works with Keras 2 only, and keras-cv reads `TF_US
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 
 
 def _require_legacy_keras() -> None:
@@ -18,12 +21,35 @@ def _require_legacy_keras() -> None:
             "Import keras_retina.legacy_keras before tensorflow, or set TF_USE_LEGACY_KERAS=1 in the environment."
         )
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow reports every missing GPU driver as an error; its real errors are exceptions. Set "0" to see all.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@contextlib.contextmanager
+def _start_up_notes_hidden() -> Iterator[None]:
+    """Keeps what C++ code prints while TensorFlow is imported off stderr; shows it if the import fails."""
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "3":
+        yield
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as notes:
+        stderr = os.dup(2)
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            notes.seek(0)
+            os.write(stderr, notes.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 _require_legacy_keras()
 
-import tensorflow as tf  # noqa: E402
-import tf_keras as keras  # noqa: E402
+with _start_up_notes_hidden():
+    import tensorflow as tf
+    import tf_keras as keras
 
 __all__ = ["keras", "tf"]
