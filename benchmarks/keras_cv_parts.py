@@ -77,11 +77,11 @@ def main() -> None:
             print(f"{name}: failed, {' '.join(str(error).split())[:160]}")
             seconds.pop(name)
     for _ in range(rounds):
-        for name in seconds:
+        for name, values in seconds.items():
             start = time.perf_counter()
             for _ in range(5):
                 parts[name]()
-            seconds[name].append((time.perf_counter() - start) / 5)
+            values.append((time.perf_counter() - start) / 5)
     for name, values in seconds.items():
         print(f"{name:<62} {1000 * statistics.median(values):8.1f} ms")
 
