@@ -26,17 +26,19 @@ def random_view(
         boxes: float32 `[n, 4]`, `[y1, x1, y2, x2]` pixels of `image`.
         height, width: pixels of the result.
         resize: `stretch` or `letterbox`, the shape that a view at zoom 1 has.
-        settings: ranges and strengths; all zero and zoom 1 give the plain resized image.
+        settings: ranges and strengths; all zero and zoom 1 give the plain resized image (of a letterboxed one, the
+            place in the free direction is still random).
         seed: int64 `[2]`; the same seed gives the same view.
 
     Returns:
-        float32 `[height, width, 3]` in 0..255 (127.5 outside the image), boxes in pixels of it clipped to its border,
-        and bool `[n]`: at least `minimum_visible` of the box's area is inside. The caller should ignore, not forget,
+        float32 `[height, width, 3]` in 0..255 (outside the image 127.5, or 0 as `resize_image` pads a letterbox), boxes
+        in pixels of it clipped to its border, and bool `[n]`: at least `minimum_visible` of the box's area is inside. The caller should ignore, not forget,
         the others: a part of the object may be in view.
     """
     uniform = _uniforms(seed)
     scale, offset = _placement(tf.shape(image), height, width, resize, settings, uniform)
-    pixels = tf.cast(image, tf.float32) - 127.5
+    outside = 0.0 if resize == "letterbox" else 127.5
+    pixels = tf.cast(image, tf.float32) - outside
     pixels = tf.raw_ops.ScaleAndTranslate(
         images=pixels[tf.newaxis],
         size=[height, width],
@@ -45,6 +47,7 @@ def random_view(
         kernel_type="triangle",
         antialias=True,
     )[0]
+    pixels = pixels + (outside - 127.5)
     moved = boxes * tf.tile(scale, [2]) + tf.tile(offset, [2])  # [n, 4]
     if settings.horizontal_flip:
         pixels, moved = _flip_left_right(pixels, moved, width, uniform[5] < 0.5)
