@@ -183,13 +183,17 @@ def patience_is_over(state: dict[str, Any], epochs_done: int, patience: int | No
 
 
 def trim_history(path: Path, epochs_done: int) -> None:
-    """Removes rows after `epochs_done`: epochs that ran but whose checkpoint was not complete are repeated."""
+    """Removes rows after `epochs_done`, whose epochs are repeated, and a row that an interruption left unfinished."""
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file)) or [list(HISTORY_COLUMNS)]
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= epochs_done)])
+        csv.writer(file).writerows([header, *(row for row in rows if _is_done(row, len(header), epochs_done))])
+
+
+def _is_done(row: list[str], columns: int, epochs_done: int) -> bool:
+    return len(row) == columns and row[0].isdecimal() and int(row[0]) <= epochs_done
 
 
 def swap_in_average(model: keras.Model) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ from keras_retina.callbacks import (
     EvaluateAveragePrecision,
     History,
     StopOnNaN,
+    patience_is_over,
     read_state,
     trim_history,
 )
@@ -26,6 +27,7 @@ from keras_retina.model.retinanet import retinanet
 from keras_retina.model.saving import save_detector
 from keras_retina.model.weights import find_weights, load_pretrained
 from keras_retina.recipe import Recipe, Training
+from keras_retina.schedule import learning_rate_schedule
 
 BATCH_NORM_STEPS = 60
 BATCH_NORM_MOMENTUM = 0.9
@@ -53,7 +55,8 @@ def train(
     keras.utils.set_random_seed(recipe.seed)
     spec = detector_spec(recipe.model, train_set.class_names)
     steps = settings.steps_per_epoch or max(1, len(train_set.records) // settings.batch_size)
-    with distribution_strategy(settings.strategy, settings.batch_size).scope():
+    strategy = distribution_strategy(settings.strategy, settings.batch_size)
+    with strategy.scope():
         model = retinanet(recipe.model, len(train_set.class_names))
         source = find_weights(recipe.model.backbone, data_dir)
         load_pretrained(model, recipe.model.backbone, source)
@@ -91,19 +94,17 @@ def train(
             recipe.data.cache_mebibytes,
         )
 
-    if first_epoch < settings.epochs:
+    patience = settings.early_stop.patience * settings.evaluate_every if settings.early_stop else None
+    if first_epoch < settings.epochs and not patience_is_over(read_state(train_dir), first_epoch, patience):
         writer = tf.summary.create_file_writer(str(train_dir / "tensorboard"))
         callbacks = [
             StopOnNaN(),
             EvaluateAveragePrecision(
-                spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer
+                spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer, patience
             ),
             History(train_dir / "history.csv", writer, settings.epochs, steps * settings.batch_size, report),
             Checkpoint(manager, epoch),
         ]
-        if settings.early_stop:
-            patience = settings.early_stop.patience * settings.evaluate_every
-            callbacks.append(keras.callbacks.EarlyStopping("AP", mode="max", patience=patience))
         model.fit(
             batches(first_epoch * steps),
             epochs=settings.epochs,
@@ -112,27 +113,20 @@ def train(
             callbacks=callbacks,
             verbose=0,
         )
+        if int(epoch) < settings.epochs:
+            report(f"stopped early after epoch {int(epoch)}: the validation AP had not risen for {patience} epochs")
     _take_final_weights(model, settings, train_dir, report)
     if recipe.model.backbone.batch_norm == "trained":
-        estimate_batch_norm(model, batches(settings.epochs * steps))
+        estimate_batch_norm(model, batches(settings.epochs * steps), strategy)
     save_detector(model, spec, run_dir / "model.keras")
     return model, spec
 
 
 def build_optimizer(settings: Training, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """Returns the optimiser with linear warm-up and cosine decay to `final_learning_rate_fraction`."""
-    total = settings.epochs * steps_per_epoch
-    warmup = min(settings.warmup_steps, total // 2)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else settings.learning_rate,
-        decay_steps=max(1, total - warmup),
-        alpha=settings.final_learning_rate_fraction,
-        warmup_target=settings.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
+    """Returns the optimiser with its schedule. Weight decay is decoupled and leaves biases and BatchNorm alone."""
     average = settings.weight_average
     common = {
-        "learning_rate": schedule,
+        "learning_rate": learning_rate_schedule(settings, steps_per_epoch),
         "weight_decay": settings.weight_decay or None,
         "global_clipnorm": settings.clip_norm,
         "use_ema": average is not None,
@@ -148,7 +142,7 @@ def build_optimizer(settings: Training, steps_per_epoch: int) -> keras.optimizer
     return optimizer
 
 
-def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:
+def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> None:
     """Re-estimates the moving statistics of every trainable BatchNorm with the final weights.
 
     The moving averages of training lag behind the weights, and averaged weights have no statistics of their own.
@@ -156,7 +150,8 @@ def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:
 
     @tf.function
     def forward(images: tf.Tensor) -> None:
-        model(images, training=True)
+        # Statistics can only be assigned within a replica; all replicas see the same images here.
+        strategy.run(lambda: model(images, training=True))
 
     for images, _ in batches.take(BATCH_NORM_STEPS):
         forward(images)
