@@ -19,6 +19,7 @@ from keras_retina.drawing import draw_boxes
 from keras_retina.errors import InputError
 from keras_retina.evaluate import coco_metrics
 from keras_retina.legacy_keras import keras, tf
+from keras_retina.model.saving import plain_model
 from keras_retina.predict import detect_function, network_input, predict_dataset
 from keras_retina.thresholds import SHOW_SCORE_THRESHOLD
 
@@ -212,10 +213,13 @@ def restore(model: keras.Model, trained: list[np.ndarray]) -> None:
 
 
 def save_weights(model: keras.Model, path: Path) -> None:
-    """Writes weights under another name first, so that a full disk leaves the previous file whole."""
+    """Writes weights under another name first, so that a full disk leaves the previous file whole.
+
+    Metrics and optimiser state are left out: their variables cannot be loaded under a MirroredStrategy.
+    """
     temporary = path.with_name(f".writing.{path.name}")
     try:
-        model.save_weights(temporary)
+        plain_model(model).save_weights(temporary)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from keras_retina.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.memory import keep_freed_memory
 from keras_retina.model.retinanet import retinanet
-from keras_retina.model.saving import save_detector
+from keras_retina.model.saving import plain_model, save_detector
 from keras_retina.model.weights import find_weights, load_pretrained
 from keras_retina.recipe import Recipe, Training
 from keras_retina.schedule import learning_rate_schedule
@@ -169,7 +169,7 @@ def _take_final_weights(
 ) -> None:
     best = train_dir / "best.weights.h5"
     if settings.checkpoint == "best" and best.exists():
-        model.load_weights(best)
+        plain_model(model).load_weights(best)
         state = read_state(train_dir)
         report(f"final weights: best validation AP {state['best_AP']:.1f}, epoch {state['best_epoch']}")
         return

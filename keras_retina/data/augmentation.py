@@ -32,8 +32,8 @@ def random_view(
 
     Returns:
         float32 `[height, width, 3]` in 0..255 (outside the image 127.5, or 0 as `resize_image` pads a letterbox), boxes
-        in pixels of it clipped to its border, and bool `[n]`: at least `minimum_visible` of the box's area is inside. The caller should ignore, not forget,
-        the others: a part of the object may be in view.
+        in pixels of it clipped to its border, and bool `[n]`: at least `minimum_visible` of the box's area is inside.
+        The caller should ignore, not forget, the others: a part of the object may be in view.
     """
     uniform = _uniforms(seed)
     scale, offset = _placement(tf.shape(image), height, width, resize, settings, uniform)

@@ -41,6 +41,11 @@ PLAIN_INITIALIZERS = {"Constant", "GlorotUniform", "HeNormal", "Ones", "RandomNo
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, UnicodeDecodeError, RuntimeError, EOFError, OSError)
 
 
+def plain_model(model: keras.Model) -> keras.Model:
+    """Returns a model of the same layers and weights, without losses, metrics and optimiser."""
+    return keras.Model(model.input, model.output, name=model.name)
+
+
 def save_detector(model: keras.Model, spec: DetectorSpec, path: Path) -> None:
     """Writes a `.keras` file that plain `tf_keras.models.load_model` opens and that also holds anchors and coder.
 
@@ -55,7 +60,7 @@ def save_detector(model: keras.Model, spec: DetectorSpec, path: Path) -> None:
     anchors = io.BytesIO()
     np.save(anchors, spec.anchors(), allow_pickle=False)
     try:
-        keras.Model(model.input, model.output, name=model.name).save(temporary)
+        plain_model(model).save(temporary)
         with zipfile.ZipFile(temporary, "a", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(SPEC_MEMBER, spec.to_json())
             archive.writestr(ANCHORS_MEMBER, anchors.getvalue())

@@ -31,6 +31,7 @@ from keras_retina.data.records import Dataset, Record
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras, tf
+from keras_retina.model.saving import plain_model
 
 SPEC = DetectorSpec(("a",), 64, 64, "stretch", (3, 5), 3.0, (1.0,), (1.0,), (10.0, 10.0, 5.0, 5.0))
 
@@ -163,7 +164,7 @@ def test_the_weights_with_the_highest_ap_are_kept(evaluation, tmp_path):
     remember = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: seen.append(model.get_weights()))
     fit(model, 4, evaluation([1, 7, 7, 3]), remember)
     assert read_state(tmp_path) == {"best_AP": 7, "best_epoch": 2}
-    other = linear_model()
+    other = plain_model(linear_model())
     other.load_weights(tmp_path / "best.weights.h5")
     for best, kept, last in zip(seen[1], other.get_weights(), seen[3], strict=True):
         np.testing.assert_array_equal(best, kept)
@@ -239,7 +240,7 @@ def test_evaluation_sees_and_keeps_the_average_and_leaves_training_undisturbed(e
     fit(undisturbed, 3)
     np.testing.assert_array_equal(disturbed.get_weights()[0], undisturbed.get_weights()[0])
     assert all(average < weight for average, weight in zip(seen, trained, strict=True))
-    other = linear_model()
+    other = plain_model(linear_model())
     other.load_weights(tmp_path / "best.weights.h5")
     assert other.get_weights()[0].item() == seen[-1]
 
