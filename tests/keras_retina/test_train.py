@@ -1,0 +1,353 @@
+"""A whole small training: its files, its repeatability, its resume, its errors, and one replica against two."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_retina.callbacks import save_weights
+from keras_retina.data.folder import load_dataset
+from keras_retina.errors import InputError
+from keras_retina.legacy_keras import keras, tf
+from keras_retina.model.saving import load_detector
+from keras_retina.recipe import Recipe, Training
+from keras_retina.schedule import learning_rate_schedule
+from keras_retina.train import build_optimizer, train, write_metrics
+
+
+@pytest.fixture(scope="module")
+def splits(tiny_coco) -> tuple:
+    return load_dataset(tiny_coco, "train"), load_dataset(tiny_coco, "val")
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_recipe, splits, tmp_path_factory) -> Path:
+    """The run folder of three uninterrupted epochs of two steps; AP after epochs 2 and 3.
+
+    Beside it is `broken_off`, the folder as a power cut in epoch 2 would have left it: the row of the epoch and its
+    best weights are written, its checkpoint is not.
+    """
+    run_dir = tmp_path_factory.mktemp("trained") / "run"
+    lines: list[str] = []
+
+    def report(line: str) -> None:
+        lines.append(line)
+        if line.startswith("epoch 2/3"):
+            shutil.copytree(run_dir, run_dir.parent / "broken_off")
+
+    train(tiny_recipe, *splits, run_dir, report=report)
+    (run_dir / "lines.txt").write_text("\n".join(lines), encoding="utf-8")
+    return run_dir
+
+
+@pytest.fixture
+def eagerly():
+    """Without tracing: the few steps of a test that is about something else take a quarter of the time."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def history_of(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "train" / "history.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def with_training(recipe: Recipe, **changes) -> Recipe:
+    training = recipe.training.model_dump() | changes
+    return Recipe.model_validate(recipe.model_dump() | {"training": training})
+
+
+# What a training leaves behind
+
+
+def test_the_run_folder_has_history_checkpoint_best_weights_tensorboard_and_model(trained):
+    assert {path.name for path in (trained / "train").iterdir()} == {
+        "best.json", "best.weights.h5", "checkpoints", "history.csv", "tensorboard",
+    }  # fmt: skip
+    assert len(list((trained / "train" / "checkpoints").glob("*.index"))) == 1
+    rows = history_of(trained)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [bool(row["AP"]) for row in rows] == [False, True, True]
+    assert all(np.isfinite(float(row["loss"])) for row in rows)
+
+
+def test_progress_is_reported_and_says_where_the_final_weights_come_from(trained):
+    lines = (trained / "lines.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("backbone weights: random; ")
+    assert [line.split("  ")[0] for line in lines[1:4]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    state = json.loads((trained / "train" / "best.json").read_text(encoding="utf-8"))
+    assert lines[4] == f"final weights: best validation AP {state['best_AP']:.1f}, epoch {state['best_epoch']}"
+
+
+def test_tensorboard_has_scalars_and_pictures_with_boxes(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(trained / "train" / "tensorboard"), size_guidance={"images": 0, "tensors": 0})
+    events.Reload()
+    tags = events.Tags()["tensors"]
+    assert {"loss", "classes_loss", "boxes_loss", "learning_rate", "AP", "AP50", "validation"} <= set(tags)
+    assert [event.step for event in events.Tensors("AP")] == [2, 3]
+    width, height, *pictures = tf.make_ndarray(events.Tensors("validation")[0].tensor_proto)
+    assert (int(width), int(height), len(pictures)) == (128, 128, 4)
+    assert tf.io.decode_png(pictures[0]).shape == (128, 128, 3)
+
+
+def test_the_model_is_loaded_with_the_classes_of_the_data(trained):
+    model, spec = load_detector(trained / "model.keras")
+    assert spec.class_names == ("disc", "square")
+    assert model.optimizer is None
+
+
+def test_trained_batch_norm_has_the_statistics_of_the_final_weights(trained, tiny_recipe, splits):
+    """Six steps after the start, moving averages would still be half way to mean 0 and variance 1."""
+    from keras_retina.data.pipeline import training_batches
+
+    model, spec = load_detector(trained / "model.keras")
+    images, _ = next(
+        iter(training_batches(splits[0], spec, tiny_recipe.augmentation, tiny_recipe.training.matching, 10, 99))
+    )
+    for name in ("bn_Conv1", "expanded_conv_project_BN", "block_3_project_BN"):
+        norm = model.get_layer(name)
+        values = keras.Model(model.input, norm.input)(images).numpy().reshape(-1, norm.moving_mean.shape[0])
+        typical = np.sqrt(values.var(axis=0).mean())
+        assert np.abs(values.mean(axis=0) - norm.moving_mean.numpy()).mean() < 0.35 * typical, name
+        assert np.median(norm.moving_variance.numpy() / values.var(axis=0)) == pytest.approx(1, abs=0.5), name
+
+
+# Resume
+
+
+@pytest.fixture(scope="module")
+def resumed(trained, tiny_recipe, splits) -> Path:
+    """The run that was broken off in epoch 2, finished."""
+    run_dir = trained.parent / "broken_off"
+    assert not (run_dir / "model.keras").exists()
+    assert [row["epoch"] for row in history_of(run_dir)] == ["1", "2"]
+    lines: list[str] = []
+    train(tiny_recipe, *splits, run_dir, report=lines.append)
+    assert lines[1] == "resuming after epoch 1"
+    assert lines[2].startswith("epoch 2/3")
+    return run_dir
+
+
+def test_a_resumed_training_ends_with_the_weights_of_the_uninterrupted_one(trained, resumed):
+    """On one machine they are equal bit by bit; across machines and thread counts, sums may be rounded otherwise."""
+    model, _ = load_detector(trained / "model.keras")
+    other, _ = load_detector(resumed / "model.keras")
+    for one, same in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-5, err_msg=one.name)
+
+
+def test_a_resumed_history_is_that_of_the_uninterrupted_training(trained, resumed):
+    for one, same in zip(history_of(trained), history_of(resumed), strict=True):
+        for column in ("epoch", "loss", "classes_loss", "boxes_loss", "learning_rate"):
+            assert float(one[column]) == pytest.approx(float(same[column]), rel=1e-4), column
+
+
+def test_a_finished_training_is_not_trained_again(trained, tiny_recipe, splits, tmp_path):
+    run_dir = tmp_path / "again"
+    shutil.copytree(trained, run_dir)
+    (run_dir / "model.keras").unlink()
+    lines: list[str] = []
+    train(tiny_recipe, *splits, run_dir, report=lines.append)
+    assert [line.split()[0] for line in lines] == ["backbone", "resuming", "final"]
+    model, other = load_detector(trained / "model.keras")[0], load_detector(run_dir / "model.keras")[0]
+    for one, same in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_allclose(one, same, rtol=1e-5, atol=1e-6, err_msg=one.name)
+
+
+# Errors and endings
+
+
+def test_a_loss_that_is_no_number_ends_with_one_line_and_keeps_what_was_saved(
+    trained, tiny_recipe, splits, tmp_path, eagerly
+):
+    run_dir = tmp_path / "exploding"
+    shutil.copytree(trained, run_dir)
+    files = [path for path in run_dir.rglob("*") if path.is_file() and path.parent.name != "tensorboard"]
+    before = {path: path.read_bytes() for path in files}
+    exploding = with_training(tiny_recipe, epochs=4, learning_rate=1e30, clip_norm=None, warmup_steps=0)
+    with pytest.raises(InputError, match=r"the loss must stay finite.*earlier checkpoints are kept") as error:
+        train(exploding, *splits, run_dir, report=lambda _: None)
+    assert "\n" not in str(error.value)
+    for path, content in before.items():
+        assert path.read_bytes() == content, path.name
+
+
+def test_training_stops_early_and_a_repeat_of_the_command_does_not_go_on(
+    tiny_recipe, splits, tmp_path, monkeypatch, eagerly
+):
+    scores = iter([7.0, 5.0])
+    monkeypatch.setattr(
+        "keras_retina.callbacks.coco_metrics", lambda *_: {"AP": next(scores), "AP50": 10.0, "per_class": {}}
+    )
+    monkeypatch.setattr("keras_retina.train.BATCH_NORM_STEPS", 1)
+    recipe = with_training(
+        tiny_recipe, epochs=9, steps_per_epoch=1, batch_size=1, evaluate_every=1, early_stop={"patience": 1}
+    )
+    lines: list[str] = []
+    train(recipe, *splits, tmp_path, report=lines.append)
+    assert len(history_of(tmp_path)) == 2
+    assert lines[-2].startswith("stopped early after epoch 2")
+    assert lines[-1] == "final weights: best validation AP 7.0, epoch 1"
+    train(recipe, *splits, tmp_path, report=lines.append)
+    assert len(history_of(tmp_path)) == 2
+
+
+def test_the_last_weights_are_the_average_and_the_best_are_those_of_the_best_epoch(
+    trained, tiny_recipe, splits, tmp_path, monkeypatch
+):
+    """Both from the checkpoint of the same training, to which a best epoch is given that is not the last."""
+    monkeypatch.setattr("keras_retina.train.BATCH_NORM_STEPS", 0)
+    models = {}
+    for checkpoint in ("best", "last"):
+        run_dir = tmp_path / checkpoint
+        shutil.copytree(trained, run_dir)
+        if checkpoint == "best":
+            model, _ = load_detector(trained / "model.keras")
+            model.get_layer("boxes_prediction_pointwise").bias.assign(np.full(36, 3.0))
+            save_weights(model, run_dir / "train" / "best.weights.h5")
+        models[checkpoint], _ = train(
+            with_training(tiny_recipe, checkpoint=checkpoint), *splits, run_dir, report=lambda _: None
+        )
+    bias = {name: model.get_layer("boxes_prediction_pointwise").bias.numpy() for name, model in models.items()}
+    assert (bias["best"] == 3).all()
+    assert (np.abs(bias["last"]) < 1).all()
+    optimizer = models["last"].optimizer
+    averages = {variable.name for variable in optimizer.variables if "average" in variable.name}
+    assert len(averages) == len(models["last"].trainable_variables)
+
+
+def test_metrics_are_written_as_json(tmp_path):
+    write_metrics(tmp_path, "val", {"AP": 12.5, "AP_small": None, "per_class": {"größe": 1.0}})
+    written = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert written == {"split": "val", "AP": 12.5, "AP_small": None, "per_class": {"größe": 1.0}}
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+# Optimiser and schedule
+
+
+def rates(settings: Training, steps_per_epoch: int, steps: list[int]) -> list[float]:
+    schedule = learning_rate_schedule(settings, steps_per_epoch)
+    return [float(schedule(tf.constant(step, tf.int64))) for step in steps]
+
+
+def test_the_cosine_rises_linearly_and_falls_to_its_final_fraction():
+    settings = Training(epochs=10, learning_rate=0.2, warmup_steps=20, final_learning_rate_fraction=0.1)
+    assert rates(settings, 10, [0, 5, 10, 20]) == pytest.approx([0, 0.05, 0.1, 0.2])
+    assert rates(settings, 10, [60, 100]) == pytest.approx([0.11, 0.02], rel=1e-4)  # half way, and the end
+
+
+def test_the_warm_up_is_at_most_half_of_a_short_training():
+    settings = Training(epochs=1, learning_rate=0.2, warmup_steps=1000)
+    assert rates(settings, 10, [0, 5]) == pytest.approx([0, 0.2])
+
+
+def test_the_step_schedule_falls_in_equal_factors():
+    settings = Training(
+        epochs=10, learning_rate=0.2, warmup_steps=10, schedule="step", decay_at=(0.5, 0.8),
+        final_learning_rate_fraction=0.01,
+    )  # fmt: skip
+    assert rates(settings, 10, [0, 5, 10, 49]) == pytest.approx([0, 0.1, 0.2, 0.2])
+    assert rates(settings, 10, [50, 79, 80, 99]) == pytest.approx([0.02, 0.02, 0.002, 0.002])
+
+
+def test_without_warm_up_training_starts_at_the_full_rate():
+    assert rates(Training(learning_rate=0.2, warmup_steps=0), 10, [0]) == pytest.approx([0.2])
+    step = Training(learning_rate=0.2, warmup_steps=0, schedule="step", decay_at=(0.5,))
+    assert rates(step, 10, [0]) == pytest.approx([0.2])
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_weight_decay_shrinks_kernels_alone_by_rate_times_decay(name: str):
+    settings = Training(
+        optimizer=name, learning_rate=0.5, weight_decay=0.1, warmup_steps=0, weight_average=None, clip_norm=None
+    )
+    optimizer = build_optimizer(settings, 10)
+    variables = [tf.Variable([2.0], name=part) for part in ("conv/kernel", "conv/bias", "bn/gamma", "bn/beta")]
+    optimizer.build(variables)
+    optimizer.apply_gradients([(tf.constant([0.0]), variable) for variable in variables])
+    kernel, *others = [variable.numpy().item() for variable in variables]
+    assert kernel == pytest.approx(2 * (1 - 0.5 * 0.1))
+    assert others == [2, 2, 2]
+
+
+def test_gradients_are_clipped_by_their_common_norm():
+    settings = Training(
+        optimizer="sgd", learning_rate=1.0, weight_decay=0.0, warmup_steps=0, weight_average=None, clip_norm=5.0
+    )
+    optimizer = build_optimizer(settings, 10)
+    variables = [tf.Variable([0.0]), tf.Variable([0.0])]
+    optimizer.build(variables)
+    optimizer.apply_gradients(zip([tf.constant([30.0]), tf.constant([40.0])], variables, strict=True))
+    assert [variable.numpy().item() for variable in variables] == pytest.approx([-3, -4])
+
+
+# Replicas
+
+REPLICAS = """
+import sys
+from pathlib import Path
+from keras_retina.legacy_keras import keras, tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from keras_retina.data.folder import load_dataset
+from keras_retina.recipe import load_recipe
+from keras_retina.train import estimate_batch_norm, train
+recipe, data, out = sys.argv[1:]
+sets = load_dataset(data, "train"), load_dataset(data, "val")
+for strategy in ("one_device", "mirrored"):
+    settings = load_recipe(recipe, [f"training.strategy={strategy}"])
+    model, _ = train(settings, *sets, Path(out) / strategy)
+    print(strategy, type(model.trainable_variables[0]).__name__)
+
+strategy = tf.distribute.MirroredStrategy(["/CPU:0", "/CPU:1"])
+with strategy.scope():
+    image = keras.Input((2,))
+    norm = keras.layers.BatchNormalization(momentum=0.5)
+    model = keras.Model(image, norm(image))
+batch = tf.constant([[1.0, 2.0], [3.0, 6.0]]), tf.constant(0)
+estimate_batch_norm(model, tf.data.Dataset.from_tensors(batch).repeat(40), strategy)
+print("statistics", *norm.moving_mean.numpy().tolist(), *norm.moving_variance.numpy().tolist())
+"""
+
+
+def test_one_replica_and_two_cpu_devices_train_the_detector_alike(tiny_recipe, tiny_coco, tmp_path):
+    """BatchNorm is frozen, as with ImageNet weights: trained, each replica would see the statistics of its own half."""
+    from keras_retina.recipe import dump_recipe
+
+    keras.utils.set_random_seed(0)
+    backbone = keras.applications.MobileNetV2(input_shape=(128, 128, 3), alpha=0.35, include_top=False, weights=None)
+    backbone.save_weights(tmp_path / "random.weights.h5")
+    fields = tiny_recipe.model_dump(mode="json")
+    fields["model"]["backbone"] |= {
+        "weights": str(tmp_path / "random.weights.h5"), "frozen_stages": 4, "batch_norm": "frozen",
+    }  # fmt: skip
+    fields["training"] |= {"epochs": 1, "warmup_steps": 0, "learning_rate": 0.01}
+    recipe = Recipe.model_validate(fields, strict=False)
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+
+    command = [sys.executable, "-c", REPLICAS, str(tmp_path / "recipe.yaml"), str(tiny_coco), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "mirrored MirroredVariable" in done.stdout.replace("Auto", "")
+    assert "statistics 2.0 4.0 1.0 4.0" in done.stdout
+
+    one, two = history_of(tmp_path / "one_device"), history_of(tmp_path / "mirrored")
+    for column in ("loss", "classes_loss", "boxes_loss"):
+        assert float(one[0][column]) == pytest.approx(float(two[0][column]), rel=1e-4), column
+    model, _ = load_detector(tmp_path / "one_device" / "model.keras")
+    other, _ = load_detector(tmp_path / "mirrored" / "model.keras")
+    for weight, same in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_allclose(weight, same, rtol=1e-3, atol=2e-4, err_msg=weight.name)
