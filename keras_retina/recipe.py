@@ -33,7 +33,7 @@ class Section(BaseModel):
 class Backbone(Section):
     """`weights`: `imagenet`, `none` or the path of a weights file; `frozen_stages`: how many stages never train."""
 
-    name: Literal["mobilenet_v2", "resnet50", "resnet101"] = "mobilenet_v2"
+    name: Literal["mobilenet_v2", "resnet50", "resnet101", "plain"] = "mobilenet_v2"
     alpha: float = 1.0
     weights: str = "imagenet"
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
@@ -46,6 +46,8 @@ class Backbone(Section):
             raise ValueError(f"expected one of {MOBILENET_ALPHAS}. Received: alpha={self.alpha}. Closest: {nearest}")
         if self.name != "mobilenet_v2" and self.alpha != 1.0:
             raise ValueError(f"expected 1.0 for {self.name}. Received: alpha={self.alpha}. Remove the key")
+        if self.name == "plain" and self.weights != "none":
+            raise ValueError(f"plain has no pretrained weights. Received: weights={self.weights!r}. Use 'none'")
         if self.weights == "none" and (self.frozen_stages > 0 or self.batch_norm == "frozen"):
             raise ValueError(
                 "random weights cannot be frozen. Received: weights='none', "

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from keras_retina.legacy_keras import keras, tf
-from keras_retina.model.backbones import MOBILENET_V2_STAGES, RESNET_STAGES, backbone_features, backbone_layers, freeze
+from keras_retina.model.backbones import (
+    MOBILENET_V2_STAGES,
+    PLAIN_STAGES,
+    RESNET_STAGES,
+    backbone_features,
+    backbone_layers,
+    freeze,
+)
 from keras_retina.recipe import MOBILENET_ALPHAS, Backbone
 
 
@@ -45,6 +52,16 @@ def test_resnets_give_features_of_strides_8_16_32(name: str):
     model = network(Backbone(name=name))
     assert model.output_shape == {3: (None, 8, 12, 512), 4: (None, 4, 6, 1024), 5: (None, 2, 3, 2048)}
     assert sum(layer.name.endswith("_3_conv") for layer in model.layers) == {"resnet50": 16, "resnet101": 33}[name]
+
+
+def test_the_plain_backbone_gives_features_of_strides_8_16_32_and_freezes_by_stage():
+    settings = Backbone(name="plain", weights="none", frozen_stages=0, batch_norm="trained")
+    model = network(settings)
+    assert model.output_shape == {3: (None, 8, 12, 64), 4: (None, 4, 6, 96), 5: (None, 2, 3, 128)}
+    names = [layer.name for layer in backbone_layers(model, settings)]
+    assert [names.index(stage) for stage in PLAIN_STAGES] == [3, 9, 15, 21]
+    freeze(model, settings.model_copy(update={"frozen_stages": 2}))
+    assert [layer.name for layer in model.layers if layer.trainable and layer.weights][0] == "plain_3_conv"
 
 
 def test_the_backbone_of_a_detector_is_all_of_it_and_nothing_of_ours(tiny_detector, tiny_recipe):
