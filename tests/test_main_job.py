@@ -27,7 +27,8 @@ KINDS = ("float32", "float16", "dynamic", "int8")
 
 
 def keras_retina(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "keras_retina", *arguments], capture_output=True, text=True, timeout=600)
+    command = [sys.executable, "-m", "keras_retina", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,8 @@ def verified(finished_run) -> dict:
 def test_every_part_of_the_run_folder_is_there(finished_run):
     expected = ["recipe.yaml", "train/history.csv", "model.keras", "metrics.json", "verify.json", "report.html"]
     expected += ["export/labels.txt", "export/calibration.txt"]
-    expected += [f"export/small_{kind}{form}{end}" for kind in KINDS for form in ("", "_raw") for end in (".tflite", ".json")]
+    stems = [f"export/small_{kind}{form}" for kind in KINDS for form in ("", "_raw")]
+    expected += [stem + end for stem in stems for end in (".tflite", ".json")]
     assert [name for name in expected if not (finished_run / name).is_file()] == []
 
 
@@ -107,7 +109,8 @@ def test_another_recipe_or_other_data_is_refused_in_the_same_folder(finished_run
 
 
 def test_evaluate_gives_the_same_ap_as_verify(finished_run, verified, tmp_path):
-    for row in (verified["rows"][0], next(row for row in verified["rows"] if row["file"].endswith("small_int8.tflite"))):
+    int8 = next(row for row in verified["rows"] if row["file"].endswith("small_int8.tflite"))
+    for row in (verified["rows"][0], int8):
         target = finished_run if row["kind"] == "keras" else finished_run / "export" / Path(row["file"]).name
         result = keras_retina("evaluate", str(target), "--json", str(tmp_path / "evaluation.json"))
         assert result.returncode == 0, result.stderr
