@@ -55,8 +55,7 @@ def train(
     keras.utils.set_random_seed(recipe.seed)
     spec = detector_spec(recipe.model, train_set.class_names)
     steps = settings.steps_per_epoch or max(1, len(train_set.records) // settings.batch_size)
-    strategy = distribution_strategy(settings.strategy, settings.batch_size)
-    with strategy.scope():
+    with distribution_strategy(settings.strategy, settings.batch_size).scope():
         model = retinanet(recipe.model, len(train_set.class_names))
         source = find_weights(recipe.model.backbone, data_dir)
         load_pretrained(model, recipe.model.backbone, source)
@@ -117,7 +116,7 @@ def train(
             report(f"stopped early after epoch {int(epoch)}: the validation AP had not risen for {patience} epochs")
     _take_final_weights(model, settings, train_dir, report)
     if recipe.model.backbone.batch_norm == "trained":
-        estimate_batch_norm(model, batches(settings.epochs * steps), strategy)
+        estimate_batch_norm(model, batches(settings.epochs * steps))
     save_detector(model, spec, run_dir / "model.keras")
     return model, spec
 
@@ -142,7 +141,7 @@ def build_optimizer(settings: Training, steps_per_epoch: int) -> keras.optimizer
     return optimizer
 
 
-def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> None:
+def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:
     """Re-estimates the moving statistics of every trainable BatchNorm with the final weights.
 
     The moving averages of training lag behind the weights, and averaged weights have no statistics of their own.
@@ -150,8 +149,7 @@ def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset, strategy: 
 
     @tf.function
     def forward(images: tf.Tensor) -> None:
-        # Statistics can only be assigned within a replica; all replicas see the same images here.
-        strategy.run(lambda: model(images, training=True))
+        model(images, training=True)
 
     for images, _ in batches.take(BATCH_NORM_STEPS):
         forward(images)
