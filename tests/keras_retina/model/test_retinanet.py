@@ -177,4 +177,5 @@ def test_the_deeper_model_of_the_paper_builds_with_the_same_outputs():
     recipe = load_recipe(RECIPES / "coco_resnet101_800.yaml", SMALL_AND_RANDOM)
     model = retinanet(recipe.model, 80)
     assert model.output_shape == {"classes": (None, 3069, 80), "boxes": (None, 3069, 4)}
+    assert sum(layer.name.endswith("_3_conv") for layer in model.layers) == 33
     assert model.count_params() == 57_118_836
