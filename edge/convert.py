@@ -51,11 +51,7 @@ def convert_heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: S
 
 
 def _quantize(model: keras.Model, spec: DetectorSpec, samples: Samples) -> bytes:
-    """Equalizes the channels, quantizes, and replaces the ranges that TensorFlow measures by better ones.
-
-    Measured on a BCCD detector (MobileNetV2 1.0, AP 57): power of the int8 noise in the logits 44 % lower than with
-    TensorFlow's ranges alone.
-    """
+    """Equalizes the channels, quantizes, and replaces the ranges that TensorFlow measures by better ones."""
     balanced = equalized(model, itertools.islice(samples(), EQUALIZE_IMAGES))
     float_network = _converter(balanced, spec, camera_bytes=False).convert()
     converter = _converter(balanced, spec, camera_bytes=False)

@@ -41,13 +41,12 @@ def test_a_large_map_is_sampled_from_all_channels():
     assert histogram.counts[histogram.counts > 0].min() / histogram.counts.sum() == pytest.approx(1 / 40, rel=0.05)
 
 
-def test_one_outlier_is_clipped_and_a_uniform_map_is_not():
+def test_a_long_tail_is_clipped_and_a_uniform_map_is_not():
     generator = np.random.default_rng(0)
-    normal = generator.normal(size=(1000, 30))
-    normal[0, 0] = 50.0
-    low, high = best_range(histogram_of(normal))
-    assert high < 20
-    assert square_error(normal[1:], low, high) < 0.2 * square_error(normal[1:], float(normal.min()), 50.0)
+    tailed = generator.standard_t(3, (1000, 30))
+    low, high = best_range(histogram_of(tailed))
+    assert tailed.min() < low < 0 < high < tailed.max()
+    assert square_error(tailed, low, high) < 0.95 * square_error(tailed, tailed.min(), tailed.max())
     uniform = generator.uniform(-3, 5, (1000, 30))
     np.testing.assert_allclose(best_range(histogram_of(uniform)), (-3, 5), atol=0.01)
 
@@ -77,22 +76,19 @@ def test_every_convolution_and_sum_of_the_network_is_observed(tiny_model, tiny_s
     kinds = ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD")
     names = {graph.tensors[op.outputs[0]].name for op in graph.operators if operator_name(int8_graph, op) in kinds}
     assert set(ranges) == names
-    assert all(low <= 0 < high for low, high in ranges.values())
+    assert all(low <= 0 <= high for low, high in ranges.values())  # both 0 for a map that ReLU6 left empty
 
 
 def test_requantizing_keeps_biases_and_shared_scales_right(int8_graph, exported):
     model = read_flatbuffer(exported["int8_raw"].read_bytes())
     graph = model.subgraphs[0]
 
-    def bias_values(of) -> list[np.ndarray]:
-        return [
-            of.buffers[of.subgraphs[0].tensors[op.inputs[2]].buffer].data.view(np.int32)
-            * of.subgraphs[0].tensors[op.inputs[2]].quantization.scale
-            for op in of.subgraphs[0].operators
-            if operator_name(of, op) in ("CONV_2D", "DEPTHWISE_CONV_2D")
-        ]
+    def bias_values() -> list[np.ndarray]:
+        kinds = ("CONV_2D", "DEPTHWISE_CONV_2D")
+        biases = [graph.tensors[op.inputs[2]] for op in graph.operators if operator_name(model, op) in kinds]
+        return [model.buffers[bias.buffer].data.view(np.int32) * bias.quantization.scale for bias in biases]
 
-    before = bias_values(model)
+    before = bias_values()
     names = [
         graph.tensors[op.outputs[0]].name
         for op in graph.operators
@@ -100,8 +96,8 @@ def test_requantizing_keeps_biases_and_shared_scales_right(int8_graph, exported)
     ]
     changed = set_ranges(model, {name: (-1.0 - index, 3.0 + index) for index, name in enumerate(names)})
     assert changed > 20
-    for old, new in zip(before, bias_values(model), strict=True):
-        np.testing.assert_allclose(new, old, atol=1e-3)
+    for old, new in zip(before, bias_values(), strict=True):
+        np.testing.assert_allclose(new, old, atol=0.01)  # half a step of the new, deliberately coarse scales
     for op in graph.operators:
         kind = operator_name(model, op)
         tensors = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if tensor_type(graph.tensors[i]) == "int8"]
