@@ -9,11 +9,11 @@ demo: $(VENV)/installed
 	$(BIN)/keras-retina demo --out runs/demo
 
 test: $(VENV)/installed-test
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/python -m pytest
-	$(BIN)/ruff check .
 
 lint: $(VENV)/installed-test
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 
 $(VENV)/installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -145,7 +145,6 @@ def detect(
 ) -> None:
     """Find objects with a .tflite file: draws boxes and writes COCO results."""
     from edge.detect import detect_paths
-
     from edge.runtime import SHOW_SCORE_THRESHOLD
 
     written = detect_paths(model, images, out, SHOW_SCORE_THRESHOLD if score is None else score)
