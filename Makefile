@@ -10,10 +10,12 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(BIN)/ruff check --no-cache .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check --no-cache .
+	$(BIN)/mypy
 
 $(VENV)/installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)

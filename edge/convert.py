@@ -37,8 +37,11 @@ def convert_heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: S
 
     Raises:
         InputError: an operator is left that a device cannot run, or a part of the int8 network stayed float.
+        ValueError: `int8` without samples.
     """
     if kind == "int8":
+        if samples is None:
+            raise ValueError("int8 export: expected calibration inputs. Received: samples=None. Pass a function.")
         return _quantize(model, spec, samples)
     converter = _converter(model, spec, camera_bytes=True)
     if kind != "float32":

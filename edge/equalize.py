@@ -22,7 +22,6 @@ BALANCE = 0.5
 LARGEST_FACTOR = 64.0
 _PASSING = (keras.layers.Add, keras.layers.UpSampling2D, keras.layers.ZeroPadding2D)
 _READING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
-_Layer = keras.layers.Layer
 
 
 @dataclass
@@ -30,8 +29,8 @@ class ChannelGroup:
     """Feature maps whose channels must be scaled together, the layers that make them and those that read them."""
 
     tensors: list[Any] = field(default_factory=list)
-    makers: list[_Layer] = field(default_factory=list)
-    readers: list[_Layer] = field(default_factory=list)
+    makers: list[keras.layers.Layer] = field(default_factory=list)
+    readers: list[keras.layers.Layer] = field(default_factory=list)
 
 
 def equalized(model: keras.Model, samples: Iterable[list[np.ndarray]]) -> keras.Model:
@@ -66,8 +65,8 @@ def channel_groups(model: keras.Model) -> list[ChannelGroup]:
     """
     parent: dict[int, int] = {}
     tensors: dict[int, Any] = {}
-    readers: dict[int, list[_Layer]] = {}
-    makers: dict[int, list[_Layer]] = {}
+    readers: dict[int, list[keras.layers.Layer]] = {}
+    makers: dict[int, list[keras.layers.Layer]] = {}
     stuck = {id(tensor) for tensor in tf.nest.flatten(model.outputs)}
     # What lies between a convolution and its BatchNorm vanishes when the two are folded.
     inner = {
@@ -122,7 +121,7 @@ def channel_groups(model: keras.Model) -> list[ChannelGroup]:
     return [group for group in groups.values() if group.makers and group.readers]
 
 
-def _factors(ranges: np.ndarray, readers: list[_Layer]) -> np.ndarray:
+def _factors(ranges: np.ndarray, readers: list[keras.layers.Layer]) -> np.ndarray:
     ranges = np.maximum(ranges, 1e-6 * max(float(ranges.max()), 1e-6))
     factors = ranges  # depthwise weights have a scale per channel: nothing speaks against equal ranges
     dense = [layer for layer in readers if not isinstance(layer, keras.layers.DepthwiseConv2D)]
@@ -134,13 +133,13 @@ def _factors(ranges: np.ndarray, readers: list[_Layer]) -> np.ndarray:
     return np.clip(factors, 1 / LARGEST_FACTOR, LARGEST_FACTOR)
 
 
-def _largest_weights(layer: _Layer) -> np.ndarray:
+def _largest_weights(layer: keras.layers.Layer) -> np.ndarray:
     """Returns the largest weight of each input channel, where each output channel is scaled to a largest of 1."""
     kernel = np.abs(layer.get_weights()[0])  # [height, width, inputs, outputs]
     return (kernel / np.maximum(kernel.max(axis=(0, 1, 2)), 1e-12)).max(axis=(0, 1, 3))
 
 
-def _divide_outputs(layer: _Layer, factors: np.ndarray) -> None:
+def _divide_outputs(layer: keras.layers.Layer, factors: np.ndarray) -> None:
     weights = layer.get_weights()
     if isinstance(layer, keras.layers.BatchNormalization):
         weights[0], weights[1] = weights[0] / factors, weights[1] / factors  # gamma, beta
@@ -151,6 +150,6 @@ def _divide_outputs(layer: _Layer, factors: np.ndarray) -> None:
     layer.set_weights(weights)
 
 
-def _multiply_inputs(layer: _Layer, factors: np.ndarray) -> None:
+def _multiply_inputs(layer: keras.layers.Layer, factors: np.ndarray) -> None:
     weights = layer.get_weights()
     layer.set_weights([weights[0] * factors[:, None], *weights[1:]])

@@ -77,8 +77,10 @@ def read_history(path: Path) -> tuple[Epoch, ...]:
     try:
         for cells in reader:
             values = {key: float(cell) if cell and cell.strip() else None for key, cell in cells.items()}
-            epoch = int(values.pop("epoch"))
-            epochs[epoch] = Epoch(epoch, values)
+            number = values.pop("epoch")
+            if number is None:
+                raise ValueError("the cell of `epoch` is blank")
+            epochs[int(number)] = Epoch(int(number), values)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, csv.Error) as error:
         raise InputError(
             f"{path} line {reader.line_num}: expected a number in every cell and a column `epoch`. "

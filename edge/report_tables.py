@@ -68,11 +68,13 @@ def facts(run: Run) -> list[dict[str, str]]:
         found.append(_fact("AP", ap(hero.ap["AP"]), "", note))
         found.append(_fact("AP50", ap(hero.ap["AP50"]), "", f"{hero.label}, at IoU 0.5"))
         if hero.size_bytes is not None:
-            found.append(_fact("Size", *megabytes(hero.size_bytes).split(" "), _smaller(hero, run.rows)))
+            value, unit = megabytes(hero.size_bytes).split(" ")
+            found.append(_fact("Size", value, unit, _smaller(hero, run.rows)))
         if hero.latency is not None:
             threads = f", {hero.latency.threads} thread{'s' if hero.latency.threads != 1 else ''}"
             note = "median" + (threads if hero.latency.threads else "")
-            found.append(_fact("Latency", *milliseconds(hero.latency.median).split(" "), note))
+            value, unit = milliseconds(hero.latency.median).split(" ")
+            found.append(_fact("Latency", value, unit, note))
     elif run.metrics is not None:
         note = f"Keras model, {run.metrics.get('split') or 'validation'} split"
         found += [_fact(key, ap(ap_value(run.metrics.get(key))), "", note) for key in ("AP", "AP50")]
@@ -130,21 +132,22 @@ def per_class_section(run: Run, reference: Row | None) -> dict[str, Any]:
     metrics = (run.metrics or {}).get("per_class")
     columns: list[dict[str, Any]] = [{"label": row.label, "slot": row.slot} for row in rows]
     # None is the line of all classes: no class can have that name.
-    values: list[dict[str | None, float | None]] = [{None: row.ap["AP"], **row.per_class} for row in rows]
-    base = {None: reference.ap["AP"], **reference.per_class} if reference else {}
+    values: list[dict[str | None, float | None]] = [{None: row.ap["AP"]} | row.per_class for row in rows]
+    base: dict[str | None, float | None] = {None: reference.ap["AP"]} | reference.per_class if reference else {}
     if not rows and isinstance(metrics, dict):
         columns = [{"label": "Keras", "slot": 0}]
         by_class = {name: ap_value(value) for name, value in metrics.items()}
         values = [{None: ap_value((run.metrics or {}).get("AP")), **by_class}]
     names = list(dict.fromkeys(name for column in values for name in column))
     counts, colours = _object_counts(run), dict(class_legend(run.ground_truth) if run.ground_truth else [])
+    measured: list[Row | None] = [*rows] or [None]  # None is the Keras model of metrics.json
     lines = []
     for name in names:
         cells = []
-        for row, column in zip(rows or [None], values, strict=True):
+        for row, column in zip(measured, values, strict=True):
             value, float_value = column.get(name), base.get(name)
-            compare = row is not reference and value is not None and float_value is not None
-            cells.append({"value": value, "difference": value - float_value if compare else None})
+            difference = None if row is reference or value is None or float_value is None else value - float_value
+            cells.append({"value": value, "difference": difference})
         objects = sum(counts.values()) if name is None else counts.get(name, 0)
         lines.append(
             {

@@ -164,9 +164,11 @@ def report_stage(run: RunFolder) -> Path:
 def verification_split(recipe: Recipe) -> str:
     """Returns the name of the split that `verify` reports: the test split if the recipe names one."""
     wanted = recipe.verification.split or ("test" if recipe.data.test else "validation")
-    if wanted == "test" and recipe.data.test is None:
+    if wanted != "test":
+        return recipe.data.validation
+    if recipe.data.test is None:
         raise InputError("verification.split: 'test' needs data.test. Received: data.test=None. Name the split.")
-    return recipe.data.test if wanted == "test" else recipe.data.validation
+    return recipe.data.test
 
 
 def load_split(run: RunFolder, split: str, report: Callable[[str], None]) -> Dataset:

@@ -13,6 +13,7 @@ import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -330,7 +331,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> dict:
     return dict(json.loads(archive.read(name).decode("utf-8")))
 
 
-def _freeze(value: object) -> object:
+def _freeze(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 

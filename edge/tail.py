@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
-from edge.tflite_file import operator_name, tensor_quantization
+from edge.tflite_file import operator_name
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.recipe import Export
 
@@ -35,11 +35,11 @@ def end_at_heads(model: schema.ModelT) -> None:
     heads = _heads(model)
     for operator in graph.operators:
         if operator_name(model, operator) == "DEQUANTIZE" and operator.outputs[0] in heads.values():
-            scale, zero_point = tensor_quantization(graph.tensors[operator.inputs[0]])
+            int8 = graph.tensors[operator.inputs[0]].quantization
             output = graph.tensors[operator.outputs[0]]
             output.type = schema.TensorType.UINT8
             output.quantization = schema.QuantizationParametersT(
-                scale=np.array([scale], np.float32), zeroPoint=np.array([zero_point + 128], np.int64)
+                scale=np.array(int8.scale, np.float32), zeroPoint=np.array(int8.zeroPoint, np.int64) + 128
             )
             operator.opcodeIndex = _operator_code(model, Operator.QUANTIZE)
             operator.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions

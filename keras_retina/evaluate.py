@@ -21,7 +21,8 @@ Metrics = dict[str, Any]
 
 def ground_truth(dataset: Dataset) -> dict[str, Any]:
     """Returns the labels of a split as one COCO annotation dictionary, in pixels of the upright images."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for record in dataset.records:
         images.append(
             {"id": record.image_id, "file_name": record.file_name, "height": record.height, "width": record.width}

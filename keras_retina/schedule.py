@@ -5,10 +5,10 @@ from __future__ import annotations
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.recipe import Training
 
-Schedule = keras.optimizers.schedules.LearningRateSchedule
 
-
-def learning_rate_schedule(settings: Training, steps_per_epoch: int) -> Schedule:
+def learning_rate_schedule(
+    settings: Training, steps_per_epoch: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """Returns a linear warm-up of at most half the training, then `training.schedule` down to its final fraction."""
     total = settings.epochs * steps_per_epoch
     warmup = min(settings.warmup_steps, total // 2)
@@ -25,7 +25,7 @@ def learning_rate_schedule(settings: Training, steps_per_epoch: int) -> Schedule
     )
 
 
-class StepDecay(Schedule):
+class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
     """`rate * step / warmup` before step `warmup`, then `rate`, multiplied by `factor` from each of `boundaries` on."""
 
     def __init__(self, rate: float, boundaries: list[int], factor: float, warmup: int) -> None:

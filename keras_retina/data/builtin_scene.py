@@ -107,6 +107,7 @@ def box_iou(box: np.ndarray, other: np.ndarray) -> float:
 def paint_for(rng: np.random.Generator, shape: Shape, size: float, behind: np.ndarray) -> Paint:
     """Colours that stand out from the colour behind, and the texture that makes the class; no colour belongs to one."""
     first = colour_against(rng, behind, LEAST_CONTRAST)
+    pattern: shapes.Field
     second, pattern = first, shapes.plain
     if shape is shapes.STRIPED_SQUARE:
         # At least about 4 pixels a period: finer stripes would only be seen as grey.

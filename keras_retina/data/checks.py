@@ -169,7 +169,9 @@ def _warnings(reports: Sequence[SplitReport], duplicates: Sequence[DuplicatePair
         for name, sizes in report.boxes.items():
             if not any(sizes.values()):
                 warnings.append(f"{report.split}: class {printable(name)!r} has no boxes")
-        for name in report.coverage.boxes if report.coverage else ():
+        if report.coverage is None:
+            continue
+        for name in report.coverage.boxes:
             share = report.coverage.poor_share(name)
             if share > 0.1:
                 text = f"{share:.0%} of the boxes of class {printable(name)!r} have no anchor of IoU {POOR_IOU}"

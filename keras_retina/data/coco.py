@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from keras_retina.data.images import printable
 from keras_retina.data.records import Dataset, Problem
@@ -184,7 +184,7 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
     return (height, width) if _is_integer(height) and _is_integer(width) and height > 0 and width > 0 else None
 
 
-def _is_integer(value: Any) -> bool:
+def _is_integer(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -112,10 +112,10 @@ def _read_line(
         return problem("unknown_category", where, detail, fixed=False)
     class_index = category_ids.index(int(category))
     if len(values) > 4:
-        x, y = values[0::2], values[1::2]
+        xs, ys = values[0::2], values[1::2]
         if not all(math.isfinite(value) for value in values):  # min and max would pass over NaN
             return LabelledBox(where, (math.nan, math.nan, math.nan, math.nan), class_index)
-        return LabelledBox(where, (min(y), min(x), max(y), max(x)), class_index)
+        return LabelledBox(where, (min(ys), min(xs), max(ys), max(xs)), class_index)
     x, y, width, height = values
     if width < 0 or height < 0:
         detail = f"width and height of at least 0 were expected. Received: {line!r:.80}. Correct the line."

@@ -275,6 +275,11 @@ def test_int8_without_calibration_images_is_refused(tiny_model, tiny_spec, expor
         export_detector(tiny_model, tiny_spec, tmp_path, "x", export_settings, [])
 
 
+def test_int8_without_samples_is_refused(tiny_model, tiny_spec):
+    with pytest.raises(ValueError, match="calibration inputs"):
+        convert_heads(tiny_model, tiny_spec, "int8")
+
+
 def test_a_description_of_another_model_is_refused(tiny_model, tiny_spec, export_settings, tmp_path, image_paths):
     import dataclasses
 

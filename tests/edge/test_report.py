@@ -346,6 +346,7 @@ def test_an_endless_yaml_alias_is_not_unrolled(tmp_path):
         ("train/history.csv", "epoch,loss\n1,much\n", "history.csv line 2"),
         ("train/history.csv", "step,loss\n1,2\n", "column `epoch`"),
         ("train/history.csv", "epoch,loss\n1,2,3,4\n", "history.csv line 2"),
+        ("train/history.csv", "epoch,loss\n1,2\n ,3\n", "history.csv line 3: .*`epoch` is blank"),
         ("recipe.yaml", "name: !!python/object/apply:os.system [ls]", "recipe.yaml: expected plain YAML"),
         ("recipe.yaml", "a: 2001-99-99", "recipe.yaml: expected plain YAML"),
         ("export/x_int8.json", "[1]", "expected a JSON object"),
