@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from keras_retina.data.folder import load_dataset
@@ -22,6 +22,8 @@ from keras_retina.memory import keep_freed_memory
 from keras_retina.model.retinanet import retinanet
 from keras_retina.recipe import load_recipe
 from keras_retina.train import build_optimizer
+
+BATCHES = 10  # a timing
 
 
 def main() -> None:
@@ -43,28 +45,37 @@ def main() -> None:
     model.compile(optimizer=build_optimizer(recipe.training, 100), loss=losses)
     step = model.make_train_function()
 
-    source = iter(batches)
-    for _ in range(len(dataset.records) // size + 2):  # every image decoded once
-        batch = next(source)
-    same = iter(tf.data.Dataset.from_tensors(batch).repeat())
-    parts: dict[str, Callable[[], object]] = {
-        "pipeline": lambda: next(source),
-        "step": lambda: step(same),
-        "step fed by the pipeline": lambda: step(source),
+    batch = next(iter(batches))
+    for _ in batches.take(len(dataset.records) // size + 2):  # every image is decoded once and cached
+        pass
+    same = tf.data.Dataset.from_tensors(batch).repeat()
+    step(iter(same))
+
+    def pipeline() -> None:
+        for _ in batches.take(BATCHES):
+            pass
+
+    # Each part makes its own iterator and drops it, so that no prefetching goes on while another part is timed.
+    parts: dict[str, Callable[[], None]] = {
+        "pipeline": pipeline,
+        "step": lambda: _steps(step, iter(same)),
+        "step fed by the pipeline": lambda: _steps(step, iter(batches)),
     }
     rates: dict[str, list[float]] = {name: [] for name in parts}
-    for run in (*parts.values(), *parts.values()):
-        run()
     for _ in range(arguments.rounds):
         for name, run in parts.items():
             start = time.perf_counter()
-            for _ in range(4):
-                run()
-            rates[name].append(4 * size / (time.perf_counter() - start))
+            run()
+            rates[name].append(BATCHES * size / (time.perf_counter() - start))
     for name, values in rates.items():
         print(f"{name:<26} {statistics.median(values):7.1f} images/s  ({min(values):.1f} .. {max(values):.1f})")
     ratio = statistics.median(rates["pipeline"]) / statistics.median(rates["step"])
     print(f"pipeline / step            {ratio:7.1f}")
+
+
+def _steps(step: Callable[[Iterator], object], source: Iterator) -> None:
+    for _ in range(BATCHES):
+        step(source)
 
 
 if __name__ == "__main__":

@@ -252,17 +252,15 @@ def non_maximum_suppression(
     boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou_threshold: float, limit: int
 ) -> np.ndarray:
     """Returns the indices that survive suppression within each class, best score first, at most `limit`."""
-    kept = [np.zeros(0, np.int64)]
-    for label in np.unique(classes):
-        members = np.flatnonzero(classes == label)
-        left = members[np.argsort(-scores[members], kind="stable")]
-        chosen: list[int] = []
-        while left.size and len(chosen) < limit:
-            chosen.append(int(left[0]))
-            left = left[1:][_iou(boxes[left[0]], boxes[left[1:]]) <= iou_threshold]
-        kept.append(np.array(chosen, np.int64))
-    every = np.concatenate(kept)
-    return every[np.argsort(-scores[every], kind="stable")][:limit]
+    # All classes in one loop: it ends after `limit` boxes, not after `limit` of each class.
+    left = np.lexsort((classes, -scores))
+    chosen: list[int] = []
+    corners, labels = np.ascontiguousarray(boxes[left].T), classes[left]
+    while left.size and len(chosen) < limit:
+        chosen.append(int(left[0]))
+        stay = np.flatnonzero((_iou(corners[:, 0], corners[:, 1:]) <= iou_threshold) | (labels[1:] != labels[0])) + 1
+        left, corners, labels = left[stay], corners[:, stay], labels[stay]
+    return np.array(chosen, np.int64)
 
 
 def resize_image(image: np.ndarray, height: int, width: int, mode: str) -> tuple[np.ndarray, tuple[float, float]]:
@@ -303,11 +301,13 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
         return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
 
-def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def _iou(box: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Returns the IoU of a box `[4]` with boxes given by column, `[4, n]`: columns are contiguous, rows would not be."""
+    y1, x1, y2, x2 = corners
     with np.errstate(invalid="ignore", over="ignore"):  # a box of a broken network may be infinite
-        sides = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0)
-        intersection = sides[:, 0] * sides[:, 1]
-        union = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - intersection
+        heights = np.maximum(np.minimum(box[2], y2) - np.maximum(box[0], y1), 0)
+        intersection = heights * np.maximum(np.minimum(box[3], x2) - np.maximum(box[1], x1), 0)
+        union = (box[2] - box[0]) * (box[3] - box[1]) + (y2 - y1) * (x2 - x1) - intersection
         return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
 
 

@@ -1,7 +1,8 @@
 """The built-in data set: drawn, not downloaded, and written as an ordinary COCO folder.
 
-Five classes that shape and texture alone tell apart, with 45 / 25 / 15 / 10 / 5 % of the objects; unlabelled lookalikes
-without the texture; objects of 8 to 200 pixels that hide each other up to 40 %; one image in 25 without any object.
+Five classes told apart by shape and texture and, in four objects of five, by hue, with 45 / 25 / 15 / 10 / 5 % of the
+objects; unlabelled lookalikes of any colour; objects of 8 to 200 pixels that hide each other up to 40 %; one image in 25
+without any object.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from keras_retina.data.builtin_shapes import CLASSES
 from keras_retina.errors import InputError
 
 CLASS_NAMES = tuple(shape.name for shape in CLASSES)
-DRAWING = 1  # raise it with every change of the pictures, so that an older set is not taken for the new one
+DRAWING = 2  # raise it with every change of the pictures, so that an older set is not taken for the new one
 EMPTY_EVERY = 25
 SMALLEST_SIDE, LARGEST_SIDE = 64, 2048
 SPLITS = ("train", "val")
@@ -38,7 +39,7 @@ def builtin_scenes(split: str, images: int, height: int = 256, width: int = 256,
 
 
 def write_builtin_set(
-    folder: Path, train_images: int = 400, val_images: int = 100, height: int = 256, width: int = 256, seed: int = 0
+    folder: Path, train_images: int = 600, val_images: int = 100, height: int = 256, width: int = 256, seed: int = 0
 ) -> None:
     """Writes `images/*.jpg`, `annotations/train.json` and `annotations/val.json`, or leaves a complete set alone.
 

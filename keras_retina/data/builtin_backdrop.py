@@ -45,10 +45,13 @@ def brightness(colour: np.ndarray) -> float:
     return float(0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2])
 
 
-def colour_against(rng: np.random.Generator, other: np.ndarray, least: float) -> np.ndarray:
-    """A random colour whose brightness differs from that of `other` by `least` or more."""
+def colour_against(rng: np.random.Generator, other: np.ndarray, least: float, hue: float | None = None) -> np.ndarray:
+    """A random colour, strong if near a given hue, whose brightness differs from `other` by `least` or more."""
     for _ in range(30):
-        colour = hsv(uniform(rng, 0, 1), uniform(rng, 0.1, 0.95), uniform(rng, 0.15, 1.0))
+        if hue is None:
+            colour = hsv(uniform(rng, 0, 1), uniform(rng, 0.1, 0.95), uniform(rng, 0.15, 1.0))
+        else:
+            colour = hsv(uniform(rng, hue - 0.07, hue + 0.07) % 1.0, uniform(rng, 0.5, 0.95), uniform(rng, 0.2, 1.0))
         if abs(brightness(colour) - brightness(other)) >= least:
             return colour
     return np.full(3, 10.0 if brightness(other) > 127 else 245.0)

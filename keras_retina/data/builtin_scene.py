@@ -25,7 +25,8 @@ from keras_retina.data.builtin_shapes import CLASSES, Paint, Pose, Shape, Sprite
 
 CLASS_SHARES = (0.45, 0.25, 0.15, 0.10, 0.05)  # in the order of builtin_shapes.CLASSES
 SMALLEST, LARGEST = 8.0, 200.0  # longer side of a box, pixels
-TINY_BELOW, TINY_SHARE = 14.0, 0.03  # a stride of 8 sees little of these: they are there, but they are few
+TINY_BELOW, TINY_SHARE = 20.0, 0.04  # a stride of 8 sees little of these: they are there, but they are few
+TYPICAL_HUE_SHARE = 0.8  # of a class's objects, as cells are purple and cars are not; clutter has any colour
 MOST_HIDDEN = 0.4
 LEAST_CONTRAST = 45.0  # grey levels between an object's colour and the average behind it
 CLUTTER_EACH = (1, 5)  # unlabelled things behind the objects, and again in front of them
@@ -105,8 +106,9 @@ def box_iou(box: np.ndarray, other: np.ndarray) -> float:
 
 
 def paint_for(rng: np.random.Generator, shape: Shape, size: float, behind: np.ndarray) -> Paint:
-    """Colours that stand out from the colour behind, and the texture that makes the class; no colour belongs to one."""
-    first = colour_against(rng, behind, LEAST_CONTRAST)
+    """Colours that stand out from the colour behind, most often near the hue of the class, and the class's texture."""
+    hue = CLASSES.index(shape) / len(CLASSES) if rng.random() < TYPICAL_HUE_SHARE else None
+    first = colour_against(rng, behind, LEAST_CONTRAST, hue)
     pattern: shapes.Field
     second, pattern = first, shapes.plain
     if shape is shapes.STRIPED_SQUARE:
