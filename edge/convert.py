@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.equalize import equalized
-from edge.ranges import observed_ranges, set_ranges
+from edge.ranges import best_range, class_logits, class_range, observed_values, set_ranges
 from edge.tflite_file import operator_name, read_flatbuffer, tensor_quantization, tensor_type, write_flatbuffer
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.errors import InputError
@@ -65,7 +65,9 @@ def _quantize(model: keras.Model, spec: DetectorSpec, samples: Samples) -> bytes
     network = read_flatbuffer(converter.convert())
     check_operators(network, "int8")
     check_input_quantization(network, spec)
-    set_ranges(network, observed_ranges(float_network, samples()))
+    values, logits = observed_values(float_network, samples()), class_logits(network)
+    ranges = {name: class_range(seen) if name in logits else best_range(seen) for name, seen in values.items()}
+    set_ranges(network, ranges)
     return write_flatbuffer(network)
 
 

@@ -2,7 +2,8 @@
 
 TensorFlow's calibrator takes the smallest and largest value ever seen. One outlier then doubles the step of a whole
 feature map; and since the interpreter adds in place, the first input of an ADD is logged with the range of the sum
-(2.21). Here the range of least expected square error is taken: a little clipping for finer steps.
+(2.21). Here the range of least expected square error is taken: a little clipping for finer steps. The class logits are
+the exception: the few high ones decide, so nothing is clipped above, and what can never be a detection is cut away.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ HALF = 1024
 SAMPLES = 40_000
 FRACTIONS = np.linspace(0.3, 1.0, 15)
 CHOSEN = {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD"}  # their kernels take any output scale
+LOWEST_LOGIT = -7.0  # scores under 0.001 are all the same to any detection
+ROOM_ABOVE = 0.5  # logits: test images may score a little higher than any calibration image
 SHARING = {"RESHAPE", "CONCATENATION", "PAD", "MAX_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"}
 
 Range = tuple[float, float]
@@ -61,8 +64,22 @@ def best_range(histogram: Histogram) -> Range:
     return float(lows[row]), float(highs[column])
 
 
-def observed_ranges(float_network: bytes, samples: Iterable[list[np.ndarray]]) -> dict[bytes, Range]:
-    """Runs a float flatbuffer on calibration inputs and returns the best range of each feature map by tensor name."""
+def class_range(histogram: Histogram) -> Range:
+    """Returns the range of class logits: up to the highest, which would tie if clipped, down to those that matter."""
+    return max(histogram.low, LOWEST_LOGIT), max(histogram.high, 0.0) + ROOM_ABOVE
+
+
+def class_logits(model: schema.ModelT) -> set[bytes]:
+    """Returns the names of the feature maps of an int8 network that share the scale of its output `classes`."""
+    graph = model.subgraphs[0]
+    output = {entry.name: entry.tensorIndex for entry in model.signatureDefs[0].outputs}[b"classes"]
+    sources = [int(operator.inputs[0]) for operator in graph.operators if output in operator.outputs]
+    owner = _scale_owners(model)
+    return {graph.tensors[index].name for index in owner if owner[index] == owner[sources[0]]}
+
+
+def observed_values(float_network: bytes, samples: Iterable[list[np.ndarray]]) -> dict[bytes, Histogram]:
+    """Runs a float flatbuffer on calibration inputs and returns the values of each feature map by tensor name."""
     model = read_flatbuffer(float_network)
     graph = model.subgraphs[0]
     watched = {
@@ -82,7 +99,7 @@ def observed_ranges(float_network: bytes, samples: Iterable[list[np.ndarray]]) -
         interpreter.invoke()
         for index, histogram in watched.items():
             histogram.add(interpreter.get_tensor(index))
-    return {graph.tensors[index].name: best_range(histogram) for index, histogram in watched.items()}
+    return {graph.tensors[index].name: histogram for index, histogram in watched.items()}
 
 
 def set_ranges(model: schema.ModelT, ranges: dict[bytes, Range]) -> int:

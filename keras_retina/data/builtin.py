@@ -1,8 +1,8 @@
 """The built-in data set: drawn, not downloaded, and written as an ordinary COCO folder.
 
 Five classes told apart by shape and texture and, in four objects of five, by hue, with 45 / 25 / 15 / 10 / 5 % of the
-objects; unlabelled lookalikes of any colour; objects of 8 to 200 pixels that hide each other up to 40 %; one image in 25
-without any object.
+objects; unlabelled lookalikes of any colour; objects of 8 to 200 pixels that hide each other up to 40 %; one image in
+25 without any object.
 """
 
 from __future__ import annotations

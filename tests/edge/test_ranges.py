@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from edge.convert import _converter
-from edge.ranges import Histogram, best_range, observed_ranges, set_ranges
+from edge.ranges import (
+    LOWEST_LOGIT,
+    ROOM_ABOVE,
+    Histogram,
+    best_range,
+    class_logits,
+    class_range,
+    observed_values,
+    set_ranges,
+)
 from edge.runtime import Detector
 from edge.tflite_file import operator_name, read_flatbuffer, tensor_quantization, tensor_type
 
@@ -62,6 +71,11 @@ def test_a_map_without_negative_values_starts_at_zero():
     assert best_range(histogram_of(np.random.default_rng(0).uniform(0, 6, (100, 8))))[0] == 0.0
 
 
+def test_class_logits_keep_the_highest_and_lose_what_no_threshold_lets_through():
+    assert class_range(histogram_of(np.array([[-16.0, -5.0], [-4.0, 5.25]]))) == (-7.0, 5.75)
+    assert class_range(histogram_of(np.array([[-3.0, -2.0]]))) == (-3.0, 0.5)
+
+
 @pytest.fixture(scope="module")
 def int8_graph(exported):
     return read_flatbuffer(exported["int8_raw"].read_bytes())
@@ -71,12 +85,36 @@ def test_every_convolution_and_sum_of_the_network_is_observed(tiny_model, tiny_s
     from edge.calibration import calibration_samples
 
     network = _converter(tiny_model, tiny_spec, camera_bytes=False).convert()
-    ranges = observed_ranges(network, calibration_samples(image_paths[:1], tiny_spec))
+    values = observed_values(network, calibration_samples(image_paths[:1], tiny_spec))
     graph = int8_graph.subgraphs[0]
     kinds = ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD")
     names = {graph.tensors[op.outputs[0]].name for op in graph.operators if operator_name(int8_graph, op) in kinds}
-    assert set(ranges) == names
-    assert all(low <= 0 <= high for low, high in ranges.values())  # both 0 for a map that ReLU6 left empty
+    assert set(values) == names
+    ranges = [best_range(histogram) for histogram in values.values()]
+    assert all(low <= 0 <= high for low, high in ranges)  # both 0 for a map that ReLU6 left empty
+
+
+def test_the_class_output_reaches_above_the_highest_logit(tiny_model, tiny_spec, image_paths, int8_graph):
+    from edge.calibration import calibration_samples
+
+    outputs = {entry.name: entry.tensorIndex for entry in int8_graph.signatureDefs[0].outputs}
+    scale, zero_point = tensor_quantization(int8_graph.subgraphs[0].tensors[outputs[b"classes"]])
+    logits = [tiny_model(image, training=False)["classes"] for (image,) in calibration_samples(image_paths, tiny_spec)]
+    assert (255 - zero_point) * scale == pytest.approx(max(0.0, np.max(logits)) + ROOM_ABOVE, abs=2 * scale)
+    assert -zero_point * scale == pytest.approx(max(LOWEST_LOGIT, np.min(logits)), abs=2 * scale)
+
+
+def test_the_class_logits_are_the_maps_of_the_class_head(tiny_model, tiny_spec, image_paths):
+    from edge.calibration import calibration_samples
+    from keras_retina.legacy_keras import tf
+
+    converter = _converter(tiny_model, tiny_spec, camera_bytes=False)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.representative_dataset = lambda: calibration_samples(image_paths[:1], tiny_spec)
+    names = class_logits(read_flatbuffer(converter.convert()))
+    assert names and all(b"classes" in name or name.startswith(b"StatefulPartitionedCall") for name in names)
+    assert not any(b"boxes_" in name for name in names)
 
 
 def test_requantizing_keeps_biases_and_shared_scales_right(int8_graph, exported):
@@ -139,8 +177,8 @@ def test_less_noise_than_with_the_ranges_of_tensorflow(tiny_model, tiny_spec, im
         for image in map(read_image, image_paths):
             pixels, _ = detector.prepare(image)
             detector.invoke(pixels)
-            expected = tiny_model(network_input(pixels, tiny_spec), training=False)["classes"][0]
-            errors.append(np.mean((detector.heads()[0] - expected) ** 2))
+            expected = tiny_model(network_input(pixels, tiny_spec), training=False)["boxes"][0]
+            errors.append(np.mean((detector.heads()[1] - expected) ** 2))
         return float(np.mean(errors))
 
     assert noise(exported["int8_raw"]) < 0.9 * noise(plain)
