@@ -1,0 +1,51 @@
+"""Options that several verbs share, and how a recipe is found by path or by name."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
+    from keras_retina.recipe import Recipe
+
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with images and labels.")]
+RequiredDataOption = Annotated[Path, typer.Option("--data", help="Folder with images and labels.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/<recipe name>.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, overrides the recipe.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the measurements to this file.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")]
+RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe that is installed.")]
+RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+
+
+def load_named(recipe: str, set_: list[str] | None) -> Recipe:
+    """Returns the recipe of a path or a name with `--set` applied."""
+    from keras_retina.recipe import load_recipe
+
+    return load_recipe(find_recipe(recipe), set_)
+
+
+def find_recipe(name: str) -> Path:
+    """Returns the path of a recipe file, or of an installed recipe (`bccd`, `demo`)."""
+    from keras_retina.errors import InputError, closest
+
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"}:
+        return path
+    here = Path(__file__).parent
+    folder = here / "recipes" if (here / "recipes").is_dir() else here.parent / "recipes"
+    installed = {file.stem: file for file in folder.glob("*.yaml")}
+    if name not in installed:
+        raise InputError(
+            f"recipe: expected a .yaml file or an installed recipe. Received: {name!r}. {closest(name, installed)}"
+        )
+    return installed[name]
+
+
+def command() -> str:
+    """Returns the command line as it was typed."""
+    return shlex.join(["keras-retina", *sys.argv[1:]])

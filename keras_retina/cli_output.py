@@ -1,0 +1,58 @@
+"""What the verbs print: lines, the next command, and the tables of measurements."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def say(text: str) -> None:
+    """Prints a line at once, so that logs of long work can be followed."""
+    print(text, flush=True)
+
+
+def write_json(path: Path | None, value: Any) -> None:
+    """Writes what `--json` asked for, if it was given."""
+    if path:
+        path.write_text(json.dumps(value, indent=2, allow_nan=False), encoding="utf-8")
+        say(f"wrote {path}")
+
+
+def suggest(command: str) -> None:
+    """Prints the command that comes next."""
+    say(f"next: {command}")
+
+
+def show_metrics(metrics: dict[str, Any]) -> None:
+    """Prints the AP values of one model, by size and by class."""
+    for name in ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"):
+        say(f"{name:<10} {_number(metrics[name])}")
+    for name, value in metrics["per_class"].items():
+        say(f"  {ascii(name)[1:-1]:<20} {_number(value)}")
+
+
+def show_rows(result: dict[str, Any]) -> None:
+    """Prints the table of verify.json and its gate."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("file", "AP", "AP50", "AP75", "MB", "gzip MB", "ms median", "status")
+    for row in result["rows"]:
+        latency = row.get("latency_ms") or {}
+        table.add_row(
+            escape(Path(row["file"]).name),
+            *(_number(row[name]) for name in ("AP", "AP50", "AP75")),
+            *(_number(row[name] and row[name] / 1e6, 2) for name in ("size_bytes", "gzip_bytes")),
+            _number(latency.get("median"), 1),
+            escape(row["status"] + (f": {row['reason']}" if row.get("reason") else "")),
+        )
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    gate = result["gate"]
+    say(f"gate {'passed' if gate['passed'] else 'FAILED'}: {gate['rule']}")
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
