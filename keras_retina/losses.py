@@ -6,6 +6,8 @@ the same loss and the same update, and a batch of images without objects still t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.matching import IGNORED
@@ -28,22 +30,53 @@ def focal_loss(classes: tf.Tensor, logits: tf.Tensor, alpha: float | None = 0.25
 
     Source: Focal Loss for Dense Object Detection, equation 5.
     """
-    target_weight, other_weight = (1.0, 1.0) if alpha is None else (alpha, 1.0 - alpha)
-    # The few targets are flipped in place: no one-hot copy, a third of the time at few classes.
-    positive = tf.where(classes >= 0)  # [positives, 2], image and anchor
-    target = tf.concat([positive, tf.cast(tf.gather_nd(classes, positive), tf.int64)[:, None]], axis=1)
-    flipped = -tf.gather_nd(logits, target)
-    loss = _modulated(tf.tensor_scatter_nd_update(logits, target, flipped), gamma)
-    per_image = tf.reduce_sum(tf.where(classes != IGNORED, tf.reduce_sum(loss, axis=2), 0.0), axis=1)
-    of_targets = tf.math.unsorted_segment_sum(_modulated(flipped, gamma), positive[:, 0], tf.shape(logits)[0])
-    return other_weight * per_image + (target_weight - other_weight) * of_targets
+    classes, logits = tf.cast(classes, tf.int32), tf.convert_to_tensor(logits, tf.float32)
+    weights = (1.0, 1.0) if alpha is None else (alpha, 1.0 - alpha)
+
+    @tf.custom_gradient
+    def loss(values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            return _focal_gradient(upstream, classes, values, *weights, gamma)
+
+        return _focal_sum(classes, values, *weights, gamma), gradient
+
+    return loss(logits)
 
 
-def _modulated(z: tf.Tensor, gamma: float) -> tf.Tensor:
-    """Returns `sigmoid(z) ** gamma * softplus(z)`."""
+# Compiled, because each of these is then one pass over the logits without a copy of them: half the time, and no memory
+# but the gradient. Differentiated by TensorFlow, every intermediate would be kept for the backward pass.
+@tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
+def _focal_sum(classes: tf.Tensor, logits: tf.Tensor, target: float, other: float, gamma: float) -> tf.Tensor:
+    _, weight, cross_entropy, modulation = _focal_parts(classes, logits, target, other, gamma)
+    return tf.reduce_sum(weight * modulation * cross_entropy, axis=[1, 2])
+
+
+@tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
+def _focal_gradient(
+    upstream: tf.Tensor, classes: tf.Tensor, logits: tf.Tensor, target: float, other: float, gamma: float
+) -> tf.Tensor:
+    z, weight, cross_entropy, modulation = _focal_parts(classes, logits, target, other, gamma)
+    error = tf.sigmoid(z)
+    # With e = sigmoid(z): d/dz [e ** gamma softplus(z)] = e ** gamma (gamma (1 - e) softplus(z) + e).
+    slope = upstream[:, None, None] * weight * modulation * (gamma * tf.sigmoid(-z) * cross_entropy + error)
+    return tf.where(_is_target(classes, logits), -slope, slope)
+
+
+def _focal_parts(
+    classes: tf.Tensor, logits: tf.Tensor, target: float, other: float, gamma: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns z, the weight, `softplus(z)` and `sigmoid(z) ** gamma`, each `[batch, A, K]`."""
+    is_target = _is_target(classes, logits)
+    z = tf.where(is_target, -logits, logits)
     cross_entropy = tf.math.softplus(z)
-    # The power is taken through the logarithm of sigmoid(z): a power of 0 has no finite gradient below gamma 1.
-    return tf.exp(gamma * (z - cross_entropy)) * cross_entropy
+    # The power is taken through the logarithm of sigmoid(z), so that nothing is lost where that is tiny.
+    modulation = tf.exp(gamma * (z - cross_entropy))
+    weight = tf.where(is_target, target, other) * tf.cast(classes != IGNORED, tf.float32)[..., None]
+    return z, weight, cross_entropy, modulation
+
+
+def _is_target(classes: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    return classes[..., None] == tf.range(tf.shape(logits)[-1])
 
 
 def smooth_l1(difference: tf.Tensor, beta: float) -> tf.Tensor:
