@@ -1,8 +1,8 @@
 """The rules that every label format shares: which labels are mended, which are refused, and how both are told.
 
-Mended and counted: corners in the wrong order are swapped, boxes that leave the image are clipped, boxes wholly outside
-and boxes without area are dropped, exact copies of a box are dropped, labels of the stored frame of an EXIF-rotated
-image are turned upright. Refused: everything whose meaning has to be guessed.
+Mended and counted: boxes that leave the image are clipped, boxes wholly outside and boxes without area are dropped, exact
+copies of a box are dropped, labels of the stored frame of an EXIF-rotated image are turned upright. Refused: everything
+whose meaning has to be guessed, such as corners in the wrong order, which may as well be a width in their place.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def repair_boxes(
     Returns:
         boxes: float32 `[kept, 4]`, inside the image, of positive height and width.
         kept: int `[kept]`, rows of `corners` they come from, ascending.
-        problems: one for each change and for each box that was refused (not finite).
+        problems: one for each change and for each box that was refused (not finite, or reversed).
     """
     problems: list[Problem] = []
     kept: list[int] = []
@@ -130,18 +130,19 @@ def repair_boxes(
             detail = f"finite box corners were expected. Received: {shown}. Correct the label."
             problems.append(problem("invalid_box", place, detail, fixed=False))
             continue
-        box = np.concatenate([np.minimum(labelled[:2], labelled[2:]), np.maximum(labelled[:2], labelled[2:])])
-        if (box != labelled).any():
-            problems.append(problem("reversed_box", place, f"corners swapped: {shown}", fixed=True))
-        if (box[2:] <= box[:2]).any():
+        if (labelled[2:] < labelled[:2]).any():
+            detail = f"x1 <= x2 and y1 <= y2 were expected. Received: {shown}. Correct the label."
+            problems.append(problem("reversed_box", place, detail, fixed=False))
+            continue
+        if (labelled[2:] <= labelled[:2]).any():
             problems.append(problem("degenerate_box", place, f"no area, dropped: {shown}", fixed=True))
             continue
-        inside = np.clip(box, 0, limits)
+        inside = np.clip(labelled, 0, limits)
         if (inside[2:] <= inside[:2]).any():
             detail = f"wholly outside the {width}x{height} image, dropped: {shown}"
             problems.append(problem("outside_box_dropped", place, detail, fixed=True))
             continue
-        if np.abs(inside - box).max() > OUTSIDE_TOLERANCE:
+        if np.abs(inside - labelled).max() > OUTSIDE_TOLERANCE:
             detail = f"clipped to the {width}x{height} image: {shown}"
             problems.append(problem("outside_box", place, detail, fixed=True))
         key = (float(classes[index]), *inside.tolist())

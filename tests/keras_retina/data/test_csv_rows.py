@@ -50,7 +50,7 @@ def test_images_are_found_in_the_usual_folders(tmp_path, folder):
 @pytest.mark.parametrize(
     ("row", "kind", "fixed"),
     [
-        ("a.png,200,100,cat,50,10,20,40", "reversed_box", True),
+        ("a.png,200,100,cat,50,10,20,40", "reversed_box", False),
         ("a.png,200,100,cat,20,10,20,40", "degenerate_box", True),
         ("a.png,200,100,cat,20,10,250,40", "outside_box", True),
         ("a.png,200,100,dog,1,2,3,4", "duplicate_box", True),

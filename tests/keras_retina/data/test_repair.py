@@ -39,8 +39,6 @@ def labelled(file_name, *corners, size=None, where="labels: line 1", normalized=
     [
         ((10, 20, 30, 40), (10, 20, 30, 40), None),
         ((0, 0, 100, 200), (0, 0, 100, 200), None),  # the whole image
-        ((30, 40, 10, 20), (10, 20, 30, 40), "reversed_box"),
-        ((30, 20, 10, 40), (10, 20, 30, 40), "reversed_box"),  # rows only
         ((10, 20, 10, 40), None, "degenerate_box"),  # a line
         ((10, 20, 10, 20), None, "degenerate_box"),  # a point
         ((-5, -6, 30, 40), (0, 0, 30, 40), "outside_box"),
@@ -65,9 +63,11 @@ def test_box_that_is_not_finite_is_not_fixed(value):
     assert problems == [("invalid_box", "box 1", False)]
 
 
-def test_reversed_box_outside_has_both_problems():
-    _, _, problems = repair((30, 40, -10, 20))
-    assert [kind for kind, _, _ in problems] == ["reversed_box", "outside_box"]
+@pytest.mark.parametrize("corners", [(30, 40, 10, 20), (30, 20, 10, 40), (10, 40, 30, 20)])
+def test_reversed_corners_are_not_guessed(corners):
+    boxes, kept, problems = repair((10, 20, 30, 40), corners)
+    assert (boxes, kept) == ([[10, 20, 30, 40]], [0])
+    assert problems == [("reversed_box", "box 1", False)]
 
 
 def test_exact_copy_is_dropped_within_a_class_only():
@@ -93,7 +93,7 @@ def test_repaired_boxes_are_valid_and_stay_as_they_are(rows):
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert (boxes >= 0).all() and (boxes <= [100, 200, 100, 200]).all()
     assert len({(*box, label) for box, label in zip(boxes.tolist(), classes[kept].tolist(), strict=True)}) == len(boxes)
-    dropped = {"degenerate_box", "outside_box_dropped", "duplicate_box"}
+    dropped = {"reversed_box", "degenerate_box", "outside_box_dropped", "duplicate_box"}
     assert len(rows) - len(kept) == sum(item.kind in dropped for item in problems)  # nothing silently
     again, kept_again, problems_again = repair_boxes(boxes, classes[kept], 100, 200, [""] * len(kept))
     assert (again == boxes).all() and len(kept_again) == len(kept) and not problems_again
