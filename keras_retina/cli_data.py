@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from keras_retina.cli_options import JsonOption, RequiredDataOption, SetOption, load_named
+from keras_retina.cli_options import JsonOption, RecipeArgument, RequiredDataOption, SetOption, load_named
 from keras_retina.cli_output import say, suggest, write_json
 
 
@@ -42,3 +43,32 @@ def check_data(
     if report.errors:
         raise typer.Exit(1)
     suggest(f"keras-retina run {recipe or 'RECIPE'} --data {data}")
+
+
+def show_batch(
+    recipe: RecipeArgument,
+    data: RequiredDataOption,
+    split: Annotated[str | None, typer.Option("--split", help="Default: the training split.")] = None,
+    images: Annotated[int, typer.Option("--images", help="How many training samples to draw.")] = 8,
+    out: Annotated[Path, typer.Option("--out", help="The PNG file to write.")] = Path("batch.png"),
+    set_: SetOption = None,
+) -> None:
+    """Draw the first samples that training sees, with their boxes and matched anchors."""
+    from keras_retina.data.folder import load_dataset
+    from keras_retina.data.images import printable
+    from keras_retina.data.show_batch import check_request, first_samples, write_mosaic
+
+    settings = load_named(recipe, set_)
+    check_request(images, out)
+    dataset = load_dataset(data, split or settings.data.train, settings.data.format, settings.data.classes)
+    samples = first_samples(settings, dataset, images)
+    write_mosaic(out, samples, dataset.class_names)
+    for sample in samples:
+        counts = f"boxes {len(sample.boxes)}, positive anchors {len(sample.anchors)}, ignored {sample.ignored}"
+        say(f"{printable(sample.name)}: {counts}")
+    labelled = sum(len(sample.boxes) for sample in samples)
+    unmatched = labelled - sum(int(sample.matched.sum()) for sample in samples)
+    say(f"labelled boxes without a matched anchor: {unmatched} of {labelled} ({unmatched / max(labelled, 1):.1%})")
+    say(f"wrote {out}: boxes green, matched anchors blue, boxes without one red")
+    overrides = [part for override in set_ or [] for part in ("--set", override)]
+    suggest(shlex.join(["keras-retina", "run", recipe, "--data", str(data), *overrides]))

@@ -36,29 +36,16 @@ def training_batches(
     is a new permutation of all images in each pass. `first_sample` continues where an interrupted run stopped:
     the batches are the same as those of a run that was never interrupted.
     """
-    load = image_loader(dataset.records, spec, cache_mebibytes)
+    view = _view_of(dataset.records, spec, augmentation, seed, cache_mebibytes)
     anchors = tf.constant(spec.anchors())
-    count = len(dataset.records)
 
     def labelled(position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        image, scale = tf.numpy_function(load, [index], [tf.uint8, tf.float32], stateful=False)
-        boxes, classes, crowd = tf.numpy_function(_labels_of(dataset.records), [index], [tf.float32, tf.int32, tf.bool])
-        image.set_shape([None, None, 3])
-        scale.set_shape([2])
-        boxes.set_shape([None, 4])
-        classes.set_shape([None])
-        crowd.set_shape([None])
-        boxes = boxes * tf.tile(scale, [2])
-        view_seed = tf.stack([tf.constant(seed, tf.int64), position])
-        image, boxes, visible = random_view(
-            image, boxes, spec.height, spec.width, spec.resize, augmentation, view_seed
-        )
+        image, boxes, classes, ignored = view(position, index)
         wanted = targets(
             anchors,
             boxes,
             classes,
-            # What is mostly cut away is neither object nor background.
-            tf.logical_or(crowd, tf.logical_not(visible)),
+            ignored,
             spec.coder_weights,
             matching.positive,
             matching.negative,
@@ -66,13 +53,58 @@ def training_batches(
         )
         return (image - spec.pixel_mean) / spec.pixel_scale, wanted
 
-    batches = _sample_order(count, seed, first_sample).map(
+    batches = _sample_order(len(dataset.records), seed, first_sample).map(
         labelled, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     batches = batches.batch(batch_size, drop_remainder=True).prefetch(2)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return batches.with_options(options)
+
+
+def training_labels(
+    dataset: Dataset,
+    spec: DetectorSpec,
+    augmentation: Augmentation,
+    seed: int,
+    first_sample: int = 0,
+    cache_mebibytes: int = 2048,
+) -> tf.data.Dataset:
+    """Endless (index, boxes, classes, ignored): the labels of each sample of `training_batches`, before matching.
+
+    `index` is the int64 index into `dataset.records`; the rest is one row for each of the record's boxes: float32
+    `[n, 4]`, pixels of the network input; int32 `[n]`; and bool `[n]`, a crowd or mostly cut away, so never matched.
+    """
+    view = _view_of(dataset.records, spec, augmentation, seed, cache_mebibytes)
+
+    def labels(position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        _, *labels = view(position, index)
+        return index, *labels
+
+    return _sample_order(len(dataset.records), seed, first_sample).map(labels)
+
+
+def _view_of(
+    records: tuple[Record, ...], spec: DetectorSpec, augmentation: Augmentation, seed: int, cache_mebibytes: int
+) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]]:
+    """Returns view(position, index) -> (float32 image in 0..255, boxes, classes, ignored) of one training sample."""
+    load = image_loader(records, spec, cache_mebibytes)
+
+    def view(position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        image, scale = tf.numpy_function(load, [index], [tf.uint8, tf.float32], stateful=False)
+        boxes, classes, crowd = tf.numpy_function(_labels_of(records), [index], [tf.float32, tf.int32, tf.bool])
+        image.set_shape([None, None, 3])
+        scale.set_shape([2])
+        boxes.set_shape([None, 4])
+        classes.set_shape([None])
+        crowd.set_shape([None])
+        boxes = boxes * tf.tile(scale, [2])
+        view_seed = tf.stack([tf.constant(seed, tf.int64), position])
+        image, boxes, visible = random_view(image, boxes, spec.height, spec.width, spec.resize, augmentation, view_seed)
+        # What is mostly cut away is neither object nor background.
+        return image, boxes, classes, tf.logical_or(crowd, tf.logical_not(visible))
+
+    return view
 
 
 def image_loader(

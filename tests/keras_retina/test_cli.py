@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-VERBS = ("demo", "check-data", "train", "evaluate", "export", "verify", "detect", "report", "run")
+VERBS = ("demo", "check-data", "show-batch", "train", "evaluate", "export", "verify", "detect", "report", "run")
 
 
 def keras_retina(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
