@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from keras_retina.cli_options import JsonOption, RecipeArgument, RequiredDataOption, SetOption, load_named
-from keras_retina.cli_output import say, suggest, write_json
+from keras_retina.cli_output import say, show_coverage, suggest, write_json
 
 
 def check_data(
@@ -72,3 +72,38 @@ def show_batch(
     say(f"wrote {out}: boxes green, matched anchors blue, boxes without one red")
     overrides = [part for override in set_ or [] for part in ("--set", override)]
     suggest(shlex.join(["keras-retina", "run", recipe, "--data", str(data), *overrides]))
+
+
+def fit_anchors(
+    recipe: RecipeArgument, data: RequiredDataOption, set_: SetOption = None, json_: JsonOption = None
+) -> None:
+    """Fit anchor size, scales and ratios to the boxes of the train split, and check them on the validation split."""
+    from keras_retina.data import fit_anchors as fit
+    from keras_retina.data.folder import load_dataset
+
+    settings = load_named(recipe, set_)
+    model = settings.model
+    names = [settings.data.train, settings.data.validation]
+    datasets = [load_dataset(data, name, settings.data.format, settings.data.classes) for name in names]
+    boxes = [fit.input_boxes(dataset, model) for dataset in datasets]
+    fitted = fit.fit_anchors(*boxes[0], model)  # the validation boxes only judge
+    models = {"before": model, "after": model.model_copy(update={"anchors": fitted})}
+    measured: dict[str, dict[str, Any]] = {}
+    say(f"input {model.input.height} x {model.input.width}, {model.input.resize}; crowd boxes left out")
+    for dataset, (split_boxes, classes) in zip(datasets, boxes, strict=True):
+        measured[dataset.split] = {
+            name: fit.coverage(fit.best_ious(split_boxes, one), classes, dataset.class_names)
+            for name, one in models.items()
+        }
+        show_coverage(dataset.split, **measured[dataset.split])
+    words = ["keras-retina", "run", recipe, "--data", str(data)]
+    words += [word for override in set_ or [] for word in ("--set", override)]
+    if fitted == model.anchors:
+        say("\nThe recipe's anchors are already best: nothing that was tried overlaps the train boxes clearly better.")
+    else:
+        values = f"{{size: {fitted.size}, scales: {list(fitted.scales)}, ratios: {list(fitted.ratios)}}}"
+        say(f"\nmodel:\n  anchors: {values}\n")
+        words += ["--set", f"model.anchors={values}"]
+    anchors = {name: one.anchors.model_dump(mode="json") for name, one in models.items()}
+    write_json(json_, {"anchors": anchors, "already_best": fitted == model.anchors, "splits": measured})
+    suggest(shlex.join(words))

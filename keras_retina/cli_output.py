@@ -33,6 +33,17 @@ def show_metrics(metrics: dict[str, Any]) -> None:
         say(f"  {ascii(name)[1:-1]:<20} {_number(value)}")
 
 
+def show_coverage(split: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Prints the anchor coverage of one split, by class, with the recipe's anchors and with the fitted ones."""
+    say(f"\n{ascii(split)[1:-1]:<22} {'boxes':>7}   best IoU under 0.5     mean best IoU")
+    rows = [(name, before["classes"][name], after["classes"][name]) for name in before["classes"]]
+    for name, old, new in [*rows, ("all", before, after)]:
+        percents = [None if one["poor_share"] is None else 100 * one["poor_share"] for one in (old, new)]
+        poor = f"{_number(percents[0], 1):>7} -> {_number(percents[1], 1):<5} %"
+        mean = f"{_number(old['mean_iou'], 3):>5} -> {_number(new['mean_iou'], 3)}"
+        say(f"  {ascii(name)[1:-1]:<20.20} {old['boxes']:>7}   {poor}     {mean}")
+
+
 def show_rows(result: dict[str, Any]) -> None:
     """Prints the table of verify.json and its gate."""
     from rich.console import Console

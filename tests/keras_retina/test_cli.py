@@ -9,7 +9,10 @@ import sys
 
 import pytest
 
-VERBS = ("demo", "check-data", "show-batch", "train", "evaluate", "export", "verify", "detect", "report", "run")
+VERBS = (
+    *("demo", "check-data", "fit-anchors", "show-batch"),
+    *("train", "evaluate", "export", "verify", "detect", "report", "run"),
+)
 
 
 def keras_retina(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
