@@ -10,6 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.equalize import equalized
+from edge.float16 import halve_kernels
 from edge.ranges import best_range, class_logits, class_range, observed_values, set_ranges
 from edge.tflite_file import operator_name, read_flatbuffer, tensor_quantization, tensor_type, write_flatbuffer
 from keras_retina.detector_spec import DetectorSpec
@@ -44,13 +45,13 @@ def convert_heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: S
             raise ValueError("int8 export: expected calibration inputs. Received: samples=None. Pass a function.")
         return _quantize(model, spec, samples)
     converter = _converter(model, spec, camera_bytes=True)
-    if kind != "float32":
+    if kind == "dynamic":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    network = read_flatbuffer(converter.convert())
     if kind == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    flatbuffer = converter.convert()
-    check_operators(read_flatbuffer(flatbuffer), kind)
-    return flatbuffer
+        halve_kernels(network)
+    check_operators(network, kind)
+    return write_flatbuffer(network)
 
 
 def _quantize(model: keras.Model, spec: DetectorSpec, samples: Samples) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
-from edge.tflite_file import operator_name
+from edge.tflite_file import add_operator, add_tensor, operator_code, operator_name
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.recipe import Export
 
@@ -41,7 +41,7 @@ def end_at_heads(model: schema.ModelT) -> None:
             output.quantization = schema.QuantizationParametersT(
                 scale=np.array(int8.scale, np.float32), zeroPoint=np.array(int8.zeroPoint, np.int64) + 128
             )
-            operator.opcodeIndex = _operator_code(model, Operator.QUANTIZE)
+            operator.opcodeIndex = operator_code(model, Operator.QUANTIZE)
             operator.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
             operator.builtinOptions = schema.QuantizeOptionsT()
     for name, index in heads.items():
@@ -60,17 +60,17 @@ def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Exp
     """
     heads = _heads(model)
     rows, number, most = len(spec.anchors()), len(spec.class_names), settings.max_detections
-    scores = _add_tensor(model, "class_probabilities", [1, rows, number])
-    _add_operator(model, _operator_code(model, Operator.LOGISTIC), [heads["classes"]], [scores])
+    scores = add_tensor(model, "class_probabilities", [1, rows, number])
+    add_operator(model, operator_code(model, Operator.LOGISTIC), [heads["classes"]], [scores])
     empty = empty_columns(number)
     if empty:
         scores = _pad_columns(model, scores, [1, rows, number + empty], empty)
-    anchors = _add_tensor(model, "anchors", [rows, 4], centre_size_anchors(spec))
+    anchors = add_tensor(model, "anchors", [rows, 4], centre_size_anchors(spec))
     names = [POSTPROCESS] + [f"{POSTPROCESS}:{position}" for position in (1, 2, 3)]
     shapes = [[1, most, 4], [1, most], [1, most], [1]]
-    outputs = [_add_tensor(model, name, shape) for name, shape in zip(names, shapes, strict=True)]
-    custom = _operator_code(model, Operator.CUSTOM, POSTPROCESS.encode())
-    operator = _add_operator(model, custom, [heads["boxes"], scores, anchors], outputs)
+    outputs = [add_tensor(model, name, shape) for name, shape in zip(names, shapes, strict=True)]
+    custom = operator_code(model, Operator.CUSTOM, POSTPROCESS.encode())
+    operator = add_operator(model, custom, [heads["boxes"], scores, anchors], outputs)
     operator.customOptions = np.frombuffer(postprocess_options(spec, settings), np.uint8)
     operator.customOptionsFormat = schema.CustomOptionsFormat.FLEXBUFFERS
     if empty:
@@ -113,9 +113,9 @@ def _heads(model: schema.ModelT) -> dict[str, int]:
 
 
 def _pad_columns(model: schema.ModelT, scores: int, shape: list[int], empty: int) -> int:
-    padded = _add_tensor(model, "padded_probabilities", shape)
-    amounts = _add_tensor(model, "padding", [3, 2], np.array([[0, 0], [0, 0], [empty, 0]], np.int32))
-    operator = _add_operator(model, _operator_code(model, Operator.PAD), [scores, amounts], [padded])
+    padded = add_tensor(model, "padded_probabilities", shape)
+    amounts = add_tensor(model, "padding", [3, 2], np.array([[0, 0], [0, 0], [empty, 0]], np.int32))
+    operator = add_operator(model, operator_code(model, Operator.PAD), [scores, amounts], [padded])
     operator.builtinOptionsType = schema.BuiltinOptions.PadOptions
     operator.builtinOptions = schema.PadOptionsT()
     return padded
@@ -123,48 +123,12 @@ def _pad_columns(model: schema.ModelT, scores: int, shape: list[int], empty: int
 
 def _subtract_columns(model: schema.ModelT, classes: int, shape: list[int], empty: int) -> int:
     """Gives the classes their own indices back; the RELU keeps unused rows at 0."""
-    renumbered = _add_tensor(model, "classes", shape)
-    offset = _add_tensor(model, "empty_columns", [1], np.array([-empty], np.float32))
-    operator = _add_operator(model, _operator_code(model, Operator.ADD), [classes, offset], [renumbered])
+    renumbered = add_tensor(model, "classes", shape)
+    offset = add_tensor(model, "empty_columns", [1], np.array([-empty], np.float32))
+    operator = add_operator(model, operator_code(model, Operator.ADD), [classes, offset], [renumbered])
     operator.builtinOptionsType = schema.BuiltinOptions.AddOptions
     operator.builtinOptions = schema.AddOptionsT(fusedActivationFunction=schema.ActivationFunctionType.RELU)
     return renumbered
-
-
-def _add_tensor(model: schema.ModelT, name: str, shape: list[int], values: np.ndarray | None = None) -> int:
-    """Adds a float tensor, or a constant of the type of `values` (float32 or int32)."""
-    data = None if values is None else np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-    whole = values is not None and values.dtype == np.int32
-    model.buffers.append(schema.BufferT(data=data))
-    tensor = schema.TensorT(
-        shape=np.array(shape, np.int32),
-        type=schema.TensorType.INT32 if whole else schema.TensorType.FLOAT32,
-        buffer=len(model.buffers) - 1,
-        name=name.encode(),
-        hasRank=True,
-    )
-    model.subgraphs[0].tensors.append(tensor)
-    return len(model.subgraphs[0].tensors) - 1
-
-
-def _operator_code(model: schema.ModelT, builtin: int, custom_name: bytes | None = None) -> int:
-    for index, code in enumerate(model.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.customCode == custom_name:
-            return index
-    model.operatorCodes.append(
-        schema.OperatorCodeT(
-            deprecatedBuiltinCode=min(builtin, 127), customCode=custom_name, version=1, builtinCode=builtin
-        )
-    )
-    return len(model.operatorCodes) - 1
-
-
-def _add_operator(model: schema.ModelT, code: int, inputs: list[int], outputs: list[int]) -> schema.OperatorT:
-    operator = schema.OperatorT(
-        opcodeIndex=code, inputs=np.array(inputs, np.int32), outputs=np.array(outputs, np.int32)
-    )
-    model.subgraphs[0].operators.append(operator)
-    return operator
 
 
 def _set_signature(model: schema.ModelT, outputs: dict[str, int], order: list[str]) -> None:

@@ -17,7 +17,8 @@ from keras_retina.errors import InputError
 
 IDENTIFIER = b"TFL3"
 OPERATOR_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-TYPE_NAMES = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+TYPES = {name.lower(): value for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+TYPE_NAMES = {value: name for name, value in TYPES.items()}
 
 
 class _AlignedBuilder(flatbuffers.Builder):
@@ -70,6 +71,43 @@ def tensor_quantization(tensor: schema.TensorT) -> tuple[float, int] | None:
     if quantization is None or quantization.scale is None or len(quantization.scale) != 1:
         return None
     return float(quantization.scale[0]), int(quantization.zeroPoint[0])
+
+
+def add_tensor(model: schema.ModelT, name: str, shape: list[int], values: np.ndarray | None = None) -> int:
+    """Adds a float tensor, or a constant of the type of `values` (float32, float16 or int32); returns its index."""
+    data = None if values is None else np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+    model.buffers.append(schema.BufferT(data=data))
+    tensor = schema.TensorT(
+        shape=np.array(shape, np.int32),
+        type=TYPES["float32" if values is None else str(values.dtype)],
+        buffer=len(model.buffers) - 1,
+        name=name.encode(),
+        hasRank=True,
+    )
+    model.subgraphs[0].tensors.append(tensor)
+    return len(model.subgraphs[0].tensors) - 1
+
+
+def operator_code(model: schema.ModelT, builtin: int, custom_name: bytes | None = None, version: int = 1) -> int:
+    """Returns the index of an operator code, which is added if the file has none."""
+    for index, code in enumerate(model.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.customCode == custom_name:
+            return index
+    model.operatorCodes.append(
+        schema.OperatorCodeT(
+            deprecatedBuiltinCode=min(builtin, 127), customCode=custom_name, version=version, builtinCode=builtin
+        )
+    )
+    return len(model.operatorCodes) - 1
+
+
+def add_operator(model: schema.ModelT, code: int, inputs: list[int], outputs: list[int]) -> schema.OperatorT:
+    """Appends an operator to the graph."""
+    operator = schema.OperatorT(
+        opcodeIndex=code, inputs=np.array(inputs, np.int32), outputs=np.array(outputs, np.int32)
+    )
+    model.subgraphs[0].operators.append(operator)
+    return operator
 
 
 def append_members(flatbuffer: bytes, members: dict[str, bytes]) -> bytes:

@@ -1,8 +1,8 @@
 """The rules that every label format shares: which labels are mended, which are refused, and how both are told.
 
-Mended and counted: boxes that leave the image are clipped, boxes wholly outside and boxes without area are dropped, exact
-copies of a box are dropped, labels of the stored frame of an EXIF-rotated image are turned upright. Refused: everything
-whose meaning has to be guessed, such as corners in the wrong order, which may as well be a width in their place.
+Mended and counted: boxes that leave the image are clipped, boxes wholly outside and boxes without area are dropped,
+exact copies of a box are dropped, labels of the stored frame of an EXIF-rotated image are turned upright. Refused:
+everything whose meaning has to be guessed, such as corners in the wrong order (perhaps a width and a height).
 """
 
 from __future__ import annotations
