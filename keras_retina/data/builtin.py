@@ -39,7 +39,7 @@ def builtin_scenes(split: str, images: int, height: int = 256, width: int = 256,
 
 
 def write_builtin_set(
-    folder: Path, train_images: int = 600, val_images: int = 200, height: int = 256, width: int = 256, seed: int = 0
+    folder: Path, train_images: int = 600, val_images: int = 150, height: int = 256, width: int = 256, seed: int = 0
 ) -> None:
     """Writes `images/*.jpg`, `annotations/train.json` and `annotations/val.json`, or leaves a complete set alone.
 
