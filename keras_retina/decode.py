@@ -9,7 +9,7 @@ from keras_retina.legacy_keras import tf
 CANDIDATES = 5000
 """Anchors of an image that reach the non-maximum suppression: those with the best scores.
 
-As many as the paper keeps over its five levels (section 4); an exported file, which keeps all, agrees within noise.
+As many as the paper keeps over its five levels (section 4); an exported file keeps all.
 """
 
 

