@@ -56,13 +56,13 @@ def show_batch(
     """Draw the first samples that training sees, with their boxes and matched anchors."""
     from keras_retina.data.folder import load_dataset
     from keras_retina.data.images import printable
-    from keras_retina.data.show_batch import check_request, first_samples, write_mosaic
+    from keras_retina.data.show_batch import check_request, first_samples, write_sheet
 
     settings = load_named(recipe, set_)
     check_request(images, out)
     dataset = load_dataset(data, split or settings.data.train, settings.data.format, settings.data.classes)
     samples = first_samples(settings, dataset, images)
-    write_mosaic(out, samples, dataset.class_names)
+    write_sheet(out, samples, dataset.class_names)
     for sample in samples:
         counts = f"boxes {len(sample.boxes)}, positive anchors {len(sample.anchors)}, ignored {sample.ignored}"
         say(f"{printable(sample.name)}: {counts}")

@@ -141,7 +141,12 @@ class Data(Section):
 
 
 class Augmentation(Section):
-    """Applied to training images. `scale` and `aspect` are ranges of zoom; the rest are strengths or probabilities."""
+    """Applied to training images. `scale` and `aspect` are ranges of zoom; the rest are strengths or probabilities.
+
+    `rand_augment` is the number of colour operations per image, each at most as strong as `rand_augment_strength`.
+    `mosaic` and `cutout` are the shares of samples that are joined from four images and lose a rectangle, whose sides
+    are at most `cutout_size` of those of the view.
+    """
 
     horizontal_flip: bool = True
     vertical_flip: bool = False
@@ -150,6 +155,11 @@ class Augmentation(Section):
     brightness: Fraction = 0.15
     contrast: Fraction = 0.2
     saturation: Fraction = 0.2
+    rand_augment: Annotated[int, Field(ge=0, le=8)] = 0
+    rand_augment_strength: Fraction = 0.5
+    mosaic: Fraction = 0.0
+    cutout: Fraction = 0.0
+    cutout_size: Fraction = 0.3
     minimum_visible: Fraction = 0.3
 
     @model_validator(mode="after")

@@ -9,6 +9,9 @@ from __future__ import annotations
 from keras_retina.legacy_keras import tf
 from keras_retina.recipe import Augmentation
 
+CUTOUT_STREAM = 2**40
+"""Added to the seed of a view: the rectangle is drawn apart, so that all else stays as it is without one."""
+
 
 def random_view(
     image: tf.Tensor,
@@ -19,7 +22,7 @@ def random_view(
     settings: Augmentation,
     seed: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Zooms, places, flips and recolours one image; returns (image, boxes, visible).
+    """Zooms, places, flips, cuts out and recolours one image; returns (image, boxes, visible).
 
     Args:
         image: uint8 or float `[h, w, 3]`, 0..255.
@@ -32,7 +35,8 @@ def random_view(
 
     Returns:
         float32 `[height, width, 3]` in 0..255 (outside the image 127.5, or 0 as `resize_image` pads a letterbox), boxes
-        in pixels of it clipped to its border, and bool `[n]`: at least `minimum_visible` of the box's area is inside.
+        in pixels of it clipped to its border, and bool `[n]`: at least `minimum_visible` of the box's area is inside
+        and not cut out.
         The caller should ignore, not forget, the others: a part of the object may be in view.
     """
     uniform = _uniforms(seed)
@@ -49,14 +53,35 @@ def random_view(
     )[0]
     pixels = pixels + (outside - 127.5)
     moved = boxes * tf.tile(scale, [2]) + tf.tile(offset, [2])  # [n, 4]
-    if settings.horizontal_flip:
-        pixels, moved = _flip_left_right(pixels, moved, width, uniform[5] < 0.5)
-    if settings.vertical_flip:
-        pixels, moved = _flip_up_down(pixels, moved, height, uniform[6] < 0.5)
+    mirror = tf.stack([settings.vertical_flip, settings.horizontal_flip]) & (uniform[6:4:-1] < 0.5)
+    pixels, moved = _flip(pixels, moved, mirror)
     limits = tf.constant([height, width, height, width], tf.float32)
     clipped = tf.clip_by_value(moved, 0.0, limits)
-    visible = _area(clipped) >= tf.maximum(settings.minimum_visible * _area(moved), 1.0)
+    covered = tf.zeros_like(moved[:, 0])
+    if settings.cutout:
+        pixels, covered = _cut_out(pixels, clipped, settings, seed)
+    visible = _area(clipped) - covered >= tf.maximum(settings.minimum_visible * _area(moved), 1.0)
     return _recolour(pixels, settings, uniform) + 127.5, clipped, visible
+
+
+def _cut_out(
+    pixels: tf.Tensor, boxes: tf.Tensor, settings: Augmentation, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Fills one random rectangle with grey; also returns how many square pixels of each box it covers, `[n]`.
+
+    Source: Zhong et al., Random Erasing Data Augmentation, section 3.
+    """
+    draw = tf.random.stateless_uniform([5], seed + CUTOUT_STREAM)
+    limits = tf.cast(tf.shape(pixels)[:2], tf.float32)
+    sides = limits * settings.cutout_size * draw[0:2]
+    start = tf.floor((limits - sides) * draw[2:4])
+    end = tf.where(draw[4] < settings.cutout, tf.floor(start + sides), start)  # an empty rectangle when not chosen
+    inside = [
+        (tf.range(limits[axis]) >= start[axis]) & (tf.range(limits[axis]) < end[axis]) for axis in range(2)
+    ]
+    pixels = tf.where((inside[0][:, None] & inside[1][None, :])[..., None], 0.0, pixels)
+    overlap = tf.maximum(tf.minimum(boxes[:, 2:], end) - tf.maximum(boxes[:, :2], start), 0.0)
+    return pixels, overlap[:, 0] * overlap[:, 1]
 
 
 def _uniforms(seed: tf.Tensor) -> tf.Tensor:
@@ -80,16 +105,12 @@ def _placement(
     return scale, room * uniform[2:4]
 
 
-def _flip_left_right(pixels: tf.Tensor, boxes: tf.Tensor, width: int, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    y1, x1, y2, x2 = tf.unstack(boxes, axis=1)
-    mirrored = tf.stack([y1, width - x2, y2, width - x1], axis=1)
-    return tf.where(chosen, pixels[:, ::-1], pixels), tf.where(chosen, mirrored, boxes)
-
-
-def _flip_up_down(pixels: tf.Tensor, boxes: tf.Tensor, height: int, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    y1, x1, y2, x2 = tf.unstack(boxes, axis=1)
-    mirrored = tf.stack([height - y2, x1, height - y1, x2], axis=1)
-    return tf.where(chosen, pixels[::-1], pixels), tf.where(chosen, mirrored, boxes)
+def _flip(pixels: tf.Tensor, boxes: tf.Tensor, mirror: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mirrors along the axes where `mirror`, bool `[2]` for y and x, is true."""
+    size = tf.cast(tf.shape(pixels)[:2], tf.float32)
+    near, far = tf.where(mirror, size - boxes[:, 2:], boxes[:, :2]), tf.where(mirror, size - boxes[:, :2], boxes[:, 2:])
+    # tf.reverse, not [::-1] and a tf.where over the pixels, which took most of the time of a view.
+    return tf.reverse(pixels, tf.where(mirror)[:, 0]), tf.concat([near, far], axis=1)
 
 
 def _recolour(pixels: tf.Tensor, settings: Augmentation, uniform: tf.Tensor) -> tf.Tensor:

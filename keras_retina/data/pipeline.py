@@ -9,11 +9,15 @@ from PIL import Image
 
 from keras_retina.data.augmentation import random_view
 from keras_retina.data.images import read_image
+from keras_retina.data.mosaic import mosaic
+from keras_retina.data.rand_augment import rand_augment
 from keras_retina.data.records import Dataset, Record
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.legacy_keras import tf
 from keras_retina.matching import targets
 from keras_retina.recipe import Augmentation, Matching
+
+Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 # Images are kept with at most this many times the pixels of the network input: enough detail for a zoom of 1.5.
 STORED_AREA = 2.25
@@ -72,8 +76,9 @@ def training_labels(
 ) -> tf.data.Dataset:
     """Endless (index, boxes, classes, ignored): the labels of each sample of `training_batches`, before matching.
 
-    `index` is the int64 index into `dataset.records`; the rest is one row for each of the record's boxes: float32
-    `[n, 4]`, pixels of the network input; int32 `[n]`; and bool `[n]`, a crowd or mostly cut away, so never matched.
+    `index` is the int64 index into `dataset.records`; the rest is one row for each of the record's boxes (of a mosaic,
+    of the boxes of its four records): float32 `[n, 4]`, pixels of the network input; int32 `[n]`; and bool `[n]`, a
+    crowd or mostly cut away, so never matched.
     """
     view = _view_of(dataset.records, spec, augmentation, seed, cache_mebibytes)
 
@@ -88,23 +93,56 @@ def _view_of(
     records: tuple[Record, ...], spec: DetectorSpec, augmentation: Augmentation, seed: int, cache_mebibytes: int
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]]:
     """Returns view(position, index) -> (float32 image in 0..255, boxes, classes, ignored) of one training sample."""
-    load = image_loader(records, spec, cache_mebibytes)
+    sample = sample_function(records, spec, augmentation, seed, cache_mebibytes)
 
     def view(position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        image, scale = tf.numpy_function(load, [index], [tf.uint8, tf.float32], stateful=False)
-        boxes, classes, crowd = tf.numpy_function(_labels_of(records), [index], [tf.float32, tf.int32, tf.bool])
+        types = [tf.uint8, tf.float32, tf.int32, tf.bool]
+        image, boxes, classes, crowd = tf.numpy_function(sample, [position, index], types, stateful=False)
         image.set_shape([None, None, 3])
-        scale.set_shape([2])
         boxes.set_shape([None, 4])
         classes.set_shape([None])
         crowd.set_shape([None])
-        boxes = boxes * tf.tile(scale, [2])
         view_seed = tf.stack([tf.constant(seed, tf.int64), position])
         image, boxes, visible = random_view(image, boxes, spec.height, spec.width, spec.resize, augmentation, view_seed)
         # What is mostly cut away is neither object nor background.
         return image, boxes, classes, tf.logical_or(crowd, tf.logical_not(visible))
 
     return view
+
+
+def sample_function(
+    records: tuple[Record, ...], spec: DetectorSpec, augmentation: Augmentation, seed: int, cache_mebibytes: int
+) -> Callable[[int, int], Sample]:
+    """Returns sample(position, index) -> (uint8 image, boxes in its pixels, classes, ignored) before the random view.
+
+    It is the image `index` itself, or, for a share `augmentation.mosaic` of the positions, a mosaic of it and three
+    others; `augmentation.rand_augment` operations change its colours. It is a function of (seed, position, index).
+    """
+    load = image_loader(records, spec, cache_mebibytes)
+
+    def labelled(index: int) -> tuple[np.ndarray, np.ndarray]:
+        image, scale = load(index)
+        return image, records[index].boxes * np.tile(scale, 2)
+
+    def sample(position: int, index: int) -> Sample:
+        if not augmentation.mosaic and not augmentation.rand_augment:
+            return *labelled(index), records[index].classes, records[index].crowd
+        rng = np.random.default_rng([seed, int(position)])
+        if rng.random() < augmentation.mosaic:
+            members = [int(index), *rng.integers(len(records), size=3)]
+            centre = (rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.7))
+            parts, places = [labelled(member) for member in members], rng.random(4)
+            image, boxes, visible = mosaic(
+                parts, centre, places, spec.height, spec.width, augmentation.minimum_visible
+            )
+            classes = np.concatenate([records[member].classes for member in members])
+            ignored = np.concatenate([records[member].crowd for member in members]) | ~visible
+        else:
+            (image, boxes), classes, ignored = labelled(index), records[index].classes, records[index].crowd
+        image = rand_augment(image, augmentation.rand_augment, augmentation.rand_augment_strength, rng)
+        return image, boxes, classes, ignored
+
+    return sample
 
 
 def image_loader(
@@ -139,14 +177,6 @@ def _reduced(image: np.ndarray, largest: float) -> np.ndarray:
         return image
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-
-
-def _labels_of(records: tuple[Record, ...]) -> Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    def labels(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        record = records[index]
-        return record.boxes, record.classes, record.crowd
-
-    return labels
 
 
 def _sample_order(count: int, seed: int, first_sample: int) -> tf.data.Dataset:

@@ -123,13 +123,13 @@ def targets_to_boxes(
     return decoded[kept], classes[kept]
 
 
-def write_mosaic(path: Path, samples: Sequence[Sample], class_names: Sequence[str]) -> None:
-    """Writes `mosaic` as a PNG file, and the folders above it where they are missing."""
+def write_sheet(path: Path, samples: Sequence[Sample], class_names: Sequence[str]) -> None:
+    """Writes `contact_sheet` as a PNG file, and the folders above it where they are missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(mosaic(samples, class_names)).save(path, "PNG")
+    Image.fromarray(contact_sheet(samples, class_names)).save(path, "PNG")
 
 
-def mosaic(samples: Sequence[Sample], class_names: Sequence[str]) -> np.ndarray:
+def contact_sheet(samples: Sequence[Sample], class_names: Sequence[str]) -> np.ndarray:
     """Draws one or more samples, `COLUMNS` a row: boxes green, positive anchors thin and blue, unmatched boxes red.
 
     Returns:

@@ -16,7 +16,7 @@ PLAIN = Augmentation(
     horizontal_flip=False, scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=0.0, saturation=0.0
 )
 GEOMETRY = PLAIN.model_copy(update={"horizontal_flip": True, "vertical_flip": True, "scale": (0.6, 1.6), "aspect": 1.4})
-EVERYTHING = GEOMETRY.model_copy(update={"brightness": 0.3, "contrast": 0.4, "saturation": 0.5})
+EVERYTHING = GEOMETRY.model_copy(update={"brightness": 0.3, "contrast": 0.4, "saturation": 0.5, "cutout": 0.7})
 
 
 def rectangle(height: int, width: int, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -228,6 +228,47 @@ def test_images_of_a_single_row_or_column_give_finite_views(shape: tuple[int, in
     pixels, boxes, _ = view(np.full((*shape, 3), 255, np.uint8), [[0, 0, *shape]], GEOMETRY)
     assert np.isfinite(pixels).all()
     assert np.isfinite(boxes).all()
+
+
+# Cutout
+
+
+def test_cutout_removes_a_rectangle_of_its_size_from_its_share_of_the_views():
+    augmentation = PLAIN.model_copy(update={"cutout": 0.5, "cutout_size": 0.5})
+    cut = []
+    for seed in range(60):
+        pixels, _, _ = view(np.full((96, 128, 3), 255, np.uint8), [], augmentation, seed)
+        grey = np.abs(pixels[..., 0] - 127.5) < 0.5
+        cut.append(grey.any())
+        if cut[-1]:
+            rows, columns = np.flatnonzero(grey.any(axis=1)), np.flatnonzero(grey.any(axis=0))
+            assert grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+            assert len(rows) <= 48
+            assert len(columns) <= 64
+        assert (np.abs(pixels[~grey] - 255) < 0.01).all()
+    assert 18 <= sum(cut) <= 42
+
+
+def test_a_box_whose_visible_share_is_cut_out_is_not_visible():
+    """Boxes of 8 x 8: which pixels of them are grey decides, counted here."""
+    augmentation = PLAIN.model_copy(update={"cutout": 1.0, "cutout_size": 0.6, "minimum_visible": 0.4})
+    grid = np.array([[y, x, y + 8, x + 8] for y in range(0, 96, 8) for x in range(0, 128, 8)], np.float32)
+    hidden = 0
+    for seed in range(10):
+        pixels, boxes, visible = view(np.full((96, 128, 3), 255, np.uint8), grid, augmentation, seed)
+        grey = np.abs(pixels[..., 0] - 127.5) < 0.5
+        shares = [1 - grey[int(y1) : int(y2), int(x1) : int(x2)].mean() for y1, x1, y2, x2 in boxes.round()]
+        np.testing.assert_array_equal(visible, np.array(shares) >= 0.4)
+        hidden += (~visible).sum()
+    assert hidden > 0
+
+
+def test_without_cutout_in_the_recipe_a_view_is_the_one_of_a_cutout_that_was_not_drawn():
+    image = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
+    boxes = [[10, 10, 50, 60]]
+    never, unlucky = (EVERYTHING.model_copy(update={"cutout": share}) for share in (0.0, 1e-9))
+    for one, other in zip(view(image, boxes, never), view(image, boxes, unlucky), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # Determinism

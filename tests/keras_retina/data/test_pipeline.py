@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from keras_retina.boxes import decode, encode, iou
-from keras_retina.data.pipeline import STORED_AREA, image_loader, training_batches
+from keras_retina.data.check_augmentation import check_augmentation
+from keras_retina.data.pipeline import STORED_AREA, image_loader, sample_function, training_batches
 from keras_retina.data.records import Dataset, Record
 from keras_retina.detector_spec import DetectorSpec
+from keras_retina.errors import InputError
 from keras_retina.legacy_keras import tf
 from keras_retina.matching import BACKGROUND, IGNORED
 from keras_retina.recipe import Augmentation, Matching
@@ -246,3 +248,61 @@ def test_images_over_the_room_are_read_again_and_the_others_only_once(dataset, t
     tiny = image_loader(dataset.records, spec, 0)
     tiny(0), tiny(0)
     assert reads[2:] == ["0.png", "0.png"]
+
+
+# Mosaic and RandAugment
+
+
+def test_a_mosaic_holds_the_image_of_its_place_and_three_others_with_their_boxes(dataset):
+    always = PLAIN.model_copy(update={"mosaic": 1.0})
+    sample = sample_function(dataset.records, SPEC, always, 3, 10)
+    for position in range(20):
+        image, boxes, classes, ignored = sample(position, 5)
+        assert image.shape == (64, 64, 3)
+        assert image[0, 0].tolist() == [100] * 3  # 20 x 5, top left
+        levels = {int(value) // 20 for value in np.unique(image[..., 0])}
+        assert 1 <= len(levels) <= 4
+        assert len(boxes) == len(classes) == len(ignored) <= 4
+        for box, label in zip(boxes, classes, strict=True):
+            y, x = ((box[:2] + box[2:]) / 2).astype(int).clip(0, 63)
+            if (box[2:] > box[:2]).all():
+                assert image[y, x, 0] // 20 % 2 == label  # the class is the parity of the image
+
+
+def test_a_share_of_the_samples_are_mosaics_and_the_rest_are_as_before(dataset):
+    half, never = (
+        sample_function(dataset.records, SPEC, PLAIN.model_copy(update={"mosaic": share}), 3, 10) for share in (0.5, 0)
+    )
+    whole_images = [np.array_equal(half(position, 6)[0], never(position, 6)[0]) for position in range(40)]
+    assert 10 <= sum(whole_images) <= 30
+
+
+def test_samples_with_mosaic_and_colour_are_functions_of_seed_and_position(dataset):
+    lively = PLAIN.model_copy(update={"mosaic": 0.7, "rand_augment": 3})
+    first, again, other = (sample_function(dataset.records, SPEC, lively, seed, 10) for seed in (3, 3, 4))
+    for part, same in zip(first(11, 2), again(11, 2), strict=True):
+        np.testing.assert_array_equal(part, same)
+    assert any(not np.array_equal(first(position, 2)[0], other(position, 2)[0]) for position in range(5))
+    assert_equal(batches_of(dataset, 6, lively)[2:], batches_of(dataset, 4, lively, first_sample=4))
+
+
+def test_colour_operations_leave_boxes_and_size_alone(dataset):
+    coloured = PLAIN.model_copy(update={"rand_augment": 8, "rand_augment_strength": 1.0})
+    plain = sample_function(dataset.records, SPEC, PLAIN, 3, 10)(0, 4)
+    image, *labels = sample_function(dataset.records, SPEC, coloured, 3, 10)(0, 4)
+    assert image.shape == plain[0].shape
+    assert not np.array_equal(image, plain[0])
+    for one, other in zip(labels, plain[1:], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# An augmentation that hides everything
+
+
+def test_an_augmentation_that_hides_every_object_is_refused(dataset):
+    hiding = PLAIN.model_copy(update={"scale": (9.0, 9.0), "minimum_visible": 1.0})
+    with pytest.raises(InputError, match=r"6 objects in the first 7 images, none of them visible .* scale=\[9\.0, "):
+        check_augmentation(dataset, SPEC, hiding, 3)
+    check_augmentation(dataset, SPEC, LIVELY, 3)
+    empty = dataclasses.replace(dataset, records=dataset.records[:1])
+    check_augmentation(empty, SPEC, hiding, 3)  # there was nothing to hide

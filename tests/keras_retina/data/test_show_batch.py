@@ -23,8 +23,8 @@ from keras_retina.data.show_batch import (
     TILE,
     Sample,
     check_request,
+    contact_sheet,
     first_samples,
-    mosaic,
     targets_to_boxes,
 )
 from keras_retina.detector_spec import detector_spec
@@ -181,7 +181,7 @@ def test_a_box_without_an_anchor_is_counted_and_drawn_red(tmp_path):
     (sample,) = first_samples(recipe_from_fields(settings, "test"), data, 1)
     assert sample.matched.tolist() == [True, False]
     np.testing.assert_allclose(sample.boxes, data.records[0].boxes, atol=1e-3)
-    picture = mosaic([sample], data.class_names)
+    picture = contact_sheet([sample], data.class_names)
     assert pixels_of(picture, GREEN) > 300 and pixels_of(picture, RED) > 300
 
 
@@ -196,7 +196,7 @@ def test_a_sample_without_objects_is_drawn_without_boxes(tmp_path):
     data = one_image(tmp_path, [])
     (sample,) = first_samples(recipe_from_fields(plain(), "test"), data, 1)
     assert (sample.boxes.shape, sample.anchors.shape, sample.ignored) == ((0, 4), (0, 4), 0)
-    picture = mosaic([sample], data.class_names)[CAPTION + 12 :]  # the caption says "boxes 0" in green
+    picture = contact_sheet([sample], data.class_names)[CAPTION + 12 :]  # the caption says "boxes 0" in green
     assert [pixels_of(picture, colour) for colour in (GREEN, RED, BLUE)] == [0, 0, 0]
 
 
@@ -205,7 +205,7 @@ def test_a_sample_without_objects_is_drawn_without_boxes(tmp_path):
 
 @pytest.mark.parametrize(("images", "rows", "columns"), [(1, 1, 1), (3, 1, 3), (4, 1, 4), (6, 2, 4)])
 def test_the_picture_has_one_tile_a_sample(samples, images: int, rows: int, columns: int):
-    picture = mosaic(samples[:images], CLASS_NAMES)
+    picture = contact_sheet(samples[:images], CLASS_NAMES)
     tile = TILE // 2 + CAPTION  # the input is twice as wide as high
     assert picture.shape == (rows * (tile + 6) + 6, columns * (TILE + 6) + 6, 3)
     assert picture.dtype == np.uint8
@@ -214,7 +214,7 @@ def test_the_picture_has_one_tile_a_sample(samples, images: int, rows: int, colu
 def test_boxes_stand_where_they_are_in_the_image(tmp_path):
     data = one_image(tmp_path, [[40, 80, 90, 130]])
     (sample,) = first_samples(recipe_from_fields(plain(), "test"), data, 1)
-    picture = mosaic([sample], data.class_names)[6 + CAPTION :, 6:]
+    picture = contact_sheet([sample], data.class_names)[6 + CAPTION :, 6:]
     factor = TILE / 256
     row = picture[round(65 * factor)]
     green = np.flatnonzero(np.abs(row.astype(int) - GREEN).max(axis=-1) < 5)
@@ -229,7 +229,7 @@ def test_names_of_boxes_at_one_place_do_not_cover_each_other(tmp_path):
     def plate_pixels(count: int) -> int:
         none = np.zeros((0, 4), np.float32)
         sample = Sample("a", grey, boxes[:count], np.zeros(count, int), np.ones(count, bool), none, 0)
-        named, unnamed = (mosaic([sample], [name])[46:] for name in ("mmmmm", ""))
+        named, unnamed = (contact_sheet([sample], [name])[46:] for name in ("mmmmm", ""))
         return int((named != unnamed).any(axis=-1).sum())
 
     assert plate_pixels(4) > 3.2 * plate_pixels(1)
@@ -265,7 +265,7 @@ def test_the_verb_writes_the_picture_and_one_line_an_image(folder, dataset, samp
     arguments = (str(tmp_path / "small.yaml"), "--data", str(folder), "--out", str(out), "--set", override)
     result = keras_retina(*arguments, "--images", "6")
     assert result.returncode == 0, result.stderr
-    np.testing.assert_array_equal(np.asarray(Image.open(out)), mosaic(samples, dataset.class_names))
+    np.testing.assert_array_equal(np.asarray(Image.open(out)), contact_sheet(samples, dataset.class_names))
     lines = result.stdout.splitlines()
     for line, sample in zip(lines, samples, strict=False):
         boxes, positive = len(sample.boxes), len(sample.anchors)
