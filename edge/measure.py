@@ -1,4 +1,4 @@
-"""Runs one exported file over a split, image by image from disk as a device does, and times it."""
+"""The detections of one exported file on a split, and how long the file takes for an image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from edge.detect_split import detect_split
 from edge.runtime import EVALUATION_SCORE_THRESHOLD, Detector
 from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset
 from keras_retina.errors import InputError
-from keras_retina.evaluate import results_of_image
 
 WARM_UP = 3
 
@@ -29,8 +29,9 @@ def evaluate_tflite(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Returns the detections of a split in the COCO results format, and the latency of the file.
 
-    The latency is that of single-image invokes of the interpreter after warm-up: `median` and `p95` in milliseconds,
-    `threads`, `machine`; `end_to_end_median` is from the decoded image to the boxes, over the images of the split.
+    The latency is measured alone, after the detections: `median` and `p95` in milliseconds of single-image invokes of
+    the interpreter after warm-up, `threads`, `machine`; `end_to_end_median` is from the decoded image to the boxes,
+    over the first `latency_runs` images of the split.
 
     Raises:
         edge.runtime.ModelFileError: the file is no detector of ours.
@@ -39,21 +40,14 @@ def evaluate_tflite(
     """
     detector = Detector(path, threads)
     check_classes(detector.class_names, dataset, path)
-    results: list[dict[str, Any]] = []
-    whole = []
-    for record in dataset.records:
-        image = read_image(record.path)
-        start = time.perf_counter()
-        found = detector.detect(image, EVALUATION_SCORE_THRESHOLD)
-        whole.append(1000 * (time.perf_counter() - start))
-        results += results_of_image(record, dataset.category_ids, found.boxes, found.scores, found.classes)
+    results = detect_split(path, dataset)
     latency = invoke_latency(detector, read_image(dataset.records[0].path), latency_runs)
     facts = {
         "median": round(statistics.median(latency), 3),
         "p95": round(float(np.percentile(latency, 95)), 3),
         "threads": threads,
         "machine": machine_name(),
-        "end_to_end_median": round(statistics.median(whole), 3),
+        "end_to_end_median": round(statistics.median(end_to_end_latency(detector, dataset, latency_runs)), 3),
     }
     return results, facts
 
@@ -67,6 +61,17 @@ def invoke_latency(detector: Detector, image: np.ndarray, runs: int) -> list[flo
         detector.invoke(pixels)
         milliseconds.append(1000 * (time.perf_counter() - start))
     return milliseconds[WARM_UP:]
+
+
+def end_to_end_latency(detector: Detector, dataset: Dataset, runs: int) -> list[float]:
+    """Returns the milliseconds from decoded image to boxes of the first `runs` images of a split."""
+    milliseconds = []
+    for record in dataset.records[:runs]:
+        image = read_image(record.path)
+        start = time.perf_counter()
+        detector.detect(image, EVALUATION_SCORE_THRESHOLD)
+        milliseconds.append(1000 * (time.perf_counter() - start))
+    return milliseconds
 
 
 def check_classes(class_names: tuple[str, ...], dataset: Dataset, source: Path | str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_retina.data.input_wait import STARVING, InputWait
 from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.drawing import draw_boxes
@@ -23,7 +24,9 @@ from keras_retina.model.saving import plain_model
 from keras_retina.predict import detect_function, network_input, predict_dataset
 from keras_retina.thresholds import SHOW_SCORE_THRESHOLD
 
-HISTORY_COLUMNS = ("epoch", "loss", "classes_loss", "boxes_loss", "learning_rate", "seconds", "AP", "AP50")
+HISTORY_COLUMNS = (
+    "epoch", "loss", "classes_loss", "boxes_loss", "learning_rate", "seconds", "input_wait", "AP", "AP50",
+)  # fmt: skip
 PICTURES = 4
 IMAGE_CACHE_BYTES = 512 * 2**20  # validation images kept between evaluations
 
@@ -135,25 +138,41 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Appends a row to `history.csv` and TensorBoard scalars for each epoch, and reports progress in one line."""
+    """Appends a row to `history.csv` and TensorBoard scalars for each epoch, and reports progress in one line.
+
+    `seconds` is the whole epoch with its evaluation, `input_wait` the share of its steps' time that went by before the
+    next batch was there. The first epoch that starves after the first, which reads the files, brings a warning.
+    """
 
     def __init__(
-        self, path: Path, writer: Any, epochs: int, images_per_epoch: int, report: Callable[[str], None]
+        self,
+        path: Path,
+        writer: Any,
+        epochs: int,
+        images_per_epoch: int,
+        report: Callable[[str], None],
+        wait: InputWait,
     ) -> None:
         super().__init__()
-        self.path, self.writer, self.epochs, self.report = path, writer, epochs, report
+        self.path, self.writer, self.epochs, self.report, self.wait = path, writer, epochs, report, wait
         self.images_per_epoch = images_per_epoch
-        self._started = 0.0
+        self._started = self._last_step = 0.0
         self._durations: list[float] = []
+        self._has_warned = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.wait.take()
         self._started = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._last_step = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = dict(logs or {})
         seconds = time.perf_counter() - self._started
         self._durations.append(seconds)
-        logs.update(epoch=epoch + 1, seconds=seconds, learning_rate=float(self._learning_rate()))
+        waited = self.wait.take() / max(self._last_step - self._started, 1e-9)
+        logs.update(epoch=epoch + 1, seconds=seconds, input_wait=waited, learning_rate=float(self._learning_rate()))
         row = [logs.get(column, "") for column in HISTORY_COLUMNS]
         is_new = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
@@ -171,8 +190,15 @@ class History(keras.callbacks.Callback):
         self.report(
             f"epoch {epoch + 1}/{self.epochs}  loss {logs['loss']:.4f} "
             f"(classes {logs['classes_loss']:.4f}, boxes {logs['boxes_loss']:.4f})  "
-            f"{self.images_per_epoch / seconds:.1f} images/s  about {left / 60:.1f} min left{evaluated}"
+            f"{self.images_per_epoch / seconds:.1f} images/s  input wait {waited:.0%}  "
+            f"about {left / 60:.1f} min left{evaluated}"
         )
+        if waited > STARVING and len(self._durations) > 1 and not self._has_warned:
+            self._has_warned = True
+            self.report(
+                f"warning: training waited {waited:.0%} of this epoch for images. Let them fit into memory "
+                "(data.cache_mebibytes), reduce them to about the input size, or augment less."
+            )
 
     def _learning_rate(self) -> tf.Tensor:
         return tf.convert_to_tensor(self.model.optimizer.learning_rate)

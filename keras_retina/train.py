@@ -16,6 +16,8 @@ from keras_retina.callbacks import (
     read_state,
     trim_history,
 )
+from keras_retina.data.check_augmentation import check_augmentation
+from keras_retina.data.input_wait import InputWait
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec, detector_spec
@@ -48,12 +50,14 @@ def train(
     have seen.
 
     Raises:
-        InputError: pretrained weights that do not fit, a loss that is not a number, a disk that is full.
+        InputError: pretrained weights that do not fit, an augmentation that hides every object, a loss that is not a
+            number, a disk that is full.
     """
     settings = recipe.training
     keep_freed_memory()
     keras.utils.set_random_seed(recipe.seed)
     spec = detector_spec(recipe.model, train_set.class_names)
+    check_augmentation(train_set, spec, recipe.augmentation, recipe.seed)
     steps = settings.steps_per_epoch or max(1, len(train_set.records) // settings.batch_size)
     with distribution_strategy(settings.strategy, settings.batch_size).scope():
         model = retinanet(recipe.model, len(train_set.class_names))
@@ -81,6 +85,8 @@ def train(
     first_epoch = int(epoch)
     trim_history(train_dir / "history.csv", first_epoch)
 
+    wait = InputWait()
+
     def batches(first_step: int) -> tf.data.Dataset:
         return training_batches(
             train_set,
@@ -101,11 +107,11 @@ def train(
             EvaluateAveragePrecision(
                 spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer, patience
             ),
-            History(train_dir / "history.csv", writer, settings.epochs, steps * settings.batch_size, report),
+            History(train_dir / "history.csv", writer, settings.epochs, steps * settings.batch_size, report, wait),
             Checkpoint(manager, epoch),
         ]
         model.fit(
-            batches(first_epoch * steps),
+            wait.watch(batches(first_epoch * steps)),
             epochs=settings.epochs,
             initial_epoch=first_epoch,
             steps_per_epoch=steps,
@@ -133,7 +139,8 @@ def build_optimizer(settings: Training, steps_per_epoch: int) -> keras.optimizer
         "jit_compile": False,  # XLA makes depthwise convolutions on the CPU many times slower
     }
     if settings.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(**common)
+        # AdamW refuses to go without decay; then it is Adam.
+        optimizer = keras.optimizers.AdamW(**common) if settings.weight_decay else keras.optimizers.Adam(**common)
     else:
         optimizer = keras.optimizers.SGD(momentum=settings.momentum, **common)
     if settings.weight_decay:

@@ -9,15 +9,15 @@ from keras_retina.recipe import Backbone
 MOBILENET_V2_FEATURES = ("block_5_add", "block_12_add", "block_16_project_BN")
 RESNET50_FEATURES = ("conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
 RESNET101_FEATURES = ("conv3_block4_out", "conv4_block23_out", "conv5_block3_out")
-PLAIN_FEATURES = ("plain_4_relu6", "plain_6_relu6", "plain_8_relu6")
+PLAIN_FEATURES = ("plain_3_relu6", "plain_5_relu6", "plain_7_relu6")
 
 # First layer of each stage after the stem, in order: freezing n stages freezes the stem and n - 1 of these.
 MOBILENET_V2_STAGES = ("block_1_expand", "block_3_expand", "block_6_expand", "block_13_expand")
-PLAIN_STAGES = ("plain_1_conv", "plain_3_conv", "plain_5_conv", "plain_7_conv")
+PLAIN_STAGES = ("plain_1_conv", "plain_2_conv", "plain_4_conv", "plain_6_conv")
 RESNET_STAGES = ("conv2_block1_1_conv", "conv3_block1_1_conv", "conv4_block1_1_conv", "conv5_block1_1_conv")
 
-# Filters and stride of each convolution of the plain backbone.
-PLAIN_LAYERS = ((16, 2), (32, 2), (32, 1), (64, 2), (64, 1), (96, 2), (96, 1), (128, 2), (128, 1))
+# Filters and stride of each convolution of the plain backbone. One more at stride 4 would be a fifth of all the time.
+PLAIN_LAYERS = ((16, 2), (32, 2), (64, 2), (64, 1), (96, 2), (96, 1), (128, 2), (128, 1))
 
 
 def backbone_features(image: tf.Tensor, settings: Backbone) -> dict[int, tf.Tensor]:
@@ -73,7 +73,7 @@ def freeze(model: keras.Model, settings: Backbone) -> None:
 
 
 def _plain_features(image: tf.Tensor) -> dict[int, tf.Tensor]:
-    """Nine 3x3 convolutions with BatchNorm: short, so that they learn from random weights sooner than MobileNetV2, and
+    """Eight 3x3 convolutions with BatchNorm: short, so that they learn from random weights sooner than MobileNetV2, and
     without depthwise convolutions, whose gradients are slow on a CPU.
     """
     tensor = image

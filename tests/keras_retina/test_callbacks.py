@@ -27,6 +27,7 @@ from keras_retina.callbacks import (
     trim_history,
     write_state,
 )
+from keras_retina.data.input_wait import InputWait
 from keras_retina.data.records import Dataset, Record
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.errors import InputError
@@ -256,7 +257,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_history_has_a_row_for_each_epoch_and_goes_on_after_a_resume(evaluation, tmp_path):
     path, lines, model = tmp_path / "history.csv", [], linear_model()
     for done, score in ((0, 3), (2, 5)):
-        history = History(path, SilentWriter(), 4, 8, lines.append)
+        history = History(path, SilentWriter(), 4, 8, lines.append, InputWait())
         fit(model, done + 2, evaluation([score], every=2, epochs=4), history, initial_epoch=done)
     rows = rows_of(path)
     assert tuple(rows[0]) == HISTORY_COLUMNS
@@ -270,6 +271,27 @@ def test_history_has_a_row_for_each_epoch_and_goes_on_after_a_resume(evaluation,
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/4", "epoch 2/4", "epoch 3/4", "epoch 4/4"]
     assert "AP 3.0" in lines[1]
     assert "AP" not in lines[0]
+
+
+class Waited(InputWait):
+    """An input that was waited for as long as it says, in each epoch."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def take(self) -> float:
+        return self.seconds
+
+
+@pytest.mark.parametrize(("seconds", "warnings"), [(0.0, 0), (1e6, 1)])
+def test_a_training_that_starves_is_warned_about_once_and_not_for_its_first_epoch(tmp_path, seconds, warnings):
+    lines: list[str] = []
+    model = linear_model()
+    fit(model, 4, History(tmp_path / "history.csv", SilentWriter(), 4, 8, lines.append, Waited(seconds)))
+    told = [number for number, line in enumerate(lines) if line.startswith("warning: training waited")]
+    assert told == [2][:warnings]  # behind the lines of epochs 1 and 2
+    assert all((float(row["input_wait"]) > 0) == bool(seconds) for row in rows_of(tmp_path / "history.csv"))
 
 
 @pytest.mark.parametrize(("done", "kept"), [(0, []), (2, ["1", "2"]), (9, ["1", "2", "3"])])

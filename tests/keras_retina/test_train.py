@@ -290,6 +290,15 @@ def test_weight_decay_shrinks_kernels_alone_by_rate_times_decay(name: str):
     assert others == [2, 2, 2]
 
 
+def test_no_weight_decay_leaves_a_kernel_without_gradient_alone():
+    settings = Training(optimizer="adamw", weight_decay=0.0, warmup_steps=0, weight_average=None, clip_norm=None)
+    optimizer = build_optimizer(settings, 10)
+    kernel = tf.Variable([2.0], name="conv/kernel")
+    optimizer.build([kernel])
+    optimizer.apply_gradients([(tf.constant([0.0]), kernel)])
+    assert kernel.numpy().item() == 2.0
+
+
 def test_gradients_are_clipped_by_their_common_norm():
     settings = Training(
         optimizer="sgd", learning_rate=1.0, weight_decay=0.0, warmup_steps=0, weight_average=None, clip_norm=5.0

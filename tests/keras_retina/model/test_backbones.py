@@ -52,9 +52,9 @@ def test_the_plain_backbone_gives_features_of_strides_8_16_32_and_freezes_by_sta
     model = network(settings)
     assert model.output_shape == {3: (None, 8, 12, 64), 4: (None, 4, 6, 96), 5: (None, 2, 3, 128)}
     names = [layer.name for layer in backbone_layers(model, settings)]
-    assert [names.index(stage) for stage in PLAIN_STAGES] == [3, 9, 15, 21]
+    assert [names.index(stage) for stage in PLAIN_STAGES] == [3, 6, 12, 18]
     freeze(model, settings.model_copy(update={"frozen_stages": 2}))
-    assert [layer.name for layer in model.layers if layer.trainable and layer.weights][0] == "plain_3_conv"
+    assert [layer.name for layer in model.layers if layer.trainable and layer.weights][0] == "plain_2_conv"
 
 
 def test_the_backbone_of_a_detector_is_all_of_it_and_nothing_of_ours(tiny_detector, tiny_recipe):
