@@ -14,8 +14,6 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-
 STEPS = 30
 
 
@@ -44,34 +42,18 @@ def main() -> None:
 
 def milliseconds_an_image(recipe_path: str) -> float:
     """Returns the median over `STEPS` steps on one random batch."""
-    from keras_retina.legacy_keras import tf
-    from keras_retina.losses import BoxLoss, FocalLoss
-    from keras_retina.matching import BACKGROUND
-    from keras_retina.memory import keep_freed_memory
-    from keras_retina.model.retinanet import retinanet
-    from keras_retina.recipe import load_recipe
-    from keras_retina.train import build_optimizer
+    from random_step import random_step
 
-    keep_freed_memory()
+    from keras_retina.recipe import load_recipe
+
     recipe = load_recipe(recipe_path)
-    size, shape = recipe.training.batch_size, recipe.model.input
-    model = retinanet(recipe.model, num_classes=5)
-    model.compile(build_optimizer(recipe.training, 100), {"classes": FocalLoss(), "boxes": BoxLoss()})
-    anchors = model.output_shape["classes"][1]
-    classes = np.full((size, anchors), BACKGROUND, np.int32)
-    classes[:, ::97] = 1
-    boxes = np.zeros((size, anchors, 5), np.float32)
-    boxes[:, ::97, 4] = 1
-    images = np.random.default_rng(0).uniform(-1, 1, (size, shape.height, shape.width, 3)).astype(np.float32)
-    batch = (tf.constant(images), {"classes": tf.constant(classes), "boxes": tf.constant(boxes)})
-    batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
-    step = model.make_train_function()
+    step = random_step(recipe)
     times = []
-    for _ in range(3 + STEPS):
+    for _ in range(STEPS):
         start = time.perf_counter()
-        step(batches)
-        times.append(1000 * (time.perf_counter() - start) / size)
-    return statistics.median(times[3:])
+        step()
+        times.append(1000 * (time.perf_counter() - start) / recipe.training.batch_size)
+    return statistics.median(times)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec, detector_spec
 from keras_retina.devices import distribution_strategy
+from keras_retina.diagnostics import Diagnostics
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.memory import keep_freed_memory
@@ -107,6 +108,7 @@ def train(
             EvaluateAveragePrecision(
                 spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer, patience
             ),
+            Diagnostics(next(iter(batches(0))), spec, settings.loss, settings.evaluate_every, writer),
             History(train_dir / "history.csv", writer, settings.epochs, steps * settings.batch_size, report, wait),
             Checkpoint(manager, epoch),
         ]

@@ -104,6 +104,9 @@ def test_tensorboard_has_scalars_and_pictures_with_boxes(trained):
     tags = events.Tags()["tensors"]
     assert {"loss", "classes_loss", "boxes_loss", "learning_rate", "AP", "AP50", "validation"} <= set(tags)
     assert [event.step for event in events.Tensors("AP")] == [2, 3]
+    assert {"anchors/positive_per_image", "scores/positive_anchors", "scores/background_anchors"} <= set(tags)
+    assert {tag for tag in tags if tag.startswith("levels/")} >= {"levels/classes_P3", "levels/boxes_P3"}
+    assert [event.step for event in events.Tensors("levels/classes_P3")] == [2, 3]
     width, height, *pictures = tf.make_ndarray(events.Tensors("validation")[0].tensor_proto)
     assert (int(width), int(height), len(pictures)) == (128, 128, 4)
     assert tf.io.decode_png(pictures[0]).shape == (128, 128, 3)
