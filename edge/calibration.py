@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from keras_retina.data.images import read_image, resize_image
+from keras_retina.data.packed_image import ImageFile
 from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.errors import InputError
@@ -16,7 +16,7 @@ from keras_retina.errors import InputError
 LISTING = "calibration.txt"
 
 
-def choose_calibration_images(dataset: Dataset, count: int, seed: int = 0) -> list[Path]:
+def choose_calibration_images(dataset: Dataset, count: int, seed: int = 0) -> list[ImageFile]:
     """Returns up to `count` different images of the training split, the same ones for the same seed.
 
     Classes take turns in naming a random image that shows them, so that a rare class is seen as well; when all
@@ -31,7 +31,7 @@ def choose_calibration_images(dataset: Dataset, count: int, seed: int = 0) -> li
     return list(dict.fromkeys(record.path for record in [*turns, *shuffled]))[:count]
 
 
-def calibration_samples(paths: Sequence[Path], spec: DetectorSpec) -> Iterator[list[np.ndarray]]:
+def calibration_samples(paths: Sequence[ImageFile], spec: DetectorSpec) -> Iterator[list[np.ndarray]]:
     """Yields one `[float32 [1, H, W, 3]]` per image, scaled to [-1, 1] as the network gets it, without augmentation.
 
     One corner pixel of the first image is made black and one white: the range of the input, and with it the
@@ -50,7 +50,7 @@ def network_input(pixels: np.ndarray, spec: DetectorSpec) -> np.ndarray:
     return (pixels.astype(np.float32) - np.float32(spec.pixel_mean)) / np.float32(spec.pixel_scale)
 
 
-def calibration_listing(paths: Sequence[Path]) -> str:
+def calibration_listing(paths: Sequence[ImageFile]) -> str:
     """Returns one `sha256  name` line per image, as `sha256sum` prints them.
 
     Raises:

@@ -15,6 +15,7 @@ import numpy as np
 
 from edge.runtime import EVALUATION_SCORE_THRESHOLD, Detector, ModelFileError
 from keras_retina.data.images import read_image
+from keras_retina.data.packed_image import ImageFile, PackedImage
 from keras_retina.data.records import Dataset
 from keras_retina.errors import InputError
 from keras_retina.evaluate import results_of_image
@@ -51,7 +52,7 @@ def detect_split(path: Path, dataset: Dataset, processes: int | None = None) -> 
     return results
 
 
-def detect_images(path: Path, images: Sequence[Path]) -> list[dict[str, list]]:
+def detect_images(path: Path, images: Sequence[ImageFile]) -> list[dict[str, list]]:
     """Returns `boxes` (yxyx, pixels of the image), `scores` and `classes` of each image, as lists."""
     detector = Detector(path, threads=1)
     rows = []
@@ -63,9 +64,9 @@ def detect_images(path: Path, images: Sequence[Path]) -> list[dict[str, list]]:
     return rows
 
 
-def _detect_in_process(path: Path, images: Sequence[Path]) -> list[dict[str, list]]:
+def _detect_in_process(path: Path, images: Sequence[ImageFile]) -> list[dict[str, list]]:
     """Runs `main` of this module in a new process and returns what it found."""
-    task = json.dumps({"model": str(path), "images": [str(image) for image in images]})
+    task = json.dumps({"model": str(path), "images": [_place(image) for image in images]})
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     command = [sys.executable, "-m", "edge.detect_split"]
     ended = subprocess.run(command, input=task, capture_output=True, text=True, env=environment, check=False)
@@ -79,12 +80,23 @@ def _detect_in_process(path: Path, images: Sequence[Path]) -> list[dict[str, lis
     return list(answer["images"])
 
 
+def _place(image: ImageFile) -> str | list[Any]:
+    """Returns what `_image_at` makes an image of, for JSON."""
+    if isinstance(image, PackedImage):
+        return [str(image.shard), image.offset, image.length, image.checksum, image.name]
+    return str(image)
+
+
+def _image_at(place: str | list[Any]) -> ImageFile:
+    return Path(place) if isinstance(place, str) else PackedImage(Path(place[0]), *place[1:])
+
+
 def main() -> None:
     """Reads `{"model", "images"}` from standard input and prints `{"error", "reason", "images"}`."""
     task = json.load(sys.stdin)
     answer: dict[str, Any] = {"error": None, "reason": "", "images": []}
     try:
-        answer["images"] = detect_images(Path(task["model"]), [Path(image) for image in task["images"]])
+        answer["images"] = detect_images(Path(task["model"]), [_image_at(place) for place in task["images"]])
     except (InputError, ModelFileError) as error:
         answer |= {"error": type(error).__name__, "reason": str(error)}
     json.dump(answer, sys.stdout)

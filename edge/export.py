@@ -24,6 +24,7 @@ from edge.tflite_file import (
     write_flatbuffer,
 )
 from keras_retina import __version__
+from keras_retina.data.packed_image import ImageFile
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras
@@ -38,7 +39,7 @@ def export_detector(
     out_dir: Path,
     name: str,
     settings: Export,
-    calibration_images: Sequence[Path],
+    calibration_images: Sequence[ImageFile],
     progress: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Writes `NAME_<format>.tflite` (postprocess) and `NAME_<format>_raw.tflite` as `settings` asks.
@@ -149,7 +150,7 @@ def _tensor_facts(tensor: schema.TensorT) -> dict:
     }
 
 
-def _check(model: keras.Model, spec: DetectorSpec, settings: Export, images: list[Path]) -> None:
+def _check(model: keras.Model, spec: DetectorSpec, settings: Export, images: list[ImageFile]) -> None:
     anchors, number = len(spec.anchors()), len(spec.class_names)
     expected = {"classes": (anchors, number), "boxes": (anchors, 4)}
     received = {name: tuple(tensor.shape[1:]) for name, tensor in model.output.items()}

@@ -14,6 +14,7 @@ from typing import Any
 
 from edge.measure import machine_name
 from keras_retina import __version__
+from keras_retina.data.packed_image import ImageFile
 from keras_retina.data.records import Dataset
 from keras_retina.errors import InputError
 from keras_retina.recipe import Recipe, dump_recipe, load_recipe
@@ -99,11 +100,13 @@ def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
     if (run.path / "model.keras").exists() and (run.path / "metrics.json").exists():
         report("train: done before, skipped")
         return
+    from keras_retina.data.pack import check_pack_input
     from keras_retina.evaluate import coco_metrics
     from keras_retina.model.saving import load_detector
     from keras_retina.predict import detect_function, predict_dataset
     from keras_retina.train import train, write_metrics
 
+    check_pack_input(run.data_dir, run.recipe.data.train, run.recipe.model.input.height, run.recipe.model.input.width)
     train_set = load_split(run, run.recipe.data.train, report)
     validation_set = load_split(run, run.recipe.data.validation, report)
     if not (run.path / "model.keras").exists():
@@ -130,7 +133,7 @@ def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
         report("export: done before, skipped")
         return files
     model, spec = load_detector(run.path / "model.keras")
-    images: list[Path] = []
+    images: list[ImageFile] = []
     if "int8" in settings.formats:
         train_set = load_split(run, run.recipe.data.train, report)
         images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)

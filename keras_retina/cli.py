@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_retina.cli_data import check_data, fit_anchors, show_batch
+from keras_retina.cli_data import check_data, fit_anchors, pack, show_batch
 from keras_retina.cli_options import (
     DataOption,
     JsonOption,
@@ -53,6 +53,7 @@ def demo(
 app.command("check-data")(check_data)
 app.command("fit-anchors")(fit_anchors)
 app.command("show-batch")(show_batch)
+app.command("pack")(pack)
 
 
 @app.command()

@@ -45,6 +45,24 @@ def check_data(
     suggest(f"keras-retina run {recipe or 'RECIPE'} --data {data}")
 
 
+def pack(
+    recipe: RecipeArgument,
+    data: RequiredDataOption,
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
+    set_: SetOption = None,
+) -> None:
+    """Write a data set as TFRecord shards that train, verify and every other verb read like the folder itself."""
+    from keras_retina.data.folder import available_splits, load_dataset
+    from keras_retina.data.pack import write_pack
+
+    settings = load_named(recipe, set_)
+    splits = available_splits(data, settings.data.format)
+    datasets = [load_dataset(data, split, settings.data.format, settings.data.classes) for split in splits]
+    write_pack(out, datasets, settings.data.train, settings.model.input.height, settings.model.input.width, say)
+    say(f"wrote {out}")
+    suggest(shlex.join(["keras-retina", "train", recipe, "--data", str(out)]))
+
+
 def show_batch(
     recipe: RecipeArgument,
     data: RequiredDataOption,

@@ -125,7 +125,7 @@ class Model(Section):
 class Data(Section):
     """Where the labels are: `format` is found out when `auto`; `classes` fixes names and order."""
 
-    format: Literal["auto", "coco", "voc", "yolo", "csv"] = "auto"
+    format: Literal["auto", "coco", "voc", "yolo", "csv", "pack"] = "auto"
     train: str = "train"
     validation: str = "val"
     test: str | None = None

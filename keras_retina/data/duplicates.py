@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from keras_retina.data.packed_image import ImageFile
 
 # Measured on the 564 photographs of BCCD and raccoon: copies at JPEG quality 30 or at half the size differ by at most
 # 29 bits and 3.2 grey levels, the same scene focused again by 30 and 2.3, different photographs by 73 and 6.7 or more.
@@ -34,7 +35,7 @@ class DuplicatePair:
     exact: bool
 
 
-def fingerprint(path: Path, image: np.ndarray) -> Fingerprint:
+def fingerprint(path: ImageFile, image: np.ndarray) -> Fingerprint:
     """Describes an image file and its decoded pixels, uint8 `[height, width, 3]`. The bits are a difference hash."""
     small = Image.fromarray(image).convert("L").resize((17, 16), Image.Resampling.BOX)
     grey = np.asarray(small)

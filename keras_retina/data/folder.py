@@ -9,14 +9,15 @@ from typing import Literal
 from keras_retina.data.coco import coco_categories, coco_image_dir, coco_splits, order_categories, read_coco
 from keras_retina.data.csv_rows import csv_class_names, csv_splits, read_csv
 from keras_retina.data.images import printable
+from keras_retina.data.pack import pack_splits, read_pack
 from keras_retina.data.records import Dataset
 from keras_retina.data.repair import refuse_unfixed
 from keras_retina.data.voc import read_voc, voc_class_names, voc_image_dir, voc_splits
 from keras_retina.data.yolo import read_yolo, yolo_splits
 from keras_retina.errors import InputError, closest
 
-DataFormat = Literal["coco", "voc", "yolo", "csv"]
-DATA_FORMATS = ("auto", "coco", "voc", "yolo", "csv")
+DataFormat = Literal["coco", "voc", "yolo", "csv", "pack"]
+DATA_FORMATS = ("auto", "coco", "voc", "yolo", "csv", "pack")
 
 
 def load_dataset(
@@ -26,7 +27,8 @@ def load_dataset(
 
     Args:
         format: `coco` (`images/`, `annotations/<split>.json`), `voc` (`Annotations/`, `ImageSets/Main/<split>.txt`,
-            `JPEGImages/`), `yolo` (`data.yaml`), `csv` (`<split>.csv` or `<split>_labels.csv`), or `auto`.
+            `JPEGImages/`), `yolo` (`data.yaml`), `csv` (`<split>.csv` or `<split>_labels.csv`), `pack`
+            (`pack.json`), or `auto`.
         classes: the class names in the wanted order; by default those of the labels, the same for every split.
 
     Raises:
@@ -66,6 +68,8 @@ def read_dataset(
     if found_format == "voc":
         names = tuple(classes) if classes is not None else voc_class_names(data_dir)
         return read_voc(splits[split], data_dir / "Annotations", voc_image_dir(data_dir), split, name, names)
+    if found_format == "pack":
+        return read_pack(data_dir, split, classes)
     if found_format == "yolo":
         return read_yolo(splits[split], split, name, classes)
     names = tuple(classes) if classes is not None else csv_class_names(data_dir)
@@ -86,7 +90,7 @@ def find_format(data_dir: Path) -> DataFormat:
     """
     if not data_dir.is_dir():
         raise InputError(f"an existing data folder was expected. Received: data={printable(data_dir)}. Check the path.")
-    fitting: list[DataFormat] = []
+    fitting: list[DataFormat] = ["pack"] if pack_splits(data_dir) else []
     if coco_splits(data_dir):
         fitting.append("coco")
     if any((data_dir / "Annotations").glob("*.xml")):
@@ -98,8 +102,8 @@ def find_format(data_dir: Path) -> DataFormat:
     if len(fitting) != 1:
         raise InputError(
             f"{printable(data_dir)}: labels of one format were expected: annotations/<split>.json (COCO), "
-            f"Annotations/*.xml (VOC), data.yaml (YOLO) or <split>.csv. Received: {' and '.join(fitting) or 'none'}. "
-            f"{'Set data.format.' if fitting else 'Check the path.'}"
+            "Annotations/*.xml (VOC), data.yaml (YOLO), <split>.csv or pack.json. "
+            f"Received: {' and '.join(fitting) or 'none'}. {'Set data.format.' if fitting else 'Check the path.'}"
         )
     return fitting[0]
 
@@ -114,6 +118,8 @@ def _splits(data_dir: Path, format: str) -> dict[str, Path]:
         splits = yolo_splits(data_dir)
     elif format == "csv":
         splits = csv_splits(data_dir)
+    elif format == "pack":
+        splits = {split: data_dir / f"{split}.json" for split in pack_splits(data_dir)}
     else:
         hint = closest(format, DATA_FORMATS)
         raise InputError(f"a known label format was expected. Received: format={format!r}. {hint}")

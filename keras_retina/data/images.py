@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 import zlib
@@ -11,10 +12,14 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from keras_retina.data.packed_image import ImageFile, PackedImage
 from keras_retina.errors import InputError, closest
 
 ResizeMode = Literal["stretch", "letterbox"]
 RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "letterbox")
+
+# Training keeps images with at most this many times the pixels of the network input: enough for a zoom of 1.5.
+STORED_AREA = 2.25
 
 PIXEL_LIMIT = 100_000_000  # a header that claims more is refused before anything is decoded
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -51,7 +56,7 @@ _DECODE_ERRORS = (
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | ImageFile) -> np.ndarray:
     """Decodes an image file to upright uint8 RGB `[height, width, 3]`.
 
     The EXIF rotation is applied. Grey and palette images become RGB, CMYK is converted by Pillow, 16-bit values are
@@ -75,7 +80,7 @@ def read_image(path: str | Path) -> np.ndarray:
             raise _unreadable(path, error) from error
 
 
-def inspect_image(path: str | Path) -> tuple[int, int, str, bool]:
+def inspect_image(path: str | ImageFile) -> tuple[int, int, str, bool]:
     """Returns `(height, width, mode, exif_rotated)` from the header alone; the size is that of the upright image.
 
     `mode` is Pillow's name of the stored pixels ("RGB", "L", "CMYK", "I;16", ...). Truncated pixel data is not
@@ -112,6 +117,16 @@ def require_complete(path: str | Path) -> None:
         tail = stream.read()
     if end is None or not tail.endswith(end):
         read_image(path)  # other formats, and harmless bytes after the end, are told from damage by decoding
+
+
+def reduced(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns the image, smaller when it has more than `STORED_AREA` times the pixels of a `height` x `width` input."""
+    rows, columns = image.shape[:2]
+    factor = min(1.0, (STORED_AREA * height * width / (rows * columns)) ** 0.5)
+    size = (max(1, round(columns * factor)), max(1, round(rows * factor)))
+    if size == (columns, rows):
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 
 def resized_shape(image_height: int, image_width: int, height: int, width: int, mode: ResizeMode) -> tuple[int, int]:
@@ -157,9 +172,10 @@ def printable(text: object) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text))
 
 
-def _open(path: str | Path) -> Image.Image:
+def _open(path: str | ImageFile) -> Image.Image:
+    source = io.BytesIO(path.read_bytes()) if isinstance(path, PackedImage) else path
     try:
-        image = Image.open(path, formats=_FORMATS)
+        image = Image.open(source, formats=_FORMATS)
     except FileNotFoundError as error:
         raise InputError(f"{printable(path)}: the image file does not exist. Correct the path or add it.") from error
     except _DECODE_ERRORS as error:
@@ -182,14 +198,14 @@ def _orientation(image: Image.Image) -> int:
     return value if value in _TRANSPOSES else 1
 
 
-def _read_orientation(image: Image.Image, path: str | Path) -> int:
+def _read_orientation(image: Image.Image, path: str | ImageFile) -> int:
     try:
         return _orientation(image)
     except _DECODE_ERRORS as error:
         raise _unreadable(path, error) from error
 
 
-def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
+def _to_rgb(image: Image.Image, path: str | ImageFile) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_wide_grey_to_uint8(image, path)).convert("RGB")
     if image.has_transparency_data:
@@ -198,7 +214,7 @@ def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def _wide_grey_to_uint8(image: Image.Image, path: str | Path) -> np.ndarray:
+def _wide_grey_to_uint8(image: Image.Image, path: str | ImageFile) -> np.ndarray:
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise InputError(
@@ -208,9 +224,9 @@ def _wide_grey_to_uint8(image: Image.Image, path: str | Path) -> np.ndarray:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 / 255 = 257
 
 
-def _unreadable(path: str | Path, error: BaseException) -> InputError:
-    path = Path(path)
-    if path.is_file() and path.stat().st_size == 0:
+def _unreadable(path: str | ImageFile, error: BaseException) -> InputError:
+    file = path.shard if isinstance(path, PackedImage) else Path(path)
+    if file.is_file() and file.stat().st_size == 0:
         reason = "the file has zero bytes"
     else:
         reason = " ".join(str(error).replace(str(path), "file").split()) or type(error).__name__

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
 
 from keras_retina.data.augmentation import random_view
-from keras_retina.data.images import read_image
+from keras_retina.data.images import read_image, reduced
 from keras_retina.data.mosaic import mosaic
 from keras_retina.data.rand_augment import rand_augment
 from keras_retina.data.records import Dataset, Record
@@ -19,8 +18,6 @@ from keras_retina.recipe import Augmentation, Matching
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
-# Images are kept with at most this many times the pixels of the network input: enough detail for a zoom of 1.5.
-STORED_AREA = 2.25
 
 
 def training_batches(
@@ -154,13 +151,12 @@ def image_loader(
     """
     cache: dict[int, np.ndarray] = {}
     room = [cache_mebibytes * 2**20]
-    largest = STORED_AREA * spec.height * spec.width
 
     def load(index: int) -> tuple[np.ndarray, np.ndarray]:
         record = records[index]
         image = cache.get(int(index))
         if image is None:
-            image = _reduced(read_image(record.path), largest)
+            image = reduced(read_image(record.path), spec.height, spec.width)
             if image.nbytes <= room[0]:
                 room[0] -= image.nbytes
                 cache[int(index)] = image
@@ -168,15 +164,6 @@ def image_loader(
         return image, scale
 
     return load
-
-
-def _reduced(image: np.ndarray, largest: float) -> np.ndarray:
-    height, width = image.shape[:2]
-    factor = (largest / (height * width)) ** 0.5
-    if factor >= 1.0:
-        return image
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 
 def _sample_order(count: int, seed: int, first_sample: int) -> tf.data.Dataset:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
+
+from keras_retina.data.packed_image import ImageFile
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Record:
 
     Attributes:
         image_id: id of the image in results files (COCO `image_id`).
-        path: where the image is on disk.
+        path: where the image is on disk, in a file of its own or in a shard.
         file_name: the name the labels use, relative to the image folder, with forward slashes.
         height, width: pixels of the upright image (after the EXIF rotation is applied).
         boxes: float32 [objects, 4], `[y1, x1, y2, x2]`, pixels of the upright image.
@@ -24,7 +25,7 @@ class Record:
     """
 
     image_id: int
-    path: Path
+    path: ImageFile
     file_name: str
     height: int
     width: int

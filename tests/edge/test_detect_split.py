@@ -7,8 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from edge.calibration import calibration_listing
 from edge.detect_split import detect_split
 from edge.runtime import ModelFileError
+from edge.verify import dataset_sha256
+from keras_retina.data.pack import read_pack, write_pack
 from keras_retina.data.records import Dataset, Record
 from keras_retina.errors import InputError
 
@@ -27,6 +30,15 @@ def test_several_processes_find_what_one_finds_in_the_same_order(exported, split
     assert len({item["image_id"] for item in alone}) == len(split.records)
     assert detect_split(exported["int8"], split, processes=2) == alone
     assert detect_split(exported["int8"], split) == alone
+
+
+def test_a_packed_split_gives_the_detections_calibration_and_hash_of_its_files(exported, split, tmp_path):
+    write_pack(tmp_path / "pack", [split], "train", 128, 128, lambda line: None)
+    packed = read_pack(tmp_path / "pack", "val")
+    assert detect_split(exported["int8"], packed, processes=2) == detect_split(exported["int8"], split, processes=1)
+    assert dataset_sha256(packed) == dataset_sha256(split)
+    images = [record.path for record in packed.records]
+    assert calibration_listing(images) == calibration_listing([record.path for record in split.records])
 
 
 def test_more_processes_than_images_leave_nothing_out(exported, split):

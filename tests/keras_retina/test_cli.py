@@ -10,7 +10,7 @@ import sys
 import pytest
 
 VERBS = (
-    *("demo", "check-data", "fit-anchors", "show-batch"),
+    *("demo", "check-data", "fit-anchors", "show-batch", "pack"),
     *("train", "evaluate", "export", "verify", "detect", "report", "run"),
 )
 
@@ -54,6 +54,19 @@ def one_line_of(result: subprocess.CompletedProcess[str]) -> str:
     assert len(lines) == 1
     assert "Traceback" not in result.stderr
     return lines[0]
+
+
+def test_a_packed_data_set_is_checked_like_its_folder(tiny_coco, recipe_file, tmp_path):
+    packed = keras_retina("pack", str(recipe_file), "--data", str(tiny_coco), "--out", str(tmp_path / "pack"))
+    assert packed.returncode == 0, packed.stderr
+    assert packed.stdout.splitlines()[-1].endswith(f"--data {tmp_path / 'pack'}")
+    reports = []
+    for data in (tiny_coco, tmp_path / "pack"):
+        result = keras_retina("check-data", "--data", str(data), "--json", str(tmp_path / "check.json"))
+        reports.append((result.returncode, json.loads((tmp_path / "check.json").read_text())["splits"]))
+    assert reports[0] == reports[1]
+    again = keras_retina("pack", str(recipe_file), "--data", str(tiny_coco), "--out", str(tmp_path / "pack"))
+    assert "--out: a new or empty folder was expected" in one_line_of(again)
 
 
 def test_a_misspelt_recipe_key_names_the_closest(tmp_path):

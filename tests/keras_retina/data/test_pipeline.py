@@ -11,7 +11,8 @@ from PIL import Image
 
 from keras_retina.boxes import decode, encode, iou
 from keras_retina.data.check_augmentation import check_augmentation
-from keras_retina.data.pipeline import STORED_AREA, image_loader, sample_function, training_batches
+from keras_retina.data.images import STORED_AREA
+from keras_retina.data.pipeline import image_loader, sample_function, training_batches
 from keras_retina.data.records import Dataset, Record
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.errors import InputError

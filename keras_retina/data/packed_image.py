@@ -1,0 +1,54 @@
+"""One image file inside a shard of `keras-retina pack`."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_retina.errors import InputError
+
+
+@dataclass(frozen=True)
+class PackedImage:
+    """Where the bytes of an image file are; takes the place of its path.
+
+    Attributes:
+        shard: the TFRecord file.
+        offset, length: bytes in it.
+        checksum: zlib.crc32 of the bytes.
+        name: the file name that the image had.
+    """
+
+    shard: Path
+    offset: int
+    length: int
+    checksum: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.shard}: {self.name}"
+
+    def read_bytes(self) -> bytes:
+        """Returns the bytes of the image file.
+
+        Raises:
+            InputError: the shard is missing, or its bytes are not those that were written.
+        """
+        try:
+            with self.shard.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.length)
+        except OSError as error:
+            raise InputError(
+                f"{self.shard}: expected a shard of `keras-retina pack`. Received: {error.strerror}. Pack again."
+            ) from error
+        if zlib.crc32(data) != self.checksum:
+            raise InputError(
+                f"{self.shard}: expected the bytes of {self.name} as they were packed. "
+                f"Received: another checksum at byte {self.offset}. Pack again."
+            )
+        return data
+
+
+ImageFile = Path | PackedImage
