@@ -56,7 +56,7 @@ def operations(folder: Path, steps: int, by_name: bool) -> tuple[Counter[str], C
             for event in line.events:
                 # Operations are called "name:Kind"; the profiler's own events have no colon.
                 name, colon, kind = plane.event_metadata[event.metadata_id].name.rpartition(":")
-                if colon and not name.endswith(":"):
+                if colon and not name.endswith(":") and not kind.strip().startswith("__"):  # a whole function
                     label = name if by_name else kind
                     milliseconds[label] += event.duration_ps / 1e9 / steps
                     counts[label] += 1

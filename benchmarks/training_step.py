@@ -23,7 +23,7 @@ from keras_retina.model.retinanet import retinanet
 from keras_retina.recipe import load_recipe
 from keras_retina.train import build_optimizer
 
-BATCHES = 10  # a timing
+WARM_UP, BATCHES = 4, 10  # of each timing; an iterator takes a while to start, and in a training it starts once
 
 
 def main() -> None:
@@ -51,31 +51,29 @@ def main() -> None:
     same = tf.data.Dataset.from_tensors(batch).repeat()
     step(iter(same))
 
-    def pipeline() -> None:
-        for _ in batches.take(BATCHES):
-            pass
-
     # Each part makes its own iterator and drops it, so that no prefetching goes on while another part is timed.
-    parts: dict[str, Callable[[], None]] = {
-        "pipeline": pipeline,
-        "step": lambda: _steps(step, iter(same)),
-        "step fed by the pipeline": lambda: _steps(step, iter(batches)),
+    parts: dict[str, tuple[tf.data.Dataset, Callable[[Iterator], object]]] = {
+        "pipeline": (batches, next),
+        "step": (same, step),
+        "step fed by the pipeline": (batches, step),
     }
     rates: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(arguments.rounds):
-        for name, run in parts.items():
-            start = time.perf_counter()
-            run()
-            rates[name].append(BATCHES * size / (time.perf_counter() - start))
+        for name, (source, use) in parts.items():
+            rates[name].append(size / _seconds_a_batch(iter(source), use))
     for name, values in rates.items():
         print(f"{name:<26} {statistics.median(values):7.1f} images/s  ({min(values):.1f} .. {max(values):.1f})")
     ratio = statistics.median(rates["pipeline"]) / statistics.median(rates["step"])
     print(f"pipeline / step            {ratio:7.1f}")
 
 
-def _steps(step: Callable[[Iterator], object], source: Iterator) -> None:
+def _seconds_a_batch(iterator: Iterator, use: Callable[[Iterator], object]) -> float:
+    for _ in range(WARM_UP):
+        use(iterator)
+    start = time.perf_counter()
     for _ in range(BATCHES):
-        step(source)
+        use(iterator)
+    return (time.perf_counter() - start) / BATCHES
 
 
 if __name__ == "__main__":

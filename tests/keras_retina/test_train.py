@@ -89,7 +89,8 @@ def test_the_run_folder_has_history_checkpoint_best_weights_tensorboard_and_mode
 
 
 def test_progress_is_reported_and_says_where_the_final_weights_come_from(trained):
-    lines = (trained / "lines.txt").read_text(encoding="utf-8").splitlines()
+    told = (trained / "lines.txt").read_text(encoding="utf-8").splitlines()
+    lines = [line for line in told if not line.startswith("warning: training waited")]  # as it may, on a busy machine
     assert lines[0].startswith("backbone weights: random; ")
     assert [line.split("  ")[0] for line in lines[1:4]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     state = json.loads((trained / "train" / "best.json").read_text(encoding="utf-8"))
