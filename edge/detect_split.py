@@ -20,7 +20,7 @@ from keras_retina.data.records import Dataset
 from keras_retina.errors import InputError
 from keras_retina.evaluate import results_of_image
 
-WORTH_A_PROCESS = 40  # images; the start of a process takes as long as about 20
+WORTH_A_PROCESS = 40  # images; fewer do not make up for the start of a process
 
 
 def detect_split(path: Path, dataset: Dataset, processes: int | None = None) -> list[dict[str, Any]]:

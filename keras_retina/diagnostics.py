@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from keras_retina.anchors import anchors_per_cell
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.losses import box_loss, focal_loss
@@ -14,7 +15,7 @@ from keras_retina.recipe import Loss
 
 def anchors_per_level(spec: DetectorSpec) -> dict[int, int]:
     """Returns how many anchors each level has, in the order of the network's outputs."""
-    per_cell = len(spec.anchor_scales) * len(spec.anchor_ratios)
+    per_cell = anchors_per_cell(spec.anchor_scales, spec.anchor_ratios)
     first, last = spec.levels
     return {level: (spec.height // 2**level) * (spec.width // 2**level) * per_cell for level in range(first, last + 1)}
 

@@ -53,7 +53,7 @@ def random_view(
     )[0]
     pixels = pixels + (outside - 127.5)
     moved = boxes * tf.tile(scale, [2]) + tf.tile(offset, [2])  # [n, 4]
-    mirror = tf.stack([settings.vertical_flip, settings.horizontal_flip]) & (uniform[6:4:-1] < 0.5)
+    mirror = tf.stack([settings.vertical_flip, settings.horizontal_flip]) & (tf.gather(uniform, [6, 5]) < 0.5)
     pixels, moved = _flip(pixels, moved, mirror)
     limits = tf.constant([height, width, height, width], tf.float32)
     clipped = tf.clip_by_value(moved, 0.0, limits)

@@ -15,10 +15,11 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel, ValidationError
 
 from keras_retina.data.images import printable, read_image, reduced
 from keras_retina.data.packed_image import PackedImage
@@ -26,10 +27,37 @@ from keras_retina.data.records import Dataset, Record
 from keras_retina.errors import InputError
 
 PACK_FILE = "pack.json"
-FORMAT = 1
+FORMAT: Literal[1] = 1
 SHARD_BYTES = 2**28
 QUALITY = 95  # of training images that are stored smaller than they were
 _RECORD_HEAD, _RECORD_TAIL = 12, 4  # bytes that TFRecord puts around each record
+
+
+class Shard(BaseModel):
+    file: str
+    bytes: int
+
+
+class PackedSplit(BaseModel):
+    images: int
+    shards: list[Shard]
+
+
+class ReducedFor(BaseModel):
+    split: str
+    height: int
+    width: int
+
+
+class About(BaseModel):
+    """What `pack.json` holds."""
+
+    format: Literal[1]
+    name: str
+    class_names: list[str]
+    category_ids: list[int]
+    reduced_for: ReducedFor
+    splits: dict[str, PackedSplit]
 
 
 def write_pack(
@@ -56,22 +84,22 @@ def write_pack(
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             unfinished = Path(scratch) / "pack"
             unfinished.mkdir()
-            splits = {}
+            splits: dict[str, PackedSplit] = {}
             for dataset in datasets:
                 size = (height, width) if dataset.split == training_split else None
                 shards, entries = _write_split(unfinished, dataset, size, shard_bytes)
                 (unfinished / f"{dataset.split}.json").write_text(json.dumps(entries), encoding="utf-8")
-                splits[dataset.split] = {"images": len(entries), "shards": shards}
+                splits[dataset.split] = PackedSplit(images=len(entries), shards=shards)
                 progress(f"{dataset.split}: {len(entries)} images in {len(shards)} shards")
-            about = {
-                "format": FORMAT,
-                "name": datasets[0].name,
-                "class_names": datasets[0].class_names,
-                "category_ids": datasets[0].category_ids,
-                "reduced_for": {"split": training_split, "height": height, "width": width},
-                "splits": splits,
-            }
-            (unfinished / PACK_FILE).write_text(json.dumps(about, indent=1), encoding="utf-8")
+            about = About(
+                format=FORMAT,
+                name=datasets[0].name,
+                class_names=list(datasets[0].class_names),
+                category_ids=list(datasets[0].category_ids),
+                reduced_for=ReducedFor(split=training_split, height=height, width=width),
+                splits=splits,
+            )
+            (unfinished / PACK_FILE).write_text(about.model_dump_json(indent=1), encoding="utf-8")
             if folder.exists():
                 folder.rmdir()
             os.rename(unfinished, folder)
@@ -84,7 +112,7 @@ def write_pack(
 
 def pack_splits(folder: Path) -> list[str]:
     """Returns the splits of a pack, none for a folder that is no pack."""
-    return list(_read_json(folder / PACK_FILE)["splits"]) if (folder / PACK_FILE).is_file() else []
+    return list(_read_about(folder).splits) if (folder / PACK_FILE).is_file() else []
 
 
 def read_pack(folder: Path, split: str, classes: Sequence[str] | None = None) -> Dataset:
@@ -94,35 +122,31 @@ def read_pack(folder: Path, split: str, classes: Sequence[str] | None = None) ->
         InputError: index or shard is missing, cut short or of another version, or `classes` are not those of the pack
             in any order.
     """
-    about = _read_json(folder / PACK_FILE)
-    if about.get("format") != FORMAT:
-        raise InputError(
-            f"{folder / PACK_FILE}: format {FORMAT} was expected. Received: format={about.get('format')!r}. Pack again."
-        )
+    about = _read_about(folder)
     # Only the last part of a name: a pack from a stranger must not reach outside its folder.
-    shards = [folder / Path(shard["file"]).name for shard in about["splits"][split]["shards"]]
-    for path, shard in zip(shards, about["splits"][split]["shards"], strict=True):
+    shards = [folder / Path(shard.file).name for shard in about.splits[split].shards]
+    for path, shard in zip(shards, about.splits[split].shards, strict=True):
         size = path.stat().st_size if path.is_file() else 0
-        if size != shard["bytes"]:
+        if size != shard.bytes:
             raise InputError(
-                f"{path}: a shard of {shard['bytes']} bytes was expected. Received: {size} bytes. Pack again."
+                f"{path}: a shard of {shard.bytes} bytes was expected. Received: {size} bytes. Pack again."
             )
-    names = list(classes or about["class_names"])
-    if sorted(names) != sorted(about["class_names"]):
+    names = list(classes or about.class_names)
+    if sorted(names) != sorted(about.class_names):
         raise InputError(
-            f"data.classes: the classes of the pack were expected, {about['class_names']}. Received: {names}. "
+            f"data.classes: the classes of the pack were expected, {about.class_names}. Received: {names}. "
             "Remove the field, or pack the data with these classes."
         )
-    order = [names.index(name) for name in about["class_names"]]  # the pack's class index -> ours
-    numbers = {name: number for name, number in zip(about["class_names"], about["category_ids"], strict=True)}
+    order = [names.index(name) for name in about.class_names]  # the pack's class index -> ours
     try:
+        numbers = dict(zip(about.class_names, about.category_ids, strict=True))
         records = tuple(_record(entry, shards, order) for entry in _read_json(folder / f"{split}.json"))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             f"{folder / f'{split}.json'}: the index that `keras-retina pack` wrote was expected. "
             f"Received: {error!r}. Pack again."
         ) from error
-    return Dataset(about["name"], split, tuple(names), tuple(numbers[name] for name in names), records)
+    return Dataset(about.name, split, tuple(names), tuple(numbers[name] for name in names), records)
 
 
 def check_pack_input(folder: Path, split: str, height: int, width: int) -> None:
@@ -133,29 +157,29 @@ def check_pack_input(folder: Path, split: str, height: int, width: int) -> None:
     """
     if not (folder / PACK_FILE).is_file():
         return
-    made_for = _read_json(folder / PACK_FILE)["reduced_for"]
-    if made_for["split"] == split and made_for["height"] * made_for["width"] < height * width:
+    made_for = _read_about(folder).reduced_for
+    if made_for.split == split and made_for.height * made_for.width < height * width:
         raise InputError(
             f"{folder / PACK_FILE}: images for an input of at least {height} x {width} were expected. "
-            f"Received: {made_for['height']} x {made_for['width']}. Pack again with this recipe."
+            f"Received: {made_for.height} x {made_for.width}. Pack again with this recipe."
         )
 
 
 def _write_split(
     folder: Path, dataset: Dataset, size: tuple[int, int] | None, shard_bytes: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Returns file and bytes of each shard, and the index."""
+) -> tuple[list[Shard], list[dict[str, Any]]]:
+    """Returns the shards and the index."""
     from keras_retina.legacy_keras import tf
 
-    shards: list[dict[str, Any]] = []
+    shards: list[Shard] = []
     entries: list[dict[str, Any]] = []
     writer = None
     for record, data in _stored(dataset, size):
-        if writer is None or shards[-1]["bytes"] >= shard_bytes:
+        if writer is None or shards[-1].bytes >= shard_bytes:
             if writer is not None:
                 writer.close()
-            shards.append({"file": f"{dataset.split}-{len(shards):05d}.tfrecord", "bytes": 0})
-            writer = tf.io.TFRecordWriter(str(folder / shards[-1]["file"]))
+            shards.append(Shard(file=f"{dataset.split}-{len(shards):05d}.tfrecord", bytes=0))
+            writer = tf.io.TFRecordWriter(str(folder / shards[-1].file))
         example = _example(record, data, dataset.class_names)
         writer.write(example)
         entries.append(
@@ -168,12 +192,12 @@ def _write_split(
                 "classes": record.classes.tolist(),
                 "crowd": record.crowd.tolist(),
                 "shard": len(shards) - 1,
-                "offset": shards[-1]["bytes"] + _RECORD_HEAD + example.index(data),
+                "offset": shards[-1].bytes + _RECORD_HEAD + example.index(data),
                 "length": len(data),
                 "checksum": zlib.crc32(data),
             }
         )
-        shards[-1]["bytes"] += _RECORD_HEAD + len(example) + _RECORD_TAIL
+        shards[-1].bytes += _RECORD_HEAD + len(example) + _RECORD_TAIL
     if writer is not None:
         writer.close()
     return shards, entries
@@ -241,6 +265,17 @@ def _record(entry: dict[str, Any], shards: list[Path], order: list[int]) -> Reco
         np.array([order[index] for index in entry["classes"]], np.int32),
         np.array(entry["crowd"], bool),
     )
+
+
+def _read_about(folder: Path) -> About:
+    try:
+        return About.model_validate(_read_json(folder / PACK_FILE))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise InputError(
+            f"{folder / PACK_FILE}: the file that `keras-retina pack` wrote was expected. "
+            f"Received: {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}. Pack again."
+        ) from error
 
 
 def _read_json(path: Path) -> Any:
