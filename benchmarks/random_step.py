@@ -10,6 +10,7 @@ from keras_retina.legacy_keras import tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.matching import BACKGROUND
 from keras_retina.memory import keep_freed_memory
+from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.model.retinanet import retinanet
 from keras_retina.recipe import Recipe
 from keras_retina.train import build_optimizer
@@ -22,7 +23,7 @@ def random_step(recipe: Recipe) -> Callable[[], object]:
     """Returns a function that makes one step; it has been traced and run already."""
     keep_freed_memory()
     size, shape = recipe.training.batch_size, recipe.model.input
-    model = retinanet(recipe.model, CLASSES)
+    model = fold_frozen_batch_norm(retinanet(recipe.model, CLASSES))
     model.compile(build_optimizer(recipe.training, 100), {"classes": FocalLoss(), "boxes": BoxLoss()})
     anchors = model.output_shape["classes"][1]
     classes = np.full((size, anchors), BACKGROUND, np.int32)

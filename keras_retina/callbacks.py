@@ -47,11 +47,13 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
     """COCO AP on a split every few epochs, with the averaged weights if the optimiser keeps an average.
 
     Adds `AP` and `AP50` to the logs of the epoch, writes pictures with detections for TensorBoard and keeps the
-    weights with the highest AP in `best.weights.h5`. Training stops when that AP is `patience` epochs old.
+    weights with the highest AP in `best.weights.h5`: those of `detector`, which shares the variables of the model in
+    training. Training stops when that AP is `patience` epochs old.
     """
 
     def __init__(
         self,
+        detector: keras.Model,
         spec: DetectorSpec,
         dataset: Dataset,
         every: int,
@@ -61,7 +63,7 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
         patience: int | None = None,
     ) -> None:
         super().__init__()
-        self.spec, self.dataset, self.every, self.epochs = spec, dataset, every, epochs
+        self.detector, self.spec, self.dataset, self.every, self.epochs = detector, spec, dataset, every, epochs
         self.train_dir, self.writer, self.patience = train_dir, writer, patience
         self.best = read_state(train_dir).get("best_AP", -1.0)
         self._images: dict[int, np.ndarray] = {}
@@ -81,7 +83,7 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
             logs["AP"], logs["AP50"] = score, metrics["AP50"] or 0.0
         if score > self.best:
             self.best = score
-            save_weights(self.model, self.train_dir / "best.weights.h5")
+            save_weights(self.detector, self.train_dir / "best.weights.h5")
             write_state(self.train_dir, {"best_AP": score, "best_epoch": epoch + 1})
         restore(self.model, trained)
         self._write_pictures(epoch, results)

@@ -26,6 +26,7 @@ from keras_retina.diagnostics import Diagnostics
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.memory import keep_freed_memory
+from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.saving import plain_model, save_detector
 from keras_retina.model.weights import find_weights, load_pretrained
@@ -65,20 +66,21 @@ def train(
         source = find_weights(recipe.model.backbone, data_dir)
         load_pretrained(model, recipe.model.backbone, source)
         _set_batch_norm_momentum(model)
-        model.compile(
+        network = fold_frozen_batch_norm(model)
+        network.compile(
             optimizer=build_optimizer(settings, steps),
             loss={
                 "classes": FocalLoss(settings.loss.alpha, settings.loss.gamma),
                 "boxes": BoxLoss(settings.loss.box_beta, settings.loss.box_weight),
             },
         )
-        model.optimizer.build(model.trainable_variables)
+        network.optimizer.build(network.trainable_variables)
     report(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters")
 
     train_dir = run_dir / "train"
     train_dir.mkdir(parents=True, exist_ok=True)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=epoch)
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=network.optimizer, epoch=epoch)
     manager = tf.train.CheckpointManager(checkpoint, str(train_dir / "checkpoints"), max_to_keep=1)
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).expect_partial()
@@ -106,13 +108,13 @@ def train(
         callbacks = [
             StopOnNaN(),
             EvaluateAveragePrecision(
-                spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer, patience
+                model, spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer, patience
             ),
             Diagnostics(next(iter(batches(0))), spec, settings.loss, settings.evaluate_every, writer),
             History(train_dir / "history.csv", writer, settings.epochs, steps * settings.batch_size, report, wait),
             Checkpoint(manager, epoch),
         ]
-        model.fit(
+        network.fit(
             wait.watch(batches(first_epoch * steps)),
             epochs=settings.epochs,
             initial_epoch=first_epoch,
@@ -122,7 +124,7 @@ def train(
         )
         if int(epoch) < settings.epochs:
             report(f"stopped early after epoch {int(epoch)}: the validation AP had not risen for {patience} epochs")
-    _take_final_weights(model, settings, train_dir, report)
+    _take_final_weights(model, network, settings, train_dir, report)
     if recipe.model.backbone.batch_norm == "trained":
         estimate_batch_norm(model, batches(settings.epochs * steps))
     save_detector(model, spec, run_dir / "model.keras")
@@ -172,7 +174,7 @@ def _set_batch_norm_momentum(model: keras.Model) -> None:
 
 
 def _take_final_weights(
-    model: keras.Model, settings: Training, train_dir: Path, report: Callable[[str], None]
+    model: keras.Model, network: keras.Model, settings: Training, train_dir: Path, report: Callable[[str], None]
 ) -> None:
     best = train_dir / "best.weights.h5"
     if settings.checkpoint == "best" and best.exists():
@@ -180,8 +182,8 @@ def _take_final_weights(
         state = read_state(train_dir)
         report(f"final weights: best validation AP {state['best_AP']:.1f}, epoch {state['best_epoch']}")
         return
-    if getattr(model.optimizer, "use_ema", False):
-        model.optimizer.finalize_variable_values(model.trainable_variables)
+    if getattr(network.optimizer, "use_ema", False):
+        network.optimizer.finalize_variable_values(network.trainable_variables)
     report("final weights: those of the last step")
 
 

@@ -56,6 +56,9 @@ def linear_model(average: float | None = None, rate: float = 0.1) -> keras.Model
 def fit(model: keras.Model, epochs: int, *hooks: keras.callbacks.Callback, initial_epoch: int = 0, target: float = 1.0):
     x = np.ones((8, 1), np.float32)
     y = np.full((8, 1), target, np.float32)
+    for hook in hooks:
+        if isinstance(hook, EvaluateAveragePrecision):
+            hook.detector = model
     return model.fit(
         x, {"classes": y, "boxes": y}, batch_size=4, epochs=epochs, initial_epoch=initial_epoch,
         callbacks=list(hooks), verbose=0, shuffle=False,
@@ -89,7 +92,8 @@ def evaluation(monkeypatch, one_image, tmp_path):
         monkeypatch.setattr(callbacks, "detect_function", lambda model, spec: None)
         monkeypatch.setattr(callbacks, "predict_dataset", lambda *_: [])
         monkeypatch.setattr(callbacks, "coco_metrics", lambda *_: {"AP": next(remaining), "AP50": None})
-        return EvaluateAveragePrecision(SPEC, one_image, every, epochs, tmp_path, SilentWriter(), patience)
+        detector = linear_model()  # `fit` puts the model in training in its place
+        return EvaluateAveragePrecision(detector, SPEC, one_image, every, epochs, tmp_path, SilentWriter(), patience)
 
     return make
 
