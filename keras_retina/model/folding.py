@@ -7,19 +7,10 @@ convolution adds the offset and applies ReLU6 while it writes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from keras_retina.legacy_keras import keras, tf
+from keras_retina.model.graph import Place, calls_of, output_places, rebuild
 
 ZERO_PADDING_LIKE_SAME = ((0, 1), (0, 1))  # before a 3x3 convolution with stride 2, where height and width are even
-
-
-class Call(NamedTuple):
-    """One call of a layer in a functional model: its name, which call of it this is, and what it reads."""
-
-    layer: str
-    number: int
-    inputs: list[tuple[str, int]]
 
 
 def fold_frozen_batch_norm(model: keras.Model) -> keras.Model:
@@ -50,34 +41,11 @@ def fold_frozen_batch_norm(model: keras.Model) -> keras.Model:
         folded[layer.name] = FoldedConvolution(layer, reader, "same" if is_like_same else layer.padding)
     if not folded:
         return model
-    tensors: dict[tuple[str, int], tf.Tensor] = {}
-    for name, number, inputs in calls:
-        read = [tensors[place] for place in inputs]
-        if not read:
-            tensors[name, number] = keras.Input(model.get_layer(name).output_shape[0][1:], name=name)
-        elif name in skipped:
-            tensors[name, number] = read[0]
-        else:
-            tensors[name, number] = folded.get(name, model.get_layer(name))(read[0] if len(read) == 1 else read)
-    places = model.get_config()["output_layers"]
-    outputs = {name: tensors[layer, number] for name, (layer, number, _) in places.items()}
-    return keras.Model([tensors[name, 0] for name in model.input_names], outputs, name=model.name)
-
-
-def calls_of(model: keras.Model) -> list[Call]:
-    """Returns the calls of a functional model whose layers take tensors and nothing else, each after what it reads."""
-    waiting = [
-        Call(layer["name"], number, [(source, index) for source, index, _, _ in inputs])
-        for layer in model.get_config()["layers"]
-        for number, inputs in enumerate(layer["inbound_nodes"] or [[]])
-    ]
-    ordered: list[Call] = []
-    while waiting:
-        done = {(call.layer, call.number) for call in ordered}
-        ready = [call for call in waiting if done.issuperset(call.inputs)]
-        ordered += ready
-        waiting = [call for call in waiting if call not in ready]
-    return ordered
+    inputs = {name: keras.Input(model.get_layer(name).output_shape[0][1:], name=name) for name in model.input_names}
+    tensors: dict[Place, tf.Tensor] = {(name, 0): tensor for name, tensor in inputs.items()}
+    rebuild(calls, tensors, lambda name: None if name in skipped else folded.get(name, model.get_layer(name)))
+    outputs = {name: tensors[place] for name, place in output_places(model).items()}
+    return keras.Model(list(inputs.values()), outputs, name=model.name)
 
 
 class FoldedConvolution(keras.layers.Layer):

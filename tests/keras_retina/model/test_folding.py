@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_retina.legacy_keras import keras, tf
-from keras_retina.model.folding import FoldedConvolution, calls_of, fold_frozen_batch_norm
+from keras_retina.model.folding import FoldedConvolution, fold_frozen_batch_norm
 from keras_retina.model.retinanet import retinanet
 from keras_retina.recipe import Model
 
@@ -97,12 +97,3 @@ def test_padding_that_same_does_not_replace_stays():
     pixels = np.random.default_rng(2).normal(size=(1, 5, 5, 2)).astype(np.float32)
     assert any(isinstance(layer, keras.layers.ZeroPadding2D) for layer in folded.layers)
     np.testing.assert_allclose(folded(pixels)["out"], model(pixels)["out"], atol=1e-6)
-
-
-def test_calls_come_after_what_they_read_and_shared_layers_are_called_for_each_level():
-    calls = calls_of(retinanet(settings(), 3))
-    seen = set()
-    for call in calls:
-        assert seen.issuperset(call.inputs)
-        seen.add((call.layer, call.number))
-    assert {call.number for call in calls if call.layer == "classes_0_pointwise"} == {0, 1, 2}
