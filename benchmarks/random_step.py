@@ -19,12 +19,16 @@ CLASSES = 5
 EVERY_POSITIVE = 97  # one anchor in so many is an object
 
 
-def random_step(recipe: Recipe) -> Callable[[], object]:
-    """Returns a function that makes one step; it has been traced and run already."""
+def random_step(
+    recipe: Recipe, is_folded: bool = True, is_compiled_by_xla: bool = False
+) -> Callable[[], object]:
+    """Returns a function that makes one step, as training does; it has been traced and run already."""
     keep_freed_memory()
     size, shape = recipe.training.batch_size, recipe.model.input
-    model = fold_frozen_batch_norm(retinanet(recipe.model, CLASSES))
-    model.compile(build_optimizer(recipe.training, 100), {"classes": FocalLoss(), "boxes": BoxLoss()})
+    model = retinanet(recipe.model, CLASSES)
+    model = fold_frozen_batch_norm(model) if is_folded else model
+    losses = {"classes": FocalLoss(), "boxes": BoxLoss()}
+    model.compile(build_optimizer(recipe.training, 100), losses, jit_compile=is_compiled_by_xla)
     anchors = model.output_shape["classes"][1]
     classes = np.full((size, anchors), BACKGROUND, np.int32)
     classes[:, ::EVERY_POSITIVE] = 1

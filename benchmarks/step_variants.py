@@ -1,0 +1,72 @@
+"""Milliseconds a training step takes as it is and in other ways, in processes that alternate.
+
+    python benchmarks/step_variants.py recipes/raccoon.yaml [--rounds 3] [--variants plain_graph onednn_off ...]
+
+| variant | what is different |
+|---|---|
+| plain_graph | frozen BatchNorm is not folded into the convolutions |
+| all_stages | no stage of the backbone is frozen |
+| onednn_off | TensorFlow's own operations, which it prefers on this kind of processor |
+| xla | the whole step compiled by XLA (slow: ask for it by name) |
+
+oneDNN is chosen when TensorFlow is imported, so every timing has a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+STEPS = 30
+BASE = "as it is"
+VARIANTS = ("plain_graph", "all_stages", "onednn_off")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--variants", nargs="+", choices=(*VARIANTS, "xla"), default=VARIANTS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(milliseconds(arguments.recipe, arguments.one))
+        return
+    times: dict[str, list[float]] = {name: [] for name in (BASE, *arguments.variants)}
+    for _ in range(arguments.rounds):
+        for name, found in times.items():
+            command = [sys.executable, __file__, arguments.recipe, "--one", name]
+            environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0" if name == "onednn_off" else "1"}
+            ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            found.append(float(ended.stdout.splitlines()[-1]))
+    for name, found in times.items():
+        pairs = [base / value for base, value in zip(times[BASE], found, strict=True)]
+        print(
+            f"{name:<12} {statistics.median(found):7.1f} ms ({min(found):.1f} .. {max(found):.1f})   "
+            f"as it is / this {statistics.median(pairs):.2f} ({min(pairs):.2f} .. {max(pairs):.2f})"
+        )
+
+
+def milliseconds(recipe_path: str, variant: str) -> float:
+    """Returns the median over `STEPS` steps on one random batch; a tenth of the steps with XLA."""
+    from random_step import random_step
+
+    from keras_retina.recipe import load_recipe
+
+    overrides = ["model.backbone.frozen_stages=0"] if variant == "all_stages" else []
+    recipe = load_recipe(recipe_path, overrides)
+    step = random_step(recipe, is_folded=variant != "plain_graph", is_compiled_by_xla=variant == "xla")
+    times = []
+    for _ in range(STEPS // 10 if variant == "xla" else STEPS):
+        start = time.perf_counter()
+        step()
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    main()
