@@ -23,14 +23,15 @@ from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec, detector_spec
 from keras_retina.devices import distribution_strategy
 from keras_retina.diagnostics import Diagnostics
+from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.memory import keep_freed_memory
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.saving import plain_model, save_detector
 from keras_retina.model.weights import find_weights, load_pretrained
+from keras_retina.optimizer import build_optimizer
 from keras_retina.recipe import Recipe, Training
-from keras_retina.schedule import learning_rate_schedule
 
 BATCH_NORM_STEPS = 60
 BATCH_NORM_MOMENTUM = 0.9
@@ -51,8 +52,8 @@ def train(
     have seen.
 
     Raises:
-        InputError: pretrained weights that do not fit, an augmentation that hides every object, a loss that is not a
-            number, a disk that is full.
+        InputError: pretrained weights that do not fit, an augmentation that hides every object, fewer batches than one
+            update takes, a loss that is not a number, a disk that is full.
     """
     settings = recipe.training
     keep_freed_memory()
@@ -60,6 +61,11 @@ def train(
     spec = detector_spec(recipe.model, train_set.class_names)
     check_augmentation(train_set, spec, recipe.augmentation, recipe.seed)
     steps = settings.steps_per_epoch or max(1, len(train_set.records) // settings.batch_size)
+    if settings.accumulate_steps > settings.epochs * steps:
+        raise InputError(
+            f"training.accumulate_steps: expected at most the {settings.epochs * steps} batches of the training. "
+            f"Received: {settings.accumulate_steps}, so no update. Closest: {settings.epochs * steps}."
+        )
     with distribution_strategy(settings.strategy, settings.batch_size).scope():
         model = retinanet(recipe.model, len(train_set.class_names))
         source = find_weights(recipe.model.backbone, data_dir)
@@ -127,27 +133,6 @@ def train(
         estimate_batch_norm(model, batches(settings.epochs * steps))
     save_detector(model, spec, run_dir / "model.keras")
     return model, spec
-
-
-def build_optimizer(settings: Training, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """Returns the optimiser with its schedule. Weight decay is decoupled and leaves biases and BatchNorm alone."""
-    average = settings.weight_average
-    common = {
-        "learning_rate": learning_rate_schedule(settings, steps_per_epoch),
-        "weight_decay": settings.weight_decay or None,
-        "global_clipnorm": settings.clip_norm,
-        "use_ema": average is not None,
-        "ema_momentum": average if average is not None else 0.99,
-        "jit_compile": False,  # XLA makes depthwise convolutions on the CPU many times slower
-    }
-    if settings.optimizer == "adamw":
-        # AdamW refuses to go without decay; then it is Adam.
-        optimizer = keras.optimizers.AdamW(**common) if settings.weight_decay else keras.optimizers.Adam(**common)
-    else:
-        optimizer = keras.optimizers.SGD(momentum=settings.momentum, **common)
-    if settings.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
 
 
 def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:
