@@ -50,6 +50,7 @@ class Training(Section):
     `schedule` takes the learning rate from its value, after a linear warm-up, to `final_learning_rate_fraction` of it:
     `cosine` smoothly, `step` in equal factors at the fractions `decay_at` of all updates (two factors of 10 for 0.01).
     The gradients of `accumulate_steps` batches make one update; `warmup_steps` and the schedule count updates.
+    `precision` is that of the computation; weights, losses and files are float32.
     """
 
     epochs: Count = 40
@@ -71,6 +72,7 @@ class Training(Section):
     checkpoint: Literal["best", "last"] = "best"
     early_stop: EarlyStop | None = None
     strategy: Literal["auto", "one_device", "mirrored"] = "auto"
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     steps_per_epoch: Count | None = None
 
     @model_validator(mode="after")

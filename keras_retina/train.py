@@ -31,6 +31,7 @@ from keras_retina.model.retinanet import retinanet
 from keras_retina.model.saving import plain_model, save_detector
 from keras_retina.model.weights import find_weights, load_pretrained
 from keras_retina.optimizer import build_optimizer
+from keras_retina.precision import choose_precision, copy_weights, in_precision, scale_loss, training_devices
 from keras_retina.recipe import Recipe, Training
 
 BATCH_NORM_STEPS = 60
@@ -53,9 +54,10 @@ def train(
 
     Raises:
         InputError: pretrained weights that do not fit, an augmentation that hides every object, fewer batches than one
-            update takes, a loss that is not a number, a disk that is full.
+            update takes, a precision that the device has not, a loss that is not a number, a disk that is full.
     """
     settings = recipe.training
+    precision = choose_precision(settings.precision, training_devices())
     keep_freed_memory()
     keras.utils.set_random_seed(recipe.seed)
     spec = detector_spec(recipe.model, train_set.class_names)
@@ -67,19 +69,20 @@ def train(
             f"Received: {settings.accumulate_steps}, so no update. Closest: {settings.epochs * steps}."
         )
     with distribution_strategy(settings.strategy, settings.batch_size).scope():
-        model = retinanet(recipe.model, len(train_set.class_names))
+        detector = retinanet(recipe.model, len(train_set.class_names))
         source = find_weights(recipe.model.backbone, data_dir)
-        load_pretrained(model, recipe.model.backbone, source)
-        _set_batch_norm_momentum(model)
+        load_pretrained(detector, recipe.model.backbone, source)
+        _set_batch_norm_momentum(detector)
+        model = in_precision(detector, precision)
         model.compile(
-            optimizer=build_optimizer(settings, steps),
+            optimizer=scale_loss(build_optimizer(settings, steps), precision),
             loss={
                 "classes": FocalLoss(settings.loss.alpha, settings.loss.gamma),
                 "boxes": BoxLoss(settings.loss.box_beta, settings.loss.box_weight),
             },
         )
         model.optimizer.build(model.trainable_variables)
-    report(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters")
+    report(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
     train_dir = run_dir / "train"
     train_dir.mkdir(parents=True, exist_ok=True)
@@ -129,10 +132,12 @@ def train(
         if int(epoch) < settings.epochs:
             report(f"stopped early after epoch {int(epoch)}: the validation AP had not risen for {patience} epochs")
     _take_final_weights(model, settings, train_dir, report)
+    if model is not detector:
+        copy_weights(model, detector)
     if recipe.model.backbone.batch_norm == "trained":
-        estimate_batch_norm(model, batches(settings.epochs * steps))
-    save_detector(model, spec, run_dir / "model.keras")
-    return model, spec
+        estimate_batch_norm(detector, batches(settings.epochs * steps))
+    save_detector(detector, spec, run_dir / "model.keras")
+    return detector, spec
 
 
 def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:

@@ -18,6 +18,7 @@ from keras_retina.data.folder import load_dataset
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.model.saving import load_detector
+from keras_retina.precision import Device
 from keras_retina.recipe import Recipe, dump_recipe
 from keras_retina.train import train, write_metrics
 
@@ -219,6 +220,33 @@ def test_a_training_with_accumulation_resumed_in_the_middle_of_an_update_ends_al
     assert int(straight.optimizer.iterations) == int(resumed.optimizer.iterations) == 2
     for one, same in zip(straight.weights, resumed.weights, strict=True):
         np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-5, err_msg=one.name)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_training_in_low_precision_leaves_a_float32_model_and_no_policy(
+    plain_recipe, splits, tmp_path, monkeypatch, eagerly, precision
+):
+    """As if this device had it: TensorFlow imitates both on any processor."""
+    monkeypatch.setattr("keras_retina.train.choose_precision", lambda *_: precision)
+    monkeypatch.setattr("keras_retina.train.BATCH_NORM_STEPS", 1)
+    recipe = with_training(
+        plain_recipe, epochs=2, steps_per_epoch=1, batch_size=2, evaluate_every=2, accumulate_steps=2
+    )
+    model, _ = train(recipe, *splits, tmp_path, report=lambda _: None)
+    assert keras.mixed_precision.global_policy().name == "float32"
+    loaded, _ = load_detector(tmp_path / "model.keras")
+    for one in (model, loaded):
+        assert {layer.compute_dtype for layer in one.layers} == {"float32"}
+    for one, same in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert all(np.isfinite(float(row["loss"])) for row in history_of(tmp_path))
+
+
+def test_a_precision_that_this_device_has_not_is_refused(plain_recipe, splits, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_retina.train.training_devices", lambda: [Device("a processor of 2013")])
+    with pytest.raises(InputError, match=r"training\.precision: .*on a processor of 2013.*'float32'"):
+        train(with_training(plain_recipe, precision="bfloat16"), *splits, tmp_path, report=lambda _: None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_training_stops_early_and_a_repeat_of_the_command_does_not_go_on(
