@@ -10,11 +10,9 @@ from pathlib import Path
 from keras_retina.callbacks import (
     Checkpoint,
     EvaluateAveragePrecision,
-    History,
     StopOnNaN,
     patience_is_over,
     read_state,
-    trim_history,
 )
 from keras_retina.data.check_augmentation import check_augmentation
 from keras_retina.data.input_wait import InputWait
@@ -24,6 +22,7 @@ from keras_retina.detector_spec import DetectorSpec, detector_spec
 from keras_retina.devices import distribution_strategy
 from keras_retina.diagnostics import Diagnostics
 from keras_retina.errors import InputError
+from keras_retina.history import History, Progress, trim_history
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.memory import keep_freed_memory
@@ -118,7 +117,16 @@ def train(
                 spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer, patience
             ),
             Diagnostics(next(iter(batches(0))), spec, settings.loss, settings.evaluate_every, writer),
-            History(train_dir / "history.csv", writer, settings.epochs, steps * settings.batch_size, report, wait),
+            History(
+                train_dir / "history.csv",
+                writer,
+                settings.epochs,
+                steps * settings.batch_size,
+                settings.evaluate_every,
+                report,
+                wait,
+            ),
+            Progress(settings.batch_size, report),
             Checkpoint(manager, epoch),
         ]
         model.fit(
