@@ -50,10 +50,12 @@ class Training(Section):
     `schedule` takes the learning rate from its value, after a linear warm-up, to `final_learning_rate_fraction` of it:
     `cosine` smoothly, `step` in equal factors at the fractions `decay_at` of all updates (two factors of 10 for 0.01).
     The gradients of `accumulate_steps` batches make one update; `warmup_steps` and the schedule count updates.
+    `minutes` shortens the training to the epochs that end within it, evaluation included; `epochs` stays the most.
     `precision` is that of the computation; weights, losses and files are float32.
     """
 
     epochs: Count = 40
+    minutes: Positive | None = None
     batch_size: Count = 8
     accumulate_steps: Count = 1
     optimizer: Literal["adamw", "sgd"] = "adamw"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec, detector_spec
 from keras_retina.devices import distribution_strategy
 from keras_retina.diagnostics import Diagnostics
+from keras_retina.duration import measure_pace, within_minutes
 from keras_retina.errors import InputError
 from keras_retina.history import History, Progress, trim_history
 from keras_retina.legacy_keras import keras, tf
@@ -53,8 +55,10 @@ def train(
 
     Raises:
         InputError: pretrained weights that do not fit, an augmentation that hides every object, fewer batches than one
-            update takes, a precision that the device has not, a loss that is not a number, a disk that is full.
+            update takes, minutes too few for an epoch, a precision that the device has not, a loss that is not a
+            number, a disk that is full.
     """
+    started = time.perf_counter()
     settings = recipe.training
     precision = choose_precision(settings.precision, training_devices())
     keep_freed_memory()
@@ -62,39 +66,19 @@ def train(
     spec = detector_spec(recipe.model, train_set.class_names)
     check_augmentation(train_set, spec, recipe.augmentation, recipe.seed)
     steps = settings.steps_per_epoch or max(1, len(train_set.records) // settings.batch_size)
-    if settings.accumulate_steps > settings.epochs * steps:
-        raise InputError(
-            f"training.accumulate_steps: expected at most the {settings.epochs * steps} batches of the training. "
-            f"Received: {settings.accumulate_steps}, so no update. Closest: {settings.epochs * steps}."
-        )
-    with distribution_strategy(settings.strategy, settings.batch_size).scope():
+    _check_updates(settings, steps)
+    strategy = distribution_strategy(settings.strategy, settings.batch_size)
+    with strategy.scope():
         detector = retinanet(recipe.model, len(train_set.class_names))
         source = find_weights(recipe.model.backbone, data_dir)
         load_pretrained(detector, recipe.model.backbone, source)
         _set_batch_norm_momentum(detector)
         model = in_precision(detector, precision)
-        model.compile(
-            optimizer=scale_loss(build_optimizer(settings, steps), precision),
-            loss={
-                "classes": FocalLoss(settings.loss.alpha, settings.loss.gamma),
-                "boxes": BoxLoss(settings.loss.box_beta, settings.loss.box_weight),
-            },
-        )
-        model.optimizer.build(model.trainable_variables)
+        _compile(model, settings, steps, precision)
     report(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
     train_dir = run_dir / "train"
     train_dir.mkdir(parents=True, exist_ok=True)
-    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=epoch)
-    manager = tf.train.CheckpointManager(checkpoint, str(train_dir / "checkpoints"), max_to_keep=1)
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).expect_partial()
-        report(f"resuming after epoch {int(epoch)}")
-    first_epoch = int(epoch)
-    trim_history(train_dir / "history.csv", first_epoch)
-
-    wait = InputWait()
 
     def batches(first_step: int) -> tf.data.Dataset:
         return training_batches(
@@ -108,6 +92,30 @@ def train(
             recipe.data.cache_mebibytes,
         )
 
+    if settings.minutes is not None:
+        settings = within_minutes(
+            settings,
+            settings.minutes,
+            steps,
+            train_dir / "duration.json",
+            lambda: measure_pace(model, batches(0), spec, validation_set),
+            report,
+            started,
+        )
+        _check_updates(settings, steps)
+        with strategy.scope():
+            _compile(model, settings, steps, precision)
+
+    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=epoch)
+    manager = tf.train.CheckpointManager(checkpoint, str(train_dir / "checkpoints"), max_to_keep=1)
+    if manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).expect_partial()
+        report(f"resuming after epoch {int(epoch)}")
+    first_epoch = int(epoch)
+    trim_history(train_dir / "history.csv", first_epoch)
+
+    wait = InputWait()
     patience = settings.early_stop.patience * settings.evaluate_every if settings.early_stop else None
     if first_epoch < settings.epochs and not patience_is_over(read_state(train_dir), first_epoch, patience):
         writer = tf.summary.create_file_writer(str(train_dir / "tensorboard"))
@@ -146,6 +154,26 @@ def train(
         estimate_batch_norm(detector, batches(settings.epochs * steps))
     save_detector(detector, spec, run_dir / "model.keras")
     return detector, spec
+
+
+def _compile(model: keras.Model, settings: Training, steps_per_epoch: int, precision: str) -> None:
+    model.compile(
+        optimizer=scale_loss(build_optimizer(settings, steps_per_epoch), precision),
+        loss={
+            "classes": FocalLoss(settings.loss.alpha, settings.loss.gamma),
+            "boxes": BoxLoss(settings.loss.box_beta, settings.loss.box_weight),
+        },
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def _check_updates(settings: Training, steps_per_epoch: int) -> None:
+    batches = settings.epochs * steps_per_epoch
+    if settings.accumulate_steps > batches:
+        raise InputError(
+            f"training.accumulate_steps: expected at most the {batches} batches of the training. "
+            f"Received: {settings.accumulate_steps}, so no update. Closest: {batches}."
+        )
 
 
 def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from keras_retina.callbacks import save_weights
 from keras_retina.data.folder import load_dataset
+from keras_retina.duration import Pace
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.model.saving import load_detector
@@ -177,6 +178,33 @@ def test_a_finished_training_is_not_trained_again(trained, plain_recipe, splits,
     model, other = load_detector(trained / "model.keras")[0], load_detector(run_dir / "model.keras")[0]
     for one, same in zip(model.weights, other.weights, strict=True):
         np.testing.assert_allclose(one, same, rtol=1e-5, atol=1e-6, err_msg=one.name)
+
+
+# Wall time
+
+
+def test_a_training_of_given_minutes_is_that_of_the_epochs_that_fit_and_is_resumed_with_them(
+    plain_recipe, splits, tmp_path, monkeypatch, eagerly
+):
+    """Epochs of 20,000 s and evaluations of 3,000 s: two in 1000 minutes."""
+    monkeypatch.setattr("keras_retina.train.BATCH_NORM_STEPS", 1)
+    monkeypatch.setattr("keras_retina.train.measure_pace", lambda *_: Pace(1e4, 100.0, 3e3))
+    timed = with_training(plain_recipe, epochs=9, minutes=1000.0, batch_size=2)
+
+    def break_off(line: str) -> None:
+        if line.startswith("epoch 2/2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(timed, *splits, tmp_path / "timed", report=break_off)
+    monkeypatch.setattr("keras_retina.train.measure_pace", lambda *_: pytest.fail("measured again"))
+    model, _ = train(timed, *splits, tmp_path / "timed", report=lambda _: None)
+    counted, _ = train(with_training(plain_recipe, epochs=2, batch_size=2), *splits, tmp_path / "counted",
+                       report=lambda _: None)  # fmt: skip
+    rates = [[row["learning_rate"] for row in history_of(tmp_path / name)] for name in ("timed", "counted")]
+    assert rates[0] == rates[1]
+    for one, same in zip(model.weights, counted.weights, strict=True):
+        np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-5, err_msg=one.name)
 
 
 # Errors and endings
