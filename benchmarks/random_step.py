@@ -12,8 +12,8 @@ from keras_retina.matching import BACKGROUND
 from keras_retina.memory import keep_freed_memory
 from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.model.retinanet import retinanet
+from keras_retina.optimizer import build_optimizer
 from keras_retina.recipe import Recipe
-from keras_retina.train import build_optimizer
 
 CLASSES = 5
 EVERY_POSITIVE = 97  # one anchor in so many is an object

@@ -19,9 +19,10 @@ from keras_retina.detector_spec import detector_spec
 from keras_retina.legacy_keras import tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.memory import keep_freed_memory
+from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.model.retinanet import retinanet
+from keras_retina.optimizer import build_optimizer
 from keras_retina.recipe import load_recipe
-from keras_retina.train import build_optimizer
 
 WARM_UP, BATCHES = 4, 10  # of each timing; an iterator takes a while to start, and in a training it starts once
 
@@ -40,7 +41,7 @@ def main() -> None:
     dataset = load_dataset(Path(arguments.data), recipe.data.train, recipe.data.format, recipe.data.classes)
     spec = detector_spec(recipe.model, dataset.class_names)
     batches = training_batches(dataset, spec, recipe.augmentation, recipe.training.matching, size, recipe.seed)
-    model = retinanet(recipe.model, len(dataset.class_names))
+    model = fold_frozen_batch_norm(retinanet(recipe.model, len(dataset.class_names)))
     losses = {"classes": FocalLoss(), "boxes": BoxLoss(recipe.training.loss.box_beta)}
     model.compile(optimizer=build_optimizer(recipe.training, 100), loss=losses)
     step = model.make_train_function()

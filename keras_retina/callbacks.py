@@ -1,8 +1,7 @@
-"""What happens between epochs: evaluation, pictures, history, checkpoints that survive an interruption, progress."""
+"""What happens between epochs: evaluation, pictures, best weights, checkpoints that survive an interruption."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_retina.data.input_wait import STARVING, InputWait
 from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.drawing import draw_boxes
@@ -24,9 +22,6 @@ from keras_retina.model.saving import plain_model
 from keras_retina.predict import detect_function, network_input, predict_dataset
 from keras_retina.thresholds import SHOW_SCORE_THRESHOLD
 
-HISTORY_COLUMNS = (
-    "epoch", "loss", "classes_loss", "boxes_loss", "learning_rate", "seconds", "input_wait", "AP", "AP50",
-)  # fmt: skip
 PICTURES = 4
 IMAGE_CACHE_BYTES = 512 * 2**20  # validation images kept between evaluations
 
@@ -46,9 +41,9 @@ class StopOnNaN(keras.callbacks.Callback):
 class EvaluateAveragePrecision(keras.callbacks.Callback):
     """COCO AP on a split every few epochs, with the averaged weights if the optimiser keeps an average.
 
-    Adds `AP` and `AP50` to the logs of the epoch, writes pictures with detections for TensorBoard and keeps the
-    weights with the highest AP in `best.weights.h5`: those of `detector`, which shares the variables of the model in
-    training. Training stops when that AP is `patience` epochs old.
+    Adds `AP`, `AP50` and `evaluation_seconds` to the logs of the epoch, writes pictures with detections for TensorBoard
+    and keeps the weights with the highest AP in `best.weights.h5`: those of `detector`, which shares the variables of
+    the model in training. Training stops when that AP is `patience` epochs old.
     """
 
     def __init__(
@@ -73,20 +68,22 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
+        started = time.perf_counter()
         if self._detect is None:
             self._detect = detect_function(self.model, self.spec)
         trained = swap_in_average(self.model)
         results = predict_dataset(self._detect, self.spec, self.dataset, self._load)
         metrics = coco_metrics(self.dataset, results)
         score = metrics["AP"] or 0.0
-        if logs is not None:
-            logs["AP"], logs["AP50"] = score, metrics["AP50"] or 0.0
         if score > self.best:
             self.best = score
             save_weights(self.detector, self.train_dir / "best.weights.h5")
             write_state(self.train_dir, {"best_AP": score, "best_epoch": epoch + 1})
         restore(self.model, trained)
         self._write_pictures(epoch, results)
+        if logs is not None:
+            logs["AP"], logs["AP50"] = score, metrics["AP50"] or 0.0
+            logs["evaluation_seconds"] = time.perf_counter() - started
         if patience_is_over(read_state(self.train_dir), epoch + 1, self.patience):
             self.model.stop_training = True
 
@@ -139,90 +136,9 @@ class Checkpoint(keras.callbacks.Callback):
             ) from error
 
 
-class History(keras.callbacks.Callback):
-    """Appends a row to `history.csv` and TensorBoard scalars for each epoch, and reports progress in one line.
-
-    `seconds` is the whole epoch with its evaluation, `input_wait` the share of its steps' time that went by before the
-    next batch was there. The first epoch that starves after the first, which reads the files, brings a warning.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        writer: Any,
-        epochs: int,
-        images_per_epoch: int,
-        report: Callable[[str], None],
-        wait: InputWait,
-    ) -> None:
-        super().__init__()
-        self.path, self.writer, self.epochs, self.report, self.wait = path, writer, epochs, report, wait
-        self.images_per_epoch = images_per_epoch
-        self._started = self._last_step = 0.0
-        self._durations: list[float] = []
-        self._has_warned = False
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.wait.take()
-        self._started = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._last_step = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        logs = dict(logs or {})
-        seconds = time.perf_counter() - self._started
-        self._durations.append(seconds)
-        waited = self.wait.take() / max(self._last_step - self._started, 1e-9)
-        logs.update(epoch=epoch + 1, seconds=seconds, input_wait=waited, learning_rate=float(self._learning_rate()))
-        row = [logs.get(column, "") for column in HISTORY_COLUMNS]
-        is_new = not self.path.exists()
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            if is_new:
-                rows.writerow(HISTORY_COLUMNS)
-            rows.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row])
-        with self.writer.as_default(step=epoch + 1):
-            for column in HISTORY_COLUMNS[1:]:
-                if column in logs:
-                    tf.summary.scalar(column, logs[column])
-        self.writer.flush()
-        left = float(np.median(self._durations)) * (self.epochs - epoch - 1)
-        evaluated = f"  AP {logs['AP']:.1f} AP50 {logs['AP50']:.1f}" if "AP" in logs else ""
-        self.report(
-            f"epoch {epoch + 1}/{self.epochs}  loss {logs['loss']:.4f} "
-            f"(classes {logs['classes_loss']:.4f}, boxes {logs['boxes_loss']:.4f})  "
-            f"{self.images_per_epoch / seconds:.1f} images/s  input wait {waited:.0%}  "
-            f"about {left / 60:.1f} min left{evaluated}"
-        )
-        if waited > STARVING and len(self._durations) > 1 and not self._has_warned:
-            self._has_warned = True
-            self.report(
-                f"warning: training waited {waited:.0%} of this epoch for images. Let them fit into memory "
-                "(data.cache_mebibytes), reduce them to about the input size, or augment less."
-            )
-
-    def _learning_rate(self) -> tf.Tensor:
-        return tf.convert_to_tensor(self.model.optimizer.learning_rate)
-
-
 def patience_is_over(state: dict[str, Any], epochs_done: int, patience: int | None) -> bool:
     """Tells whether the best AP of `read_state` is `patience` epochs old, also after a resume; None never ends."""
     return patience is not None and bool(state) and epochs_done - state["best_epoch"] >= patience
-
-
-def trim_history(path: Path, epochs_done: int) -> None:
-    """Removes rows after `epochs_done`, whose epochs are repeated, and a row that an interruption left unfinished."""
-    if not path.exists():
-        return
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = list(csv.reader(file)) or [list(HISTORY_COLUMNS)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *(row for row in rows if _is_done(row, len(header), epochs_done))])
-
-
-def _is_done(row: list[str], columns: int, epochs_done: int) -> bool:
-    return len(row) == columns and row[0].isdecimal() and int(row[0]) <= epochs_done
 
 
 def swap_in_average(model: keras.Model) -> list[np.ndarray]:

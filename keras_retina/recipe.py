@@ -8,26 +8,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from keras_retina.errors import InputError
 from keras_retina.recipe_errors import explain
+from keras_retina.recipe_section import Count, Fraction, Positive, Section
+from keras_retina.recipe_training import EarlyStop, Loss, Matching, Training
 from keras_retina.recipe_yaml import apply_override, dump_yaml, read_yaml
+
+__all__ = ["EarlyStop", "Loss", "Matching", "Training"]  # read from here by everyone else
 
 MOBILENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Inside = Annotated[float, Field(gt=0, lt=1)]
-
 _CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # those of every TFLite SSD file
-
-
-class Section(BaseModel):
-    """Base of all sections: no unknown keys, no silent conversion of text to numbers, no infinities, immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Backbone(Section):
@@ -166,86 +159,6 @@ class Augmentation(Section):
     def _range_in_order(self) -> Augmentation:
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"expected [low, high]. Received: scale={list(self.scale)}. Swap the two")
-        return self
-
-
-class Matching(Section):
-    """Paper section 4: positive at IoU 0.5, background under 0.4, ignored between; `force` gives each box an anchor."""
-
-    positive: Fraction = 0.5
-    negative: Fraction = 0.4
-    force: bool = True
-
-    @model_validator(mode="after")
-    def _thresholds_in_order(self) -> Matching:
-        if self.negative > self.positive:
-            raise ValueError(
-                f"expected negative <= positive. Received: negative={self.negative}, positive={self.positive}. "
-                "Use 0.4 and 0.5"
-            )
-        return self
-
-
-class Loss(Section):
-    """Focal loss (paper equation 5) and smooth L1 with transition point `box_beta`, times `box_weight`.
-
-    The coder's weights make the deltas, and so the box loss, 5 to 10 times the paper's: hence a weight under 1.
-    """
-
-    alpha: Fraction | None = 0.25
-    gamma: Annotated[float, Field(ge=0)] = 2.0
-    box_beta: Annotated[float, Field(ge=0)] = 0.1
-    box_weight: Positive = 0.2
-
-
-class EarlyStop(Section):
-    """Stops when the validation AP has not risen for `patience` evaluations."""
-
-    patience: Count = 5
-
-
-class Training(Section):
-    """Optimiser, schedule, checkpoints and evaluation during training.
-
-    `schedule` takes the learning rate from its value, after a linear warm-up, to `final_learning_rate_fraction` of it:
-    `cosine` smoothly, `step` in equal factors at the fractions `decay_at` of all steps (two factors of 10 for 0.01).
-    """
-
-    epochs: Count = 40
-    batch_size: Count = 8
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: Positive = 1e-3
-    schedule: Literal["cosine", "step"] = "cosine"
-    decay_at: Annotated[tuple[Inside, ...], Field(min_length=1, strict=False)] | None = None
-    final_learning_rate_fraction: Fraction = 0.01
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    clip_norm: Positive | None = 10.0
-    weight_average: Annotated[float, Field(gt=0, lt=1)] | None = 0.99
-    matching: Matching = Matching()
-    loss: Loss = Loss()
-    evaluate_every: Count = 5
-    checkpoint: Literal["best", "last"] = "best"
-    early_stop: EarlyStop | None = None
-    strategy: Literal["auto", "one_device", "mirrored"] = "auto"
-    steps_per_epoch: Count | None = None
-
-    @model_validator(mode="after")
-    def _step_schedule_has_steps(self) -> Training:
-        if (self.schedule == "step") != (self.decay_at is not None):
-            raise ValueError(
-                "decay_at belongs to schedule 'step', which needs it. "
-                f"Received: schedule={self.schedule!r}, decay_at={self.decay_at}. Set both, or neither"
-            )
-        if self.decay_at is not None and list(self.decay_at) != sorted(set(self.decay_at)):
-            raise ValueError(
-                f"decay_at must rise. Received: decay_at={list(self.decay_at)}. Use {sorted(set(self.decay_at))}"
-            )
-        if self.schedule == "step" and self.final_learning_rate_fraction == 0:
-            raise ValueError(
-                "equal factors cannot reach zero. Received: schedule='step', final_learning_rate_fraction=0. Use 0.01"
-            )
         return self
 
 

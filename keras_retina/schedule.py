@@ -1,4 +1,4 @@
-"""The learning rate at each step of a training."""
+"""The learning rate at each update of a training."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from keras_retina.recipe import Training
 def learning_rate_schedule(
     settings: Training, steps_per_epoch: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Returns a linear warm-up of at most half the training, then `training.schedule` down to its final fraction."""
-    total = settings.epochs * steps_per_epoch
+    """Returns a linear warm-up of at most half the training, then `training.schedule` down to its final fraction.
+
+    `steps_per_epoch` counts batches; the schedule counts updates, of `accumulate_steps` batches each.
+    """
+    total = settings.epochs * steps_per_epoch // settings.accumulate_steps
     warmup = min(settings.warmup_steps, total // 2)
     if settings.decay_at is not None:
         boundaries = [max(1, round(fraction * total)) for fraction in settings.decay_at]

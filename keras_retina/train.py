@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from keras_retina.callbacks import (
     Checkpoint,
     EvaluateAveragePrecision,
-    History,
     StopOnNaN,
     patience_is_over,
     read_state,
-    trim_history,
 )
 from keras_retina.data.check_augmentation import check_augmentation
 from keras_retina.data.input_wait import InputWait
@@ -23,6 +22,9 @@ from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec, detector_spec
 from keras_retina.devices import distribution_strategy
 from keras_retina.diagnostics import Diagnostics
+from keras_retina.duration import measure_pace, within_minutes
+from keras_retina.errors import InputError
+from keras_retina.history import History, Progress, trim_history
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.memory import keep_freed_memory
@@ -30,8 +32,9 @@ from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.saving import plain_model, save_detector
 from keras_retina.model.weights import find_weights, load_pretrained
+from keras_retina.optimizer import build_optimizer
+from keras_retina.precision import choose_precision, copy_weights, in_precision, scale_loss, training_devices
 from keras_retina.recipe import Recipe, Training
-from keras_retina.schedule import learning_rate_schedule
 
 BATCH_NORM_STEPS = 60
 BATCH_NORM_MOMENTUM = 0.9
@@ -52,43 +55,32 @@ def train(
     have seen.
 
     Raises:
-        InputError: pretrained weights that do not fit, an augmentation that hides every object, a loss that is not a
+        InputError: pretrained weights that do not fit, an augmentation that hides every object, fewer batches than one
+            update takes, minutes too few for an epoch, a precision that the device has not, a loss that is not a
             number, a disk that is full.
     """
+    started = time.perf_counter()
     settings = recipe.training
+    precision = choose_precision(settings.precision, training_devices())
     keep_freed_memory()
     keras.utils.set_random_seed(recipe.seed)
     spec = detector_spec(recipe.model, train_set.class_names)
     check_augmentation(train_set, spec, recipe.augmentation, recipe.seed)
     steps = settings.steps_per_epoch or max(1, len(train_set.records) // settings.batch_size)
-    with distribution_strategy(settings.strategy, settings.batch_size).scope():
-        model = retinanet(recipe.model, len(train_set.class_names))
+    _check_updates(settings, steps)
+    strategy = distribution_strategy(settings.strategy, settings.batch_size)
+    with strategy.scope():
+        detector = retinanet(recipe.model, len(train_set.class_names))
         source = find_weights(recipe.model.backbone, data_dir)
-        load_pretrained(model, recipe.model.backbone, source)
-        _set_batch_norm_momentum(model)
+        load_pretrained(detector, recipe.model.backbone, source)
+        _set_batch_norm_momentum(detector)
+        model = in_precision(detector, precision)
         network = fold_frozen_batch_norm(model)
-        network.compile(
-            optimizer=build_optimizer(settings, steps),
-            loss={
-                "classes": FocalLoss(settings.loss.alpha, settings.loss.gamma),
-                "boxes": BoxLoss(settings.loss.box_beta, settings.loss.box_weight),
-            },
-        )
-        network.optimizer.build(network.trainable_variables)
-    report(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters")
+        _compile(network, settings, steps, precision)
+    report(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
     train_dir = run_dir / "train"
     train_dir.mkdir(parents=True, exist_ok=True)
-    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=network.optimizer, epoch=epoch)
-    manager = tf.train.CheckpointManager(checkpoint, str(train_dir / "checkpoints"), max_to_keep=1)
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).expect_partial()
-        report(f"resuming after epoch {int(epoch)}")
-    first_epoch = int(epoch)
-    trim_history(train_dir / "history.csv", first_epoch)
-
-    wait = InputWait()
 
     def batches(first_step: int) -> tf.data.Dataset:
         return training_batches(
@@ -102,6 +94,30 @@ def train(
             recipe.data.cache_mebibytes,
         )
 
+    if settings.minutes is not None:
+        settings = within_minutes(
+            settings,
+            settings.minutes,
+            steps,
+            train_dir / "duration.json",
+            lambda: measure_pace(network, batches(0), spec, validation_set),
+            report,
+            started,
+        )
+        _check_updates(settings, steps)
+        with strategy.scope():
+            _compile(network, settings, steps, precision)
+
+    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=network.optimizer, epoch=epoch)
+    manager = tf.train.CheckpointManager(checkpoint, str(train_dir / "checkpoints"), max_to_keep=1)
+    if manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).expect_partial()
+        report(f"resuming after epoch {int(epoch)}")
+    first_epoch = int(epoch)
+    trim_history(train_dir / "history.csv", first_epoch)
+
+    wait = InputWait()
     patience = settings.early_stop.patience * settings.evaluate_every if settings.early_stop else None
     if first_epoch < settings.epochs and not patience_is_over(read_state(train_dir), first_epoch, patience):
         writer = tf.summary.create_file_writer(str(train_dir / "tensorboard"))
@@ -111,7 +127,16 @@ def train(
                 model, spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer, patience
             ),
             Diagnostics(next(iter(batches(0))), spec, settings.loss, settings.evaluate_every, writer),
-            History(train_dir / "history.csv", writer, settings.epochs, steps * settings.batch_size, report, wait),
+            History(
+                train_dir / "history.csv",
+                writer,
+                settings.epochs,
+                steps * settings.batch_size,
+                settings.evaluate_every,
+                report,
+                wait,
+            ),
+            Progress(settings.batch_size, report),
             Checkpoint(manager, epoch),
         ]
         network.fit(
@@ -125,31 +150,32 @@ def train(
         if int(epoch) < settings.epochs:
             report(f"stopped early after epoch {int(epoch)}: the validation AP had not risen for {patience} epochs")
     _take_final_weights(model, network, settings, train_dir, report)
+    if model is not detector:
+        copy_weights(model, detector)
     if recipe.model.backbone.batch_norm == "trained":
-        estimate_batch_norm(model, batches(settings.epochs * steps))
-    save_detector(model, spec, run_dir / "model.keras")
-    return model, spec
+        estimate_batch_norm(detector, batches(settings.epochs * steps))
+    save_detector(detector, spec, run_dir / "model.keras")
+    return detector, spec
 
 
-def build_optimizer(settings: Training, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """Returns the optimiser with its schedule. Weight decay is decoupled and leaves biases and BatchNorm alone."""
-    average = settings.weight_average
-    common = {
-        "learning_rate": learning_rate_schedule(settings, steps_per_epoch),
-        "weight_decay": settings.weight_decay or None,
-        "global_clipnorm": settings.clip_norm,
-        "use_ema": average is not None,
-        "ema_momentum": average if average is not None else 0.99,
-        "jit_compile": False,  # XLA makes depthwise convolutions on the CPU many times slower
-    }
-    if settings.optimizer == "adamw":
-        # AdamW refuses to go without decay; then it is Adam.
-        optimizer = keras.optimizers.AdamW(**common) if settings.weight_decay else keras.optimizers.Adam(**common)
-    else:
-        optimizer = keras.optimizers.SGD(momentum=settings.momentum, **common)
-    if settings.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+def _compile(model: keras.Model, settings: Training, steps_per_epoch: int, precision: str) -> None:
+    model.compile(
+        optimizer=scale_loss(build_optimizer(settings, steps_per_epoch), precision),
+        loss={
+            "classes": FocalLoss(settings.loss.alpha, settings.loss.gamma),
+            "boxes": BoxLoss(settings.loss.box_beta, settings.loss.box_weight),
+        },
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def _check_updates(settings: Training, steps_per_epoch: int) -> None:
+    batches = settings.epochs * steps_per_epoch
+    if settings.accumulate_steps > batches:
+        raise InputError(
+            f"training.accumulate_steps: expected at most the {batches} batches of the training. "
+            f"Received: {settings.accumulate_steps}, so no update. Closest: {batches}."
+        )
 
 
 def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:

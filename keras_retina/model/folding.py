@@ -52,14 +52,17 @@ class FoldedConvolution(keras.layers.Layer):
     """A Conv2D or DepthwiseConv2D and the frozen BatchNorm after it, as one convolution with a bias."""
 
     def __init__(self, convolution: keras.layers.Layer, norm: keras.layers.Layer, padding: str) -> None:
-        super().__init__(name=f"{convolution.name}_folded")
+        super().__init__(name=f"{convolution.name}_folded", dtype=convolution.dtype_policy)
         self.convolution, self.norm, self.padding = convolution, norm, padding.upper()
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         convolution, norm = self.convolution, self.norm
+        # In lower precision BatchNorm keeps float32 variables; only the products are rounded.
         factor = tf.math.rsqrt(norm.moving_variance + norm.epsilon)  # [channels]
         factor = factor * norm.gamma if norm.scale else factor
         offset = (norm.beta if norm.center else 0.0) - norm.moving_mean * factor
+        factor = tf.cast(factor, self.compute_dtype)
+        offset = tf.cast(offset, self.compute_dtype)
         if convolution.use_bias:
             offset = offset + convolution.bias * factor
         strides = [1, *convolution.strides, 1]

@@ -1,33 +1,26 @@
-"""What happens between epochs: early stop, best weights, history, checkpoints, averaged weights."""
+"""What happens between epochs: early stop, best weights, checkpoints, averaged weights."""
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
-import math
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from keras_retina import callbacks
 from keras_retina.callbacks import (
-    HISTORY_COLUMNS,
     Checkpoint,
     EvaluateAveragePrecision,
-    History,
     StopOnNaN,
     patience_is_over,
     read_state,
     restore,
     save_weights,
     swap_in_average,
-    trim_history,
     write_state,
 )
-from keras_retina.data.input_wait import InputWait
 from keras_retina.data.records import Dataset, Record
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.errors import InputError
@@ -162,6 +155,7 @@ def test_patience_is_over_by_the_age_of_the_best():
 def test_evaluations_come_every_so_many_epochs_and_after_the_last(evaluation):
     history = fit(linear_model(), 5, evaluation([1, 2, 3], every=2, epochs=5))
     assert history.history["AP"] == [1, 2, 3]
+    assert all(seconds > 0 for seconds in history.history["evaluation_seconds"])
 
 
 def test_the_weights_with_the_highest_ap_are_kept(evaluation, tmp_path):
@@ -248,76 +242,6 @@ def test_evaluation_sees_and_keeps_the_average_and_leaves_training_undisturbed(e
     other = plain_model(linear_model())
     other.load_weights(tmp_path / "best.weights.h5")
     assert other.get_weights()[0].item() == seen[-1]
-
-
-# History
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def test_history_has_a_row_for_each_epoch_and_goes_on_after_a_resume(evaluation, tmp_path):
-    path, lines, model = tmp_path / "history.csv", [], linear_model()
-    for done, score in ((0, 3), (2, 5)):
-        history = History(path, SilentWriter(), 4, 8, lines.append, InputWait())
-        fit(model, done + 2, evaluation([score], every=2, epochs=4), history, initial_epoch=done)
-    rows = rows_of(path)
-    assert tuple(rows[0]) == HISTORY_COLUMNS
-    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
-    assert [row["AP"] for row in rows] == ["", "3", "", "5"]
-    assert all(math.isfinite(float(row["loss"])) and float(row["seconds"]) > 0 for row in rows)
-    assert float(rows[0]["loss"]) == pytest.approx(
-        float(rows[0]["classes_loss"]) + float(rows[0]["boxes_loss"]), rel=1e-4
-    )
-    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.1] * 4)
-    assert [line.split("  ")[0] for line in lines] == ["epoch 1/4", "epoch 2/4", "epoch 3/4", "epoch 4/4"]
-    assert "AP 3.0" in lines[1]
-    assert "AP" not in lines[0]
-
-
-class Waited(InputWait):
-    """An input that was waited for as long as it says, in each epoch."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
-
-    def take(self) -> float:
-        return self.seconds
-
-
-@pytest.mark.parametrize(("seconds", "warnings"), [(0.0, 0), (1e6, 1)])
-def test_a_training_that_starves_is_warned_about_once_and_not_for_its_first_epoch(tmp_path, seconds, warnings):
-    lines: list[str] = []
-    model = linear_model()
-    fit(model, 4, History(tmp_path / "history.csv", SilentWriter(), 4, 8, lines.append, Waited(seconds)))
-    told = [number for number, line in enumerate(lines) if line.startswith("warning: training waited")]
-    assert told == [2][:warnings]  # behind the lines of epochs 1 and 2
-    assert all((float(row["input_wait"]) > 0) == bool(seconds) for row in rows_of(tmp_path / "history.csv"))
-
-
-@pytest.mark.parametrize(("done", "kept"), [(0, []), (2, ["1", "2"]), (9, ["1", "2", "3"])])
-def test_rows_of_epochs_that_are_repeated_are_removed(tmp_path, done: int, kept: list[str]):
-    path = tmp_path / "history.csv"
-    path.write_text("epoch,loss\n1,0.5\n2,0.4\n3,0.3\n", encoding="utf-8")
-    trim_history(path, done)
-    assert [row["epoch"] for row in rows_of(path)] == kept
-    assert path.read_text(encoding="utf-8").startswith("epoch,loss")
-
-
-@pytest.mark.parametrize("text", ["", "epoch,loss\n1,0.5\n\n", "epoch,loss\n1,0.5\n,", "epoch,loss\n1,0.5\nxx"])
-def test_a_history_cut_off_by_a_crash_is_mended(tmp_path, text: str):
-    path = tmp_path / "history.csv"
-    path.write_text(text, encoding="utf-8")
-    trim_history(path, 5)
-    assert [row["epoch"] for row in rows_of(path)] == (["1"] if text else [])
-
-
-def test_no_history_is_no_problem(tmp_path):
-    trim_history(tmp_path / "history.csv", 3)
-    assert list(tmp_path.iterdir()) == []
 
 
 # Files that survive

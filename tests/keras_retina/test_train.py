@@ -15,12 +15,13 @@ import pytest
 
 from keras_retina.callbacks import save_weights
 from keras_retina.data.folder import load_dataset
+from keras_retina.duration import Pace
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.model.saving import load_detector
-from keras_retina.recipe import Recipe, Training, dump_recipe
-from keras_retina.schedule import learning_rate_schedule
-from keras_retina.train import build_optimizer, train, write_metrics
+from keras_retina.precision import Device
+from keras_retina.recipe import Recipe, dump_recipe
+from keras_retina.train import train, write_metrics
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +86,14 @@ def test_the_run_folder_has_history_checkpoint_best_weights_tensorboard_and_mode
     rows = history_of(trained)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert [bool(row["AP"]) for row in rows] == [False, True, True]
+    assert [bool(row["evaluation_seconds"]) for row in rows] == [False, True, True]
     assert all(np.isfinite(float(row["loss"])) for row in rows)
 
 
 def test_progress_is_reported_and_says_where_the_final_weights_come_from(trained):
     told = (trained / "lines.txt").read_text(encoding="utf-8").splitlines()
-    lines = [line for line in told if not line.startswith("warning: training waited")]  # as it may, on a busy machine
+    # On a busy machine there are warnings of time lost, and lines inside an epoch that takes long.
+    lines = [line for line in told if not line.startswith(("warning: ", "  epoch"))]
     assert lines[0].startswith("backbone weights: random; ")
     assert [line.split("  ")[0] for line in lines[1:4]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     state = json.loads((trained / "train" / "best.json").read_text(encoding="utf-8"))
@@ -104,6 +107,7 @@ def test_tensorboard_has_scalars_and_pictures_with_boxes(trained):
     events.Reload()
     tags = events.Tags()["tensors"]
     assert {"loss", "classes_loss", "boxes_loss", "learning_rate", "AP", "AP50", "validation"} <= set(tags)
+    assert {"seconds", "input_wait", "evaluation_seconds"} <= set(tags)
     assert [event.step for event in events.Tensors("AP")] == [2, 3]
     assert {"anchors/positive_per_image", "scores/positive_anchors", "scores/background_anchors"} <= set(tags)
     assert {tag for tag in tags if tag.startswith("levels/")} >= {"levels/classes_P3", "levels/boxes_P3"}
@@ -177,6 +181,33 @@ def test_a_finished_training_is_not_trained_again(trained, plain_recipe, splits,
         np.testing.assert_allclose(one, same, rtol=1e-5, atol=1e-6, err_msg=one.name)
 
 
+# Wall time
+
+
+def test_a_training_of_given_minutes_is_that_of_the_epochs_that_fit_and_is_resumed_with_them(
+    plain_recipe, splits, tmp_path, monkeypatch, eagerly
+):
+    """Epochs of 20,000 s and evaluations of 3,000 s: two in 1000 minutes."""
+    monkeypatch.setattr("keras_retina.train.BATCH_NORM_STEPS", 1)
+    monkeypatch.setattr("keras_retina.train.measure_pace", lambda *_: Pace(1e4, 100.0, 3e3))
+    timed = with_training(plain_recipe, epochs=9, minutes=1000.0, batch_size=2)
+
+    def break_off(line: str) -> None:
+        if line.startswith("epoch 2/2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(timed, *splits, tmp_path / "timed", report=break_off)
+    monkeypatch.setattr("keras_retina.train.measure_pace", lambda *_: pytest.fail("measured again"))
+    model, _ = train(timed, *splits, tmp_path / "timed", report=lambda _: None)
+    counted, _ = train(with_training(plain_recipe, epochs=2, batch_size=2), *splits, tmp_path / "counted",
+                       report=lambda _: None)  # fmt: skip
+    rates = [[row["learning_rate"] for row in history_of(tmp_path / name)] for name in ("timed", "counted")]
+    assert rates[0] == rates[1]
+    for one, same in zip(model.weights, counted.weights, strict=True):
+        np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-5, err_msg=one.name)
+
+
 # Errors and endings
 
 
@@ -193,6 +224,60 @@ def test_a_loss_that_is_no_number_ends_with_one_line_and_keeps_what_was_saved(
     assert "\n" not in str(error.value)
     for path, content in before.items():
         assert path.read_bytes() == content, path.name
+
+
+def test_fewer_batches_than_one_update_takes_are_refused_with_the_most(plain_recipe, splits, tmp_path):
+    with pytest.raises(InputError, match=r"training\.accumulate_steps: .* Received: 7, .* Closest: 6\."):
+        train(with_training(plain_recipe, accumulate_steps=7), *splits, tmp_path, report=lambda _: None)
+
+
+def test_a_training_with_accumulation_resumed_in_the_middle_of_an_update_ends_alike(
+    plain_recipe, splits, tmp_path, monkeypatch, eagerly
+):
+    """Three epochs of two batches, three batches an update: the first epoch ends between two updates."""
+    monkeypatch.setattr("keras_retina.train.BATCH_NORM_STEPS", 1)
+    recipe = with_training(plain_recipe, accumulate_steps=3, batch_size=2, evaluate_every=3)
+
+    def break_off(line: str) -> None:
+        if line.startswith("epoch 2/3"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, *splits, tmp_path / "resumed", report=break_off)
+    lines: list[str] = []
+    resumed, _ = train(recipe, *splits, tmp_path / "resumed", report=lines.append)
+    assert lines[1] == "resuming after epoch 1"
+    straight, _ = train(recipe, *splits, tmp_path / "straight", report=lambda _: None)
+    assert int(straight.optimizer.iterations) == int(resumed.optimizer.iterations) == 2
+    for one, same in zip(straight.weights, resumed.weights, strict=True):
+        np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-5, err_msg=one.name)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_training_in_low_precision_leaves_a_float32_model_and_no_policy(
+    plain_recipe, splits, tmp_path, monkeypatch, eagerly, precision
+):
+    """As if this device had it: TensorFlow imitates both on any processor."""
+    monkeypatch.setattr("keras_retina.train.choose_precision", lambda *_: precision)
+    monkeypatch.setattr("keras_retina.train.BATCH_NORM_STEPS", 1)
+    recipe = with_training(
+        plain_recipe, epochs=2, steps_per_epoch=1, batch_size=2, evaluate_every=2, accumulate_steps=2
+    )
+    model, _ = train(recipe, *splits, tmp_path, report=lambda _: None)
+    assert keras.mixed_precision.global_policy().name == "float32"
+    loaded, _ = load_detector(tmp_path / "model.keras")
+    for one in (model, loaded):
+        assert {layer.compute_dtype for layer in one.layers} == {"float32"}
+    for one, same in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert all(np.isfinite(float(row["loss"])) for row in history_of(tmp_path))
+
+
+def test_a_precision_that_this_device_has_not_is_refused(plain_recipe, splits, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_retina.train.training_devices", lambda: [Device("a processor of 2013")])
+    with pytest.raises(InputError, match=r"training\.precision: .*on a processor of 2013.*'float32'"):
+        train(with_training(plain_recipe, precision="bfloat16"), *splits, tmp_path, report=lambda _: None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_training_stops_early_and_a_repeat_of_the_command_does_not_go_on(
@@ -244,74 +329,6 @@ def test_metrics_are_written_as_json(tmp_path):
     written = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert written == {"split": "val", "AP": 12.5, "AP_small": None, "per_class": {"größe": 1.0}}
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
-
-
-# Optimiser and schedule
-
-
-def rates(settings: Training, steps_per_epoch: int, steps: list[int]) -> list[float]:
-    schedule = learning_rate_schedule(settings, steps_per_epoch)
-    return [float(schedule(tf.constant(step, tf.int64))) for step in steps]
-
-
-def test_the_cosine_rises_linearly_and_falls_to_its_final_fraction():
-    settings = Training(epochs=10, learning_rate=0.2, warmup_steps=20, final_learning_rate_fraction=0.1)
-    assert rates(settings, 10, [0, 5, 10, 20]) == pytest.approx([0, 0.05, 0.1, 0.2])
-    assert rates(settings, 10, [60, 100]) == pytest.approx([0.11, 0.02], rel=1e-4)  # half way, and the end
-
-
-def test_the_warm_up_is_at_most_half_of_a_short_training():
-    settings = Training(epochs=1, learning_rate=0.2, warmup_steps=1000)
-    assert rates(settings, 10, [0, 5]) == pytest.approx([0, 0.2])
-
-
-def test_the_step_schedule_falls_in_equal_factors():
-    settings = Training(
-        epochs=10, learning_rate=0.2, warmup_steps=10, schedule="step", decay_at=(0.5, 0.8),
-        final_learning_rate_fraction=0.01,
-    )  # fmt: skip
-    assert rates(settings, 10, [0, 5, 10, 49]) == pytest.approx([0, 0.1, 0.2, 0.2])
-    assert rates(settings, 10, [50, 79, 80, 99]) == pytest.approx([0.02, 0.02, 0.002, 0.002])
-
-
-def test_without_warm_up_training_starts_at_the_full_rate():
-    assert rates(Training(learning_rate=0.2, warmup_steps=0), 10, [0]) == pytest.approx([0.2])
-    step = Training(learning_rate=0.2, warmup_steps=0, schedule="step", decay_at=(0.5,))
-    assert rates(step, 10, [0]) == pytest.approx([0.2])
-
-
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_weight_decay_shrinks_kernels_alone_by_rate_times_decay(name: str):
-    settings = Training(
-        optimizer=name, learning_rate=0.5, weight_decay=0.1, warmup_steps=0, weight_average=None, clip_norm=None
-    )
-    optimizer = build_optimizer(settings, 10)
-    variables = [tf.Variable([2.0], name=part) for part in ("conv/kernel", "conv/bias", "bn/gamma", "bn/beta")]
-    optimizer.build(variables)
-    optimizer.apply_gradients([(tf.constant([0.0]), variable) for variable in variables])
-    kernel, *others = [variable.numpy().item() for variable in variables]
-    assert kernel == pytest.approx(2 * (1 - 0.5 * 0.1))
-    assert others == [2, 2, 2]
-
-
-def test_no_weight_decay_leaves_a_kernel_without_gradient_alone():
-    settings = Training(optimizer="adamw", weight_decay=0.0, warmup_steps=0, weight_average=None, clip_norm=None)
-    optimizer = build_optimizer(settings, 10)
-    kernel = tf.Variable([2.0], name="conv/kernel")
-    optimizer.build([kernel])
-    optimizer.apply_gradients([(tf.constant([0.0]), kernel)])
-    assert kernel.numpy().item() == 2.0
-
-
-def test_gradients_are_clipped_by_their_common_norm():
-    settings = Training(
-        optimizer="sgd", learning_rate=1.0, weight_decay=0.0, warmup_steps=0, weight_average=None, clip_norm=5.0
-    )
-    optimizer = build_optimizer(settings, 10)
-    variables = [tf.Variable([0.0]), tf.Variable([0.0])]
-    optimizer.build(variables)
-    optimizer.apply_gradients(zip([tf.constant([30.0]), tf.constant([40.0])], variables, strict=True))
-    assert [variable.numpy().item() for variable in variables] == pytest.approx([-3, -4])
 
 
 # Replicas

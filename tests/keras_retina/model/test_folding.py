@@ -8,6 +8,7 @@ import pytest
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.model.folding import FoldedConvolution, fold_frozen_batch_norm
 from keras_retina.model.retinanet import retinanet
+from keras_retina.precision import in_precision
 from keras_retina.recipe import Model
 
 
@@ -97,3 +98,16 @@ def test_padding_that_same_does_not_replace_stays():
     pixels = np.random.default_rng(2).normal(size=(1, 5, 5, 2)).astype(np.float32)
     assert any(isinstance(layer, keras.layers.ZeroPadding2D) for layer in folded.layers)
     np.testing.assert_allclose(folded(pixels)["out"], model(pixels)["out"], atol=1e-6)
+
+
+def test_a_model_in_lower_precision_is_folded_in_that_precision():
+    model = retinanet(settings(), 3)
+    randomize(model)
+    mixed = in_precision(model, "bfloat16")
+    folded = fold_frozen_batch_norm(mixed)
+    assert folded.get_layer("block_1_expand_folded").compute_dtype == "bfloat16"
+    assert {variable.dtype for variable in folded.variables} == {tf.float32}
+    expected, received = mixed(images())["boxes"], folded(images())["boxes"]
+    assert received.dtype == tf.float32
+    # bfloat16 has 8 bits, and each way rounds in other places.
+    assert np.abs(received - expected).max() < 0.1 * np.abs(expected).max()
