@@ -121,12 +121,15 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.batch_size, self.report, self.clock = batch_size, report, clock
         self._epoch, self._told, self._told_step = 0, 0.0, 0
+        self._has_traced = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch, self._told, self._told_step = epoch, self.clock(), 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         now, step, steps = self.clock(), batch + 1, self.params["steps"]
+        if not self._has_traced:  # the first step traces the graph and says nothing of the pace
+            self._has_traced, self._told, self._told_step = True, now, step
         if now - self._told < PROGRESS_SECONDS or step == steps:
             return
         pace = (now - self._told) / (step - self._told_step)  # seconds a step
