@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_retina.anchors import anchor_boxes
+from keras_retina.anchors import anchor_boxes, anchor_groups
 from keras_retina.data.augmentation import random_view
 from keras_retina.legacy_keras import tf
 from keras_retina.matching import match
@@ -34,7 +34,8 @@ def main() -> None:
     corners = random.uniform(0, 380, (BATCH, BOXES, 2)).astype(np.float32)
     boxes = np.concatenate([corners, corners + random.uniform(20, 100, (BATCH, BOXES, 2))], -1).astype(np.float32)
     classes = np.zeros((BATCH, BOXES), np.int32)
-    anchors = tf.constant(anchor_boxes(HEIGHT, WIDTH, (3, 7), 3.0))
+    grid = (HEIGHT, WIDTH, (3, 7), 3.0)
+    anchors, groups = tf.constant(anchor_boxes(*grid)), anchor_groups(*grid)
 
     settings = Augmentation()
     ours = tf.data.Dataset.from_tensor_slices((images, boxes)).repeat().enumerate()
@@ -60,8 +61,8 @@ def main() -> None:
     theirs = theirs.batch(BATCH).map(keras_cv_view, num_parallel_calls=tf.data.AUTOTUNE)
 
     our_views, their_views = iter(ours.batch(BATCH)), iter(theirs)
-    crowd = tf.zeros([BOXES], tf.bool)
-    our_match = tf.function(lambda: match(anchors, boxes[0], classes[0], crowd))
+    crowd = tf.zeros([1, BOXES], tf.bool)
+    our_match = tf.function(lambda: match(anchors, boxes[:1], classes[:1], crowd, groups=groups))
     their_iou = tf.function(lambda: keras_cv.bounding_box.compute_iou(boxes[0], anchors, bounding_box_format="yxyx"))
     parts: dict[str, Callable[[], object]] = {
         f"random view, {BATCH} images, ours": lambda: next(our_views),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -67,6 +68,55 @@ def anchor_levels(
     per_cell = anchors_per_cell(scales, ratios)
     counts = [(height >> level) * (width >> level) * per_cell for level in _levels(levels)]
     return np.repeat(np.array(_levels(levels), np.int32), counts)
+
+
+@dataclass(frozen=True)
+class AnchorGroups:
+    """The anchors of `anchor_boxes` by equal level and shape: those of a group are one grid of equal boxes.
+
+    The anchor of group `g` in row `r` and column `c` has the index `first[g] + (r * columns[g] + c) * per_cell` and its
+    centre at `(r + 0.5, c + 0.5) * stride[g]`.
+
+    Attributes:
+        sizes: float32 `[G, 2]`, height and width of one anchor.
+        stride: float32 `[G]`, pixels from centre to centre.
+        cells: int32 `[G, 2]`, rows and columns.
+        first: int32 `[G]`, index of the anchor in the first row and column.
+        per_cell: anchors that share a cell of a level.
+    """
+
+    sizes: np.ndarray
+    stride: np.ndarray
+    cells: np.ndarray
+    first: np.ndarray
+    per_cell: int
+
+
+def anchor_groups(
+    height: int,
+    width: int,
+    levels: tuple[int, int] = (3, 7),
+    size: float = 4.0,
+    scales: Sequence[float] = SCALES,
+    ratios: Sequence[float] = RATIOS,
+) -> AnchorGroups:
+    """Returns how the anchors of `anchor_boxes` with the same arguments lie; its groups are in the order of levels."""
+    _check(height, width, levels)
+    shapes = _cell_shapes(size, scales, ratios)
+    per_cell = len(shapes)
+    strides = np.repeat([2**level for level in _levels(levels)], per_cell)
+    cells = np.array([height, width]) // strides[:, None]
+    level_counts = np.prod(cells[::per_cell], axis=1) * per_cell
+    level_starts = np.repeat(np.cumsum(level_counts) - level_counts, per_cell)
+    first = level_starts + np.tile(np.arange(per_cell), len(level_counts))
+    sizes = np.tile(shapes, (len(level_counts), 1)) * strides[:, None]
+    return AnchorGroups(
+        sizes.astype(np.float32),
+        strides.astype(np.float32),
+        cells.astype(np.int32),
+        first.astype(np.int32),
+        per_cell,
+    )
 
 
 def _levels(levels: tuple[int, int]) -> range:

@@ -9,6 +9,12 @@ from __future__ import annotations
 from keras_retina.legacy_keras import tf
 from keras_retina.recipe import Augmentation
 
+GREY = 127.5
+"""What is not in the image, and the middle of all changes of colour."""
+
+BORDER = 1e-3
+"""Pixels that a position may be wrong by rounding."""
+
 CUTOUT_STREAM = 2**40
 """Added to the seed of a view: the rectangle is drawn apart, so that all else stays as it is without one."""
 
@@ -21,6 +27,8 @@ def random_view(
     resize: str,
     settings: Augmentation,
     seed: tf.Tensor,
+    pixel_mean: float = 0.0,
+    pixel_scale: float = 1.0,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Zooms, places, flips, cuts out and recolours one image; returns (image, boxes, visible).
 
@@ -32,36 +40,25 @@ def random_view(
         settings: ranges and strengths; all zero and zoom 1 give the plain resized image (of a letterboxed one, the
             place in the free direction is still random).
         seed: int64 `[2]`; the same seed gives the same view.
+        pixel_mean, pixel_scale: a value 0..255 is returned as `(value - pixel_mean) / pixel_scale`.
 
     Returns:
-        float32 `[height, width, 3]` in 0..255 (outside the image 127.5, or 0 as `resize_image` pads a letterbox), boxes
-        in pixels of it clipped to its border, and bool `[n]`: at least `minimum_visible` of the box's area is inside
-        and not cut out.
+        float32 `[height, width, 3]` (outside the image 127.5 before the change of colour, or 0 as `resize_image` pads a
+        letterbox), boxes in pixels of it clipped to its border, and bool `[n]`: at least `minimum_visible` of the
+        box's area is inside and not cut out.
         The caller should ignore, not forget, the others: a part of the object may be in view.
     """
     uniform = _uniforms(seed)
     scale, offset = _placement(tf.shape(image), height, width, resize, settings, uniform)
-    outside = 0.0 if resize == "letterbox" else 127.5
-    pixels = tf.cast(image, tf.float32) - outside
-    pixels = tf.raw_ops.ScaleAndTranslate(
-        images=pixels[tf.newaxis],
-        size=[height, width],
-        scale=scale,
-        translation=offset,
-        kernel_type="triangle",
-        antialias=True,
-    )[0]
-    pixels = pixels + (outside - 127.5)
-    moved = boxes * tf.tile(scale, [2]) + tf.tile(offset, [2])  # [n, 4]
     mirror = tf.stack([settings.vertical_flip, settings.horizontal_flip]) & (tf.gather(uniform, [6, 5]) < 0.5)
-    pixels, moved = _flip(pixels, moved, mirror)
-    limits = tf.constant([height, width, height, width], tf.float32)
-    clipped = tf.clip_by_value(moved, 0.0, limits)
+    pixels = _placed(image, height, width, scale, offset, mirror, 0.0 if resize == "letterbox" else GREY)
+    moved = _mirrored(boxes * tf.tile(scale, [2]) + tf.tile(offset, [2]), height, width, mirror)  # [n, 4]
+    clipped = tf.clip_by_value(moved, 0.0, tf.constant([height, width, height, width], tf.float32))
     covered = tf.zeros_like(moved[:, 0])
     if settings.cutout:
         pixels, covered = _cut_out(pixels, clipped, settings, seed)
     visible = _area(clipped) - covered >= tf.maximum(settings.minimum_visible * _area(moved), 1.0)
-    return _recolour(pixels, settings, uniform) + 127.5, clipped, visible
+    return _recolour(pixels, settings, uniform, pixel_mean, pixel_scale), clipped, visible
 
 
 def _cut_out(
@@ -76,10 +73,11 @@ def _cut_out(
     sides = limits * settings.cutout_size * draw[0:2]
     start = tf.floor((limits - sides) * draw[2:4])
     end = tf.where(draw[4] < settings.cutout, tf.floor(start + sides), start)  # an empty rectangle when not chosen
-    inside = [
-        (tf.range(limits[axis]) >= start[axis]) & (tf.range(limits[axis]) < end[axis]) for axis in range(2)
-    ]
-    pixels = tf.where((inside[0][:, None] & inside[1][None, :])[..., None], 0.0, pixels)
+    inside = [(tf.range(limits[axis]) >= start[axis]) & (tf.range(limits[axis]) < end[axis]) for axis in range(2)]
+    # As [height, width * 3]: a mask that is broadcast over the colours takes several times as long.
+    height, width = pixels.shape[:2]
+    mask = inside[0][:, None] & tf.repeat(inside[1], 3)[None, :]
+    pixels = tf.reshape(tf.where(mask, GREY, tf.reshape(pixels, [height, width * 3])), [height, width, 3])
     overlap = tf.maximum(tf.minimum(boxes[:, 2:], end) - tf.maximum(boxes[:, :2], start), 0.0)
     return pixels, overlap[:, 0] * overlap[:, 1]
 
@@ -105,21 +103,65 @@ def _placement(
     return scale, room * uniform[2:4]
 
 
-def _flip(pixels: tf.Tensor, boxes: tf.Tensor, mirror: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _placed(
+    image: tf.Tensor,
+    height: int,
+    width: int,
+    scale: tf.Tensor,
+    offset: tf.Tensor,
+    mirror: tf.Tensor,
+    outside: float,
+) -> tf.Tensor:
+    """Returns the scaled image at its place in a window of `height` x `width`, then mirrored, float32."""
+    window = tf.constant([height, width], tf.float32)
+    room = window - tf.cast(tf.shape(image)[:2], tf.float32) * scale
+    offset = tf.where(mirror, room - offset, offset)
+    image = tf.reverse(image, tf.where(mirror)[:, 0])  # here, because bytes are a quarter of floats
+    # Only what the image covers is resampled: outside of it ScaleAndTranslate gives zeros. A pixel belongs to the
+    # image when its centre does; one on the border by rounding counts as outside.
+    start = tf.clip_by_value(tf.math.ceil(offset - 0.5 + BORDER), 0.0, window - 1.0)
+    end = tf.clip_by_value(tf.floor(window - room + offset + 0.5 - BORDER), start + 1.0, window)
+    pixels = tf.raw_ops.ScaleAndTranslate(
+        images=image[tf.newaxis],
+        size=tf.cast(end - start, tf.int32),
+        scale=scale,
+        translation=offset - start,
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+    margins = tf.pad(tf.cast(tf.stack([start, window - end], axis=1), tf.int32), [[0, 1], [0, 0]])
+    return tf.ensure_shape(tf.pad(pixels, margins, constant_values=outside), [height, width, 3])
+
+
+def _mirrored(boxes: tf.Tensor, height: int, width: int, mirror: tf.Tensor) -> tf.Tensor:
     """Mirrors along the axes where `mirror`, bool `[2]` for y and x, is true."""
-    size = tf.cast(tf.shape(pixels)[:2], tf.float32)
+    size = tf.constant([height, width], tf.float32)
     near, far = tf.where(mirror, size - boxes[:, 2:], boxes[:, :2]), tf.where(mirror, size - boxes[:, :2], boxes[:, 2:])
-    # tf.reverse, not [::-1] and a tf.where over the pixels, which took most of the time of a view.
-    return tf.reverse(pixels, tf.where(mirror)[:, 0]), tf.concat([near, far], axis=1)
+    return tf.concat([near, far], axis=1)
 
 
-def _recolour(pixels: tf.Tensor, settings: Augmentation, uniform: tf.Tensor) -> tf.Tensor:
+def _recolour(
+    pixels: tf.Tensor, settings: Augmentation, uniform: tf.Tensor, pixel_mean: float, pixel_scale: float
+) -> tf.Tensor:
+    """Changes saturation, contrast and brightness and normalises, as one matrix and one number.
+
+    With saturation s, contrast c and brightness b: `GREY + c * (m + s * (v - m)) + b`, with v a value less `GREY` and m
+    the mean of the three colours.
+    """
     signed = 2.0 * uniform - 1.0
+    contrast = (1.0 + settings.contrast * signed[8]) / pixel_scale
+    shift = (GREY * (1.0 + settings.brightness * signed[9]) - pixel_mean) / pixel_scale - GREY * contrast
     if settings.saturation:
-        grey = tf.reduce_mean(pixels, axis=-1, keepdims=True)
-        pixels = grey + (pixels - grey) * (1.0 + settings.saturation * signed[7])
-    pixels = pixels * (1.0 + settings.contrast * signed[8]) + 127.5 * settings.brightness * signed[9]
-    return tf.clip_by_value(pixels, -127.5, 127.5)
+        saturation = 1.0 + settings.saturation * signed[7]
+        mixed = contrast * (saturation * tf.eye(3) + (1.0 - saturation) / 3.0)
+        # Eight pixels in one row: a product with 3 columns takes twice as long. A pyramid's input divides by 8.
+        several = 8 if pixels.shape.num_elements() % 24 == 0 else 1
+        matrix = tf.reshape(tf.eye(several)[:, None, :, None] * mixed[None, :, None, :], [3 * several] * 2)
+        changed = tf.reshape(tf.matmul(tf.reshape(pixels, [-1, 3 * several]), matrix), pixels.shape)
+    else:
+        changed = pixels * contrast
+    low, high = (0.0 - pixel_mean) / pixel_scale, (255.0 - pixel_mean) / pixel_scale
+    return tf.raw_ops.ClipByValue(t=changed + shift, clip_value_min=low, clip_value_max=high)
 
 
 def _area(boxes: tf.Tensor) -> tf.Tensor:

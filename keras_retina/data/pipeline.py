@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_retina.anchors import AnchorGroups, anchor_groups
 from keras_retina.data.augmentation import random_view
 from keras_retina.data.images import read_image, reduced
 from keras_retina.data.mosaic import mosaic
@@ -17,7 +18,6 @@ from keras_retina.matching import targets
 from keras_retina.recipe import Augmentation, Matching
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
 
 
 def training_batches(
@@ -38,10 +38,11 @@ def training_batches(
     the batches are the same as those of a run that was never interrupted.
     """
     view = _view_of(dataset.records, spec, augmentation, seed, cache_mebibytes)
-    anchors = tf.constant(spec.anchors())
+    anchors, groups = tf.constant(spec.anchors()), anchor_groups_of(spec)
 
-    def labelled(position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        image, boxes, classes, ignored = view(position, index)
+    def labelled(
+        images: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, ignored: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         wanted = targets(
             anchors,
             boxes,
@@ -51,13 +52,14 @@ def training_batches(
             matching.positive,
             matching.negative,
             matching.force,
+            groups,
         )
-        return (image - spec.pixel_mean) / spec.pixel_scale, wanted
+        return images, wanted
 
-    batches = _sample_order(len(dataset.records), seed, first_sample).map(
-        labelled, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    batches = batches.batch(batch_size, drop_remainder=True).prefetch(2)
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+    views = _sample_order(len(dataset.records), seed, first_sample).map(view, **parallel)
+    # Labels are padded with boxes without area, which are never matched.
+    batches = views.padded_batch(batch_size, drop_remainder=True).map(labelled, **parallel).prefetch(2)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return batches.with_options(options)
@@ -89,7 +91,7 @@ def training_labels(
 def _view_of(
     records: tuple[Record, ...], spec: DetectorSpec, augmentation: Augmentation, seed: int, cache_mebibytes: int
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]]:
-    """Returns view(position, index) -> (float32 image in 0..255, boxes, classes, ignored) of one training sample."""
+    """Returns view(position, index) -> (normalised float32 image, boxes, classes, ignored) of one training sample."""
     sample = sample_function(records, spec, augmentation, seed, cache_mebibytes)
 
     def view(position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -100,7 +102,17 @@ def _view_of(
         classes.set_shape([None])
         crowd.set_shape([None])
         view_seed = tf.stack([tf.constant(seed, tf.int64), position])
-        image, boxes, visible = random_view(image, boxes, spec.height, spec.width, spec.resize, augmentation, view_seed)
+        image, boxes, visible = random_view(
+            image,
+            boxes,
+            spec.height,
+            spec.width,
+            spec.resize,
+            augmentation,
+            view_seed,
+            spec.pixel_mean,
+            spec.pixel_scale,
+        )
         # What is mostly cut away is neither object nor background.
         return image, boxes, classes, tf.logical_or(crowd, tf.logical_not(visible))
 
@@ -164,6 +176,13 @@ def image_loader(
         return image, scale
 
     return load
+
+
+def anchor_groups_of(spec: DetectorSpec) -> AnchorGroups:
+    """Returns how the anchors of `spec.anchors()` lie."""
+    return anchor_groups(
+        spec.height, spec.width, spec.levels, spec.anchor_size, spec.anchor_scales, spec.anchor_ratios
+    )
 
 
 def _sample_order(count: int, seed: int, first_sample: int) -> tf.data.Dataset:

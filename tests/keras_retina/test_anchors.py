@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_retina.anchors import anchor_boxes, anchor_levels, anchors_per_cell
+from keras_retina.anchors import anchor_boxes, anchor_groups, anchor_levels, anchors_per_cell
 from keras_retina.errors import InputError
 
 
@@ -108,3 +108,21 @@ def test_settings_that_make_no_anchors_are_refused(arguments: dict, message: str
     with pytest.raises(InputError, match=message) as error:
         anchor_boxes(**arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("levels", "scales"), [((3, 5), (1.0, 1.5)), ((2, 2), (1.0,))])
+def test_groups_say_where_every_anchor_is(levels: tuple[int, int], scales: tuple[float, ...]):
+    grid = {"height": 64, "width": 32, "levels": levels, "size": 3.0, "scales": scales, "ratios": (0.5, 2.0)}
+    anchors, groups = anchor_boxes(**grid), anchor_groups(**grid)
+    seen = []
+    for number, (first, stride, (rows, columns)) in enumerate(
+        zip(groups.first, groups.stride, groups.cells, strict=True)
+    ):
+        for row in range(rows):
+            for column in range(columns):
+                index = first + (row * columns + column) * groups.per_cell
+                seen.append(index)
+                centre = (np.array([row, column]) + 0.5) * stride
+                half = groups.sizes[number] / 2
+                np.testing.assert_allclose(anchors[index], [*(centre - half), *(centre + half)], rtol=1e-5)
+    assert sorted(seen) == list(range(len(anchors)))

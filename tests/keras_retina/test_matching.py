@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_retina import boxes as numpy_boxes
-from keras_retina.anchors import anchor_boxes
+from keras_retina.anchor_candidates import overlapping_pairs
+from keras_retina.anchors import anchor_boxes, anchor_groups
 from keras_retina.legacy_keras import tf
 from keras_retina.matching import BACKGROUND, CROWD_OVERLAP, IGNORED, match, targets
 
@@ -21,9 +22,9 @@ match_in_graph = tf.function(
     match,
     input_signature=[
         tf.TensorSpec([None, 4], tf.float32),
-        tf.TensorSpec([None, 4], tf.float32),
-        tf.TensorSpec([None], tf.int32),
-        tf.TensorSpec([None], tf.bool),
+        tf.TensorSpec([1, None, 4], tf.float32),
+        tf.TensorSpec([1, None], tf.int32),
+        tf.TensorSpec([1, None], tf.bool),
         tf.TensorSpec([], tf.float32),
         tf.TensorSpec([], tf.float32),
     ],
@@ -31,17 +32,23 @@ match_in_graph = tf.function(
 
 
 def matched(boxes: list, classes: list | None = None, crowd: list | None = None, anchors=ANCHORS, **settings):
-    """`match` with classes 10, 11, ... (so that a class is never mistaken for an index) and no crowds."""
+    """`match` of one image, with classes 10, 11, ... (never mistaken for an index) and no crowds."""
     count = len(boxes)
     codes, index = match(
         anchors,
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(range(10, 10 + count) if classes is None else classes, np.int32),
-        np.array([False] * count if crowd is None else crowd, bool),
+        np.array(boxes, np.float32).reshape(1, -1, 4),
+        np.array([range(10, 10 + count) if classes is None else classes], np.int32),
+        np.array([[False] * count if crowd is None else crowd], bool),
         **settings,
     )
     assert codes.dtype == index.dtype == tf.int32
-    return codes.numpy().tolist(), index.numpy().tolist()
+    return codes[0].numpy().tolist(), index[0].numpy().tolist()
+
+
+def single_targets(anchors, boxes, classes, crowd, weights=(1.0, 1.0, 1.0, 1.0)) -> dict[str, np.ndarray]:
+    """`targets` of one image."""
+    wanted = targets(anchors, np.asarray(boxes)[None], np.asarray(classes)[None], np.asarray(crowd)[None], weights)
+    return {name: value[0].numpy() for name, value in wanted.items()}
 
 
 def slow_match(anchors, boxes, classes, crowd, positive, negative):
@@ -201,22 +208,22 @@ def test_equals_the_rules_applied_one_pair_at_a_time(anchor_list, box_list, rand
     boxes = np.array([(y, x, y + h, x + w) for y, x, h, w in box_list], np.float32).reshape(-1, 4)
     classes = np.array([random.randrange(3) for _ in box_list], np.int32)
     crowd = np.array([random.random() < 0.25 for _ in box_list], bool)
-    codes, index = match_in_graph(anchors, boxes, classes, crowd, *thresholds)
+    codes, index = match_in_graph(anchors, boxes[None], classes[None], crowd[None], *thresholds)
     expected = slow_match(anchors.astype(float), boxes.astype(float), classes, crowd, *thresholds)
-    assert (codes.numpy().tolist(), index.numpy().tolist()) == expected
+    assert (codes[0].numpy().tolist(), index[0].numpy().tolist()) == expected
 
 
 def test_targets_are_coder_deltas_and_a_flag_on_positive_anchors_and_zeros_elsewhere():
     box = np.array([[0, 0, 10, 12]], np.float32)
-    result = targets(ANCHORS, box, [7], [False], coder_weights=(10.0, 10.0, 5.0, 5.0))
-    assert result["classes"].numpy().tolist() == [7, IGNORED, BACKGROUND, BACKGROUND, BACKGROUND]
+    result = single_targets(ANCHORS, box, [7], [False], (10.0, 10.0, 5.0, 5.0))
+    assert result["classes"].tolist() == [7, IGNORED, BACKGROUND, BACKGROUND, BACKGROUND]
     expected = np.zeros((5, 5), np.float32)
     expected[0] = [0, 10 * 1 / 10, 0, 5 * math.log(1.2), 1]  # the centre is 1 px to the right, 12 px wide instead of 10
     np.testing.assert_allclose(result["boxes"], expected, rtol=1e-6)
 
 
 def test_targets_of_an_anchor_that_fits_its_box_are_zeros_with_the_flag_set():
-    result = targets(ANCHORS, ANCHORS[4:], [0], [False])
+    result = single_targets(ANCHORS, ANCHORS[4:], [0], [False])
     np.testing.assert_array_equal(result["boxes"][4], [0, 0, 0, 0, 1])
 
 
@@ -228,19 +235,20 @@ def test_targets_decode_to_the_matched_boxes_and_are_finite():
     boxes[3, 2:] = boxes[3, :2]  # one without area
     classes, crowd = np.arange(12), np.zeros(12, bool)
     weights = (10.0, 8.0, 5.0, 4.0)
-    result = targets(anchors, boxes, classes, crowd, weights)
-    _, index = match(anchors, boxes, classes, crowd)
-    values, positive = result["boxes"].numpy(), index.numpy() >= 0
+    result = single_targets(anchors, boxes, classes, crowd, weights)
+    index = match(anchors, boxes[None], classes[None], crowd[None])[1][0].numpy()
+    values, positive = result["boxes"], index >= 0
     assert np.all(np.isfinite(values))
     np.testing.assert_array_equal(values[:, 4], positive)
     assert np.all(values[~positive] == 0)
     decoded = numpy_boxes.decode(values[positive, :4], anchors[positive], weights)
-    np.testing.assert_allclose(decoded, boxes[index.numpy()[positive]], atol=1e-3)
-    np.testing.assert_array_equal(result["classes"].numpy()[positive], classes[index.numpy()[positive]])
+    np.testing.assert_allclose(decoded, boxes[index[positive]], atol=1e-3)
+    np.testing.assert_array_equal(result["classes"][positive], classes[index[positive]])
 
 
-def test_targets_are_the_same_eagerly_and_inside_tf_data_with_changing_numbers_of_boxes():
-    anchors = anchor_boxes(32, 32, levels=(3, 4))
+def test_targets_are_the_same_image_by_image_and_in_batches_inside_tf_data():
+    """Images with different numbers of boxes, padded with boxes without area."""
+    anchors, groups = anchor_boxes(32, 32, (3, 4)), anchor_groups(32, 32, (3, 4))
     generator = np.random.default_rng(1)
 
     def images():
@@ -252,12 +260,102 @@ def test_targets_are_the_same_eagerly_and_inside_tf_data_with_changing_numbers_o
 
     examples = list(images())
     signature = (tf.TensorSpec([None, 4]), tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.bool))
-    dataset = tf.data.Dataset.from_generator(lambda: iter(examples), output_signature=signature)
-    dataset = dataset.map(lambda boxes, classes, crowd: targets(anchors, boxes, classes, crowd)).batch(4)
+    dataset = tf.data.Dataset.from_generator(lambda: iter(examples), output_signature=signature).padded_batch(4)
+    dataset = dataset.map(lambda boxes, classes, crowd: targets(anchors, boxes, classes, crowd, groups=groups))
     (batch,) = list(dataset)
     assert dataset.element_spec["classes"].shape[1:] == len(anchors)  # static, so that Keras can build on it
     assert dataset.element_spec["boxes"].shape[1:] == (len(anchors), 5)
     for image, (boxes, classes, crowd) in enumerate(examples):
-        eager = targets(anchors, boxes, classes, crowd)
-        np.testing.assert_array_equal(batch["classes"][image], eager["classes"])
-        np.testing.assert_array_equal(batch["boxes"][image], eager["boxes"])
+        alone = single_targets(anchors, boxes, classes, crowd)
+        np.testing.assert_array_equal(batch["classes"][image], alone["classes"])
+        # A logarithm's last bit depends on how many are taken at once.
+        np.testing.assert_allclose(batch["boxes"][image], alone["boxes"], rtol=1e-6, atol=1e-7)
+
+
+# Anchors that are a grid
+
+GRID = {"height": 96, "width": 64, "levels": (3, 5), "size": 3.0, "scales": (1.0, 1.5), "ratios": (0.5, 1.0, 3.0)}
+GRID_ANCHORS, GRID_GROUPS = anchor_boxes(**GRID), anchor_groups(**GRID)
+
+
+
+def grid_match(force: bool):
+    """`match` on the grid as a graph: (boxes, classes, crowd, positive, negative) of a batch of one image."""
+    return tf.function(
+        lambda boxes, classes, crowd, positive, negative: match(
+            GRID_ANCHORS, boxes, classes, crowd, positive, negative, force, GRID_GROUPS
+        ),
+        input_signature=match_in_graph.input_signature[1:],
+    )
+
+
+grid_matches = {force: grid_match(force) for force in (True, False)}
+
+
+def dense_match(anchors, boxes, classes, crowd, positive, negative, force):
+    """The rules on the whole matrix of boxes and anchors, in the same 32 bit arithmetic."""
+    tie = np.float32(1e-6)
+    boxes = boxes.astype(np.float32).reshape(-1, 4)
+    area = lambda rows: np.prod(np.maximum(rows[..., 2:] - rows[..., :2], 0), axis=-1)  # noqa: E731
+    low, high = np.maximum(boxes[:, None, :2], anchors[:, :2]), np.minimum(boxes[:, None, 2:], anchors[:, 2:])
+    shared = area(np.concatenate([low, high], axis=-1))
+    iou = shared / (area(anchors) + area(boxes)[:, None] - shared)
+    iou[crowd] = 0
+    best = iou.max(axis=0, initial=0)
+    matched = np.where((best >= np.float32(positive)) & (best > 0), iou.argmax(axis=0) if len(iou) else -1, -1)
+    claims: dict[int, tuple] = {}
+    for number, row in enumerate(iou if force else []):
+        if row.max() > 0:
+            tied = np.flatnonzero(row >= row.max() * (1 - tie))
+            offset = (boxes[number, :2] + boxes[number, 2:]) - (anchors[tied, :2] + anchors[tied, 2:])
+            distance = np.square(offset).sum(axis=1)
+            wanted = tied[distance <= distance.min() * (1 + tie)][0]
+            claims[wanted] = min(claims.get(wanted, (0,)), (-row.max(), number))
+    for wanted, (_, number) in claims.items():
+        matched[wanted] = number
+    in_crowd = (shared[crowd] >= np.float32(CROWD_OVERLAP) * area(anchors)).any(axis=0)
+    codes = np.where((best >= np.float32(negative)) | in_crowd, IGNORED, BACKGROUND)
+    return np.where(matched >= 0, np.append(classes, 0)[matched], codes), matched
+
+
+side = st.one_of(st.floats(2**-7, 3, width=32), st.floats(3, 60, width=32), st.floats(60, 400, width=32), st.just(0.0))
+place = st.floats(-80, 170, width=32)
+grid_boxes = st.one_of(
+    st.tuples(place, place, side, side),
+    st.tuples(*[st.integers(-4, 24).map(lambda number: 4.0 * number)] * 4),  # on the grid: ties, negative sides
+    st.just((8.0, 8.0, 24.0, 24.0)),  # the same box twice
+    st.just((1e6, -1e30, 1e30, 5.0)),
+)
+
+
+@settings(deadline=None, max_examples=200, derandomize=True)
+@given(
+    st.lists(grid_boxes, max_size=12),
+    st.randoms(use_true_random=False),
+    st.sampled_from([(0.5, 0.4), (0.5, 0.5), (0.7, 0.05), (0.3, 0.0)]),
+    st.booleans(),
+)
+def test_on_a_grid_the_result_is_that_of_comparing_all_pairs(box_list, random, thresholds, force):
+    boxes = np.array([(y, x, y + h, x + w) for y, x, h, w in box_list], np.float32).reshape(-1, 4)
+    classes = np.array([random.randrange(3) for _ in box_list], np.int32)
+    crowd = np.array([random.random() < 0.25 for _ in box_list], bool)
+    codes, index = grid_matches[force](boxes[None], classes[None], crowd[None], *thresholds)
+    expected_codes, expected_index = dense_match(GRID_ANCHORS, boxes, classes, crowd, *thresholds, force)
+    np.testing.assert_array_equal(index[0], expected_index)
+    np.testing.assert_array_equal(codes[0], expected_codes)
+
+
+def test_hundreds_of_boxes_on_the_grid_of_a_large_input_match_as_all_pairs_do():
+    grid = {"height": 512, "width": 384, "size": 3.0}
+    anchors, groups = anchor_boxes(**grid), anchor_groups(**grid)
+    generator = np.random.default_rng(2)
+    sides = np.exp(generator.uniform(np.log(2), np.log(500), (300, 2)))
+    centres = generator.uniform(-20, [532, 404], (300, 2))
+    boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1).astype(np.float32)
+    classes, crowd = np.arange(300, dtype=np.int32), np.arange(300) % 10 == 0
+    codes, index = match(anchors, boxes[None], classes[None], crowd[None], groups=groups)
+    expected_codes, expected_index = dense_match(anchors, boxes, classes, crowd, 0.5, 0.4, True)
+    np.testing.assert_array_equal(index[0], expected_index)
+    np.testing.assert_array_equal(codes[0], expected_codes)
+    box, _ = overlapping_pairs(tf.constant(boxes), tf.constant(anchors), groups, 0.4)
+    assert len(box) < 0.01 * len(boxes) * len(anchors)  # far fewer were compared
