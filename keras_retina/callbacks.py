@@ -70,7 +70,7 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
             return
         started = time.perf_counter()
         if self._detect is None:
-            self._detect = detect_function(self.model, self.spec)
+            self._detect = detect_function(self.detector, self.spec)
         trained = swap_in_average(self.model)
         results = predict_dataset(self._detect, self.spec, self.dataset, self._load)
         metrics = coco_metrics(self.dataset, results)

@@ -32,16 +32,16 @@ class Pace:
 
 
 def measure_pace(
-    model: keras.Model, batches: tf.data.Dataset, spec: DetectorSpec, validation_set: Dataset
+    model: keras.Model, detector: keras.Model, batches: tf.data.Dataset, spec: DetectorSpec, validation_set: Dataset
 ) -> Pace:
-    """Times steps of a compiled model and one evaluation, and puts model and optimiser back to where they were."""
+    """Times steps of a compiled model and one evaluation of its detector, and puts model and optimiser back."""
     variables = [*model.variables, *model.optimizer.variables]
     values = [variable.numpy() for variable in variables]
     ends = [time.perf_counter()]
     tick = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(time.perf_counter()))
     model.fit(batches, steps_per_epoch=MEASURED_STEPS, callbacks=[tick], verbose=0)
     step = (ends[-1] - ends[UNTIMED_STEPS]) / (MEASURED_STEPS - UNTIMED_STEPS)
-    detect = detect_function(model, spec)
+    detect = detect_function(detector, spec)
     predict_dataset(detect, spec, replace(validation_set, records=validation_set.records[:BATCH]))  # traces
     started = time.perf_counter()
     coco_metrics(validation_set, predict_dataset(detect, spec, validation_set))

@@ -225,6 +225,17 @@ class Recipe(Section):
     expected: Expected | None = None
     published: Published | None = None
 
+    @model_validator(mode="after")
+    def _kept_features_are_frozen(self) -> Recipe:
+        backbone = self.model.backbone
+        if self.training.feature_views is not None and (not backbone.frozen_stages or backbone.batch_norm != "frozen"):
+            raise ValueError(
+                "training.feature_views needs a frozen part of the backbone. "
+                f"Received: feature_views={self.training.feature_views}, frozen_stages={backbone.frozen_stages}, "
+                f"batch_norm={backbone.batch_norm!r}. Set model.backbone.frozen_stages to 1..5 and batch_norm: frozen"
+            )
+        return self
+
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Reads a recipe and applies `section.key=value` overrides.

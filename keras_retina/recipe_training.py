@@ -52,6 +52,8 @@ class Training(Section):
     The gradients of `accumulate_steps` batches make one update; `warmup_steps` and the schedule count updates.
     `minutes` shortens the training to the epochs that end within it, evaluation included; `epochs` stays the most.
     `precision` is that of the computation; weights, losses and files are float32.
+    `feature_views` computes the frozen layers once, for so many random views of each image, and trains on those views
+    alone; they are kept in `feature_cache`, a folder that several runs may share, by default inside the run.
     """
 
     epochs: Count = 40
@@ -76,6 +78,17 @@ class Training(Section):
     strategy: Literal["auto", "one_device", "mirrored"] = "auto"
     precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     steps_per_epoch: Count | None = None
+    feature_views: Count | None = None
+    feature_cache: str | None = None
+
+    @model_validator(mode="after")
+    def _feature_cache_has_views(self) -> Training:
+        if self.feature_cache is not None and self.feature_views is None:
+            raise ValueError(
+                "feature_cache belongs to feature_views. "
+                f"Received: feature_cache={self.feature_cache!r}, feature_views=None. Set feature_views: 8, or neither"
+            )
+        return self
 
     @model_validator(mode="after")
     def _step_schedule_has_steps(self) -> Training:

@@ -24,11 +24,13 @@ from keras_retina.devices import distribution_strategy
 from keras_retina.diagnostics import Diagnostics
 from keras_retina.duration import measure_pace, within_minutes
 from keras_retina.errors import InputError
+from keras_retina.feature_cache import build_feature_cache, feature_batches
 from keras_retina.history import History, Progress, trim_history
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.memory import keep_freed_memory
 from keras_retina.model.folding import fold_frozen_batch_norm
+from keras_retina.model.frozen_split import split_at_frozen
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.saving import plain_model, save_detector
 from keras_retina.model.weights import find_weights, load_pretrained
@@ -75,24 +77,24 @@ def train(
         load_pretrained(detector, recipe.model.backbone, source)
         _set_batch_norm_momentum(detector)
         model = in_precision(detector, precision)
-        network = fold_frozen_batch_norm(model)
+        frozen, learning = split_at_frozen(model) if settings.feature_views else (None, model)
+        network = fold_frozen_batch_norm(learning)
         _compile(network, settings, steps, precision)
     report(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
     train_dir = run_dir / "train"
     train_dir.mkdir(parents=True, exist_ok=True)
 
+    features = Path(settings.feature_cache) if settings.feature_cache else train_dir / "features"
+    if settings.feature_views:
+        frozen = fold_frozen_batch_norm(frozen)
+        build_feature_cache(features, recipe, train_set, spec, frozen, settings.feature_views, report)
+
     def batches(first_step: int) -> tf.data.Dataset:
-        return training_batches(
-            train_set,
-            spec,
-            recipe.augmentation,
-            settings.matching,
-            settings.batch_size,
-            recipe.seed,
-            first_step * settings.batch_size,
-            recipe.data.cache_mebibytes,
-        )
+        common = (settings.matching, settings.batch_size, recipe.seed, first_step * settings.batch_size)
+        if settings.feature_views:
+            return feature_batches(features, spec, *common)
+        return training_batches(train_set, spec, recipe.augmentation, *common, recipe.data.cache_mebibytes)
 
     if settings.minutes is not None:
         settings = within_minutes(
@@ -100,7 +102,7 @@ def train(
             settings.minutes,
             steps,
             train_dir / "duration.json",
-            lambda: measure_pace(network, batches(0), spec, validation_set),
+            lambda: measure_pace(network, model, batches(0), spec, validation_set),
             report,
             started,
         )

@@ -37,11 +37,34 @@ def training_batches(
     is a new permutation of all images in each pass. `first_sample` continues where an interrupted run stopped:
     the batches are the same as those of a run that was never interrupted.
     """
+    views = training_views(dataset, spec, augmentation, seed, first_sample, cache_mebibytes)
+    return with_targets(views, spec, matching, batch_size)
+
+
+def training_views(
+    dataset: Dataset,
+    spec: DetectorSpec,
+    augmentation: Augmentation,
+    seed: int,
+    first_sample: int = 0,
+    cache_mebibytes: int = 2048,
+) -> tf.data.Dataset:
+    """Endless (image, boxes, classes, ignored), one sample of `training_batches` each: the image as it is there, the
+    labels as in `training_labels`.
+    """
     view = _view_of(dataset.records, spec, augmentation, seed, cache_mebibytes)
+    order = sample_order(len(dataset.records), seed, first_sample)
+    return order.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def with_targets(
+    views: tf.data.Dataset, spec: DetectorSpec, matching: Matching, batch_size: int
+) -> tf.data.Dataset:
+    """Batches (inputs, boxes, classes, ignored) as (inputs, {"classes", "boxes"}); inputs may be a dictionary."""
     anchors, groups = tf.constant(spec.anchors()), anchor_groups_of(spec)
 
     def labelled(
-        images: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, ignored: tf.Tensor
+        inputs: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, ignored: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         wanted = targets(
             anchors,
@@ -54,12 +77,11 @@ def training_batches(
             matching.force,
             groups,
         )
-        return images, wanted
+        return inputs, wanted
 
-    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
-    views = _sample_order(len(dataset.records), seed, first_sample).map(view, **parallel)
     # Labels are padded with boxes without area, which are never matched.
-    batches = views.padded_batch(batch_size, drop_remainder=True).map(labelled, **parallel).prefetch(2)
+    batches = views.padded_batch(batch_size, drop_remainder=True)
+    batches = batches.map(labelled, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return batches.with_options(options)
@@ -85,7 +107,7 @@ def training_labels(
         _, *labels = view(position, index)
         return index, *labels
 
-    return _sample_order(len(dataset.records), seed, first_sample).map(labels)
+    return sample_order(len(dataset.records), seed, first_sample).map(labels)
 
 
 def _view_of(
@@ -185,8 +207,8 @@ def anchor_groups_of(spec: DetectorSpec) -> AnchorGroups:
     )
 
 
-def _sample_order(count: int, seed: int, first_sample: int) -> tf.data.Dataset:
-    """Endless (position, image index), position counted from the first sample of the run."""
+def sample_order(count: int, seed: int, first_sample: int) -> tf.data.Dataset:
+    """Endless (position, index below `count`), a permutation each pass; `position` counts from the run's start."""
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(
