@@ -53,7 +53,7 @@ def pack(
 ) -> None:
     """Write a data set as TFRecord shards that train, verify and every other verb read like the folder itself."""
     from keras_retina.data.folder import available_splits, load_dataset
-    from keras_retina.data.pack import write_pack
+    from keras_retina.data.write_pack import write_pack
 
     settings = load_named(recipe, set_)
     splits = available_splits(data, settings.data.format)

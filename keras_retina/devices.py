@@ -10,13 +10,23 @@ def distribution_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
     """Returns the strategy for `training.strategy`.
 
     `auto` mirrors over all local GPUs, or over all logical CPU devices when there is no GPU and more than one of them;
-    on one device it is the default strategy. `mirrored` insists on several devices, `one_device` takes the first.
+    on one device it is the default strategy. `gpu` is `auto` that does not fall back on the CPU. `mirrored` insists on
+    several devices, `one_device` takes the first.
 
     Raises:
-        InputError: `mirrored` on a machine with one device, or a batch that does not divide by the replicas.
+        InputError: `gpu` on a machine without one that TensorFlow can use, `mirrored` on one with one device, or a
+            batch that does not divide by the replicas.
     """
-    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    if name == "one_device" or (name == "auto" and len(devices) == 1):
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "gpu" and not gpus:
+        support = "with" if tf.test.is_built_with_gpu_support() else "without"
+        raise InputError(
+            "training.strategy: 'gpu' needs a GPU that TensorFlow can use. "
+            f"Received: none, TensorFlow {tf.__version__} built {support} support for GPUs. "
+            "Install its driver and `tensorflow[and-cuda]`, or use 'auto'."
+        )
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    if name == "one_device" or (name in ("auto", "gpu") and len(devices) == 1):
         return tf.distribute.OneDeviceStrategy(devices[0].name)
     if len(devices) == 1:
         raise InputError(

@@ -12,6 +12,8 @@ from keras_retina.data.images import printable
 from keras_retina.data.pack import pack_splits, read_pack
 from keras_retina.data.records import Dataset
 from keras_retina.data.repair import refuse_unfixed
+from keras_retina.data.storage import address, remote_address
+from keras_retina.data.tfrecords import is_tfrecord_pattern, read_tfrecords, tfrecord_splits
 from keras_retina.data.voc import read_voc, voc_class_names, voc_image_dir, voc_splits
 from keras_retina.data.yolo import read_yolo, yolo_splits
 from keras_retina.errors import InputError, closest
@@ -26,9 +28,11 @@ def load_dataset(
     """Reads one split of a data folder, for training and evaluation.
 
     Args:
+        data_dir: a folder; packs and TFRecord files may be remote (`gs://bucket/pack`) or given by a pattern
+            (`DIR/*-of-00010.tfrecord`).
         format: `coco` (`images/`, `annotations/<split>.json`), `voc` (`Annotations/`, `ImageSets/Main/<split>.txt`,
             `JPEGImages/`), `yolo` (`data.yaml`), `csv` (`<split>.csv` or `<split>_labels.csv`), `pack`
-            (`pack.json`), or `auto`.
+            (`pack.json`, or `<split>*.tfrecord` of other tools), or `auto`.
         classes: the class names in the wanted order; by default those of the labels, the same for every split.
 
     Raises:
@@ -39,8 +43,8 @@ def load_dataset(
     if not dataset.records:
         splits = ", ".join(available_splits(data_dir, format))
         raise InputError(
-            f"{printable(data_dir)}: a split with images was expected. Received: split={split!r}, which lists none. "
-            f"Splits here: {splits}."
+            f"{printable(address(Path(data_dir)))}: a split with images was expected. "
+            f"Received: split={split!r}, which lists none. Splits here: {splits}."
         )
     return dataset
 
@@ -58,10 +62,10 @@ def read_dataset(
     splits = _splits(data_dir, found_format)
     if split not in splits:
         raise InputError(
-            f"{printable(data_dir)}: one of the splits {', '.join(splits) or '(none found)'} was expected. "
+            f"{printable(address(data_dir))}: one of the splits {', '.join(splits) or '(none found)'} was expected. "
             f"Received: split={split!r}. {closest(split, splits) if splits else 'Add labels.'}"
         )
-    name = data_dir.resolve().name
+    name = (data_dir.parent if is_tfrecord_pattern(data_dir) else data_dir).resolve().name
     if found_format == "coco":
         categories = order_categories(coco_categories(splits.values()), classes, data_dir)
         return read_coco(splits[split], coco_image_dir(data_dir, split), split, name, categories)
@@ -69,7 +73,9 @@ def read_dataset(
         names = tuple(classes) if classes is not None else voc_class_names(data_dir)
         return read_voc(splits[split], data_dir / "Annotations", voc_image_dir(data_dir), split, name, names)
     if found_format == "pack":
-        return read_pack(data_dir, split, classes)
+        if pack_splits(data_dir):
+            return read_pack(data_dir, split, classes)
+        return read_tfrecords(tfrecord_splits(data_dir), split, name, classes)
     if found_format == "yolo":
         return read_yolo(splits[split], split, name, classes)
     names = tuple(classes) if classes is not None else csv_class_names(data_dir)
@@ -88,9 +94,11 @@ def find_format(data_dir: Path) -> DataFormat:
     Raises:
         InputError: the folder does not exist, or fits no format or more than one.
     """
+    if remote_address(data_dir) or is_tfrecord_pattern(data_dir):
+        return _find_records(data_dir)
     if not data_dir.is_dir():
         raise InputError(f"an existing data folder was expected. Received: data={printable(data_dir)}. Check the path.")
-    fitting: list[DataFormat] = ["pack"] if pack_splits(data_dir) else []
+    fitting: list[DataFormat] = ["pack"] if pack_splits(data_dir) or tfrecord_splits(data_dir) else []
     if coco_splits(data_dir):
         fitting.append("coco")
     if any((data_dir / "Annotations").glob("*.xml")):
@@ -102,10 +110,23 @@ def find_format(data_dir: Path) -> DataFormat:
     if len(fitting) != 1:
         raise InputError(
             f"{printable(data_dir)}: labels of one format were expected: annotations/<split>.json (COCO), "
-            "Annotations/*.xml (VOC), data.yaml (YOLO), <split>.csv or pack.json. "
+            "Annotations/*.xml (VOC), data.yaml (YOLO), <split>.csv, pack.json or <split>*.tfrecord. "
             f"Received: {' and '.join(fitting) or 'none'}. {'Set data.format.' if fitting else 'Check the path.'}"
         )
     return fitting[0]
+
+
+def _find_records(place: Path) -> DataFormat:
+    try:
+        if pack_splits(place) or tfrecord_splits(place):
+            return "pack"
+        reason = "neither is there"
+    except OSError as error:
+        reason = str(error.strerror)
+    raise InputError(
+        f"{printable(address(place))}: pack.json or <split>*.tfrecord was expected. Received: {printable(reason)}. "
+        "Check the path, or copy the data to a local folder."
+    )
 
 
 def _splits(data_dir: Path, format: str) -> dict[str, Path]:
@@ -119,7 +140,7 @@ def _splits(data_dir: Path, format: str) -> dict[str, Path]:
     elif format == "csv":
         splits = csv_splits(data_dir)
     elif format == "pack":
-        splits = {split: data_dir / f"{split}.json" for split in pack_splits(data_dir)}
+        splits = {split: data_dir / f"{split}.json" for split in pack_splits(data_dir) or tfrecord_splits(data_dir)}
     else:
         hint = closest(format, DATA_FORMATS)
         raise InputError(f"a known label format was expected. Received: format={format!r}. {hint}")

@@ -225,8 +225,7 @@ def _wide_grey_to_uint8(image: Image.Image, path: str | ImageFile) -> np.ndarray
 
 
 def _unreadable(path: str | ImageFile, error: BaseException) -> InputError:
-    file = path.shard if isinstance(path, PackedImage) else Path(path)
-    if file.is_file() and file.stat().st_size == 0:
+    if path.length == 0 if isinstance(path, PackedImage) else Path(path).is_file() and Path(path).stat().st_size == 0:
         reason = "the file has zero bytes"
     else:
         reason = " ".join(str(error).replace(str(path), "file").split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""One image file inside a shard of `keras-retina pack`."""
+"""One image file inside a TFRecord file, local or remote."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_retina.data.storage import address, read_bytes
 from keras_retina.errors import InputError
 
 
@@ -27,7 +28,7 @@ class PackedImage:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.shard}: {self.name}"
+        return f"{address(self.shard)}: {self.name}"
 
     def read_bytes(self) -> bytes:
         """Returns the bytes of the image file.
@@ -36,17 +37,16 @@ class PackedImage:
             InputError: the shard is missing, or its bytes are not those that were written.
         """
         try:
-            with self.shard.open("rb") as file:
-                file.seek(self.offset)
-                data = file.read(self.length)
+            data = read_bytes(self.shard, self.offset, self.length)
         except OSError as error:
             raise InputError(
-                f"{self.shard}: expected a shard of `keras-retina pack`. Received: {error.strerror}. Pack again."
+                f"{address(self.shard)}: expected a TFRecord file with images. Received: {error.strerror}. "
+                "Put it back, or pack again."
             ) from error
         if zlib.crc32(data) != self.checksum:
             raise InputError(
-                f"{self.shard}: expected the bytes of {self.name} as they were packed. "
-                f"Received: another checksum at byte {self.offset}. Pack again."
+                f"{address(self.shard)}: expected the bytes of {self.name} as they were packed. "
+                f"Received: another checksum at byte {self.offset}. Copy the file again, or pack again."
             )
         return data
 

@@ -11,8 +11,9 @@ from edge.calibration import calibration_listing
 from edge.detect_split import detect_split
 from edge.runtime import ModelFileError
 from edge.verify import dataset_sha256
-from keras_retina.data.pack import read_pack, write_pack
+from keras_retina.data.pack import read_pack
 from keras_retina.data.records import Dataset, Record
+from keras_retina.data.write_pack import write_pack
 from keras_retina.errors import InputError
 
 

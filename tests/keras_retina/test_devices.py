@@ -23,6 +23,7 @@ def cpus(monkeypatch):
             "list_logical_devices",
             lambda kind: [SimpleNamespace(name=f"/device:{kind}:{index}") for index in range(counts[kind])],
         )
+        monkeypatch.setattr(tf.distribute, "OneDeviceStrategy", lambda device: device)
         monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda devices: mirrored.append(devices) or "mirrored")
         return mirrored
 
@@ -46,6 +47,17 @@ def test_auto_mirrors_over_all_gpus_and_over_cpus_only_without_a_gpu(cpus):
     mirrored = cpus(4)
     assert distribution_strategy("mirrored", 8) == "mirrored"
     assert mirrored[-1] == [f"/device:CPU:{index}" for index in range(4)]
+
+
+def test_gpu_takes_all_gpus_and_is_refused_without_one(cpus):
+    mirrored = cpus(2, gpus=2)
+    assert distribution_strategy("gpu", 8) == "mirrored"
+    assert mirrored == [["/device:GPU:0", "/device:GPU:1"]]
+    cpus(1, gpus=1)
+    assert distribution_strategy("gpu", 3) == "/device:GPU:0"
+    cpus(4)
+    with pytest.raises(InputError, match=r"^training\.strategy: 'gpu' needs a GPU .* Received: none, .* use 'auto'\.$"):
+        distribution_strategy("gpu", 8)
 
 
 def test_mirrored_on_one_device_is_refused(cpus):

@@ -18,6 +18,16 @@ PLAIN = Augmentation(
 GEOMETRY = PLAIN.model_copy(update={"horizontal_flip": True, "vertical_flip": True, "scale": (0.6, 1.6), "aspect": 1.4})
 EVERYTHING = GEOMETRY.model_copy(update={"brightness": 0.3, "contrast": 0.4, "saturation": 0.5, "cutout": 0.7})
 
+# Every augmentation alone, as strong as it gets.
+EACH = {
+    "flip": {"horizontal_flip": True, "vertical_flip": True},
+    "smaller": {"scale": (0.4, 1.0)},
+    "crop": {"scale": (1.0, 2.5)},
+    "aspect": {"aspect": 2.0},
+    "cutout": {"cutout": 1.0, "cutout_size": 0.8},
+    "colour": {"brightness": 0.1, "contrast": 0.2, "saturation": 1.0},
+}
+
 
 def rectangle(height: int, width: int, box: tuple[int, int, int, int]) -> np.ndarray:
     """A black image with one white rectangle."""
@@ -60,6 +70,28 @@ def test_the_returned_box_is_where_the_rectangle_is_seen(height, width, place, s
     if not visible[0] or min(boxes[0, 2] - boxes[0, 0], boxes[0, 3] - boxes[0, 1]) < 4:
         return
     np.testing.assert_allclose(white_box(pixels), boxes[0], atol=1.5)
+
+
+@pytest.mark.parametrize("name", EACH)
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(40, 260), st.integers(40, 260)),
+    place=st.tuples(*[st.floats(0, 1)] * 4),
+    seed=st.integers(0, 2**40),
+    resize=st.sampled_from(["stretch", "letterbox"]),
+)
+def test_a_painted_rectangle_stays_inside_its_box(name, shape, place, seed, resize):
+    sides = [int(side * (0.2 + 0.6 * share)) for side, share in zip(shape, place[:2], strict=True)]
+    top, left = (int((shape[axis] - sides[axis]) * place[2 + axis]) for axis in range(2))
+    box = (top, left, top + sides[0], left + sides[1])
+    pixels, boxes, _ = view(
+        rectangle(*shape, box), [box], PLAIN.model_copy(update=EACH[name]), seed, resize=resize
+    )
+    y1, x1, y2, x2 = np.concatenate([np.floor(boxes[0, :2]) - 1, np.ceil(boxes[0, 2:]) + 1]).astype(int).clip(0)
+    bright = pixels[..., 0] > 191
+    assert bright.sum() == bright[y1:y2, x1:x2].sum()
+    if name not in ("cutout", "crop"):
+        assert bright.any()
 
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
@@ -283,15 +315,26 @@ def test_the_same_seed_gives_the_same_view_and_another_seed_another():
         assert not np.array_equal(one, different)
 
 
-def test_eager_and_inside_tf_data_are_identical():
+@pytest.mark.parametrize("name", [*EACH, "all"])
+def test_eager_and_inside_tf_data_are_identical(name: str):
+    augmentation = EVERYTHING if name == "all" else PLAIN.model_copy(update=EACH[name])
     image = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
     boxes = np.array([[10, 10, 50, 60], [20, 30, 70, 90]], np.float32)
 
     def one(number):
         return random_view(
-            tf.constant(image), tf.constant(boxes), 96, 128, "stretch", EVERYTHING, tf.stack([np.int64(7), number])
+            tf.constant(image), tf.constant(boxes), 96, 128, "stretch", augmentation, tf.stack([np.int64(7), number])
         )
 
     for number, graph in enumerate(tf.data.Dataset.range(4).map(one, num_parallel_calls=2)):
-        for inside, eager in zip(graph, view(image, boxes, EVERYTHING, number), strict=True):
-            np.testing.assert_allclose(inside, eager, atol=1e-4)
+        for inside, eager in zip(graph, view(image, boxes, augmentation, number), strict=True):
+            np.testing.assert_allclose(inside, eager, atol=1e-3)
+
+
+def test_values_are_normalised_as_the_network_wants_them():
+    image = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
+    plain, _, _ = view(image, [], EVERYTHING, 5)
+    normalised, _, _ = random_view(
+        tf.constant(image), tf.zeros([0, 4]), 96, 128, "stretch", EVERYTHING, tf.constant([7, 5], tf.int64), 100.0, 50.0
+    )
+    np.testing.assert_allclose(normalised, (plain - 100.0) / 50.0, atol=1e-4)

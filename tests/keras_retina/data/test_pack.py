@@ -13,8 +13,9 @@ from PIL import Image
 
 from keras_retina.data.folder import available_splits, load_dataset
 from keras_retina.data.images import STORED_AREA, read_image
-from keras_retina.data.pack import check_pack_input, read_pack, write_pack
+from keras_retina.data.pack import check_pack_input, read_pack
 from keras_retina.data.records import Dataset, Record
+from keras_retina.data.write_pack import write_pack
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import tf
 
@@ -109,6 +110,56 @@ def test_classes_may_be_wanted_in_another_order_but_not_others(pack):
     np.testing.assert_array_equal(turned.records[3].classes, [1, 0, 1])
     with pytest.raises(InputError, match=r"data\.classes: the classes of the pack were expected"):
         load_dataset(pack, "train", classes=["a", "c"])
+
+
+# Remote
+
+
+def test_a_pack_in_a_remote_folder_is_the_same_data_set(pack, datasets):
+    """`ram://` is TensorFlow's file system in memory; gs:// and others are reached through the same calls."""
+    remote = Path("ram://bucket/packs/noise")  # pathlib makes ram:/bucket/... of it
+    write_pack(remote, datasets, "train", SIDE, SIDE, lambda line: None, shard_bytes=9000)
+    assert tf.io.gfile.exists("ram://bucket/packs/noise/pack.json")
+    assert available_splits("ram://bucket/packs/noise") == available_splits(remote) == ["train", "val"]
+    for split in ("train", "val"):
+        here, there = load_dataset(pack, split), load_dataset(remote, split)
+        assert len(here.records) == len(there.records)
+        for one, other in zip(here.records, there.records, strict=True):
+            assert other.path.read_bytes() == one.path.read_bytes()
+            np.testing.assert_array_equal(other.boxes, one.boxes)
+    with pytest.raises(InputError, match=r"an input of at least 80 x 40"):
+        check_pack_input(remote, "train", 2 * SIDE, SIDE)
+    with pytest.raises(InputError, match=r"a new or empty folder was expected\. Received: ram://bucket/packs/noise\."):
+        write_pack(remote, datasets, "train", SIDE, SIDE, lambda line: None)
+
+
+def test_damage_in_a_remote_pack_is_named(datasets):
+    remote = "ram://bucket/damaged"
+    write_pack(Path(remote), datasets, "train", SIDE, SIDE, lambda line: None)
+    record = read_pack(Path(remote), "val").records[0]
+    shard = f"{remote}/val-00000.tfrecord"
+    with tf.io.gfile.GFile(shard, "rb") as file:
+        data = bytearray(file.read())
+    data[record.path.offset + 5] ^= 1
+    tf.io.gfile.remove(shard)  # ram:// appends to what is there
+    with tf.io.gfile.GFile(shard, "wb") as file:
+        file.write(bytes(data))
+    with pytest.raises(InputError, match=r"ram://bucket/damaged/val-00000\.tfrecord: expected the bytes of val_0\.jpg"):
+        read_image(record.path)
+    tf.io.gfile.remove(shard)  # ram:// appends to what is there
+    with tf.io.gfile.GFile(shard, "wb") as file:
+        file.write(bytes(data[: len(data) // 2]))
+    with pytest.raises(InputError, match=r"ram://bucket/damaged/val-00000\.tfrecord: a shard of \d+ bytes"):
+        load_dataset(remote, "val")
+    tf.io.gfile.remove(shard)
+    with pytest.raises(InputError, match="Received: 0 bytes"):
+        load_dataset(remote, "val")
+
+
+@pytest.mark.parametrize("place", ["ram://bucket/nothing", "nosuchscheme://bucket/pack"])
+def test_a_remote_folder_without_a_pack_is_refused_in_one_line(place: str):
+    with pytest.raises(InputError, match=rf"{place}: pack\.json or .* was expected\. Received: [^\n]+\.$"):
+        load_dataset(place, "train")
 
 
 # Bad input

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from keras_retina.boxes import decode, encode, iou
+from keras_retina.data.augmentation import random_view
 from keras_retina.data.check_augmentation import check_augmentation
 from keras_retina.data.images import STORED_AREA
-from keras_retina.data.pipeline import image_loader, sample_function, training_batches
+from keras_retina.data.pipeline import image_loader, sample_function, training_batches, training_labels
 from keras_retina.data.records import Dataset, Record
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.errors import InputError
@@ -285,6 +286,31 @@ def test_samples_with_mosaic_and_colour_are_functions_of_seed_and_position(datas
         np.testing.assert_array_equal(part, same)
     assert any(not np.array_equal(first(position, 2)[0], other(position, 2)[0]) for position in range(5))
     assert_equal(batches_of(dataset, 6, lively)[2:], batches_of(dataset, 4, lively, first_sample=4))
+
+
+@pytest.mark.parametrize(
+    "change", [{"mosaic": 1.0}, {"rand_augment": 3}, {"cutout": 1.0}, {"mosaic": 0.5, "scale": (0.5, 2.0)}]
+)
+def test_samples_are_the_same_eager_and_inside_tf_data(dataset, change: dict):
+    augmentation = LIVELY.model_copy(update=change)
+    labels = training_labels(dataset, SPEC, augmentation, 3).take(6).as_numpy_iterator()
+    images = np.concatenate([images for images, _ in batches_of(dataset, 3, augmentation)])
+    sample = sample_function(dataset.records, SPEC, augmentation, 3, 10)
+    for position, (image, (index, boxes, classes, ignored)) in enumerate(zip(images, labels, strict=True)):
+        pixels, given, given_classes, crowd = sample(position, index)
+        eager, moved, visible = random_view(
+            tf.constant(pixels),
+            tf.constant(given, tf.float32),
+            SPEC.height,
+            SPEC.width,
+            SPEC.resize,
+            augmentation,
+            tf.constant([3, position], tf.int64),
+        )
+        np.testing.assert_allclose(image * 127.5 + 127.5, eager, atol=1e-3)
+        np.testing.assert_allclose(boxes, moved, atol=1e-4)
+        np.testing.assert_array_equal(classes, given_classes)
+        np.testing.assert_array_equal(ignored, crowd | ~visible.numpy())
 
 
 def test_colour_operations_leave_boxes_and_size_alone(dataset):

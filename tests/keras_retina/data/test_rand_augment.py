@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from keras_retina.data import rand_augment as module
@@ -49,3 +51,23 @@ def test_operations_are_all_used_and_none_twice(monkeypatch):
     monkeypatch.setattr(module, "OPERATIONS", spies)
     rand_augment(IMAGE, len(OPERATIONS), 1.0, np.random.default_rng(0))
     assert sorted(used) == list(range(len(OPERATIONS)))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    amount=st.floats(-1, 1),
+    corners=st.tuples(*[st.integers(4, 12)] * 2),
+    sides=st.tuples(*[st.integers(6, 14)] * 2),
+)
+def test_a_painted_rectangle_stays_where_it_was(operation, amount, corners, sides):
+    image = np.full((30, 40, 3), 60, np.uint8)
+    inside = np.zeros((30, 40), bool)
+    inside[corners[0] : corners[0] + sides[0], corners[1] : corners[1] + sides[1]] = True
+    image[inside] = (170, 165, 175)
+    changed = np.asarray(operation(Image.fromarray(image), amount)).astype(int)
+    differs = np.abs(changed - changed[0, 0]).sum(axis=-1) > 0
+    edge = np.zeros_like(inside)  # a pixel on both sides, where sharpening reaches
+    edge[corners[0] - 1 : corners[0] + sides[0] + 1, corners[1] - 1 : corners[1] + sides[1] + 1] = True
+    edge[corners[0] + 1 : corners[0] + sides[0] - 1, corners[1] + 1 : corners[1] + sides[1] - 1] = False
+    np.testing.assert_array_equal(differs[~edge], inside[~edge])
