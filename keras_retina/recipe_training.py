@@ -75,7 +75,7 @@ class Training(Section):
     evaluate_every: Count = 5
     checkpoint: Literal["best", "last"] = "best"
     early_stop: EarlyStop | None = None
-    strategy: Literal["auto", "one_device", "mirrored"] = "auto"
+    strategy: Literal["auto", "gpu", "one_device", "mirrored"] = "auto"
     precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     steps_per_epoch: Count | None = None
     feature_views: Count | None = None

@@ -1,0 +1,131 @@
+"""Worker for keras_retina: a recipe at 256 x 256, through the functions that `keras-retina train` is made of.
+
+    python benchmarks/peers/ours.py train --recipe recipes/raccoon.yaml --weights FILE --data DIR --out FILE
+
+Everything is the recipe's: network, frozen stages, augmentation, matching, losses, optimiser, averaged weights. Its
+schedule over `epochs` is stretched over the minutes. Evaluation, pictures and checkpoints between epochs are left out,
+because the peers do without them as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from reader import BATCH, CLASSES, constant_batch
+from worker import Trainer, parser, run
+
+from keras_retina.data.folder import load_dataset
+from keras_retina.data.pipeline import training_batches
+from keras_retina.data.records import Dataset
+from keras_retina.detector_spec import DetectorSpec, detector_spec
+from keras_retina.legacy_keras import keras, tf
+from keras_retina.losses import BoxLoss, FocalLoss
+from keras_retina.matching import targets
+from keras_retina.memory import keep_freed_memory
+from keras_retina.model.folding import fold_frozen_batch_norm
+from keras_retina.model.retinanet import retinanet
+from keras_retina.model.weights import load_pretrained
+from keras_retina.optimizer import build_optimizer
+from keras_retina.predict import detect_function, predict_dataset
+from keras_retina.recipe import Recipe, Training, load_recipe
+from keras_retina.schedule import learning_rate_schedule
+from keras_retina.train import estimate_batch_norm
+
+AT_256 = ["model.input.height=256", "model.input.width=256", f"training.batch_size={BATCH}"]
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--recipe", default="recipes/bccd.yaml")
+    made.add_argument("--set", action="append", default=[], help="section.key=value, as in keras-retina")
+    keep_freed_memory()
+    run(made.parse_args(), constant_step, trainer)
+
+
+def constant_step(arguments: argparse.Namespace) -> Callable[[], float]:
+    """Returns step(), an update with the constant batch."""
+    recipe = _recipe(arguments)
+    model = _compiled_model(recipe, CLASSES, arguments)
+    spec = detector_spec(recipe.model, tuple(f"class {index}" for index in range(CLASSES)))
+    images, boxes, classes = constant_batch()
+    settings, anchors = recipe.training.matching, tf.constant(spec.anchors())
+    ignored = tf.zeros(boxes.shape[:2], tf.bool)
+    labels = targets(
+        anchors, boxes, classes, ignored, spec.coder_weights, settings.positive, settings.negative, settings.force
+    )
+    inputs = (tf.cast(images, tf.float32) - spec.pixel_mean) / spec.pixel_scale
+    return _step(model, tf.data.Dataset.from_tensors((inputs, labels)).repeat())
+
+
+def trainer(arguments: argparse.Namespace) -> Trainer:
+    """Returns the training on the train split of `--data`."""
+    recipe = _recipe(arguments)
+    settings = recipe.training
+    dataset = load_dataset(arguments.data, "train")
+    spec = detector_spec(recipe.model, dataset.class_names)
+    model = _compiled_model(recipe, len(dataset.class_names), arguments)
+    batches = training_batches(
+        dataset, spec, recipe.augmentation, settings.matching, settings.batch_size, arguments.seed
+    )
+    steps_per_epoch = max(1, len(dataset.records) // settings.batch_size)
+    schedule = learning_rate_schedule(settings, steps_per_epoch)
+
+    def set_rate(fraction: float) -> None:
+        model.optimizer.learning_rate = float(schedule(fraction * settings.epochs * steps_per_epoch))
+
+    def detect() -> list[dict[str, Any]]:
+        return _results(model, spec, recipe, batches, load_dataset(arguments.data, arguments.split))
+
+    return Trainer(_step(model, batches), set_rate, detect)
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    weights = f"model.backbone.weights={arguments.weights}"
+    return load_recipe(arguments.recipe, [*AT_256, weights, *arguments.set])
+
+
+def _compiled_model(recipe: Recipe, classes: int, arguments: argparse.Namespace) -> keras.Model:
+    settings = recipe.training
+    keras.utils.set_random_seed(arguments.seed)
+    detector = retinanet(recipe.model, classes)
+    load_pretrained(detector, recipe.model.backbone, str(arguments.weights))
+    model = fold_frozen_batch_norm(detector)
+    loss = settings.loss
+    losses = {"classes": FocalLoss(loss.alpha, loss.gamma), "boxes": BoxLoss(loss.box_beta, loss.box_weight)}
+    model.compile(optimizer=_optimizer(settings), loss=losses)
+    return model
+
+
+def _optimizer(settings: Training) -> keras.optimizers.Optimizer:
+    """Returns the recipe's optimiser with a learning rate that can be set instead of a schedule."""
+    scheduled = build_optimizer(settings, 1)
+    optimizer = type(scheduled).from_config(scheduled.get_config() | {"learning_rate": settings.learning_rate})
+    if settings.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _step(model: keras.Model, batches: tf.data.Dataset) -> Callable[[], float]:
+    function, iterator = model.make_train_function(), iter(batches)
+
+    def step() -> float:
+        model.reset_metrics()  # the loss of this step, not the mean of all
+        return float(function(iterator)["loss"])
+
+    return step
+
+
+def _results(
+    model: keras.Model, spec: DetectorSpec, recipe: Recipe, batches: tf.data.Dataset, reported: Dataset
+) -> list[dict[str, Any]]:
+    if recipe.training.weight_average is not None:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    if recipe.model.backbone.batch_norm == "trained":
+        estimate_batch_norm(model, batches)
+    return predict_dataset(detect_function(model, spec), spec, reported)
+
+
+if __name__ == "__main__":
+    main()

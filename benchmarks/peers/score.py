@@ -1,0 +1,43 @@
+"""COCO AP of the files that the workers wrote, side by side, all by pycocotools through `keras_retina.evaluate`.
+
+    python benchmarks/peers/score.py DETECTIONS.json ... [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from keras_retina.data.folder import load_dataset
+from keras_retina.evaluate import coco_metrics
+
+COLUMNS = ("AP", "AP50", "AP75")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    rows = [score(path) for path in arguments.files]
+    print(f"{'detector':<20} {'data':<10} {'split':<6} {'minutes':>8} {'steps':>7} {'images/s':>9}  AP / AP50 / AP75")
+    for row in rows:
+        aps = " / ".join(f"{row[name]:.1f}" for name in COLUMNS)
+        print(
+            f"{row['detector']:<20} {Path(row['data']).name:<10} {row['split']:<6} {row['seconds'] / 60:8.1f} "
+            f"{row['steps']:7d} {row['batch_size'] * row['steps'] / row['seconds']:9.1f}  {aps}"
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")
+
+
+def score(path: Path) -> dict:
+    """Returns what the worker wrote, its detections replaced by their COCO metrics in percent."""
+    trained = json.loads(path.read_text(encoding="utf-8"))
+    dataset = load_dataset(trained["data"], trained["split"])
+    return {"file": str(path), **coco_metrics(dataset, trained.pop("detections")), **trained}
+
+
+if __name__ == "__main__":
+    main()
