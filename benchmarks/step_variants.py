@@ -7,9 +7,11 @@
 | plain_graph | frozen BatchNorm is not folded into the convolutions |
 | all_stages | no stage of the backbone is frozen |
 | onednn_off | TensorFlow's own operations, which it prefers on this kind of processor |
+| one_at_a_time | operations never run side by side, each on all cores |
+| one_thread_each | operations run side by side, each on one core |
 | xla | the whole step compiled by XLA (slow: ask for it by name) |
 
-oneDNN is chosen when TensorFlow is imported, so every timing has a process of its own.
+oneDNN and threads are chosen when TensorFlow is imported, so every timing has a process of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +25,12 @@ import time
 
 STEPS = 30
 BASE = "as it is"
-VARIANTS = ("plain_graph", "all_stages", "onednn_off")
+ENVIRONMENT = {
+    "onednn_off": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    "one_at_a_time": {"TF_NUM_INTEROP_THREADS": "1"},
+    "one_thread_each": {"TF_NUM_INTRAOP_THREADS": "1"},
+}
+VARIANTS = ("plain_graph", "all_stages", *ENVIRONMENT)
 
 
 def main() -> None:
@@ -40,7 +47,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for name, found in times.items():
             command = [sys.executable, __file__, arguments.recipe, "--one", name]
-            environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0" if name == "onednn_off" else "1"}
+            environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"} | ENVIRONMENT.get(name, {})
             ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
             found.append(float(ended.stdout.splitlines()[-1]))
     for name, found in times.items():
