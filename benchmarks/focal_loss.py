@@ -21,7 +21,7 @@ from keras_retina.legacy_keras import tf
 from keras_retina.losses import focal_loss
 from keras_retina.matching import BACKGROUND
 
-SHAPES = ((8, 36_828, 3), (1, 100_000, 80))  # BCCD's recipe; COCO's classes
+SHAPES = ((8, 36_828, 3), (1, 100_000, 80))  # 384 x 512 with nine anchors a cell; the classes of COCO
 
 
 def plain_focal_loss(classes: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

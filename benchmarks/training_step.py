@@ -2,7 +2,7 @@
 
     python benchmarks/training_step.py recipes/bccd.yaml --data DIR [--rounds 7]
 
-Bound of the issue: the pipeline alone must deliver at least three times what the step consumes.
+The bar: the pipeline alone delivers at least five times what the step consumes.
 """
 
 from __future__ import annotations

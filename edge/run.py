@@ -16,6 +16,7 @@ from edge.measure import machine_name
 from keras_retina import __version__
 from keras_retina.data.packed_image import ImageFile
 from keras_retina.data.records import Dataset
+from keras_retina.data.storage import address
 from keras_retina.errors import InputError
 from keras_retina.recipe import Recipe, dump_recipe, load_recipe
 
@@ -59,7 +60,7 @@ def start_run(path: Path, recipe: Recipe, data_dir: Path, command: str, overwrit
     if not (path / "recipe.yaml").exists():
         _write(path / "recipe.yaml", dump_recipe(recipe))
         facts = {
-            "data": str(data_dir),
+            "data": address(Path(data_dir)),
             "command": command,
             "keras_retina": __version__,
             "python": platform.python_version(),

@@ -10,6 +10,7 @@ import typer
 
 from keras_retina.cli_options import JsonOption, RecipeArgument, RequiredDataOption, SetOption, load_named
 from keras_retina.cli_output import say, show_coverage, suggest, write_json
+from keras_retina.data.storage import address
 
 
 def check_data(
@@ -60,7 +61,7 @@ def pack(
     datasets = [load_dataset(data, split, settings.data.format, settings.data.classes) for split in splits]
     write_pack(out, datasets, settings.data.train, settings.model.input.height, settings.model.input.width, say)
     say(f"wrote {out}")
-    suggest(shlex.join(["keras-retina", "train", recipe, "--data", str(out)]))
+    suggest(shlex.join(["keras-retina", "train", recipe, "--data", address(out)]))
 
 
 def show_batch(
@@ -89,7 +90,7 @@ def show_batch(
     say(f"labelled boxes without a matched anchor: {unmatched} of {labelled} ({unmatched / max(labelled, 1):.1%})")
     say(f"wrote {out}: boxes green, matched anchors blue, boxes without one red")
     overrides = [part for override in set_ or [] for part in ("--set", override)]
-    suggest(shlex.join(["keras-retina", "run", recipe, "--data", str(data), *overrides]))
+    suggest(shlex.join(["keras-retina", "run", recipe, "--data", address(data), *overrides]))
 
 
 def fit_anchors(
@@ -114,7 +115,7 @@ def fit_anchors(
             for name, one in models.items()
         }
         show_coverage(dataset.split, **measured[dataset.split])
-    words = ["keras-retina", "run", recipe, "--data", str(data)]
+    words = ["keras-retina", "run", recipe, "--data", address(data)]
     words += [word for override in set_ or [] for word in ("--set", override)]
     if fitted == model.anchors:
         say("\nThe recipe's anchors are already best: nothing that was tried overlaps the train boxes clearly better.")

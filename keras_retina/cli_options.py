@@ -12,8 +12,9 @@ import typer
 if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
     from keras_retina.recipe import Recipe
 
-DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with images and labels.")]
-RequiredDataOption = Annotated[Path, typer.Option("--data", help="Folder with images and labels.")]
+DATA_HELP = "Folder, pack or TFRecord pattern; also gs:// and the like."
+DataOption = Annotated[Path | None, typer.Option("--data", help=DATA_HELP)]
+RequiredDataOption = Annotated[Path, typer.Option("--data", help=DATA_HELP)]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/<recipe name>.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, overrides the recipe.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the measurements to this file.")]
