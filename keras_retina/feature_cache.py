@@ -30,7 +30,7 @@ def feature_key(recipe: Recipe, dataset: Dataset, frozen: keras.Model, views: in
     """Returns everything that the kept features depend on: settings as they are, data and weights as SHA-256."""
     data, weights = hashlib.sha256(), hashlib.sha256()
     for record in dataset.records:
-        data.update(f"{record.file_name} {record.height} {record.width}".encode())
+        data.update(record.path.read_bytes())
         for values in (record.boxes, record.classes, record.crowd):
             data.update(np.ascontiguousarray(values).tobytes())
     for variable in frozen.variables:
@@ -42,6 +42,7 @@ def feature_key(recipe: Recipe, dataset: Dataset, frozen: keras.Model, views: in
         "features": {name: list(shape[1:]) for name, shape in sorted(frozen.output_shape.items())},
         "input": recipe.model.input.model_dump(mode="json"),
         "views": views,
+        "precision": frozen.layers[-1].compute_dtype,
         **settings,
     }
 

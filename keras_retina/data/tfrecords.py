@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from keras_retina.data.images import inspect_image, printable
 from keras_retina.data.pack import RECORD_HEAD, RECORD_TAIL
@@ -160,7 +161,7 @@ def _examples(file: Path) -> Iterator[_Example | Problem]:
         where = f"{shown}: record {number}"
         try:
             features = tf.train.Example.FromString(data).features.feature
-        except Exception as error:  # protobuf's DecodeError; its class depends on the implementation
+        except DecodeError as error:
             raise InputError(f"{where}: a tf.train.Example was expected. Received: {error}. Write it again.") from error
         yield _example(features, data, file, offset + RECORD_HEAD, number, where)
         offset += RECORD_HEAD + len(data) + RECORD_TAIL
