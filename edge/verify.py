@@ -180,7 +180,7 @@ def _readable(files: Sequence[Path]) -> dict[Path, Description]:
 def _kind_in_name(path: Path) -> str:
     """Returns the number format that a file name ends with, for files that cannot be asked."""
     stem = path.stem.removesuffix("_raw")
-    return next((kind for kind in ("float32", "float16", "dynamic", "int8") if stem.endswith(kind)), "unknown")
+    return next((kind for kind in ("float32", "float16", "dynamic", "int8", "int16") if stem.endswith(kind)), "unknown")
 
 
 def _check_same_detector(description: Description, spec: DetectorSpec, path: Path) -> None:
