@@ -274,7 +274,7 @@ def test_calibration_shows_every_class_and_never_repeats_an_image(tmp_path):
 def test_a_missing_calibration_image_is_named(tiny_model, tiny_spec, export_settings, image_paths, tmp_path):
     gone = tmp_path / "gone.png"
     with pytest.raises(InputError, match="gone.png: expected a calibration image. Received: No such file"):
-        export_detector(tiny_model, tiny_spec, tmp_path / "out", "x", export_settings, [*image_paths, gone])
+        export_detector(tiny_model, tiny_spec, tmp_path / "out", "x", export_settings, [gone, *image_paths])
     assert not list((tmp_path / "out").glob("*.tflite"))
 
 
