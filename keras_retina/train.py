@@ -19,6 +19,7 @@ from keras_retina.data.check_augmentation import check_augmentation
 from keras_retina.data.input_wait import InputWait
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
+from keras_retina.detector_losses import detector_losses
 from keras_retina.detector_spec import DetectorSpec, detector_spec
 from keras_retina.devices import distribution_strategy
 from keras_retina.diagnostics import Diagnostics
@@ -27,7 +28,6 @@ from keras_retina.errors import InputError
 from keras_retina.feature_cache import build_feature_cache, feature_batches
 from keras_retina.history import History, Progress, trim_history
 from keras_retina.legacy_keras import keras, tf
-from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.memory import keep_freed_memory
 from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.model.frozen_split import split_at_frozen
@@ -79,7 +79,7 @@ def train(
         model = in_precision(detector, precision)
         frozen, learning = split_at_frozen(model) if settings.feature_views else (None, model)
         network = fold_frozen_batch_norm(learning)
-        _compile(network, settings, steps, precision)
+        _compile(network, spec, settings, steps, precision)
     report(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
     train_dir = run_dir / "train"
@@ -108,7 +108,7 @@ def train(
         )
         _check_updates(settings, steps)
         with strategy.scope():
-            _compile(network, settings, steps, precision)
+            _compile(network, spec, settings, steps, precision)
 
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=network.optimizer, epoch=epoch)
@@ -160,13 +160,12 @@ def train(
     return detector, spec
 
 
-def _compile(model: keras.Model, settings: Training, steps_per_epoch: int, precision: str) -> None:
+def _compile(
+    model: keras.Model, spec: DetectorSpec, settings: Training, steps_per_epoch: int, precision: str
+) -> None:
     model.compile(
         optimizer=scale_loss(build_optimizer(settings, steps_per_epoch), precision),
-        loss={
-            "classes": FocalLoss(settings.loss.alpha, settings.loss.gamma),
-            "boxes": BoxLoss(settings.loss.box_beta, settings.loss.box_weight),
-        },
+        loss=detector_losses(settings.loss, spec.coder_weights),
     )
     model.optimizer.build(model.trainable_variables)
 
