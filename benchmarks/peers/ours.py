@@ -24,6 +24,7 @@ from keras_retina.detector_spec import DetectorSpec, detector_spec
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.matching import targets
 from keras_retina.memory import keep_freed_memory
+from keras_retina.model.batch_norm import estimate_batch_norm
 from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.weights import load_pretrained
@@ -31,7 +32,6 @@ from keras_retina.optimizer import build_optimizer
 from keras_retina.predict import detect_function, predict_dataset
 from keras_retina.recipe import Recipe, Training, load_recipe
 from keras_retina.schedule import learning_rate_schedule
-from keras_retina.train import estimate_batch_norm
 
 AT_256 = ["model.input.height=256", "model.input.width=256", f"training.batch_size={BATCH}"]
 
