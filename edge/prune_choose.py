@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from edge.prune_channels import keep_channels
 from edge.prune_cost import ChannelCost
 from edge.prune_groups import ChannelGroup
 from keras_retina.errors import InputError
-from keras_retina.legacy_keras import keras
-
-MEASURE_TOLERANCE = 0.02  # a measured share this far below its target is good enough
 
 
 def choose_channels(
@@ -46,52 +42,6 @@ def choose_channels(
     return most_important(
         importance, next(counts for counts, share in zip(path, shares, strict=True) if share <= target)
     )
-
-
-def choose_by_measurement(
-    model: keras.Model,
-    groups: Sequence[ChannelGroup],
-    importance: Sequence[np.ndarray],
-    cost: ChannelCost,
-    measure: Callable[[keras.Model], float],
-    target: float,
-    multiple: int = 8,
-    largest_share: float = 1.0,
-    measurements: int = 6,
-) -> list[np.ndarray]:
-    """Returns what `choose_channels` returns, for a target on something that takes long to find out, as latency does.
-
-    The steps are those of `cost`; how many of them is found by at most `measurements` pairs of `measure`, of the
-    candidate and of the whole model right after, each pair one share: what slows a machine for minutes slows both.
-
-    Raises:
-        InputError: as `choose_channels`, with the measured smallest share.
-    """
-    check_settings(target, multiple, largest_share)
-    path = removal_path(groups, importance, cost, multiple, largest_share)
-    costs = np.array([cost.of(counts) for counts in path])
-
-    def share_of(step: int) -> float:
-        candidate = keep_channels(model, groups, most_important(importance, path[step]))
-        return measure(candidate) / measure(model)
-
-    low, high = 0, len(path) - 1  # low misses the target, high meets it
-    low_share, high_share = 1.0, share_of(high)
-    if high_share > target:
-        raise unreachable(target, high_share)
-    for _ in range(measurements - 1):
-        if high - low <= 1 or high_share >= target - MEASURE_TOLERANCE:
-            break
-        # Between two measured steps the share is taken to fall as the cost does.
-        ratio = (low_share - target) / (low_share - high_share)
-        wanted = costs[low] - ratio * (costs[low] - costs[high])
-        step = int(np.clip(np.searchsorted(-costs, -wanted), low + 1, high - 1))
-        share = share_of(step)
-        if share <= target:
-            high, high_share = step, share
-        else:
-            low, low_share = step, share
-    return most_important(importance, path[high])
 
 
 def removal_path(
