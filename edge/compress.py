@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge.fine_tune import fine_tune, fine_tune_batches
 from edge.multiply_adds import multiply_adds
 from edge.prune_channels import prune_to
-from edge.prune_cost import multiply_add_cost, parameter_cost, time_cost
+from edge.prune_cost import multiply_add_cost, parameter_cost
+from edge.prune_groups import ChannelGroup
 from edge.prune_latency import latency_on_this_machine
 from edge.prune_rank import kernel_norms, loss_changes, norm_scales
 from edge.run import RunFolder, load_split
@@ -27,6 +27,7 @@ from keras_retina.legacy_keras import keras
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.predict import detect_function, predict_dataset
 from keras_retina.recipe import CompressedModel, Recipe
+from keras_retina.recipe_compress import Channels, ancestry
 
 FOLDER = "compress"
 MODEL_FILE = "model.keras"
@@ -51,7 +52,7 @@ def compress_stage(run: RunFolder, report: Report) -> None:
         report("compress: done before, skipped")
         return
     if not (run.path / MODEL_FILE).exists():
-        raise InputError(f"{run.path}: expected a trained {MODEL_FILE}. Received: none. Run `keras-retina train` first.")
+        raise InputError(f"{run.path}: expected a trained {MODEL_FILE}. Received: none. Run `keras-retina train`.")
     train_set = load_split(run, run.recipe.data.train, report)
     validation_set = load_split(run, run.recipe.data.validation, report)
     for name in missing:
@@ -85,8 +86,7 @@ def prune_rounds(
     report: Report,
 ) -> keras.Model:
     """Removes channels and fine-tunes, as often as `rounds` says, and returns the last model."""
-    channels = settings.channels
-    assert channels is not None
+    channels = settings.channels or Channels()
     model = parent
     for number in range(1, channels.rounds + 1):
         last = number == channels.rounds
@@ -94,11 +94,12 @@ def prune_rounds(
         pruned = place / "pruned.keras"
         if not pruned.exists():
             place.mkdir(parents=True, exist_ok=True)
-            model = _pruned(model, spec, recipe, settings, train_set)
+            model = _pruned(model, spec, recipe, channels, train_set)
             save_detector(model, spec, pruned)
         else:
             model, _ = load_detector(pruned)
-        report(f"round {number} of {channels.rounds}: {multiply_adds(model):,} of {multiply_adds(parent):,} multiply-adds")
+        share = multiply_adds(model) / multiply_adds(parent)
+        report(f"round {number} of {channels.rounds}: {share:.3f} x the multiply-adds")
         length = settings.fine_tune if last else settings.fine_tune.model_copy(update={"epochs": channels.round_epochs})
         fine_tune(model, spec, recipe, length, train_set, validation_set, place / "train", report)
     return model
@@ -121,19 +122,19 @@ def sizes(model: keras.Model) -> dict[str, int]:
 
 
 def _pruned(
-    model: keras.Model, spec: DetectorSpec, recipe: Recipe, settings: CompressedModel, train_set: Dataset
+    model: keras.Model, spec: DetectorSpec, recipe: Recipe, channels: Channels, train_set: Dataset
 ) -> keras.Model:
-    channels = settings.channels
-    assert channels is not None
-    if channels.criterion == "taylor":
-        batches = itertools.islice(fine_tune_batches(recipe, spec, train_set), TAYLOR_BATCHES)
-        losses = detector_losses(recipe.training.loss, spec.coder_weights)
-        importance = functools.partial(loss_changes, batches=list(batches), losses=losses)
-    elif channels.criterion == "batch_norm":
-        importance = norm_scales
-    else:
-        importance = functools.partial(kernel_norms, order=1 if channels.criterion == "l1" else 2)
-    cost = {"multiply_adds": multiply_add_cost, "parameters": parameter_cost, "latency": time_cost}[channels.of]
+    """Returns the model without the channels that one round removes."""
+
+    def importance(model: keras.Model, groups: list[ChannelGroup]) -> list[np.ndarray]:
+        if channels.criterion == "taylor":
+            batches = fine_tune_batches(recipe, spec, train_set).take(TAYLOR_BATCHES)
+            return loss_changes(model, groups, batches, detector_losses(recipe.training.loss, spec.coder_weights))
+        if channels.criterion == "batch_norm":
+            return norm_scales(model, groups)
+        return kernel_norms(model, groups, 1 if channels.criterion == "l1" else 2)
+
+    cost = parameter_cost if channels.of == "parameters" else multiply_add_cost
     measure = latency_on_this_machine(spec) if channels.of == "latency" else None
     return prune_to(model, channels.keep ** (1 / channels.rounds), importance, cost, measure, channels.multiple)
 
@@ -152,6 +153,4 @@ def _claim(folder: Path, recipe: Recipe, name: str) -> None:
 
 
 def _settings(recipe: Recipe, name: str) -> dict[str, Any]:
-    from keras_retina.recipe_compress import ancestry
-
     return {"models": [model.model_dump(mode="json") for model in ancestry(recipe.compress, name)]}

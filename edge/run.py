@@ -57,8 +57,9 @@ def start_run(path: Path, recipe: Recipe, data_dir: Path, command: str, overwrit
     elif path.is_dir() and any(path.iterdir()):
         _refuse_another_run(path, recipe, data_dir)
     path.mkdir(parents=True, exist_ok=True)
-    if not (path / "recipe.yaml").exists():
-        _write(path / "recipe.yaml", dump_recipe(recipe))
+    is_new = not (path / "recipe.yaml").exists()
+    _write(path / "recipe.yaml", dump_recipe(recipe))
+    if is_new:
         facts = {
             "data": address(Path(data_dir)),
             "command": command,
@@ -203,7 +204,8 @@ def _refuse_another_run(path: Path, recipe: Recipe, data_dir: Path) -> None:
             "Choose another folder."
         )
     there = load_recipe(path / "recipe.yaml")
-    known = {"expected", "published"}
+    # Smaller models may be added later; each of them keeps the settings that it was made with.
+    known = {"expected", "published", "compress"}
     if there.model_dump(exclude=known) != recipe.model_dump(exclude=known):
         raise InputError(
             f"--out: {path} holds a run of another recipe. Received: name={there.name!r} with other settings. "

@@ -17,7 +17,8 @@ from keras_retina.recipe_section import Count, Fraction, Positive, Section
 from keras_retina.recipe_training import EarlyStop, Loss, Matching, Training
 from keras_retina.recipe_yaml import apply_override, dump_yaml, read_yaml
 
-__all__ = ["CompressedModel", "EarlyStop", "FineTune", "Loss", "Matching", "Training"]  # read from here by everyone else
+# Read from here by everyone else.
+__all__ = ["CompressedModel", "EarlyStop", "FineTune", "Loss", "Matching", "Training"]
 
 MOBILENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
