@@ -102,6 +102,6 @@ def check_settings(target: float, multiple: int, largest_share: float) -> None:
 def unreachable(target: float, smallest: float) -> InputError:
     """Returns the error of a target that no choice of channels meets."""
     return InputError(
-        f"channel pruning: expected a target of at least {smallest:.3f}, what is left when every group is at its "
-        f"smallest. Received: target={target}. Raise target or largest_share, or lower multiple."
+        f"channel pruning: expected a target of at least {math.ceil(1000 * smallest) / 1000}, what is left when every "
+        f"group is at its smallest. Received: target={target}. Raise target or largest_share, or lower multiple."
     )

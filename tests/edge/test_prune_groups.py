@@ -63,7 +63,10 @@ def test_concatenated_channels_stay_groups_of_their_own_at_their_offsets():
     parts = [layers.Conv2D(count, 1, name=f"part_{count}")(image) for count in (2, 3)]
     joined = layers.BatchNormalization(name="norm")(layers.Concatenate()(parts))
     groups = prune_groups(keras.Model(image, {"out": layers.Conv2D(1, 1, name="last")(joined)}))
-    assert [roles(group) for group in groups] == [(2, {"part_2"}, {"last"}, {"norm"}), (3, {"part_3"}, {"last"}, {"norm"})]
+    assert [roles(group) for group in groups] == [
+        (2, {"part_2"}, {"last"}, {"norm"}),
+        (3, {"part_3"}, {"last"}, {"norm"}),
+    ]
     assert groups[1].consumers["last"].tolist() == [[2], [3], [4]]
     assert groups[1].between["norm"].tolist() == [[2], [3], [4]]
     assert groups[1].producers["part_3"].tolist() == [[0], [1], [2]]
@@ -176,7 +179,7 @@ def test_the_groups_of_a_separable_mobilenet_detector():
         (layers.Conv2D(4, 1, groups=2, name="odd"), "layer 'odd' of kind Conv2D with groups=2. Use groups=1"),
         (layers.DepthwiseConv2D(1, depth_multiplier=2, name="odd"), "'odd' of kind DepthwiseConv2D with depth_multip"),
         (layers.BatchNormalization(axis=1, name="odd"), r"'odd' of kind BatchNormalization over axis \[1\]. Normalise"),
-        (layers.TimeDistributed(layers.ReLU(), name="odd"), "of kind TimeDistributed. Prune channels before layers are"),
+        (layers.TimeDistributed(layers.ReLU(), name="odd"), "of kind TimeDistributed. Prune channels before layers"),
     ],
 )
 def test_a_layer_that_cannot_be_pruned_is_named_with_its_kind(layer, message):
