@@ -91,17 +91,22 @@ def prune_rounds(
     for number in range(1, channels.rounds + 1):
         last = number == channels.rounds
         place = folder if last else folder / f"round_{number}"
+        if not last and (place / MODEL_FILE).exists():
+            model, _ = load_detector(place / MODEL_FILE)
+            continue
         pruned = place / "pruned.keras"
-        if not pruned.exists():
+        if pruned.exists():
+            model, _ = load_detector(pruned)
+        else:
             place.mkdir(parents=True, exist_ok=True)
             model = _pruned(model, spec, recipe, channels, train_set)
             save_detector(model, spec, pruned)
-        else:
-            model, _ = load_detector(pruned)
         share = multiply_adds(model) / multiply_adds(parent)
         report(f"round {number} of {channels.rounds}: {share:.3f} x the multiply-adds")
         length = settings.fine_tune if last else settings.fine_tune.model_copy(update={"epochs": channels.round_epochs})
         fine_tune(model, spec, recipe, length, train_set, validation_set, place / "train", report)
+        if not last:
+            save_detector(model, spec, place / MODEL_FILE)
     return model
 
 
