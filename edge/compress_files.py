@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge.calibration import choose_calibration_images
 from edge.compress import FOLDER, METRICS_FILE, MODEL_FILE, is_done
-from edge.export import export_detector, exported_file
+from edge.export import export_detector, exported_file, is_exported, needs_calibration
 from edge.run import RunFolder, load_split
 from edge.verify import SmallerModel
 from keras_retina.data.packed_image import ImageFile
@@ -23,12 +23,12 @@ def export_compressed(run: RunFolder, report: Callable[[str], None]) -> list[Pat
             continue
         files = files_of(run, name)
         written += files
-        if all(file.exists() and file.with_suffix(".json").exists() for file in files):
+        settings = run.recipe.export.model_copy(update={"formats": run.recipe.compress[name].formats})
+        if all(is_exported(file, settings) for file in files):
             report(f"export {name}: done before, skipped")
             continue
-        settings = run.recipe.export.model_copy(update={"formats": run.recipe.compress[name].formats})
         images: list[ImageFile] = []
-        if "int8" in settings.formats:
+        if needs_calibration(settings):
             train_set = load_split(run, run.recipe.data.train, report)
             images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
         model, spec = load_detector(run.path / FOLDER / name / MODEL_FILE)

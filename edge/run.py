@@ -120,27 +120,37 @@ def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
 
 
 def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
-    """Writes the `.tflite` files of the recipe into `export/` and returns them."""
+    """Writes the `.tflite` files of the recipe that are missing in `export/`, and returns all of them."""
     from edge.calibration import choose_calibration_images
-    from edge.export import export_detector
+    from edge.export import export_detector, is_exported, needs_calibration
     from keras_retina.model.saving import load_detector
 
     settings, name = run.recipe.export, run.recipe.name
-    files = [
-        run.path / "export" / (f"{name}_{kind}.tflite" if head == "postprocess" else f"{name}_{kind}_raw.tflite")
+    files = {
+        kind: [
+            run.path / "export" / (f"{name}_{kind}.tflite" if head == "postprocess" else f"{name}_{kind}_raw.tflite")
+            for head in settings.heads
+        ]
         for kind in settings.formats
-        for head in settings.heads
-    ]
-    if all(file.exists() and file.with_suffix(".json").exists() for file in files):
+    }
+    missing = [kind for kind, both in files.items() if not all(is_exported(file, settings) for file in both)]
+    written = [file for both in files.values() for file in both]
+    if not missing:
         report("export: done before, skipped")
-        return files
+        return written
+    settings = settings.model_copy(update={"formats": tuple(missing)})
     model, spec = load_detector(run.path / "model.keras")
     images: list[ImageFile] = []
-    if "int8" in settings.formats:
+    if needs_calibration(settings):
         train_set = load_split(run, run.recipe.data.train, report)
         images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
-        report(f"int8 calibration: {len(images)} images of the training split")
-    return export_detector(model, spec, run.path / "export", name, settings, images, report)
+        fewer = f", all there are ({settings.calibration_images} asked for)"
+        report(
+            f"calibration: {len(images)} images of the training split"
+            + (fewer if len(images) < settings.calibration_images else "")
+        )
+    export_detector(model, spec, run.path / "export", name, settings, images, report)
+    return written
 
 
 def verify_stage(run: RunFolder, report: Callable[[str], None]) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class CompressedModel(Section):
     quantize: Quantize | None = None
     fine_tune: FineTune = FineTune()
     formats: Annotated[
-        tuple[Literal["float32", "float16", "dynamic", "int8"], ...], Field(min_length=1, strict=False)
+        tuple[Literal["float32", "float16", "dynamic", "int8", "int16"], ...], Field(min_length=1, strict=False)
     ] = ("float32", "int8")
     minimum_ap_ratio: Fraction = 0.99
 
