@@ -26,7 +26,7 @@ from keras_retina.evaluate import coco_metrics
 from keras_retina.legacy_keras import keras
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.predict import detect_function, predict_dataset
-from keras_retina.recipe import CompressedModel, Recipe
+from keras_retina.recipe import CompressedModel, Recipe, dump_recipe, load_recipe
 from keras_retina.recipe_compress import Channels, ancestry
 
 FOLDER = "compress"
@@ -58,6 +58,23 @@ def compress_stage(run: RunFolder, report: Report) -> None:
     for name in missing:
         report(f"compress {name}:")
         compress_model(run, name, train_set, validation_set, report)
+
+
+def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
+    """Returns the run with `compress.NAME...=value` in its recipe, which is written into the folder.
+
+    Raises:
+        InputError: another section, or a value that the section does not take.
+    """
+    for override in overrides:
+        if not override.strip().startswith("compress."):
+            raise InputError(
+                f"--set: expected a key of the section compress, since the run is trained. Received: {override!r}. "
+                "Example: compress.half.channels.keep=0.5"
+            )
+    recipe = load_recipe(run.path / "recipe.yaml", overrides)
+    write_file(run.path / "recipe.yaml", dump_recipe(recipe).encode())
+    return RunFolder(run.path, recipe, run.data_dir)
 
 
 def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set: Dataset, report: Report) -> None:

@@ -155,15 +155,18 @@ def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
 
 def verify_stage(run: RunFolder, report: Callable[[str], None]) -> dict[str, Any]:
     """Measures every exported file on the verification split and writes `verify.json`."""
+    from edge.compress_files import smaller_models
     from edge.verify import verify_run
     from keras_retina.model.saving import load_detector
 
     model, spec = load_detector(run.path / "model.keras")
     dataset = load_split(run, verification_split(run.recipe), report)
-    files = sorted((run.path / "export").glob("*.tflite"))
+    smaller = smaller_models(run)
+    theirs = {file for one in smaller for file in one.files}
+    files = sorted(set((run.path / "export").glob("*.tflite")) - theirs)
     if not files:
         raise InputError(f"{run.path / 'export'}: expected .tflite files. Received: none. Run `keras-retina export`.")
-    return verify_run(run.path, model, spec, dataset, run.recipe.verification, files, report)
+    return verify_run(run.path, model, spec, dataset, run.recipe.verification, files, report, smaller)
 
 
 def report_stage(run: RunFolder) -> Path:

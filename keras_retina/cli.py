@@ -75,6 +75,21 @@ def train(
 
 
 @app.command()
+def compress(run: RunArgument, data: DataOption = None, set_: SetOption = None) -> None:
+    """Make the smaller models of a trained run, as `compress:` of its recipe says; resumes where it stopped."""
+    from edge.compress import add_compressed, compress_stage
+    from edge.run import open_run
+
+    opened = open_run(run, data)
+    if set_:
+        opened = add_compressed(opened, set_)
+    compress_stage(opened, say)
+    for name in opened.recipe.compress:
+        say(f"wrote {opened.path / 'compress' / name}")
+    suggest(f"keras-retina export {run}")
+
+
+@app.command()
 def evaluate(
     target: Annotated[Path, typer.Argument(help="A run folder, a .keras model or a .tflite file.")],
     data: DataOption = None,
@@ -91,11 +106,12 @@ def evaluate(
 
 @app.command()
 def export(run: RunArgument, data: DataOption = None) -> None:
-    """Write the .tflite files of a trained run."""
+    """Write the .tflite files of a trained run and of its smaller models."""
+    from edge.compress_files import export_compressed
     from edge.run import export_stage, open_run
 
     opened = open_run(run, data)
-    for path in export_stage(opened, say):
+    for path in [*export_stage(opened, say), *export_compressed(opened, say)]:
         say(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
     suggest(f"keras-retina verify {run}")
 
@@ -173,6 +189,8 @@ def _run_all(
     check: bool,
     print_expected: bool,
 ) -> None:
+    from edge.compress import compress_stage
+    from edge.compress_files import export_compressed
     from edge.expected import compare, expected_block
     from edge.measure import machine_name
     from edge.run import (
@@ -188,7 +206,9 @@ def _run_all(
     settings = load_recipe(recipe_path, set_)
     run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
     train_stage(run, say)
+    compress_stage(run, say)
     export_stage(run, say)
+    export_compressed(run, say)
     result = verify_stage(run, say)
     page = report_stage(run)
     show_rows(result)
