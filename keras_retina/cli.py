@@ -26,6 +26,7 @@ from keras_retina.cli_options import (
     load_named,
 )
 from keras_retina.cli_output import say, show_metrics, show_rows, suggest, write_json
+from keras_retina.errors import InputError
 
 app = typer.Typer(
     help="RetinaNet from labelled images to a .tflite file whose COCO accuracy was measured on that very file.",
@@ -83,6 +84,11 @@ def compress(run: RunArgument, data: DataOption = None, set_: SetOption = None) 
     opened = open_run(run, data)
     if set_:
         opened = add_compressed(opened, set_)
+    if not opened.recipe.compress:
+        raise InputError(
+            f"{run}: expected models in the section compress of its recipe. Received: none. "
+            "Name one with --set, for example --set compress.half.channels.keep=0.5"
+        )
     compress_stage(opened, say)
     for name in opened.recipe.compress:
         say(f"wrote {opened.path / 'compress' / name}")
@@ -227,8 +233,6 @@ def _run_all(
 
 
 def _is_bad_input(error: Exception) -> bool:
-    from keras_retina.errors import InputError
-
     # edge.runtime cannot import InputError: it is also used alone, on a device.
     runtime = sys.modules.get("edge.runtime")
     kinds: tuple[type[Exception], ...] = (InputError, OSError)
