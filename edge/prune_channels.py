@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from edge.prune_choose import check_settings, choose_channels, most_important, removal_path, unreachable
-from edge.prune_cost import ChannelCost, multiply_add_cost
+from edge.prune_cost import ChannelCost, multiply_add_cost, time_cost
 from edge.prune_groups import ChannelGroup, prune_groups
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras
 from keras_retina.model.graph import calls_of, output_places, rebuild
+
+ImportanceOf = Callable[[keras.Model, list[ChannelGroup]], list[np.ndarray]]
+CostOf = Callable[[keras.Model, list[ChannelGroup]], ChannelCost]
 
 MEASURE_TOLERANCE = 0.02  # a measured share this far below its target is good enough
 
@@ -68,7 +71,7 @@ def choose_by_measurement(
     model: keras.Model,
     groups: Sequence[ChannelGroup],
     importance: Sequence[np.ndarray],
-    cost: ChannelCost,
+    price: ChannelCost,
     measure: Callable[[keras.Model], float],
     target: float,
     multiple: int = 8,
@@ -77,15 +80,16 @@ def choose_by_measurement(
 ) -> list[np.ndarray]:
     """Returns what `choose_channels` returns, for a target on something that takes long to find out, as latency does.
 
-    The steps are those of `cost`; how many of them is found by at most `measurements` pairs of `measure`, of the
-    candidate and of the whole model right after, each pair one share: what slows a machine for minutes slows both.
+    The steps are those of `choose_channels` for `price`; how many of them is found by at most `measurements` pairs of
+    `measure`, of the candidate and of the whole model right after. Each pair gives a share, so that what slows a
+    machine for minutes slows both.
 
     Raises:
         InputError: as `choose_channels`, with the measured smallest share.
     """
     check_settings(target, multiple, largest_share)
-    path = removal_path(groups, importance, cost, multiple, largest_share)
-    costs = np.array([cost.of(counts) for counts in path])
+    path = removal_path(groups, importance, price, multiple, largest_share)
+    costs = np.array([price.of(counts) for counts in path])
 
     def share_of(step: int) -> float:
         candidate = keep_channels(model, groups, most_important(importance, path[step]))
@@ -113,24 +117,27 @@ def choose_by_measurement(
 def prune_to(
     model: keras.Model,
     target: float,
-    importance_of: Callable[[keras.Model, list[ChannelGroup]], list[np.ndarray]],
-    cost_of: Callable[[keras.Model, list[ChannelGroup]], ChannelCost] = multiply_add_cost,
+    importance_of: ImportanceOf,
+    cost_of: CostOf = multiply_add_cost,
+    price_of: CostOf = time_cost,
     measure: Callable[[keras.Model], float] | None = None,
     multiple: int = 8,
     largest_share: float = 1.0,
 ) -> keras.Model:
     """Returns a copy of the model with so few channels that its cost, or what `measure` says, is `target` of it.
 
-    `importance_of` is a function of `edge.prune_rank`, its data bound by `functools.partial`; `cost_of` one of
+    `importance_of` is a function of `edge.prune_rank`, its data bound by `functools.partial`; `cost_of`, what the
+    target is a share of when nothing is measured, and `price_of`, what steps are compared by, are functions of
     `edge.prune_cost`. The other arguments and the errors are those of `choose_channels` and `choose_by_measurement`.
     """
-    groups = prune_groups(model)
     check_settings(target, multiple, largest_share)
-    importance, cost = importance_of(model, groups), cost_of(model, groups)
+    groups = prune_groups(model)
+    importance, price = importance_of(model, groups), price_of(model, groups)
     if measure is None:
-        kept = choose_channels(groups, importance, cost, target, multiple, largest_share)
+        cost = cost_of(model, groups)
+        kept = choose_channels(groups, importance, cost, target, multiple, largest_share, price)
     else:
-        kept = choose_by_measurement(model, groups, importance, cost, measure, target, multiple, largest_share)
+        kept = choose_by_measurement(model, groups, importance, price, measure, target, multiple, largest_share)
     return keep_channels(model, groups, kept)
 
 

@@ -19,14 +19,17 @@ def choose_channels(
     target: float,
     multiple: int = 8,
     largest_share: float = 1.0,
+    price: ChannelCost | None = None,
 ) -> list[np.ndarray]:
     """Returns which channels stay, bool `[channels]` for each group, for a cost of at most `target` of the whole.
 
-    Again and again the step that loses least importance for each unit of cost is taken: the least important channels
-    of one group, down to the next multiple. One step fewer would miss the target.
+    Again and again the step that loses least importance for what it saves is taken: the least important channels of
+    one group, down to the next multiple. One step fewer would miss the target.
 
     Args:
         importance: `[channels]` for each group, comparable between groups (`edge.prune_rank`).
+        price: what steps are compared by, when that is not the cost itself: with `time_cost` here and multiply-adds as
+            the cost, those multiply-adds go first that take most time.
         target: share of the cost that may be left, between 0 and 1.
         multiple: groups keep a multiple of it, or all; at least one multiple.
         largest_share: the largest share of its channels that a group may lose.
@@ -35,7 +38,7 @@ def choose_channels(
         InputError: a setting out of range, or a target below what is left when every group is at its smallest.
     """
     check_settings(target, multiple, largest_share)
-    path = removal_path(groups, importance, cost, multiple, largest_share)
+    path = removal_path(groups, importance, price or cost, multiple, largest_share)
     shares = [cost.of(counts) / cost.of(path[0]) for counts in path]
     if shares[-1] > target:
         raise unreachable(target, shares[-1])
@@ -47,10 +50,9 @@ def choose_channels(
 def removal_path(
     groups: Sequence[ChannelGroup],
     importance: Sequence[np.ndarray],
-    cost: ChannelCost,
+    price: ChannelCost,
     multiple: int,
     largest_share: float,
-    cost_aware: bool = True,
 ) -> list[np.ndarray]:
     """Returns the channel counts, int `[groups]`, after 0, 1, 2, ... steps, until every group is at its smallest."""
     counts = np.array([group.channels for group in groups])
@@ -63,9 +65,8 @@ def removal_path(
         possible = np.flatnonzero(lower >= smallest)
         if not possible.size:
             return path
-        price = np.array([lost[group][lower[group]] - lost[group][counts[group]] for group in possible])
-        saved = cost.saved(counts, counts - lower)[possible] if cost_aware else counts[possible] - lower[possible]
-        group = possible[np.argmin(price / saved)]
+        loses = np.array([lost[group][lower[group]] - lost[group][counts[group]] for group in possible])
+        group = possible[np.argmin(loses / price.saved(counts, counts - lower)[possible])]
         counts = counts.copy()
         counts[group] = lower[group]
         path.append(counts)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from edge.prune_cost import multiply_add_cost
 from edge.prune_groups import ChannelGroup
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras, tf
@@ -22,38 +23,39 @@ Losses = Mapping[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]
 def kernel_norms(model: keras.Model, groups: Sequence[ChannelGroup], order: Literal[1, 2] = 1) -> list[np.ndarray]:
     """Returns the L1 or L2 norm of the kernels that make a channel, with the BatchNorm behind them folded in.
 
-    Without the BatchNorm the norm would mean nothing: it scales every channel. Norms are divided by their mean over
-    the group in each layer, so that the mean of a group is 1, and averaged over the layers that make the channel or
-    convolve it by itself (depthwise).
+    Without the BatchNorm the norm would mean nothing: it scales every channel. Norms are relative to their mean over
+    the group in each layer, and averaged over the layers that make the channel or convolve it by itself (depthwise).
+    That says nothing about one group against another, so a channel is worth its relative norm times the multiply-adds
+    that it takes part in: paid for in multiply-adds, all groups shrink alike.
 
     Source: Li et al., Pruning Filters for Efficient ConvNets, section 3.1.
     """
-    norms = _norm_behind(model)
+    norms, worth = _norm_behind(model), _multiply_adds_each(model, groups)
     importance = []
-    for group in groups:
+    for group, each in zip(groups, worth, strict=True):
         depthwise = [name for name in group.between if isinstance(model.get_layer(name), keras.layers.DepthwiseConv2D)]
         places = {**group.producers, **{name: group.between[name] for name in depthwise}}
         values = [_kernel_norm(model.get_layer(name), norms.get(name), order)[where] for name, where in places.items()]
-        importance.append(_relative(values))
+        importance.append(each * _relative(values))
     return importance
 
 
 def norm_scales(model: keras.Model, groups: Sequence[ChannelGroup]) -> list[np.ndarray]:
-    """Returns the |gamma| of a channel's BatchNorms, of mean 1 in each group; L1 norms in groups without a gamma.
+    """Returns the |gamma| of a channel's BatchNorms, relative to its mean over the group in each layer.
 
-    Pyramid and heads have no BatchNorm: there `kernel_norms` stands in, which also has the mean 1.
+    It is made comparable as in `kernel_norms`, which stands in for groups without a gamma: pyramid and heads.
 
     Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming, section 3.
     """
-    importance = []
-    for group, stand_in in zip(groups, kernel_norms(model, groups), strict=True):
+    importance, worth = [], _multiply_adds_each(model, groups)
+    for group, each, stand_in in zip(groups, worth, kernel_norms(model, groups), strict=True):
         layers = [(model.get_layer(name), where) for name, where in group.between.items()]
         scales = [
             np.abs(layer.gamma.numpy())[where]
             for layer, where in layers
             if isinstance(layer, keras.layers.BatchNormalization) and layer.scale
         ]
-        importance.append(_relative(scales) if scales else stand_in)
+        importance.append(each * _relative(scales) if scales else stand_in)
     return importance
 
 
@@ -103,6 +105,12 @@ def loss_changes(
             "channel pruning: expected images to measure the loss on. Received: batches=[]. Pass training batches."
         )
     return [total / images for total in sums]
+
+
+def _multiply_adds_each(model: keras.Model, groups: Sequence[ChannelGroup]) -> np.ndarray:
+    """Returns `[groups]`: the multiply-adds that one channel fewer in that group alone would save."""
+    counts = np.array([group.channels for group in groups])
+    return multiply_add_cost(model, groups).saved(counts, np.ones_like(counts))
 
 
 def _norm_behind(model: keras.Model) -> dict[str, keras.layers.Layer]:

@@ -97,7 +97,6 @@ def pruned(detector) -> keras.Model:
         ("plain", "full", {}),
         ("mobilenet_v2", "separable", {"alpha": 0.35}),
         ("mobilenet_v2", "full", {"alpha": 0.35}),
-        ("resnet50", "separable", {}),
         ("resnet50", "full", {}),
     ],
 )
@@ -136,7 +135,9 @@ def test_the_channels_that_stay_are_those_that_were_marked(detector):
 def test_keeping_everything_is_the_same_detector(detector):
     groups = prune_groups(detector)
     copy = keep_channels(detector, groups, [np.ones(group.channels, bool) for group in groups])
-    assert copy.get_config() == detector.get_config()
+    assert [layer.get_config() for layer in copy.layers] == [layer.get_config() for layer in detector.layers]
+    for output, expected in detector(images(), training=False).items():
+        np.testing.assert_array_equal(copy(images(), training=False)[output], expected)
     for expected, received in zip(detector.get_weights(), copy.get_weights(), strict=True):
         np.testing.assert_array_equal(received, expected)
     copy.get_layer("Conv1").set_weights([np.zeros_like(copy.get_layer("Conv1").get_weights()[0])])
@@ -229,16 +230,21 @@ def test_the_pruned_detector_is_exported(pruned, kind, tmp_path):
     from keras_retina.recipe import Export
 
     spec = detector_spec(settings("mobilenet_v2", "separable", alpha=0.35), CLASSES)
+    copy = keep_channels(pruned, [], [])
+    for output in ("classes", "boxes"):  # an untrained detector says almost the same everywhere
+        layer = copy.get_layer(f"{output}_prediction_pointwise")
+        kernel, bias = layer.get_weights()
+        layer.set_weights([100 * kernel, bias])
     pixels = np.random.default_rng(7).integers(0, 256, (1, 64, 64, 3), np.uint8)
     scaled = ((pixels - spec.pixel_mean) / spec.pixel_scale).astype(np.float32)
     path = tmp_path / "pruned.tflite"
-    write_detector(path, convert_heads(pruned, spec, kind, lambda: [[scaled]]), spec, kind, "raw", Export())
+    write_detector(path, convert_heads(copy, spec, kind, lambda: [[scaled]]), spec, kind, "raw", Export())
     file = Detector(path)
     file.invoke(pixels)
-    outputs = pruned(scaled, training=False)
+    outputs = copy(scaled, training=False)
     for received, output in zip(file.heads(), ("classes", "boxes"), strict=True):
         expected = outputs[output][0]
-        tolerance = 1e-4 if kind == "float32" else 0.1 * float(np.ptp(expected))
+        tolerance = (1e-5 if kind == "float32" else 0.1) * float(np.ptp(expected))
         np.testing.assert_allclose(received, expected, atol=tolerance)
 
 

@@ -8,7 +8,7 @@ import pytest
 from edge.multiply_adds import convolution_work, multiply_adds
 from edge.prune_channels import keep_channels
 from edge.prune_choose import choose_channels, most_important, removal_path
-from edge.prune_cost import ChannelCost, multiply_add_cost, parameter_cost
+from edge.prune_cost import MOVED_NUMBER, ChannelCost, multiply_add_cost, parameter_cost, time_cost
 from edge.prune_groups import ChannelGroup, prune_groups
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras
@@ -54,6 +54,17 @@ def test_costs_are_those_of_the_model_that_is_built(detector, groups):
         assert function.of(counts) == measure(pruned)
 
 
+def test_the_time_cost_adds_the_numbers_that_are_moved():
+    image = keras.Input((8, 8, 3))
+    one = keras.layers.DepthwiseConv2D(3, 2, padding="same")(keras.layers.Conv2D(16, 1)(image))
+    model = keras.Model(image, {"out": keras.layers.Conv2D(2, 1)(one)})
+    cost = time_cost(model, prune_groups(model))
+    for channels in (16, 5):
+        moved = 64 * (3 + channels) + (64 + 16) * channels + 16 * (channels + 2)
+        computed = 64 * 3 * channels + 16 * 9 * channels + 16 * channels * 2
+        assert cost.of(np.array([channels])) == computed + MOVED_NUMBER * moved
+
+
 def test_savings_are_differences_of_costs(detector, groups):
     counts = np.array([group.channels for group in groups])
     fewer = np.arange(len(groups)) % 5 + 1
@@ -70,6 +81,14 @@ def test_the_least_important_channels_for_what_they_cost_go_first():
     assert [counts.tolist() for counts in path] == [[4, 4], [4, 2], [2, 2]]
     kept = choose_channels([group_of(4), group_of(4)], importance, linear_cost(2.0, 10.0), 0.7, 2)
     assert [marks.tolist() for marks in kept] == [[True] * 4, [True, True, False, False]]
+
+
+def test_steps_are_compared_by_their_price_and_end_at_the_cost():
+    pair, importance = [group_of(4), group_of(4)], [np.ones(4), np.ones(4)]
+    cost, price = linear_cost(1.0, 3.0), linear_cost(3.0, 1.0)
+    # By cost the second group goes first: 26 - 2 x 3 = 20. By price the first does, 26 - 2 x 1 = 24, and then both.
+    assert [marks.sum() for marks in choose_channels(pair, importance, cost, 0.8, 2)] == [4, 2]
+    assert [marks.sum() for marks in choose_channels(pair, importance, cost, 0.8, 2, price=price)] == [2, 2]
 
 
 def test_one_step_fewer_would_miss_the_target(detector, groups):

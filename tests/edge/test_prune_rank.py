@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge.prune_cost import multiply_add_cost
 from edge.prune_groups import prune_groups
 from edge.prune_rank import kernel_norms, loss_changes, norm_scales
 from keras_retina.errors import InputError
@@ -30,26 +31,40 @@ def model() -> keras.Model:
     return model
 
 
+# Multiply-adds that go with a channel: 4 x 4 cells and one input in `made`, 4 x 3 cells and two taps in `deep`, 4 x 3
+# cells and two outputs in `bare`; then 4 x 3 cells, three inputs in `bare` and one output in `last`.
+FIRST_EACH = 16 + 24 + 24
+SECOND_EACH = 36 + 12
+
+
 def test_kernel_norms_are_those_of_the_folded_kernels_relative_to_their_group(model):
     first, second = kernel_norms(model, prune_groups(model), 1)
     made = np.array([1 * 4 / 2, 2 * 1 / 1, 3 * 1 / 3])  # |kernel| x |gamma| / sqrt(variance + 1)
     deep = np.array([7.0, 0.0, 1.0])
-    np.testing.assert_allclose(first, (made / made.mean() + deep / deep.mean()) / 2, rtol=1e-6)
-    np.testing.assert_allclose(second, [5 / 10, 15 / 10], rtol=1e-6)
+    np.testing.assert_allclose(first, FIRST_EACH * (made / made.mean() + deep / deep.mean()) / 2, rtol=1e-6)
+    np.testing.assert_allclose(second, SECOND_EACH * np.array([5 / 10, 15 / 10]), rtol=1e-6)
 
 
 def test_the_l2_norm_is_euclidean(model):
     first, second = kernel_norms(model, prune_groups(model), 2)
     made, deep = np.array([2.0, 2.0, 1.0]), np.array([5.0, 0.0, 1.0])
-    np.testing.assert_allclose(first, (made / made.mean() + deep / deep.mean()) / 2, rtol=1e-6)
-    np.testing.assert_allclose(second, np.array([3, 9]) / 6, rtol=1e-6)
+    np.testing.assert_allclose(first, FIRST_EACH * (made / made.mean() + deep / deep.mean()) / 2, rtol=1e-6)
+    np.testing.assert_allclose(second, SECOND_EACH * np.array([3, 9]) / 6, rtol=1e-6)
 
 
 def test_norm_scales_are_relative_and_fall_back_to_norms_without_a_batch_norm(model):
     groups = prune_groups(model)
     first, second = norm_scales(model, groups)
-    np.testing.assert_allclose(first, [4 / 2, 1 / 2, 1 / 2])
+    np.testing.assert_allclose(first, FIRST_EACH * np.array([4 / 2, 1 / 2, 1 / 2]))
     np.testing.assert_allclose(second, kernel_norms(model, groups)[1])
+
+
+def test_paid_in_multiply_adds_norms_shrink_groups_alike(model):
+    groups = prune_groups(model)
+    each = multiply_add_cost(model, groups).saved(np.array([3, 2]), np.ones(2))
+    for importance in (kernel_norms(model, groups), norm_scales(model, groups)):
+        means = [values.mean() / price for values, price in zip(importance, each, strict=True)]
+        np.testing.assert_allclose(means, [1.0, 1.0])
 
 
 def test_a_batch_norm_without_gamma_counts_as_none():
