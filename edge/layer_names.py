@@ -33,7 +33,8 @@ def feature_maps(model: schema.ModelT) -> dict[str, schema.OperatorT]:
         if operator_name(model, operator) not in BETWEEN_TYPES:
             index = int(operator.outputs[0])
             own = graph.tensors[index].name.decode(errors="replace").removesuffix(FLOAT_SUFFIX)
-            maps[heads.get(index, own)] = operator
+            if index in heads or "/" in own:  # others, as the scaling of the pixels, belong to no layer
+                maps[heads.get(index, own)] = operator
     return maps
 
 

@@ -29,33 +29,38 @@ LARGEST_SQNR = 200.0  # decibels, of a map without any error; JSON has no infini
 
 @dataclass
 class Comparison:
-    """Sums over all values of a feature map and all images, of the float values and of what stands in their place."""
+    """Sums over all images, by channel (the last axis), of float values and of what stands in their place."""
 
-    signal: float = 0.0
-    noise: float = 0.0
-    received: float = 0.0
-    product: float = 0.0
+    signal: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    noise: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    received: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    product: np.ndarray = field(default_factory=lambda: np.zeros(1))
 
     def add(self, expected: np.ndarray, received: np.ndarray) -> None:
         """Adds the values of one image."""
-        expected, received = np.ravel(expected).astype(np.float64), np.ravel(received).astype(np.float64)
-        self.signal += float(expected @ expected)
-        self.noise += float(np.sum((expected - received) ** 2))
-        self.received += float(received @ received)
-        self.product += float(expected @ received)
+        expected = expected.reshape(-1, expected.shape[-1])
+        received = received.reshape(expected.shape)
+        difference = expected - received
+        self.signal = self.signal + np.einsum("nc,nc->c", expected, expected)
+        self.noise = self.noise + np.einsum("nc,nc->c", difference, difference)
+        self.received = self.received + np.einsum("nc,nc->c", received, received)
+        self.product = self.product + np.einsum("nc,nc->c", expected, received)
 
     @property
     def sqnr(self) -> float:
         """Signal to quantization noise ratio in decibels: each 6 dB are one bit."""
-        if self.noise == 0.0:
-            return LARGEST_SQNR
-        return 10 * math.log10(max(self.signal, 1e-30) / self.noise)
+        return float(_decibels(self.signal.sum(), self.noise.sum()))
+
+    @property
+    def channel_sqnr(self) -> float:
+        """Median of the SQNR of the single channels: low where one large channel takes the steps from all others."""
+        return float(np.median(_decibels(self.signal, self.noise)))
 
     @property
     def cosine(self) -> float:
         """Cosine of the angle between the two; 1 for two maps of zeros."""
-        norms = math.sqrt(self.signal * self.received)
-        return self.product / norms if norms else float(self.signal == self.received)
+        norms = math.sqrt(self.signal.sum() * self.received.sum())
+        return float(self.product.sum()) / norms if norms else float(self.signal.sum() == self.received.sum())
 
 
 @dataclass
@@ -144,6 +149,12 @@ def _described(model: schema.ModelT, float_model: schema.ModelT) -> list[MapErro
             "Delete the file and export again."
         )
     return errors
+
+
+def _decibels(signal: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):  # no noise at all, or nothing but zeros
+        found = 10 * np.log10(signal / noise)
+    return np.clip(np.nan_to_num(found, nan=LARGEST_SQNR), -LARGEST_SQNR, LARGEST_SQNR)
 
 
 def _weights_sqnr(model: schema.ModelT, index: int, float_model: schema.ModelT, float_index: int) -> float:

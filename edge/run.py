@@ -153,6 +153,29 @@ def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
     return written
 
 
+def debug_stage(run: RunFolder, report: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+    """Measures the int8 file of an exported run layer by layer; writes `export/NAME_int8_debug.json` and returns it."""
+    from edge.calibration import choose_calibration_images
+    from edge.debug_quantization import debug_quantization
+    from keras_retina.model.saving import load_detector
+
+    settings, name = run.recipe.export, run.recipe.name
+    file = run.path / "export" / f"{name}_int8_raw.tflite"
+    if "int8" not in settings.formats or "raw" not in settings.heads:
+        raise InputError(
+            "export --debug: expected int8 in export.formats and raw in export.heads, since it looks into that file. "
+            f"Received: formats={list(settings.formats)}, heads={list(settings.heads)}. Add them to recipe.yaml."
+        )
+    model, spec = load_detector(run.path / "model.keras")
+    train_set = load_split(run, run.recipe.data.train, report)
+    images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
+    ratio = run.recipe.verification.minimum_ap_ratio
+    result = debug_quantization(model, spec, file, images, train_set, ratio, report)
+    path = run.path / "export" / f"{name}_int8_debug.json"
+    _write(path, json.dumps(result, indent=1))
+    return path, result
+
+
 def verify_stage(run: RunFolder, report: Callable[[str], None]) -> dict[str, Any]:
     """Measures every exported file on the verification split and writes `verify.json`."""
     from edge.compress_files import smaller_models

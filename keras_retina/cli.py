@@ -25,7 +25,7 @@ from keras_retina.cli_options import (
     find_recipe,
     load_named,
 )
-from keras_retina.cli_output import say, show_metrics, show_rows, suggest, write_json
+from keras_retina.cli_output import say, show_metrics, show_quantization, show_rows, suggest, write_json
 from keras_retina.errors import InputError
 
 app = typer.Typer(
@@ -111,14 +111,29 @@ def evaluate(
 
 
 @app.command()
-def export(run: RunArgument, data: DataOption = None) -> None:
+def export(
+    run: RunArgument,
+    data: DataOption = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show what each layer of the int8 file loses, and which to leave in float.")
+    ] = False,
+) -> None:
     """Write the .tflite files of a trained run and of its smaller models."""
     from edge.compress_files import export_compressed
-    from edge.run import export_stage, open_run
+    from edge.run import debug_stage, export_stage, open_run
 
     opened = open_run(run, data)
     for path in [*export_stage(opened, say), *export_compressed(opened, say)]:
         say(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
+    if debug:
+        written, result = debug_stage(opened, say)
+        show_quantization(result)
+        say(f"wrote {written}")
+        if result["suggested_float_layers"]:
+            layers = ", ".join(result["suggested_float_layers"])
+            say(f"set in {opened.path / 'recipe.yaml'}: export.float_layers: [{layers}]")
+            suggest(f"keras-retina export {run}")
+            return
     suggest(f"keras-retina verify {run}")
 
 
