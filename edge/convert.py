@@ -17,7 +17,7 @@ from keras_retina.detector_spec import DetectorSpec
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras, tf
 
-Kind = Literal["float32", "float16", "dynamic", "int8"]
+Kind = Literal["float32", "float16", "dynamic", "int8", "int8_qat"]
 Samples = Callable[[], Iterable[list[np.ndarray]]]
 
 EQUALIZE_IMAGES = 32
@@ -32,6 +32,7 @@ def convert_heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: S
 
     In the float kinds, `dynamic` among them, the pixel scaling is part of the graph. In `int8` it is the quantization
     of the input, everything is int8 up to one DEQUANTIZE per head, and convolutions have a scale per channel.
+    `int8_qat` gives the same of a model that `edge.quantize_aware` made, which brings its ranges.
 
     Args:
         samples: for `int8`: returns the calibration inputs, each `[float32 [1, H, W, 3]]` scaled as for training.
@@ -40,6 +41,8 @@ def convert_heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: S
         InputError: an operator is left that a device cannot run, or a part of the int8 network stayed float.
         ValueError: `int8` without samples.
     """
+    if kind == "int8_qat":
+        return _convert_quantize_aware(model, spec)
     if kind == "int8":
         if samples is None:
             raise ValueError("int8 export: expected calibration inputs. Received: samples=None. Pass a function.")
@@ -72,6 +75,19 @@ def _quantize(model: keras.Model, spec: DetectorSpec, samples: Samples) -> bytes
     return write_flatbuffer(network)
 
 
+def _convert_quantize_aware(model: keras.Model, spec: DetectorSpec) -> bytes:
+    """Converts a model that carries its own ranges; no calibration input is looked at."""
+    from edge.quantize_aware import model_of_file  # loads tfmot, which no other format needs
+
+    converter = _converter(model_of_file(model), spec, camera_bytes=False)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = tf.uint8
+    network = read_flatbuffer(converter.convert())
+    check_operators(network, "int8_qat")
+    check_input_quantization(network, spec)
+    return write_flatbuffer(network)
+
+
 def _converter(model: keras.Model, spec: DetectorSpec, camera_bytes: bool) -> tf.lite.TFLiteConverter:
     """Returns a converter of the model on uint8 pixels, or on float pixels that are scaled already."""
 
@@ -100,7 +116,7 @@ def check_operators(model: schema.ModelT, kind: str) -> None:
                 f"{kind} export: expected static shapes and frozen weights. Received: operator {name} at {where!r}. "
                 "Build the model from the layers of keras_retina.model."
             )
-        if kind != "int8":
+        if not kind.startswith("int8"):
             continue
         tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
         if name != "DEQUANTIZE" and any(tensor_type(tensor).startswith("float") for tensor in tensors):
