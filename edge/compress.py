@@ -7,33 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from edge.fine_tune import fine_tune, fine_tune_batches
+from edge.compress_channels import prune_rounds
+from edge.compress_quantize import train_quantized
 from edge.multiply_adds import multiply_adds
-from edge.prune_channels import prune_to
-from edge.prune_cost import multiply_add_cost, parameter_cost
-from edge.prune_groups import ChannelGroup
-from edge.prune_latency import latency_on_this_machine
-from edge.prune_rank import kernel_norms, loss_changes, norm_scales
+from edge.quantize_aware import float_model
+from edge.quantize_aware_file import load_quantize_aware, save_quantize_aware
 from edge.run import RunFolder, load_split
 from edge.tflite_file import write_file
 from keras_retina.data.records import Dataset
-from keras_retina.detector_losses import detector_losses
-from keras_retina.detector_spec import DetectorSpec
 from keras_retina.errors import InputError
 from keras_retina.evaluate import coco_metrics
 from keras_retina.legacy_keras import keras
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.predict import detect_function, predict_dataset
 from keras_retina.recipe import CompressedModel, Recipe, dump_recipe, load_recipe
-from keras_retina.recipe_compress import Channels, ancestry
+from keras_retina.recipe_compress import ancestry
 
 FOLDER = "compress"
 MODEL_FILE = "model.keras"
 METRICS_FILE = "metrics.json"
 SETTINGS_FILE = "settings.json"
-TAYLOR_BATCHES = 16
 
 Report = Callable[[str], None]
 
@@ -83,54 +76,31 @@ def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set
     folder = run.path / FOLDER / name
     _claim(folder, run.recipe, name)
     parent, spec = load_detector(parent_file(run, settings))
-    model = prune_rounds(parent, spec, run.recipe, settings, train_set, validation_set, folder, report)
-    save_detector(model, spec, folder / MODEL_FILE)
+    given = (parent, spec, run.recipe, settings, train_set, validation_set, folder, report)
+    if settings.quantize is not None:
+        model = train_quantized(*given)
+        save_quantize_aware(model, spec, folder / MODEL_FILE)
+        plain = float_model(model)
+    else:
+        model = plain = prune_rounds(*given)
+        save_detector(model, spec, folder / MODEL_FILE)
     metrics = coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, validation_set))
-    facts = {"split": validation_set.split, **metrics, **sizes(model), "parent": sizes(parent)}
+    facts = {"split": validation_set.split, **metrics, **sizes(plain), "parent": sizes(parent)}
     write_file(folder / METRICS_FILE, (json.dumps(facts, indent=2) + "\n").encode())
     left = facts["multiply_adds"] / facts["parent"]["multiply_adds"]
     report(f"compress {name}: validation AP {metrics['AP']}, {left:.3f} x the multiply-adds of its parent")
-
-
-def prune_rounds(
-    parent: keras.Model,
-    spec: DetectorSpec,
-    recipe: Recipe,
-    settings: CompressedModel,
-    train_set: Dataset,
-    validation_set: Dataset,
-    folder: Path,
-    report: Report,
-) -> keras.Model:
-    """Removes channels and fine-tunes, as often as `rounds` says, and returns the last model."""
-    channels = settings.channels or Channels()
-    model = parent
-    for number in range(1, channels.rounds + 1):
-        last = number == channels.rounds
-        place = folder if last else folder / f"round_{number}"
-        if not last and (place / MODEL_FILE).exists():
-            model, _ = load_detector(place / MODEL_FILE)
-            continue
-        pruned = place / "pruned.keras"
-        if pruned.exists():
-            model, _ = load_detector(pruned)
-        else:
-            place.mkdir(parents=True, exist_ok=True)
-            model = _pruned(model, spec, recipe, channels, train_set)
-            save_detector(model, spec, pruned)
-        share = multiply_adds(model) / multiply_adds(parent)
-        report(f"round {number} of {channels.rounds}: {share:.3f} x the multiply-adds")
-        length = settings.fine_tune if last else settings.fine_tune.model_copy(update={"epochs": channels.round_epochs})
-        fine_tune(model, spec, recipe, length, train_set, validation_set, place / "train", report)
-        if not last:
-            save_detector(model, spec, place / MODEL_FILE)
-    return model
 
 
 def is_done(run: RunFolder, name: str) -> bool:
     """Tells whether a model is whole."""
     folder = run.path / FOLDER / name
     return (folder / MODEL_FILE).exists() and (folder / METRICS_FILE).exists()
+
+
+def load_compressed(run: RunFolder, name: str) -> keras.Model:
+    """Loads a model that is whole; a quantized one rounds as its file does."""
+    path = run.path / FOLDER / name / MODEL_FILE
+    return (load_quantize_aware if run.recipe.compress[name].quantize else load_detector)(path)[0]
 
 
 def parent_file(run: RunFolder, settings: CompressedModel) -> Path:
@@ -141,24 +111,6 @@ def parent_file(run: RunFolder, settings: CompressedModel) -> Path:
 def sizes(model: keras.Model) -> dict[str, int]:
     """Returns multiply-adds for one image and parameters of a model."""
     return {"multiply_adds": multiply_adds(model), "parameters": model.count_params()}
-
-
-def _pruned(
-    model: keras.Model, spec: DetectorSpec, recipe: Recipe, channels: Channels, train_set: Dataset
-) -> keras.Model:
-    """Returns the model without the channels that one round removes."""
-
-    def importance(model: keras.Model, groups: list[ChannelGroup]) -> list[np.ndarray]:
-        if channels.criterion == "taylor":
-            batches = fine_tune_batches(recipe, spec, train_set).take(TAYLOR_BATCHES)
-            return loss_changes(model, groups, batches, detector_losses(recipe.training.loss, spec.coder_weights))
-        if channels.criterion == "batch_norm":
-            return norm_scales(model, groups)
-        return kernel_norms(model, groups, 1 if channels.criterion == "l1" else 2)
-
-    cost = parameter_cost if channels.of == "parameters" else multiply_add_cost
-    measure = latency_on_this_machine(spec) if channels.of == "latency" else None
-    return prune_to(model, channels.keep ** (1 / channels.rounds), importance, cost, measure, channels.multiple)
 
 
 def _claim(folder: Path, recipe: Recipe, name: str) -> None:

@@ -82,9 +82,9 @@ def export_detector(
 
 
 def exported_file(out_dir: Path, name: str, kind: str, head: str, model_name: str | None = None) -> Path:
-    """Returns `NAME_<format>[_<model>][_raw].tflite`."""
-    parts = [name, kind, *([model_name] if model_name else []), *(["raw"] if head == "raw" else [])]
-    return out_dir / f"{'_'.join(parts)}.tflite"
+    """Returns `NAME_<format>[_<model>][_raw].tflite`; the int8 of a quantization-aware model is an `int8` as well."""
+    parts = [name, "int8" if kind == "int8_qat" else kind, model_name, "raw" if head == "raw" else None]
+    return out_dir / f"{'_'.join(part for part in parts if part)}.tflite"
 
 
 def needs_calibration(settings: Export) -> bool:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.compress import compress_stage, is_done
+from edge.compress import add_compressed, compress_stage, is_done
+from edge.compress_files import export_compressed
 from edge.multiply_adds import multiply_adds
-from edge.run import RunFolder, start_run
+from edge.run import RunFolder, export_stage, start_run, verify_stage
 from keras_retina.detector_spec import detector_spec
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras
@@ -29,8 +30,12 @@ def plain_recipe(tiny_recipe) -> Recipe:
         "half": {
             "channels": {"keep": 0.5, "criterion": "l1", "rounds": 2, "round_epochs": 1},
             "fine_tune": FINE_TUNE,
-        }
+            "formats": ["float32"],
+        },
+        "half_qat": {"parent": "half", "quantize": {}, "fine_tune": FINE_TUNE},
     }
+    fields["export"] |= {"formats": ["float32"], "heads": ["raw"]}
+    fields["verification"] |= {"latency_runs": 1, "minimum_ap_ratio": 0.0, "maximum_class_drop": 100.0}
     return Recipe.model_validate(fields)
 
 
@@ -89,6 +94,29 @@ def test_a_finished_model_is_not_made_again(halved):
     assert lines == ["compress: done before, skipped"]
 
 
+def test_every_file_of_every_model_is_written_and_has_a_row(halved, plain_recipe):
+    """Random weights find nothing, so the rows say what is wrong with the detections; they must be there."""
+    run, _ = halved
+    export_stage(run, lambda line: None)
+    written = export_compressed(run, lambda line: None)
+    assert [path.name for path in written] == ["tiny_float32_half_raw.tflite", "tiny_int8_half_qat_raw.tflite"]
+    lines: list[str] = []
+    assert export_compressed(run, lines.append) == written
+    assert lines == ["export half: done before, skipped", "export half_qat: done before, skipped"]
+    result = verify_stage(run, lambda line: None)
+    rows = {(row["model"], row["kind"]): row for row in result["rows"]}
+    assert list(rows) == [
+        ("float", "keras"), ("float", "float32"),
+        ("half", "keras"), ("half", "float32"),
+        ("half_qat", "keras"), ("half_qat", "int8_qat"),
+    ]  # fmt: skip
+    assert {row["status"] for row in rows.values()} <= {"verified", "failed"}
+    assert rows["half", "keras"]["file"] == "compress/half/model.keras"
+    assert rows["half", "float32"]["multiply_adds"] <= 0.5 * rows["float", "float32"]["multiply_adds"]
+    assert rows["half_qat", "int8_qat"]["size_bytes"] < 0.5 * rows["half", "float32"]["size_bytes"]
+    assert rows["half", "float32"]["AP"] == pytest.approx(rows["half", "keras"]["AP"], abs=0.5)
+
+
 def test_other_settings_of_the_same_name_are_refused(halved, plain_recipe, tiny_coco):
     run, _ = halved
     (run.path / "compress" / "half" / "metrics.json").rename(run.path / "compress" / "half" / "kept.json")
@@ -107,6 +135,16 @@ def test_a_run_without_a_model_is_refused(plain_recipe, tiny_coco, tmp_path):
     run = start_run(tmp_path / "run", plain_recipe, tiny_coco, "test", False)
     with pytest.raises(InputError, match=r"expected a trained model.keras. Received: none"):
         compress_stage(run, lambda line: None)
+
+
+def test_only_the_section_compress_of_a_trained_run_can_be_set(halved):
+    run, _ = halved
+    with pytest.raises(InputError, match=r"expected a key of the section compress.*Received: 'seed=3'"):
+        add_compressed(run, ["seed=3"])
+    other = add_compressed(run, ["compress.sparse.sparsity.amount=0.6"])
+    assert list(other.recipe.compress) == ["half", "half_qat", "sparse"]
+    assert not is_done(other, "sparse")
+    start_run(run.path, run.recipe, run.data_dir, "test", False)
 
 
 def test_a_target_that_would_empty_the_layers_is_refused(plain_recipe, tiny_coco, tmp_path):
