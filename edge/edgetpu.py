@@ -19,6 +19,7 @@ from edge.edgetpu_partition import supported_partitions
 PARAMETER_MEMORY = 8_074_035  # 7.7 MiB, what compiler logs show as used + remaining for small inputs
 ACTIVATION_MEMORY = 16 * 196_608  # bytes; 4 x 4 tiles, see edgetpu_operators
 NOT_PARSED = "Model could not be parsed"
+SIZES = ("int32", "int64")  # shapes and axes, and biases, which are counted by channel
 WITH_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 
 
@@ -96,13 +97,16 @@ def predict(path: str | Path) -> Prediction:
         largest_activation=largest.name if largest else "",
         activation_memory_bytes=ACTIVATION_MEMORY,
         advice=advice(
-            main, [operator.reason for operator in operators], parameters > PARAMETER_MEMORY, activation > ACTIVATION_MEMORY
+            main,
+            [operator.reason for operator in operators],
+            parameters > PARAMETER_MEMORY,
+            activation > ACTIVATION_MEMORY,
         ),
     )
 
 
 def parameter_bytes(operators: Sequence[Operator]) -> int:
-    """Returns the bytes of the weights and biases of some operators, each tensor once, as the chip stores them at least.
+    """Returns the bytes of the weights and biases of some operators, each tensor once, as a chip holds them at least.
 
     A bias takes 4 bytes for an output channel of a tensor with one scale, and 8 where channels have their own
     (measured: exact for dense layers of 256 to 1,024).
@@ -111,10 +115,10 @@ def parameter_bytes(operators: Sequence[Operator]) -> int:
     total = 0
     for operator in operators:
         for tensor in operator.given:
-            if tensor.constant and tensor.type in EIGHT_BITS and tensor.index not in seen:
+            if tensor.constant and tensor.type not in SIZES and tensor.index not in seen:
                 seen.add(tensor.index)
                 total += tensor.bytes
-        if operator.name in WITH_BIAS and operator.outputs and operator.outputs[0].shape:
+        if operator.name in WITH_BIAS and operator.outputs[0].type in EIGHT_BITS and operator.outputs[0].shape:
             scales = max((tensor.scales for tensor in operator.given if tensor.constant), default=0)
             total += operator.outputs[0].shape[-1] * (8 if scales > 1 else 4)
     return total

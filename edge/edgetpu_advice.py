@@ -8,10 +8,10 @@ from edge import edgetpu_operators as statuses
 from edge.edgetpu_graph import Operator
 
 FOR_REASON = {
-    statuses.LATER_SUBGRAPH: "Only the first run of supported operators is compiled: replace the operators with another "
-    "reason that stand before these, or move them to the end of the network.",
-    statuses.NOT_SUPPORTED: "Replace this operator: RELU6 for LEAKY_RELU, HARD_SWISH or ELU, convolutions for BATCH_MATMUL, "
-    "or cut the network before it and compute the rest on the host.",
+    statuses.LATER_SUBGRAPH: "Only the first run of supported operators is compiled: replace the operators with "
+    "another reason that stand before these, or move them to the end of the network.",
+    statuses.NOT_SUPPORTED: "Replace this operator: RELU6 for LEAKY_RELU, HARD_SWISH or ELU, convolutions for "
+    "BATCH_MATMUL, or cut the network before it and compute the rest on the host.",
     statuses.VERSION: "Write an older form: one int64 or broadcast operator raises the version of all of its kind; "
     "dense layers need two-dimensional inputs.",
     statuses.DATA_TYPE: "Quantize fully to int8 or uint8, inputs and outputs included; decoding and "
@@ -23,8 +23,8 @@ FOR_REASON = {
     statuses.RANK: "Convert with batch size 1, and keep every tensor at three dimensions beside leading ones.",
 }
 UNPARSABLE = {
-    "Didn't find op": "Convert with an older TensorFlow, or avoid the layer that needs the new version: a Conv2DTranspose "
-    "without bias and activation, a convolution without groups.",
+    "Didn't find op": "Convert with an older TensorFlow, or avoid the layer that needs the new version: a "
+    "Conv2DTranspose without bias and activation, a convolution without groups.",
     "Op builtin_code": "Replace the operator by older ones, GELU by a sigmoid approximation for instance.",
     "Encountered unresolved": "Remove the custom operator, or end the network before it.",
     "Graph has dynamic": "Fix every size: convert with batch size 1 and constant shapes for reshape and resize.",
@@ -42,8 +42,8 @@ def advice(
         lines.append("The parameters do not fit and are streamed for every image: use a narrower network.")
     if large_activation:
         lines.append(
-            "The largest activation does not fit at once: use a smaller input if the compiler ends with "
-            "'large activation tensors in model'."
+            "The largest activation does not fit at once, which is usual in the first layers: use a smaller input if "
+            "the compiler ends with 'large activation tensors in model'."
         )
     if padded_sums(operators):
         lines.append(

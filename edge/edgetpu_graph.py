@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +39,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        return int(np.prod([max(side, 0) for side in self.shape], dtype=np.int64))
+        return math.prod(max(side, 0) for side in self.shape)
 
     @property
     def bytes(self) -> int:

@@ -26,7 +26,7 @@ RANK = "Tensor has unsupported rank (up to 3 innermost dimensions mapped)"
 EIGHT_BITS = ("int8", "uint8")
 NARROW_MEMORY_OF_A_TILE = 196_608  # bytes for activations; libedgetpu, beagle_chip_structures.h
 LARGEST_ENLARGEMENT = 8  # measured: 33 to 513 is not mapped, 6 to 48 in steps of 2 is
-LARGEST_SOFTMAX = 16_000
+LARGEST_SOFTMAX = 16_384  # measured; the documentation of 2019 says 16,000
 TOO_MANY_TO_AVERAGE = 256 * 128  # positions; 64 x 128 are mapped (edgetpu issue 461)
 
 Rule = Callable[[Operator], str | None]
@@ -48,6 +48,10 @@ def constant_transposed_weights(operator: Operator) -> str | None:
 
 
 def same_dilation(operator: Operator) -> str | None:
+    """Where a kernel is one high or wide, there is nothing to dilate (measured: 3 x 1)."""
+    weights = operator.input(1)
+    if weights is None or 1 in weights.shape[1:3]:
+        return None
     return None if operator.option("dilationHFactor", 1) == operator.option("dilationWFactor", 1) else LIMITATION
 
 
@@ -101,8 +105,10 @@ def batch_is_not_padded(operator: Operator) -> str | None:
 
 
 def batch_is_not_split(operator: Operator) -> str | None:
-    """SPLIT has its axis first."""
+    """SPLIT has its axis first; into one part it does nothing and is mapped (measured)."""
     axis, picture = operator.input(0), operator.input(1)
+    if len(operator.outputs) == 1:
+        return None
     if axis is None or picture is None or axis.values.size != 1:
         return LIMITATION
     return LIMITATION if int(axis.values[0]) % max(len(picture.shape), 1) == 0 else None
@@ -111,8 +117,6 @@ def batch_is_not_split(operator: Operator) -> str | None:
 def batch_is_not_packed(operator: Operator) -> str | None:
     rank = max(len(operator.outputs[0].shape), 1)
     return LIMITATION if operator.option("axis") % rank == 0 else None
-
-
 
 
 def precise_interpolation(operator: Operator) -> str | None:

@@ -29,9 +29,7 @@ def supported_partitions(operators: Sequence[Operator], supported: Sequence[bool
     return partitions
 
 
-def _take(
-    operators: Sequence[Operator], supported: Sequence[bool], waiting: list[int], made: set[int]
-) -> list[int]:
+def _take(operators: Sequence[Operator], supported: Sequence[bool], waiting: list[int], made: set[int]) -> list[int]:
     """Takes one run out of `waiting`; its outputs leave `made`, the tensors that are still to come."""
     taken: list[int] = []
     left = list(waiting)
