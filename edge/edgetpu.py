@@ -13,12 +13,11 @@ from typing import Any, Literal
 from edge.edgetpu_advice import advice
 from edge.edgetpu_graph import Graph, Operator, Tensor, read_graphs
 from edge.edgetpu_operators import EIGHT_BITS, LATER_SUBGRAPH, MAPPED, status
-from edge.edgetpu_parser import refusals
+from edge.edgetpu_parser import refusals, rest_reason
 from edge.edgetpu_partition import supported_partitions
 
 PARAMETER_MEMORY = 8_074_035  # 7.7 MiB, what compiler logs show as used + remaining for small inputs
 ACTIVATION_MEMORY = 16 * 196_608  # bytes; 4 x 4 tiles, see edgetpu_operators
-NOT_PARSED = "Model could not be parsed"
 SIZES = ("int32", "int64")  # shapes and axes, and biases, which are counted by channel
 WITH_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 
@@ -68,26 +67,15 @@ def predict(path: str | Path) -> Prediction:
     graphs = read_graphs(Path(path))
     main = graphs[0].operators
     refused = refusals(graphs)
-    if refused:
-        texts = {id(operator): text for operator, text in reversed(refused)}
-        reasons = [texts.get(id(operator), NOT_PARSED) for operator in main]
-        mapped, partitions = set(), 0
-        problem = _problem(refused)
-    else:
-        problem = ""
-        reasons = [status(operator) for operator in main]
-        runs = supported_partitions(main, [reason == MAPPED for reason in reasons])
-        mapped, partitions = set(runs[0]) if runs else set(), len(runs)
-        reasons = [LATER_SUBGRAPH if r == MAPPED and i not in mapped else r for i, r in enumerate(reasons)]
+    reasons, partitions = (refused_reasons(main, refused), 0) if refused else placed_reasons(main)
     operators = [_operator(operator, reason) for operator, reason in zip(main, reasons, strict=True)]
-    operators += _other_subgraphs(graphs, bool(refused))
-    verdict: Literal["maps", "partial", "unparsable"] = "maps" if len(mapped) == len(operators) else "partial"
-    counted = [main[position] for position in sorted(mapped)] or list(main)
-    largest = largest_activation(counted)
-    parameters, activation = parameter_bytes(counted), largest.bytes if largest else 0
+    operators += _other_subgraphs(graphs, rest_reason(refused) if refused else LATER_SUBGRAPH)
+    mapped = [operator for operator, reason in zip(main, reasons, strict=True) if reason == MAPPED]
+    parameters, largest = parameter_bytes(mapped or main), largest_activation(mapped or main)
+    activation = largest.bytes if largest else 0
     return Prediction(
-        verdict="unparsable" if refused else verdict,
-        problem=problem,
+        verdict="unparsable" if refused else "maps" if len(mapped) == len(operators) else "partial",
+        problem=_problem(refused),
         subgraphs=1 if mapped else 0,
         partitions=partitions,
         operators=tuple(operators),
@@ -96,13 +84,23 @@ def predict(path: str | Path) -> Prediction:
         largest_activation_bytes=activation,
         largest_activation=largest.name if largest else "",
         activation_memory_bytes=ACTIVATION_MEMORY,
-        advice=advice(
-            main,
-            [operator.reason for operator in operators],
-            parameters > PARAMETER_MEMORY,
-            activation > ACTIVATION_MEMORY,
-        ),
+        advice=advice(main, set(reasons), parameters > PARAMETER_MEMORY, activation > ACTIVATION_MEMORY),
     )
+
+
+def placed_reasons(operators: Sequence[Operator]) -> tuple[list[str], int]:
+    """Returns the status text of every operator of a file that compiles, and how many runs could be mapped."""
+    reasons = [status(operator) for operator in operators]
+    runs = supported_partitions(operators, [reason == MAPPED for reason in reasons])
+    first = set(runs[0]) if runs else set()
+    later = [LATER_SUBGRAPH if reason == MAPPED and i not in first else reason for i, reason in enumerate(reasons)]
+    return later, len(runs)
+
+
+def refused_reasons(operators: Sequence[Operator], refused: Sequence[tuple[Operator, str]]) -> list[str]:
+    """Returns what the compiler says of the operators that stop it, and of the others that it has stopped."""
+    texts = {id(operator): text for operator, text in reversed(refused)}
+    return [texts.get(id(operator), rest_reason(refused)) for operator in operators]
 
 
 def parameter_bytes(operators: Sequence[Operator]) -> int:
@@ -136,9 +134,8 @@ def _operator(operator: Operator, reason: str, subgraph: int = 0) -> OperatorPre
     return OperatorPrediction(operator.index, operator.name, output, state, reason, subgraph)
 
 
-def _other_subgraphs(graphs: Sequence[Graph], refused: bool) -> list[OperatorPrediction]:
+def _other_subgraphs(graphs: Sequence[Graph], reason: str) -> list[OperatorPrediction]:
     """The compiler works on the first subgraph alone; bodies of loops and further signatures stay as they are."""
-    reason = NOT_PARSED if refused else LATER_SUBGRAPH
     return [
         _operator(operator, reason, number)
         for number, graph in enumerate(graphs[1:], start=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from edge import edgetpu_operators as statuses
 from edge.edgetpu_graph import Operator
@@ -27,13 +27,13 @@ UNPARSABLE = {
     "Conv2DTranspose without bias and activation, a convolution without groups.",
     "Op builtin_code": "Replace the operator by older ones, GELU by a sigmoid approximation for instance.",
     "Encountered unresolved": "Remove the custom operator, or end the network before it.",
-    "Graph has dynamic": "Fix every size: convert with batch size 1 and constant shapes for reshape and resize.",
+    "Attempting to use": "Fix every size: convert with batch size 1 and constant shapes for reshape and resize.",
     "The model was compiled": "Give the file that was compiled, not the result.",
 }
 
 
 def advice(
-    operators: Sequence[Operator], reasons: Sequence[str], many_parameters: bool, large_activation: bool
+    operators: Sequence[Operator], reasons: Collection[str], many_parameters: bool, large_activation: bool
 ) -> tuple[str, ...]:
     """Returns the lines for the reasons that occur, then those for memory and for a known failure of the compiler."""
     lines = [line for reason, line in FOR_REASON.items() if reason in reasons]

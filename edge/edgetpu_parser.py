@@ -42,6 +42,11 @@ SIZE_INPUTS = {
 }
 """Which inputs decide the shape of the output; when they are computed, the shape is dynamic."""
 
+DYNAMIC = (
+    "Attempting to use a delegate that only supports static-sized tensors with a graph that has dynamic-sized tensors"
+)
+NOT_PARSED, NOT_PREPARED = "Model could not be parsed", "Model failed in Tflite interpreter"
+UNKNOWN_OPERATOR = ("Didn't find op", "Op builtin_code")
 ALWAYS_DYNAMIC = ("WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5")
 
 
@@ -54,6 +59,11 @@ def refusals(graphs: Sequence[Graph]) -> list[tuple[Operator, str]]:
     found += [(operator, _custom(operator)) for graph in graphs for operator in graph.operators]
     found += [(operator, _dynamic_shape(operator)) for operator in graphs[0].operators]
     return [(operator, text) for operator, text in found if text]
+
+
+def rest_reason(refused: Sequence[tuple[Operator, str]]) -> str:
+    """Returns what the compiler says of the model as a whole, and so of the operators that are not at fault."""
+    return NOT_PARSED if any(text.startswith(UNKNOWN_OPERATOR) for _, text in refused) else NOT_PREPARED
 
 
 def _version(operator: Operator) -> str:
@@ -80,4 +90,4 @@ def _dynamic_shape(operator: Operator) -> str:
     if not computed and not unknown and operator.name not in ALWAYS_DYNAMIC:
         return ""
     tensor = unknown[0] if unknown else operator.outputs[0]
-    return f"Graph has dynamic-sized tensors: tensor {tensor.index} {tensor.name!r} of {operator.name}"
+    return f"{DYNAMIC}: tensor {tensor.index} {tensor.name!r} of {operator.name}"

@@ -120,7 +120,8 @@ def test_a_size_that_is_computed_makes_the_file_unparsable(model):
     sizes = {"size": ((2,), "int32", None)}
     prediction = model(sizes, {2: ("RESHAPE", 1, ["features", "size"], ["mean"], None)})
     assert prediction.verdict == "unparsable"
-    assert "operator 2: Graph has dynamic-sized tensors: tensor 6 'mean' of RESHAPE" in prediction.problem
+    assert "a graph that has dynamic-sized tensors: tensor 6 'mean' of RESHAPE" in prediction.problem
+    assert prediction.operators[0].reason == "Model failed in Tflite interpreter"
 
 
 def test_a_dimension_that_is_not_known_makes_the_file_unparsable(model):
