@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from keras_retina.cli_data import check_data, fit_anchors, pack, show_batch
+from keras_retina.cli_device import edgetpu
 from keras_retina.cli_options import (
     DataOption,
     JsonOption,
@@ -163,6 +164,9 @@ def detect(
 
     written = detect_paths(model, images, out, SHOW_SCORE_THRESHOLD if score is None else score)
     say(f"wrote {written}")
+
+
+app.command("edgetpu")(edgetpu)
 
 
 @app.command()
