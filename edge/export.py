@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.calibration import LISTING, calibration_listing, calibration_samples
-from edge.convert import Kind, convert_heads
+from edge.convert import QUANTIZED_KINDS, Kind, convert_heads
 from edge.metadata import add_metadata
 from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, SPEC_MEMBER
 from edge.tail import end_at_heads, end_with_postprocess
@@ -41,39 +42,69 @@ def export_detector(
     settings: Export,
     calibration_images: Sequence[ImageFile],
     progress: Callable[[str], None] | None = None,
+    model_name: str | None = None,
 ) -> list[Path]:
     """Writes `NAME_<format>.tflite` (postprocess) and `NAME_<format>_raw.tflite` as `settings` asks.
 
-    Beside them: `labels.txt`, `calibration.txt` when int8 is among the formats, and a `.json` for every file. Each
-    format is converted (and calibrated) once; its two forms share the network bit by bit.
+    Beside them: `labels.txt`, `calibration.txt` when int8 or int16 is among the formats, and a `.json` for every file.
+    Each format is converted (and calibrated) once; its two forms share the network bit by bit.
 
     Args:
         calibration_images: files of the training split; at most `settings.calibration_images` of them are used.
         progress: called with the name of a file before it is made.
+        model_name: that of a smaller model, which stands behind the format in the names of its files.
 
     Returns:
         The `.tflite` files in the order of `settings.formats` and `settings.heads`.
 
     Raises:
-        InputError: no calibration image for int8, a model that TFLite cannot express, or a file cannot be written.
+        InputError: no calibration image for int8 or int16, an unknown float layer, a model that TFLite cannot express,
+            an image cannot be read, or a file cannot be written.
     """
     out_dir = Path(out_dir)
     images = list(calibration_images)[: settings.calibration_images]
     _check(model, spec, settings, images)
     out_dir.mkdir(parents=True, exist_ok=True)
     write_file(out_dir / LABELS, labels_text(spec.class_names).encode())
-    if "int8" in settings.formats:
+    if needs_calibration(settings):
         write_file(out_dir / LISTING, calibration_listing(images).encode())
     paths = []
     for kind in settings.formats:
         if progress:
-            progress(f"{name}_{kind}.tflite")
-        heads_only = convert_heads(model, spec, kind, lambda: calibration_samples(images, spec))
+            progress(exported_file(out_dir, name, kind, "postprocess", model_name).name)
+        samples = functools.partial(calibration_samples, images, spec)
+        heads_only = convert_heads(model, spec, kind, samples, settings.float_layers)
         for head in settings.heads:
-            path = out_dir / (f"{name}_{kind}.tflite" if head == "postprocess" else f"{name}_{kind}_raw.tflite")
-            write_detector(path, heads_only, spec, kind, head, settings)
+            path = exported_file(out_dir, name, kind, head, model_name)
+            write_detector(path, heads_only, spec, kind, head, settings, len(images))
             paths.append(path)
     return paths
+
+
+def exported_file(out_dir: Path, name: str, kind: str, head: str, model_name: str | None = None) -> Path:
+    """Returns `NAME_<format>[_<model>][_raw].tflite`; the int8 of a quantization-aware model is an `int8` as well."""
+    parts = [name, "int8" if kind == "int8_qat" else kind, model_name, "raw" if head == "raw" else None]
+    return out_dir / f"{'_'.join(part for part in parts if part)}.tflite"
+
+
+def needs_calibration(settings: Export) -> bool:
+    """Tells whether one of the formats is quantized with images."""
+    return bool(QUANTIZED_KINDS.keys() & set(settings.formats))
+
+
+def is_exported(path: Path, settings: Export) -> bool:
+    """Tells whether a file is there, and made with the settings that are inside it."""
+    sidecar = path.with_suffix(".json")
+    if not path.exists() or not sidecar.exists():
+        return False
+    try:
+        facts = json.loads(sidecar.read_text(encoding="utf-8"))
+    except ValueError:  # cut off or edited: the export writes it again
+        return False
+    wanted = {name: getattr(settings, name) for name in ("score_threshold", "iou_threshold", "max_detections")}
+    if facts["kind"] in QUANTIZED_KINDS:
+        wanted["float_layers"] = list(settings.float_layers)
+    return wanted == {name: facts.get(name, []) for name in wanted}
 
 
 def labels_text(class_names: Sequence[str]) -> str:
@@ -101,7 +132,15 @@ def described(flatbuffer: bytes, spec: DetectorSpec, kind: str, head: str, setti
     return append_members(flatbuffer, members)
 
 
-def write_detector(path: Path, heads_only: bytes, spec: DetectorSpec, kind: Kind, head: str, settings: Export) -> None:
+def write_detector(
+    path: Path,
+    heads_only: bytes,
+    spec: DetectorSpec,
+    kind: Kind,
+    head: str,
+    settings: Export,
+    calibration_images: int = 0,
+) -> None:
     """Puts the tail of `head` behind converted heads (`convert_heads`); writes the file and the `.json` beside it."""
     graph = read_flatbuffer(heads_only)
     if head == "postprocess":
@@ -111,15 +150,18 @@ def write_detector(path: Path, heads_only: bytes, spec: DetectorSpec, kind: Kind
         end_at_heads(graph)
     data = described(write_flatbuffer(graph), spec, kind, head, settings)
     write_file(path, data)
-    write_file(path.with_suffix(".json"), _sidecar(path.name, data, graph, spec, kind, head, settings).encode())
+    facts = _sidecar(path.name, data, graph, spec, kind, head, settings)
+    if kind in QUANTIZED_KINDS:
+        facts |= {"float_layers": list(settings.float_layers), "calibration_images": calibration_images}
+    write_file(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
 
 
 def _sidecar(
     file: str, data: bytes, graph: schema.ModelT, spec: DetectorSpec, kind: str, head: str, settings: Export
-) -> str:
+) -> dict:
     subgraph = graph.subgraphs[0]
     names = {int(entry.tensorIndex): entry.name.decode() for entry in graph.signatureDefs[0].outputs}
-    facts = {
+    return {
         "file": file,
         "kind": kind,
         "head": head,
@@ -136,7 +178,6 @@ def _sidecar(
         "keras_retina": __version__,
         "detector": json.loads(spec.to_json()),
     }
-    return json.dumps(facts, indent=2) + "\n"
 
 
 def _tensor_facts(tensor: schema.TensorT) -> dict:
@@ -159,8 +200,8 @@ def _check(model: keras.Model, spec: DetectorSpec, settings: Export, images: lis
             f"export: expected the heads {expected} of the detector description. Received: {received}. "
             "Export a model together with the description it was saved with."
         )
-    if "int8" in settings.formats and not images:
+    if needs_calibration(settings) and not images:
         raise InputError(
-            "export: int8 needs images of the training split to calibrate on. Received: calibration_images=[]. "
-            "Pass --data, or leave int8 out of export.formats."
+            "export: int8 and int16 need images of the training split to calibrate on. "
+            "Received: calibration_images=[]. Pass --data, or leave them out of export.formats."
         )

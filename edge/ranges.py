@@ -24,6 +24,8 @@ FRACTIONS = np.linspace(0.3, 1.0, 15)
 CHOSEN = {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD"}  # their kernels take any output scale
 LOWEST_LOGIT = -7.0  # scores under 0.001 are all the same to any detection
 ROOM_ABOVE = 0.5  # logits: test images may score a little higher than any calibration image
+ROOM_16_BIT = 2.0  # times the extremes: 15 bits are enough as well, and nothing is clipped on any image
+QUANTIZED = {"int8", "int16"}
 SHARING = {"RESHAPE", "CONCATENATION", "PAD", "MAX_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"}
 
 Range = tuple[float, float]
@@ -69,6 +71,11 @@ def class_range(histogram: Histogram) -> Range:
     return max(histogram.low, LOWEST_LOGIT), max(histogram.high, 0.0) + ROOM_ABOVE
 
 
+def wide_range(histogram: Histogram) -> Range:
+    """Returns the range for 16 bits: the extremes, with room."""
+    return histogram.low * ROOM_16_BIT, histogram.high * ROOM_16_BIT
+
+
 def class_logits(model: schema.ModelT) -> set[bytes]:
     """Returns the names of the feature maps of an int8 network that share the scale of its output `classes`."""
     graph = model.subgraphs[0]
@@ -103,7 +110,7 @@ def observed_values(float_network: bytes, samples: Iterable[list[np.ndarray]]) -
 
 
 def set_ranges(model: schema.ModelT, ranges: dict[bytes, Range]) -> int:
-    """Requantizes the activations of an int8 network that are named in `ranges`; returns how many feature maps.
+    """Requantizes the activations of an int8 or int16 network that `ranges` names; returns how many feature maps.
 
     Operators that only move values (SHARING) need one scale for inputs and output, so the union of their ranges is
     taken. Biases, whose scale is that of input times weights, are requantized to keep their values.
@@ -120,8 +127,11 @@ def set_ranges(model: schema.ModelT, ranges: dict[bytes, Range]) -> int:
     for index, representative in owner.items():
         low, high = chosen.get(representative, (0.0, 0.0))
         if high > low:
-            scale = (high - low) / 255
-            zero_point = int(np.clip(round(-128 - low / scale), -128, 127))
+            if tensor_type(graph.tensors[index]) == "int16":
+                scale, zero_point = max(-low, high) / 32767, 0
+            else:
+                scale = (high - low) / 255
+                zero_point = int(np.clip(round(-128 - low / scale), -128, 127))
             quantization = graph.tensors[index].quantization
             quantization.scale = np.array([scale], np.float32)
             quantization.zeroPoint = np.array([zero_point], np.int64)
@@ -132,11 +142,11 @@ def set_ranges(model: schema.ModelT, ranges: dict[bytes, Range]) -> int:
 
 
 def _scale_owners(model: schema.ModelT) -> dict[int, int]:
-    """Maps every int8 activation to a representative of those that must have the same scale."""
+    """Maps every int8 or int16 activation to a representative of those that must have the same scale."""
     graph = model.subgraphs[0]
 
     def activations(indices: np.ndarray) -> list[int]:
-        found = [int(index) for index in indices if index >= 0 and tensor_type(graph.tensors[index]) == "int8"]
+        found = [int(index) for index in indices if index >= 0 and tensor_type(graph.tensors[index]) in QUANTIZED]
         return [index for index in found if model.buffers[graph.tensors[index].buffer].data is None]
 
     owner: dict[int, int] = {}
@@ -158,9 +168,10 @@ def _requantize_bias(model: schema.ModelT, operator: schema.OperatorT) -> None:
     scales = weights.scale.astype(np.float64) * float(activation.scale[0])
     if np.allclose(bias.quantization.scale, scales, rtol=1e-6, atol=0):
         return
-    values = model.buffers[bias.buffer].data.view(np.int32) * bias.quantization.scale.astype(np.float64)
-    limits = np.iinfo(np.int32)
-    data = np.clip(np.round(values / scales), limits.min, limits.max).astype(np.int32)
+    stored = np.dtype(tensor_type(bias))  # int64 beside 16-bit activations
+    values = model.buffers[bias.buffer].data.view(stored) * bias.quantization.scale.astype(np.float64)
+    limits = np.iinfo(stored)
+    data = np.clip(np.round(values / scales), limits.min, limits.max).astype(stored)
     model.buffers.append(schema.BufferT(data=data.view(np.uint8)))
     bias.buffer = len(model.buffers) - 1
     bias.quantization.scale = scales.astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
-from edge.tflite_file import add_operator, add_tensor, operator_code, operator_name
+from edge.tflite_file import add_operator, add_tensor, operator_code, operator_name, tensor_type
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.recipe import Export
 
@@ -27,14 +27,16 @@ loses its last class on two threads, and says nothing (tensorflow issue 56058, s
 
 
 def end_at_heads(model: schema.ModelT) -> None:
-    """Makes the raw form: outputs `boxes` and `classes`, in this order; uint8 where the network is int8.
+    """Makes the raw form: outputs `boxes` and `classes`, in this order; uint8 where the network is int8, else float32.
 
-    They stay two tensors with a scale each; MediaPipe and the Edge TPU take uint8, not int8.
+    They stay two tensors with a scale each; MediaPipe and the Edge TPU take uint8, not int8. Of 16-bit heads 8 bits
+    would lose what they are for.
     """
     graph = model.subgraphs[0]
     heads = _heads(model)
     for operator in graph.operators:
-        if operator_name(model, operator) == "DEQUANTIZE" and operator.outputs[0] in heads.values():
+        is_head = operator_name(model, operator) == "DEQUANTIZE" and operator.outputs[0] in heads.values()
+        if is_head and tensor_type(graph.tensors[operator.inputs[0]]) == "int8":
             int8 = graph.tensors[operator.inputs[0]].quantization
             output = graph.tensors[operator.outputs[0]]
             output.type = schema.TensorType.UINT8

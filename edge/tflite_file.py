@@ -73,6 +73,15 @@ def tensor_quantization(tensor: schema.TensorT) -> tuple[float, int] | None:
     return float(quantization.scale[0]), int(quantization.zeroPoint[0])
 
 
+def constant_values(model: schema.ModelT, index: int) -> np.ndarray | None:
+    """Returns the values of a constant as they are stored, in the shape of the tensor; None for a feature map."""
+    tensor = model.subgraphs[0].tensors[index]
+    data = model.buffers[tensor.buffer].data
+    if data is None:
+        return None
+    return np.frombuffer(bytes(data), tensor_type(tensor)).reshape(tensor.shape)
+
+
 def add_tensor(model: schema.ModelT, name: str, shape: list[int], values: np.ndarray | None = None) -> int:
     """Adds a float tensor, or a constant of the type of `values` (float32, float16 or int32); returns its index."""
     data = None if values is None else np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)

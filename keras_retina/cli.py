@@ -25,7 +25,8 @@ from keras_retina.cli_options import (
     find_recipe,
     load_named,
 )
-from keras_retina.cli_output import say, show_metrics, show_rows, suggest, write_json
+from keras_retina.cli_output import say, show_metrics, show_quantization, show_rows, suggest, write_json
+from keras_retina.errors import InputError
 
 app = typer.Typer(
     help="RetinaNet from labelled images to a .tflite file whose COCO accuracy was measured on that very file.",
@@ -75,6 +76,26 @@ def train(
 
 
 @app.command()
+def compress(run: RunArgument, data: DataOption = None, set_: SetOption = None) -> None:
+    """Make the smaller models of a trained run, as `compress:` of its recipe says; resumes where it stopped."""
+    from edge.compress import add_compressed, compress_stage
+    from edge.run import open_run
+
+    opened = open_run(run, data)
+    if set_:
+        opened = add_compressed(opened, set_)
+    if not opened.recipe.compress:
+        raise InputError(
+            f"{run}: expected models in the section compress of its recipe. Received: none. "
+            "Name one with --set, for example --set compress.half.channels.keep=0.5"
+        )
+    compress_stage(opened, say)
+    for name in opened.recipe.compress:
+        say(f"wrote {opened.path / 'compress' / name}")
+    suggest(f"keras-retina export {run}")
+
+
+@app.command()
 def evaluate(
     target: Annotated[Path, typer.Argument(help="A run folder, a .keras model or a .tflite file.")],
     data: DataOption = None,
@@ -90,13 +111,29 @@ def evaluate(
 
 
 @app.command()
-def export(run: RunArgument, data: DataOption = None) -> None:
-    """Write the .tflite files of a trained run."""
-    from edge.run import export_stage, open_run
+def export(
+    run: RunArgument,
+    data: DataOption = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show what each layer of the int8 file loses, and which to leave in float.")
+    ] = False,
+) -> None:
+    """Write the .tflite files of a trained run and of its smaller models."""
+    from edge.compress_files import export_compressed
+    from edge.run import debug_stage, export_stage, open_run
 
     opened = open_run(run, data)
-    for path in export_stage(opened, say):
+    for path in [*export_stage(opened, say), *export_compressed(opened, say)]:
         say(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
+    if debug:
+        written, result = debug_stage(opened, say)
+        show_quantization(result)
+        say(f"wrote {written}")
+        if result["suggested_float_layers"]:
+            layers = ", ".join(result["suggested_float_layers"])
+            say(f"set in {opened.path / 'recipe.yaml'}: export.float_layers: [{layers}]")
+            suggest(f"keras-retina export {run}")
+            return
     suggest(f"keras-retina verify {run}")
 
 
@@ -173,6 +210,8 @@ def _run_all(
     check: bool,
     print_expected: bool,
 ) -> None:
+    from edge.compress import compress_stage
+    from edge.compress_files import export_compressed
     from edge.expected import compare, expected_block
     from edge.measure import machine_name
     from edge.run import (
@@ -188,7 +227,9 @@ def _run_all(
     settings = load_recipe(recipe_path, set_)
     run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
     train_stage(run, say)
+    compress_stage(run, say)
     export_stage(run, say)
+    export_compressed(run, say)
     result = verify_stage(run, say)
     page = report_stage(run)
     show_rows(result)
@@ -207,8 +248,6 @@ def _run_all(
 
 
 def _is_bad_input(error: Exception) -> bool:
-    from keras_retina.errors import InputError
-
     # edge.runtime cannot import InputError: it is also used alone, on a device.
     runtime = sys.modules.get("edge.runtime")
     kinds: tuple[type[Exception], ...] = (InputError, OSError)

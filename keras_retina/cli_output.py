@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+SHOWN_LAYERS = 12
+
 
 def say(text: str) -> None:
     """Prints a line at once, so that logs of long work can be followed."""
@@ -63,6 +65,48 @@ def show_rows(result: dict[str, Any]) -> None:
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     gate = result["gate"]
     say(f"gate {'passed' if gate['passed'] else 'FAILED'}: {gate['rule']}")
+
+
+def show_quantization(result: dict[str, Any]) -> None:
+    """Prints what the debugger of the int8 file found: the layers that cost most, and the AP with them in float."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    table = Table(title=f"{result['file']}: layers by what they add to the error of the heads", title_justify="left")
+    table.add_column("layer")
+    decibels = ("weights dB", "alone dB", "channel dB", "in file dB")
+    gains = ("error -%", "with readers -%")
+    for name in ("maps", "range", "scale", "clipped %", *decibels, "cosine", *gains):
+        table.add_column(name, justify="right")
+    for row in result["layers"][:SHOWN_LAYERS]:
+        maps = [one for one in result["feature_maps"] if one["layer"] == row["layer"]]
+        worst = min(maps, key=lambda one: one["accumulated"]["sqnr_db"])
+        alone = [one["local"] for one in maps if one["local"]]
+        table.add_row(
+            escape(row["layer"]),
+            str(len(maps)),
+            f"{min(one['range'][0] for one in maps):.3g} .. {max(one['range'][1] for one in maps):.3g}",
+            "float" if worst["scale"] is None else f"{worst['scale']:.3g}",
+            _number(100 * max(one["clipped_share"] for one in maps)),
+            _number(worst["weights_sqnr_db"], 1),
+            _number(min((one["sqnr_db"] for one in alone), default=None), 1),
+            _number(min((one["channel_sqnr_db"] for one in alone), default=None), 1),
+            _number(worst["accumulated"]["sqnr_db"], 1),
+            _number(worst["accumulated"]["cosine"], 4),
+            _number(100 * row["gain"], 1),
+            _number(100 * row["gain_with_readers"], 1),
+        )
+    console.print(table)
+    ap = result["ap"]
+    table = Table("left in float", "AP", title=f"AP on {ap['images']} images of the training split (no result)")
+    for name, value in (("everything", ap["float"]), ("nothing", ap["int8"])):
+        table.add_row(name, _number(value))
+    for trial in ap["trials"]:
+        table.add_row(escape(", ".join(trial["float_layers"])), _number(trial["AP"]))
+    console.print(table)
+    say(result["reason"])
 
 
 def _number(value: float | None, digits: int = 2) -> str:

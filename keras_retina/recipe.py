@@ -8,15 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from keras_retina.errors import InputError
+from keras_retina.recipe_compress import CompressedModel, CompressedModels, FineTune, check_parents
 from keras_retina.recipe_errors import explain
-from keras_retina.recipe_section import Count, Fraction, Positive, Section
+from keras_retina.recipe_export import Export, Verification
+from keras_retina.recipe_section import Fraction, Positive, Section
 from keras_retina.recipe_training import EarlyStop, Loss, Matching, Training
 from keras_retina.recipe_yaml import apply_override, dump_yaml, read_yaml
 
-__all__ = ["EarlyStop", "Loss", "Matching", "Training"]  # read from here by everyone else
+# Read from here by everyone else.
+__all__ = ["CompressedModel", "EarlyStop", "Export", "FineTune", "Loss", "Matching", "Training", "Verification"]
 
 MOBILENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
@@ -162,33 +165,6 @@ class Augmentation(Section):
         return self
 
 
-class Export(Section):
-    """Files to write. `heads`: with TFLite_Detection_PostProcess, and/or ending at the two raw heads."""
-
-    formats: Annotated[
-        tuple[Literal["float32", "float16", "dynamic", "int8"], ...], Field(min_length=1, strict=False)
-    ] = ("float32", "float16", "dynamic", "int8")
-    heads: Annotated[tuple[Literal["postprocess", "raw"], ...], Field(min_length=1, strict=False)] = (
-        "postprocess",
-        "raw",
-    )
-    calibration_images: Count = 300
-    score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
-    max_detections: Annotated[int, Field(ge=1, le=1000)] = 100
-
-
-class Verification(Section):
-    """The gate of `verify`: AP against the float parent, on `split` (`test` if there is one, else `validation`)."""
-
-    split: Literal["validation", "test"] | None = None
-    minimum_ap_ratio: Fraction = 0.99
-    maximum_class_drop: Annotated[float, Field(ge=0)] = 2.0
-    parity: Positive = 1e-3
-    latency_runs: Count = 30
-    threads: Count = 2
-
-
 class Expected(Section):
     """What this recipe gave when it was run: AP in percent by row of `verify.json`, and where."""
 
@@ -220,10 +196,17 @@ class Recipe(Section):
     data: Data = Data()
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
+    compress: CompressedModels = {}
     export: Export = Export()
     verification: Verification = Verification()
     expected: Expected | None = None
     published: Published | None = None
+
+    @field_validator("compress")
+    @classmethod
+    def _parents_come_first(cls, models: CompressedModels) -> CompressedModels:
+        check_parents(models)
+        return models
 
     @model_validator(mode="after")
     def _kept_features_are_frozen(self) -> Recipe:

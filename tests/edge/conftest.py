@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,3 +89,49 @@ def exported(tiny_model, tiny_spec, export_settings, image_paths, tmp_path_facto
     folder = tmp_path_factory.mktemp("export")
     paths = export_detector(tiny_model, tiny_spec, folder, "tiny", export_settings, image_paths)
     return {path.stem.removeprefix("tiny_"): path for path in paths}
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A very small detector with its shared heads on three levels, and the networks that were made of it."""
+
+    model: Any
+    spec: Any
+    samples: Any
+    float_network: bytes
+    int8: bytes
+    int16: bytes
+
+
+@pytest.fixture(scope="session")
+def small_quantized(image_paths) -> Quantized:
+    """The plain backbone on 64 x 64 pixels, two classes, not equalized; logits are about -2 +- 2, deltas 0 +- 1."""
+    from functools import partial
+
+    from edge.calibration import calibration_samples
+    from edge.convert import float_heads, quantize_heads
+    from keras_retina.detector_spec import detector_spec
+    from keras_retina.legacy_keras import keras
+    from keras_retina.model.retinanet import retinanet
+
+    settings = Model(
+        backbone=Backbone(name="plain", weights="none", frozen_stages=0, batch_norm="trained"),
+        input=Input(height=64, width=64),
+        pyramid=Pyramid(width=8, levels=(3, 5)),
+        head=Head(width=8, convolutions=1),
+    )
+    keras.utils.set_random_seed(4)
+    model, spec = retinanet(settings, 2), detector_spec(settings, ("disc", "square"))
+    samples = partial(calibration_samples, image_paths, spec)
+    batch = np.concatenate([image for (image,) in samples()])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(batch, training=True)
+    outputs = model(batch, training=False)
+    for name, deviation, mean in (("classes", 2.0, -2.0), ("boxes", 1.0, 0.0)):
+        layer = model.get_layer(f"{name}_prediction_pointwise")
+        kernel, bias = layer.get_weights()
+        layer.set_weights([kernel * deviation / float(np.std(outputs[name])), np.full_like(bias, mean)])
+    networks = [quantize_heads(model, spec, kind, samples) for kind in ("int8", "int16")]
+    return Quantized(model, spec, samples, float_heads(model, spec), *networks)

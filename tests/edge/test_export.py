@@ -11,14 +11,15 @@ import pytest
 
 from edge.calibration import calibration_samples, choose_calibration_images, network_input
 from edge.convert import check_input_quantization, check_operators, convert_heads
-from edge.export import export_detector, labels_text
-from edge.runtime import Detector
+from edge.export import export_detector, is_exported, labels_text
+from edge.runtime import Detector, read_description
 from edge.tail import centre_size_anchors, empty_columns
 from edge.tflite_file import operator_histogram, operator_name, read_flatbuffer, tensor_quantization, tensor_type
 from keras_retina.boxes import iou
 from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset, Record
 from keras_retina.errors import InputError
+from keras_retina.recipe import Export
 
 FORMS = [f"{kind}{form}" for kind in ("float32", "float16", "dynamic", "int8") for form in ("", "_raw")]
 BUILTIN = {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "RESHAPE", "RESIZE_BILINEAR", "CONCATENATION"}
@@ -268,6 +269,48 @@ def test_calibration_shows_every_class_and_never_repeats_an_image(tmp_path):
     assert chosen == choose_calibration_images(dataset, 9)
     assert chosen != choose_calibration_images(dataset, 9, seed=1)
     assert len(choose_calibration_images(dataset, 1000)) == 101
+
+
+def test_a_missing_calibration_image_is_named(tiny_model, tiny_spec, export_settings, image_paths, tmp_path):
+    gone = tmp_path / "gone.png"
+    with pytest.raises(InputError, match="gone.png: expected a calibration image. Received: No such file"):
+        export_detector(tiny_model, tiny_spec, tmp_path / "out", "x", export_settings, [*image_paths, gone])
+    assert not list((tmp_path / "out").glob("*.tflite"))
+
+
+def test_int8_files_say_how_they_were_calibrated_and_what_stayed_float(exported, image_paths):
+    facts = {stem: json.loads(path.with_suffix(".json").read_text()) for stem, path in exported.items()}
+    for stem in ("int8", "int8_raw"):
+        assert facts[stem]["calibration_images"] == len(image_paths)
+        assert facts[stem]["float_layers"] == []
+    assert not {"calibration_images", "float_layers"} & set(facts["float32"])
+
+
+def test_float_layers_of_the_settings_are_float_in_the_int8_and_int16_files(small_quantized, image_paths, tmp_path):
+    layers = ("pyramid_lateral_4", "boxes_0_depthwise")
+    settings = Export(formats=("int8", "int16"), heads=("raw",), float_layers=layers, max_detections=50)
+    paths = export_detector(small_quantized.model, small_quantized.spec, tmp_path, "x", settings, image_paths)
+    assert [path.name for path in paths] == ["x_int8_raw.tflite", "x_int16_raw.tflite"]
+    for path in paths:
+        facts = json.loads(path.with_suffix(".json").read_text())
+        assert facts["float_layers"] == list(layers)
+        assert facts["calibration_images"] == len(image_paths)
+        assert read_description(path).kind == facts["kind"] == path.stem.split("_")[1]
+        assert is_exported(path, settings)
+        assert not is_exported(path, settings.model_copy(update={"float_layers": ()}))
+        Detector(path).detect(read_image(image_paths[0]))
+
+
+def test_a_file_counts_as_exported_when_it_has_the_settings(exported, export_settings, tmp_path):
+    path = exported["int8"]
+    assert is_exported(path, export_settings)
+    assert not is_exported(path, export_settings.model_copy(update={"iou_threshold": 0.6}))
+    assert is_exported(exported["float32"], export_settings.model_copy(update={"float_layers": ("plain_1_conv",)}))
+    assert not is_exported(tmp_path / "none.tflite", export_settings)
+    (tmp_path / "cut.tflite").write_bytes(path.read_bytes())
+    assert not is_exported(tmp_path / "cut.tflite", export_settings)
+    (tmp_path / "cut.json").write_text('{"kind": "int')
+    assert not is_exported(tmp_path / "cut.tflite", export_settings)
 
 
 def test_int8_without_calibration_images_is_refused(tiny_model, tiny_spec, export_settings, tmp_path):

@@ -350,3 +350,18 @@ def test_the_papers_recipes_name_its_figures_as_published_not_as_ours(name: str,
     assert (recipe.published.ap, recipe.published.ap50) == (ap, ap50)
     assert recipe.expected is None
     assert recipe.training.epochs * recipe.training.steps_per_epoch == 90_000
+
+
+def test_float_layers_need_a_quantized_file():
+    fields = {"name": "x", "export": {"formats": ["float32"], "float_layers": ["Conv1"]}}
+    with pytest.raises(InputError, match=r"belongs to int8 and int16 files. Received: formats=\['float32'\]"):
+        recipe_from_fields(fields, "x.yaml")
+    export = recipe_from_fields({"name": "x", "export": {"float_layers": ["Conv1"]}}, "x.yaml").export
+    assert export.float_layers == ("Conv1",)
+
+
+def test_int16_is_a_format_but_not_by_default():
+    assert "int16" not in recipe_from_fields({"name": "x"}, "x.yaml").export.formats
+    assert recipe_from_fields({"name": "x", "export": {"formats": ["int16"]}}, "x.yaml").export.formats == ("int16",)
+    with pytest.raises(InputError, match="export.formats.0: .*Did you mean 'int16'"):
+        recipe_from_fields({"name": "x", "export": {"formats": ["int61"]}}, "x.yaml")

@@ -1,0 +1,163 @@
+"""Finds what the int8 file loses, layer by layer, and which layers to leave in float: `export RUN --debug`.
+
+Everything is measured on images of the training split: float layers that were chosen on the images a result is
+reported on would flatter it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edge.calibration import calibration_samples, choose_calibration_images
+from edge.convert import balanced_model, float_heads
+from edge.float_trials import Trial, TrialFiles, average_precision, layers_and_readers, try_layers
+from edge.int16 import take_camera_bytes
+from edge.layer_names import layers_in
+from edge.quantization_error import Comparison, MapError, map_errors
+from edge.tflite_file import read_flatbuffer, sha256_of, write_flatbuffer
+from keras_retina.data.packed_image import ImageFile
+from keras_retina.data.records import Dataset
+from keras_retina.detector_spec import DetectorSpec
+from keras_retina.legacy_keras import keras
+
+ERROR_IMAGES = 8
+HEAD_IMAGES = 4
+AP_IMAGES = 64
+CANDIDATES = 3
+LEAST_GAIN = 0.02  # of the error of the heads; less is not worth an AP
+
+
+def debug_quantization(
+    model: keras.Model,
+    spec: DetectorSpec,
+    file: Path,
+    calibration_images: Sequence[ImageFile],
+    train_set: Dataset,
+    minimum_ap_ratio: float,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """Compares a raw int8 file with its float parent; returns what `NAME_int8_debug.json` holds.
+
+    `feature_maps`: the error of each, in order of execution. `layers`: what leaving one in float takes off the error
+    of the heads, alone and with its readers, best first. `ap`: of the float network, of the file, and of the file with
+    the best candidates in float. `suggested_float_layers` is empty when int8 reaches `minimum_ap_ratio` of the float
+    AP, or no few layers win back half of what it misses.
+
+    Raises:
+        InputError: the file is not of this model, or an image cannot be read.
+    """
+    samples = partial(calibration_samples, calibration_images, spec)
+    float_network = float_heads(balanced_model(model, samples), spec)
+    network = file.read_bytes()
+    progress(f"debug: feature maps of {file.name} on {min(ERROR_IMAGES, len(calibration_images))} training images")
+    errors = map_errors(float_network, network, itertools.islice(samples(), ERROR_IMAGES), spec)
+
+    files = TrialFiles(network, float_network, spec)
+    parent = read_flatbuffer(float_network)
+    take_camera_bytes(parent, spec)
+    float_file = write_flatbuffer(parent)
+    images = [image for (image,) in itertools.islice(samples(), HEAD_IMAGES)]
+    expected = files.heads(files.write(float_file), images)
+    groups = layers_and_readers(network)
+    tried = list(dict.fromkeys([*((layer,) for layer in groups), *groups.values()]))
+    head_error, trials = try_layers(files, expected, images, tried, progress)
+    gains = {trial.layers: trial.gain for trial in trials}
+
+    subset = training_subset(train_set, AP_IMAGES)
+    float_ap = average_precision(files.write(float_file), subset)
+    int8_ap = average_precision(files.file(()), subset)
+    progress(f"debug: AP on {len(subset.records)} training images: float {float_ap}, {file.name} {int8_ap}")
+    ap_trials = []
+    for layers in ap_candidates(trials, CANDIDATES):
+        ap_trials.append({"float_layers": list(layers), "AP": average_precision(files.file(layers), subset)})
+        progress(f"debug: AP {ap_trials[-1]['AP']} with {', '.join(layers)} in float")
+    chosen, reason = suggestion(float_ap, int8_ap, ap_trials, minimum_ap_ratio)
+    ranked = [
+        {"layer": layer, "gain": gains[(layer,)], "with_readers": list(group), "gain_with_readers": gains[group]}
+        for layer, group in groups.items()
+    ]
+    return {
+        "file": file.name,
+        "sha256": sha256_of(network),
+        "split": train_set.split,
+        "feature_map_images": min(ERROR_IMAGES, len(calibration_images)),
+        "feature_maps": [_map_facts(error) for error in errors],
+        "head_error_images": len(images),
+        "head_error": head_error,
+        "layers": sorted(ranked, key=lambda row: -max(row["gain"], row["gain_with_readers"])),
+        "ap": {"images": len(subset.records), "float": float_ap, "int8": int8_ap, "trials": ap_trials},
+        "suggested_float_layers": chosen,
+        "reason": reason,
+    }
+
+
+def training_subset(train_set: Dataset, count: int) -> Dataset:
+    """Returns at most `count` images of the split in which the classes take turns, the same ones every time."""
+    chosen = set(choose_calibration_images(train_set, count))
+    return dataclasses.replace(
+        train_set, records=tuple(record for record in train_set.records if record.path in chosen)
+    )
+
+
+def ap_candidates(trials: Sequence[Trial], count: int) -> list[tuple[str, ...]]:
+    """Returns the `count` best trials that name another layer, and the unions of the best two, three, ..."""
+    best: list[tuple[str, ...]] = []
+    for trial in sorted(trials, key=lambda trial: (-trial.gain, len(trial.layers))):
+        known = {layer for layers in best for layer in layers}
+        if trial.gain >= LEAST_GAIN and len(best) < count and not known & set(trial.layers):
+            best.append(trial.layers)
+    unions = [tuple(layer for layers in best[:end] for layer in layers) for end in range(2, len(best) + 1)]
+    return [*best, *unions]
+
+
+def suggestion(
+    float_ap: float | None, int8_ap: float | None, trials: Sequence[dict[str, Any]], minimum_ap_ratio: float
+) -> tuple[list[str], str]:
+    """Returns the layers to leave in float, and why these or none."""
+    if not float_ap or int8_ap is None:
+        return [], "the float network finds nothing on these images, so no layer can be judged"
+    if int8_ap >= minimum_ap_ratio * float_ap:
+        return [], f"int8 keeps {100 * int8_ap / float_ap:.1f} % of the float AP: no layer needs to stay float"
+    enough = [trial for trial in trials if trial["AP"] >= minimum_ap_ratio * float_ap]
+    half = [trial for trial in trials if trial["AP"] - int8_ap >= 0.5 * (float_ap - int8_ap)]
+    if enough:
+        chosen = min(enough, key=lambda trial: len(trial["float_layers"]))
+    elif half:
+        chosen = max(half, key=lambda trial: trial["AP"])
+    else:
+        return [], (
+            f"int8 keeps {100 * int8_ap / float_ap:.1f} % of the float AP, and no few layers win back half of the "
+            "rest: try int16, or train with quantization"
+        )
+    return list(chosen["float_layers"]), (
+        f"AP {int8_ap:.2f} in int8, {chosen['AP']:.2f} with these layers in float, {float_ap:.2f} all in float"
+    )
+
+
+def _map_facts(error: MapError) -> dict[str, Any]:
+    return {
+        "layer": layers_in(error.name)[0],
+        "feature_map": error.name,
+        "operator": error.operator,
+        "shape": list(error.shape),
+        "range": [error.low, error.high],
+        "scale": error.scale,
+        "zero_point": error.zero_point,
+        "clipped_share": error.clipped_share,
+        "weights_sqnr_db": error.weights,
+        "accumulated": _comparison_facts(error.accumulated),
+        "local": None if error.local is None else _comparison_facts(error.local),
+    }
+
+
+def _comparison_facts(compared: Comparison) -> dict[str, float]:
+    return {
+        "sqnr_db": round(compared.sqnr, 2),
+        "channel_sqnr_db": round(compared.channel_sqnr, 2),
+        "cosine": round(compared.cosine, 6),
+    }

@@ -1,0 +1,50 @@
+"""The sections `export` and `verification` of a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from keras_retina.recipe_section import Count, Fraction, Positive, Section
+
+
+class Export(Section):
+    """Files to write. `heads`: with TFLite_Detection_PostProcess, and/or ending at the two raw heads.
+
+    `int16` has int8 weights and 16-bit activations. `float_layers` names Keras layers that stay float in the `int8` and
+    `int16` files; a layer that is shared by the pyramid levels stays float on all of them.
+    """
+
+    formats: Annotated[
+        tuple[Literal["float32", "float16", "dynamic", "int8", "int16"], ...], Field(min_length=1, strict=False)
+    ] = ("float32", "float16", "dynamic", "int8")
+    heads: Annotated[tuple[Literal["postprocess", "raw"], ...], Field(min_length=1, strict=False)] = (
+        "postprocess",
+        "raw",
+    )
+    calibration_images: Count = 300
+    float_layers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    max_detections: Annotated[int, Field(ge=1, le=1000)] = 100
+
+    @model_validator(mode="after")
+    def _float_layers_have_a_file(self) -> Export:
+        if self.float_layers and not {"int8", "int16"} & set(self.formats):
+            raise ValueError(
+                f"float_layers belongs to int8 and int16 files. Received: formats={list(self.formats)}. "
+                "Add int8 to formats, or remove float_layers"
+            )
+        return self
+
+
+class Verification(Section):
+    """The gate of `verify`: AP against the float parent, on `split` (`test` if there is one, else `validation`)."""
+
+    split: Literal["validation", "test"] | None = None
+    minimum_ap_ratio: Fraction = 0.99
+    maximum_class_drop: Annotated[float, Field(ge=0)] = 2.0
+    parity: Positive = 1e-3
+    latency_runs: Count = 30
+    threads: Count = 2

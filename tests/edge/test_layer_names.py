@@ -1,0 +1,38 @@
+"""Names of Keras layers, read from what the converter leaves of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge.layer_names import feature_maps, layer_operators, layers_in
+from edge.tflite_file import operator_name, read_flatbuffer
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("net/add_4/add", ["add_4"]),
+        ("net/act/Relu6;net/norm/FusedBatchNormV3;net/conv/Conv2D1", ["conv", "act", "norm"]),
+        ("net/deep/depthwise;;net/pad/Pad1", ["deep", "pad"]),
+        ("net/head/Relu6_2;net/head/BiasAdd_2;net/head/Conv2D_2;net/head/BiasAdd/ReadVariableOp", ["head"]),
+        ("boxes", ["boxes"]),
+    ],
+)
+def test_the_computing_layer_comes_first(name, layers):
+    assert layers_in(name) == layers
+
+
+def test_the_maps_of_the_quantized_and_the_float_network_have_the_same_names(small_quantized):
+    float_names = list(feature_maps(read_flatbuffer(small_quantized.float_network)))
+    assert list(feature_maps(read_flatbuffer(small_quantized.int8))) == float_names
+    assert list(feature_maps(read_flatbuffer(small_quantized.int16))) == float_names
+    assert {"boxes", "classes"} < set(float_names)
+
+
+def test_every_layer_with_weights_is_found(small_quantized):
+    model = read_flatbuffer(small_quantized.int8)
+    found = layer_operators(model)
+    weighted = [layer.name for layer in small_quantized.model.layers if layer.weights]
+    assert set(weighted) <= set(found)
+    assert len(found["boxes_prediction_depthwise"]) == 3
+    assert {operator_name(model, operator) for operator in found["pyramid_add_3"]} == {"ADD"}
