@@ -9,6 +9,7 @@ from typing import Any
 
 from edge.compress_channels import prune_rounds
 from edge.compress_quantize import train_quantized
+from edge.compress_weights import train_clustered, train_sparse
 from edge.multiply_adds import multiply_adds
 from edge.quantize_aware import float_model
 from edge.quantize_aware_file import load_quantize_aware, save_quantize_aware
@@ -82,7 +83,8 @@ def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set
         save_quantize_aware(model, spec, folder / MODEL_FILE)
         plain = float_model(model)
     else:
-        model = plain = prune_rounds(*given)
+        make = prune_rounds if settings.channels else train_sparse if settings.sparsity else train_clustered
+        model = plain = make(*given)
         save_detector(model, spec, folder / MODEL_FILE)
     metrics = coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, validation_set))
     facts = {"split": validation_set.split, **metrics, **sizes(plain), "parent": sizes(parent)}

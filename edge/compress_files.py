@@ -34,7 +34,8 @@ def export_compressed(run: RunFolder, report: Callable[[str], None]) -> list[Pat
             train_set = load_split(run, run.recipe.data.train, report)
             images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
         _, spec = load_detector(run.path / FOLDER / name / MODEL_FILE)
-        export_detector(load_compressed(run, name), spec, run.path / "export", run.recipe.name, settings, images, report, name)
+        model = load_compressed(run, name)
+        export_detector(model, spec, run.path / "export", run.recipe.name, settings, images, report, name)
     return written
 
 

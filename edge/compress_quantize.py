@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.calibration import calibration_samples, choose_calibration_images
-from edge.fine_tune import fit_network
+from edge.fine_tune import fit_network, freeze_stages
 from edge.quantize_aware import quantize_aware
 from edge.quantize_aware_file import load_quantize_aware, save_quantize_aware
 from edge.quantizers import Preserve
@@ -17,7 +17,6 @@ from keras_retina.data.packed_image import ImageFile
 from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.legacy_keras import keras
-from keras_retina.model.backbones import freeze
 from keras_retina.recipe import CompressedModel, Recipe
 from keras_retina.recipe_compress import Quantize, ancestry
 
@@ -33,6 +32,11 @@ class CalibrationInputs:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (image for (image,) in calibration_samples(self.images, self.spec))
+
+
+def calibration_inputs(recipe: Recipe, spec: DetectorSpec, train_set: Dataset, count: int) -> CalibrationInputs:
+    """Returns up to `count` images of the training split, without augmentation."""
+    return CalibrationInputs(choose_calibration_images(train_set, count, recipe.seed), spec)
 
 
 def train_quantized(
@@ -55,12 +59,11 @@ def train_quantized(
     start = folder / START_FILE
     if not start.exists():
         count = (settings.quantize or Quantize()).calibration_images
-        images = choose_calibration_images(train_set, count, recipe.seed)
-        fewer = f", all there are ({count} asked for)" if len(images) < count else ""
-        report(f"ranges from {len(images)} images of the training split{fewer}")
-        frozen = min(settings.fine_tune.frozen_stages, recipe.model.backbone.frozen_stages)
-        freeze(parent, recipe.model.backbone.model_copy(update={"frozen_stages": frozen}))
-        model = quantize_aware(parent, CalibrationInputs(images, spec), kept(recipe, settings))
+        inputs = calibration_inputs(recipe, spec, train_set, count)
+        fewer = f", all there are ({count} asked for)" if len(inputs.images) < count else ""
+        report(f"ranges from {len(inputs.images)} images of the training split{fewer}")
+        freeze_stages(parent, recipe, settings.fine_tune)
+        model = quantize_aware(parent, inputs, kept(recipe, settings))
         save_quantize_aware(model, spec, start)
     model, _ = load_quantize_aware(start)
     train_dir = folder / "train"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
@@ -36,12 +37,22 @@ def fine_tune(
     Raises:
         InputError: a loss that is not a number, or a disk that is full; what was saved before is kept.
     """
-    frozen = min(settings.frozen_stages, recipe.model.backbone.frozen_stages)
-    freeze(model, recipe.model.backbone.model_copy(update={"frozen_stages": frozen}))
+    freeze_stages(model, recipe, settings)
     network = fold_frozen_batch_norm(model)
     fit_network(network, model, spec, recipe, settings, train_set, validation_set, folder, report, callbacks)
     if recipe.model.backbone.batch_norm == "trained":
         estimate_batch_norm(model, fine_tune_batches(recipe, spec, train_set))
+
+
+def freeze_stages(model: keras.Model, recipe: Recipe, settings: FineTune) -> None:
+    """Lets the layers train that a fine-tuning trains.
+
+    A model whose BatchNorm was folded away lacks the layers that end the backbone's parts; it keeps what is stored.
+    """
+    backbone = recipe.model.backbone
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
+        frozen = min(settings.frozen_stages, backbone.frozen_stages)
+        freeze(model, backbone.model_copy(update={"frozen_stages": frozen}))
 
 
 def fit_network(
@@ -55,11 +66,12 @@ def fit_network(
     folder: Path,
     report: Callable[[str], None],
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoint: Literal["best", "last"] = "best",
 ) -> None:
     """Compiles and fits `network`; `detector` shares its variables and is evaluated (`fit_detector`)."""
     keep_freed_memory()
     keras.utils.set_random_seed(recipe.seed)
-    training = fine_tune_settings(recipe.training, settings)
+    training = fine_tune_settings(recipe.training, settings).model_copy(update={"checkpoint": checkpoint})
     compile_detector(network, spec, training, steps_per_epoch(recipe, train_set), "float32")
     folder.mkdir(parents=True, exist_ok=True)
     fit_detector(
@@ -109,7 +121,6 @@ def fine_tune_settings(training: Training, settings: FineTune) -> Training:
         "weight_decay": settings.weight_decay,
         "weight_average": settings.weight_average,
         "evaluate_every": settings.evaluate_every,
-        "checkpoint": "best",
         "accumulate_steps": 1,
         "minutes": None,
         "early_stop": None,

@@ -45,7 +45,7 @@ class Sparsity(Section):
 class Clusters(Section):
     """Lets each kernel have only `number` different weights."""
 
-    number: Annotated[int, Field(ge=2, le=256)] = 16
+    number: Annotated[int, Field(ge=3, le=256)] = 16
 
 
 class Quantize(Section):
