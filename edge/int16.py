@@ -1,6 +1,7 @@
 """The `int16` format: int8 weights and 16-bit activations (TFLite 16x8), for networks that 8 bits are too few for.
 
-LiteRT has no QUANTIZE from uint8 to int16, so camera bytes are scaled in float at the input and quantized behind.
+Camera bytes are scaled in float at the input and quantized behind. LiteRT also runs a QUANTIZE from uint8 to int16, but
+a zero point cannot be 127.5: every pixel would be off by half a grey level, a hundred times what 16 bits round.
 """
 
 from __future__ import annotations

@@ -73,14 +73,20 @@ def show_quantization(result: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    table = Table(title=f"{result['file']}: layers by what they add to the error of the heads", title_justify="left")
-    table.add_column("layer")
-    decibels = ("weights dB", "alone dB", "channel dB", "in file dB")
-    gains = ("error -%", "with readers -%")
-    for name in ("maps", "range", "scale", "clipped %", *decibels, "cosine", *gains):
-        table.add_column(name, justify="right")
-    for row in result["layers"][:SHOWN_LAYERS]:
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    shown, ap = result["layers"][:SHOWN_LAYERS], result["ap"]
+    table = Table(
+        title=f"{result['file']}: the {len(shown)} of {len(result['layers'])} layers that disturb the heads most",
+        caption="dB: signal to quantization noise of the layer's worst map. alone: on float inputs; channel: median "
+        "channel of that; in file: with the errors before it. Last columns: change of the error of the heads with the "
+        "layer in float, and with the layers that read it in float too.",
+        caption_justify="left",
+    )
+    table.add_column("layer", no_wrap=True)
+    decibels = ("weights\ndB", "alone\ndB", "channel\ndB", "in file\ndB")
+    for name in ("maps", "range", "scale", "clipped\n%", *decibels, "cosine", "in float\n%", "with\nreaders %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in shown:
         maps = [one for one in result["feature_maps"] if one["layer"] == row["layer"]]
         worst = min(maps, key=lambda one: one["accumulated"]["sqnr_db"])
         alone = [one["local"] for one in maps if one["local"]]
@@ -95,13 +101,11 @@ def show_quantization(result: dict[str, Any]) -> None:
             _number(min((one["channel_sqnr_db"] for one in alone), default=None), 1),
             _number(worst["accumulated"]["sqnr_db"], 1),
             _number(worst["accumulated"]["cosine"], 4),
-            _number(100 * row["gain"], 1),
-            _number(100 * row["gain_with_readers"], 1),
+            *(f"{-100 * row[name]:+.1f}" for name in ("gain", "gain_with_readers")),
         )
     console.print(table)
-    ap = result["ap"]
-    table = Table("left in float", "AP", title=f"AP on {ap['images']} images of the training split (no result)")
-    for name, value in (("everything", ap["float"]), ("nothing", ap["int8"])):
+    table = Table("left in float", "AP", title=f"AP on {ap['images']} training images, to compare with each other only")
+    for name, value in (("everything", ap["float"]), ("as in the file", ap["int8"])):
         table.add_row(name, _number(value))
     for trial in ap["trials"]:
         table.add_row(escape(", ".join(trial["float_layers"])), _number(trial["AP"]))
