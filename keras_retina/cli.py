@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from keras_retina.cli_compress import compress
 from keras_retina.cli_data import check_data, fit_anchors, pack, show_batch
 from keras_retina.cli_device import edgetpu
 from keras_retina.cli_options import (
@@ -76,24 +77,7 @@ def train(
     suggest(f"keras-retina export {run.path}")
 
 
-@app.command()
-def compress(run: RunArgument, data: DataOption = None, set_: SetOption = None) -> None:
-    """Make the smaller models of a trained run, as `compress:` of its recipe says; resumes where it stopped."""
-    from edge.compress import add_compressed, compress_stage
-    from edge.run import open_run
-
-    opened = open_run(run, data)
-    if set_:
-        opened = add_compressed(opened, set_)
-    if not opened.recipe.compress:
-        raise InputError(
-            f"{run}: expected models in the section compress of its recipe. Received: none. "
-            "Name one with --set, for example --set compress.half.channels.keep=0.5"
-        )
-    compress_stage(opened, say)
-    for name in opened.recipe.compress:
-        say(f"wrote {opened.path / 'compress' / name}")
-    suggest(f"keras-retina export {run}")
+app.command("compress")(compress)
 
 
 @app.command()
@@ -121,7 +105,8 @@ def export(
 ) -> None:
     """Write the .tflite files of a trained run and of its smaller models."""
     from edge.compress_files import export_compressed
-    from edge.run import debug_stage, export_stage, open_run
+    from edge.run import open_run
+    from edge.run_export import debug_stage, export_stage
 
     opened = open_run(run, data)
     for path in [*export_stage(opened, say), *export_compressed(opened, say)]:
@@ -219,13 +204,13 @@ def _run_all(
     from edge.expected import compare, expected_block
     from edge.measure import machine_name
     from edge.run import (
-        export_stage,
         report_stage,
         start_run,
         train_stage,
         training_minutes,
         verify_stage,
     )
+    from edge.run_export import export_stage
     from keras_retina.recipe import load_recipe
 
     settings = load_recipe(recipe_path, set_)

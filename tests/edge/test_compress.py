@@ -10,7 +10,8 @@ import pytest
 from edge.compress import add_compressed, compress_stage, is_done
 from edge.compress_files import export_compressed
 from edge.multiply_adds import multiply_adds
-from edge.run import RunFolder, export_stage, start_run, verify_stage
+from edge.run import RunFolder, start_run, verify_stage
+from edge.run_export import export_stage
 from keras_retina.detector_spec import detector_spec
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras
