@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from edge.prune_cost import multiply_add_cost
+from edge.prune_cost import time_cost
 from edge.prune_groups import ChannelGroup
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras, tf
@@ -25,18 +25,18 @@ def kernel_norms(model: keras.Model, groups: Sequence[ChannelGroup], order: Lite
 
     Without the BatchNorm the norm would mean nothing: it scales every channel. Norms are relative to their mean over
     the group in each layer, and averaged over the layers that make the channel or convolve it by itself (depthwise).
-    That says nothing about one group against another, so a channel is worth its relative norm times the multiply-adds
-    that it takes part in: paid for in multiply-adds, all groups shrink alike.
+    That says nothing about one group against another, so a channel is worth its relative norm times the time that it
+    takes: priced by `edge.prune_cost.time_cost`, all groups shrink alike.
 
     Source: Li et al., Pruning Filters for Efficient ConvNets, section 3.1.
     """
-    norms, worth = _norm_behind(model), _multiply_adds_each(model, groups)
+    norms, worth = _norm_behind(model), _time_of_one(model, groups)
     importance = []
-    for group, each in zip(groups, worth, strict=True):
+    for group, time in zip(groups, worth, strict=True):
         depthwise = [name for name in group.between if isinstance(model.get_layer(name), keras.layers.DepthwiseConv2D)]
         places = {**group.producers, **{name: group.between[name] for name in depthwise}}
         values = [_kernel_norm(model.get_layer(name), norms.get(name), order)[where] for name, where in places.items()]
-        importance.append(each * _relative(values))
+        importance.append(time * _relative(values))
     return importance
 
 
@@ -47,15 +47,15 @@ def norm_scales(model: keras.Model, groups: Sequence[ChannelGroup]) -> list[np.n
 
     Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming, section 3.
     """
-    importance, worth = [], _multiply_adds_each(model, groups)
-    for group, each, stand_in in zip(groups, worth, kernel_norms(model, groups), strict=True):
+    importance, worth = [], _time_of_one(model, groups)
+    for group, time, stand_in in zip(groups, worth, kernel_norms(model, groups), strict=True):
         layers = [(model.get_layer(name), where) for name, where in group.between.items()]
         scales = [
             np.abs(layer.gamma.numpy())[where]
             for layer, where in layers
             if isinstance(layer, keras.layers.BatchNormalization) and layer.scale
         ]
-        importance.append(each * _relative(scales) if scales else stand_in)
+        importance.append(time * _relative(scales) if scales else stand_in)
     return importance
 
 
@@ -107,10 +107,10 @@ def loss_changes(
     return [total / images for total in sums]
 
 
-def _multiply_adds_each(model: keras.Model, groups: Sequence[ChannelGroup]) -> np.ndarray:
-    """Returns `[groups]`: the multiply-adds that one channel fewer in that group alone would save."""
+def _time_of_one(model: keras.Model, groups: Sequence[ChannelGroup]) -> np.ndarray:
+    """Returns `[groups]`: the time, in multiply-adds, that one channel fewer in that group alone would save."""
     counts = np.array([group.channels for group in groups])
-    return multiply_add_cost(model, groups).saved(counts, np.ones_like(counts))
+    return time_cost(model, groups).saved(counts, np.ones_like(counts))
 
 
 def _norm_behind(model: keras.Model) -> dict[str, keras.layers.Layer]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.prune_cost import multiply_add_cost
+from edge.prune_cost import MOVED_NUMBER, time_cost
 from edge.prune_groups import prune_groups
 from edge.prune_rank import kernel_norms, loss_changes, norm_scales
 from keras_retina.errors import InputError
@@ -31,10 +31,11 @@ def model() -> keras.Model:
     return model
 
 
-# Multiply-adds that go with a channel: 4 x 4 cells and one input in `made`, 4 x 3 cells and two taps in `deep`, 4 x 3
-# cells and two outputs in `bare`; then 4 x 3 cells, three inputs in `bare` and one output in `last`.
-FIRST_EACH = 16 + 24 + 24
-SECOND_EACH = 36 + 12
+# What one channel of the first group takes: 4 x 4 cells and one input in `made`, 4 x 3 cells and two taps in `deep`,
+# 4 x 3 cells and two outputs in `bare`, and it is written, read, written and read. One of the second: 4 x 3 cells,
+# three inputs in `bare` and one output in `last`, written and read.
+FIRST_EACH = 16 + 24 + 24 + MOVED_NUMBER * (16 + 16 + 12 + 12)
+SECOND_EACH = 36 + 12 + MOVED_NUMBER * (12 + 12)
 
 
 def test_kernel_norms_are_those_of_the_folded_kernels_relative_to_their_group(model):
@@ -59,9 +60,9 @@ def test_norm_scales_are_relative_and_fall_back_to_norms_without_a_batch_norm(mo
     np.testing.assert_allclose(second, kernel_norms(model, groups)[1])
 
 
-def test_paid_in_multiply_adds_norms_shrink_groups_alike(model):
+def test_priced_by_time_norms_shrink_groups_alike(model):
     groups = prune_groups(model)
-    each = multiply_add_cost(model, groups).saved(np.array([3, 2]), np.ones(2))
+    each = time_cost(model, groups).saved(np.array([3, 2]), np.ones(2))
     for importance in (kernel_norms(model, groups), norm_scales(model, groups)):
         means = [values.mean() / price for values, price in zip(importance, each, strict=True)]
         np.testing.assert_allclose(means, [1.0, 1.0])
