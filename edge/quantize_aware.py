@@ -136,7 +136,16 @@ def preserved_by(model: keras.Model) -> Preserve:
 def model_of_file(model: keras.Model) -> keras.Model:
     """Returns a quantization-aware model as TFLite's converter wants it: ranges alone, the rounding is TFLite's."""
     preserved_by(model)
-    return rounding(float_model(model), ranges_of(model), "nothing", for_file=True)
+    plain = float_model(model)
+    for layer in plain.layers:
+        if isinstance(layer, CONVOLUTIONS) and layer.use_bias:
+            kernel, bias = layer.get_weights()
+            if np.ptp(bias) == 0.0:
+                # TensorFlow 2.21 gives a bias that is one value the step of the first channel in all channels: the
+                # class head of a detector that starts at its prior would be wrong by up to its whole bias.
+                bias[0] = np.nextafter(bias[0], np.float32(np.inf))
+                layer.set_weights([kernel, bias])
+    return rounding(plain, ranges_of(model), "nothing", for_file=True)
 
 
 def rounding(model: keras.Model, ranges: dict[Place, Range], preserve: Preserve, for_file: bool = False) -> keras.Model:

@@ -11,6 +11,7 @@ Source: Zhu and Gupta, To Prune, or Not to Prune, section 3 (the cubic schedule)
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -22,7 +23,7 @@ from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras
 from keras_retina.model.graph import Place, calls_of, output_places
 
-Pattern = Literal["single", "2:4"]
+Pattern = Literal["unstructured", "2_of_4"]
 
 FREQUENCY = 10  # steps between two choices of the weights that go
 
@@ -53,30 +54,27 @@ def prunable_layers(model: keras.Model) -> list[str]:
     readers = readers_of(calls)
     source = {(call.layer, call.number): call.inputs for call in calls}
 
-    def first_convolutions(places: list[Place], onwards: bool) -> set[str]:
-        """Returns the convolutions that are met first on the way from, or back from, some places."""
+    def following(place: Place) -> list[Place]:
+        return [(call.layer, call.number) for call in readers.get(place, [])]
+
+    def first_convolutions(waiting: list[Place], after: Callable[[Place], list[Place]]) -> set[str]:
         found: set[str] = set()
-        while places:
-            place = places.pop()
-            if onwards:
-                nearby = [(call.layer, call.number) for call in readers.get(place, [])]
+        while waiting:
+            place = waiting.pop()
+            if isinstance(model.get_layer(place[0]), CONVOLUTIONS):
+                found.add(place[0])
             else:
-                nearby = [place]
-            for name, number in nearby:
-                if isinstance(model.get_layer(name), CONVOLUTIONS):
-                    found.add(name)
-                else:
-                    places += [(name, number)] if onwards else source[name, number]
+                waiting += after(place)
         return found
 
-    stem = first_convolutions([(name, 0) for name in model.input_names], onwards=True)
-    prediction = first_convolutions(list(output_places(model).values()), onwards=False)
+    stem = first_convolutions([(name, 0) for name in model.input_names], following)
+    prediction = first_convolutions(list(output_places(model).values()), source.__getitem__)
     ordinary = [layer.name for layer in model.layers if type(layer) is keras.layers.Conv2D]
     return [name for name in ordinary if name not in stem | prediction]
 
 
 def sparse_model(
-    model: keras.Model, amount: float, begin_step: int, end_step: int, pattern: Pattern = "single"
+    model: keras.Model, amount: float, begin_step: int, end_step: int, pattern: Pattern = "unstructured"
 ) -> tuple[keras.Model, list[keras.callbacks.Callback]]:
     """Returns a copy whose `fit` sets the smallest weights to zero, and the callbacks that this `fit` needs.
 
@@ -85,8 +83,8 @@ def sparse_model(
     up for what they lose. Call `strip` afterwards.
 
     Args:
-        amount: share of the prunable weights, above 0 and below 1; 0.5 for `2:4`.
-        pattern: `2:4` leaves at most two weights of every four input channels, from `begin_step` on.
+        amount: share of the prunable weights, above 0 and below 1; 0.5 for `2_of_4`.
+        pattern: `2_of_4` leaves at most two weights of every four input channels, from `begin_step` on.
 
     Raises:
         InputError: an amount or step out of range, a pattern that does not fit the amount, a model that is not plain.
@@ -94,9 +92,9 @@ def sparse_model(
     check_is_flat(model)
     if pattern not in get_args(Pattern):
         raise InputError(f"sparsity: pattern expected one of {', '.join(get_args(Pattern))}. Received: {pattern!r}.")
-    if not 0 < amount < 1 or (pattern == "2:4" and amount != 0.5):
+    if not 0 < amount < 1 or (pattern == "2_of_4" and amount != 0.5):
         raise InputError(
-            f"sparsity: expected an amount above 0 and below 1, and 0.5 for the pattern 2:4. "
+            f"sparsity: expected an amount above 0 and below 1, and 0.5 for the pattern 2_of_4. "
             f"Received: amount={amount}, pattern={pattern!r}. 0.7 is a good start."
         )
     if not 0 <= begin_step < end_step:
@@ -116,7 +114,7 @@ def sparse_model(
         # tfmot counts a step for every call: a head that five levels share would be pruned five times too early.
         times = number_of_calls[layer.name]
         steps = {"begin_step": begin_step * times, "end_step": end_step * times, "frequency": FREQUENCY * times}
-        if pattern == "2:4":
+        if pattern == "2_of_4":
             schedule = tfmot.sparsity.keras.ConstantSparsity(0.5, **steps)
             return tfmot.sparsity.keras.prune_low_magnitude(copy, schedule, sparsity_m_by_n=(2, 4))
         schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, amount, **steps)
