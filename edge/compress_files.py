@@ -15,6 +15,7 @@ from edge.verify import SmallerModel
 from keras_retina.data.packed_image import ImageFile
 from keras_retina.model.saving import load_detector
 from keras_retina.recipe import CompressedModel
+from keras_retina.recipe_compress import ancestry
 
 
 def export_compressed(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
@@ -58,6 +59,7 @@ def smaller_models(run: RunFolder) -> list[SmallerModel]:
         files = [file for file in files_of(run, name) if file.exists()]
         if not is_done(run, name) or not files:
             continue
+        line = ancestry(run.recipe.compress, name)
         facts = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
         found.append(
             SmallerModel(
@@ -69,6 +71,8 @@ def smaller_models(run: RunFolder) -> list[SmallerModel]:
                 parameters=facts["parameters"],
                 is_quantized=settings.quantize is not None,
                 minimum_ap_ratio=settings.minimum_ap_ratio,
+                zeros=max((model.sparsity.amount for model in line if model.sparsity), default=0.0),
+                values=next((model.clusters.number for model in line if model.clusters), None),
             )
         )
     return found

@@ -37,8 +37,7 @@ def train_sparse(
     freeze_stages(parent, recipe, settings.fine_tune)
     steps = settings.fine_tune.epochs * steps_per_epoch(recipe, train_set)
     end = max(1, round(wanted.until * steps))
-    pattern: sparsity.Pattern = "2:4" if wanted.pattern == "2_of_4" else "single"
-    model, callbacks = sparsity.sparse_model(parent, wanted.amount, 0, end, pattern)
+    model, callbacks = sparsity.sparse_model(parent, wanted.amount, 0, end, wanted.pattern)
     fit_network(
         model, model, spec, recipe, settings.fine_tune, train_set, validation_set, folder / "train", report, callbacks,
         checkpoint="last",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edge.file_kernels import clusters_of_file, sparsity_of_file
 from edge.gate import rule_text, shortfalls
 from edge.measure import check_classes
 from edge.multiply_adds import multiply_adds
@@ -27,6 +28,7 @@ from keras_retina.recipe import Export, Verification
 RESULTS = "verify.json"
 DETECTIONS_FOLDER = "verify"
 KERAS_FILE = "model.keras"
+ZEROS_TOLERANCE = 0.01  # each kernel rounds its number of zeros down
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,8 @@ class SmallerModel:
         path: its `.keras` file or the folder of it, named in its row.
         is_quantized: Keras simulates the int8 network, so the float heads of a file cannot be compared with it.
         minimum_ap_ratio: AP that it and its files must have, as a share of that of the float model.
+        zeros: share of the prunable weights that must be zero in its files.
+        values: how many different weights an output channel may have in its int8 files, if that is limited.
     """
 
     name: str
@@ -48,6 +52,8 @@ class SmallerModel:
     parameters: int
     is_quantized: bool
     minimum_ap_ratio: float
+    zeros: float = 0.0
+    values: int | None = None
 
 
 def verify_run(
@@ -148,8 +154,23 @@ def _measure_smaller(
     rows = [row]
     for path in one.files:
         rows.append(measure_file(path, float_row, folder, spec, dataset, limit) | facts)
+        if rows[-1]["status"] != "not run":
+            _check_kernels(rows[-1], path.read_bytes(), one)
         tell(summary(rows[-1]))
     return rows
+
+
+def _check_kernels(row: dict[str, Any], data: bytes, one: SmallerModel) -> None:
+    """Counts zeros and different weights in the file itself; what training made must still be there."""
+    row["zeros"] = round(sparsity_of_file(data).share, 4)
+    row["values_per_channel"] = max(clusters_of_file(data).values(), default=0)
+    reasons = [row["reason"]] if row["reason"] else []
+    if row["zeros"] < one.zeros - ZEROS_TOLERANCE:
+        reasons.append(f"{row['zeros']:.1%} of the weights are zero, expected {one.zeros:.1%}")
+    if one.values is not None and row["kind"].startswith("int8") and row["values_per_channel"] > one.values:
+        reasons.append(f"{row['values_per_channel']} different weights in a channel, expected at most {one.values}")
+    if reasons:
+        row |= {"status": "failed", "reason": "; ".join(reasons)}
 
 
 def dataset_sha256(dataset: Dataset) -> str:
