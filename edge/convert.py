@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edge.equal_weights import has_clusters
 from edge.equalize import equalized
 from edge.float16 import halve_kernels
 from edge.float_layers import chosen_operators, leave_in_float
@@ -76,7 +77,12 @@ def convert_heads(
 
 
 def balanced_model(model: keras.Model, samples: Samples) -> keras.Model:
-    """Returns the model with equalized channels that is quantized; in float it computes the same."""
+    """Returns the model with equalized channels that is quantized; in float it computes the same.
+
+    One with clustered kernels stays as it is: scaled channels would have no equal weights left.
+    """
+    if has_clusters(model):
+        return model
     return equalized(model, itertools.islice(samples(), EQUALIZE_IMAGES))
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow_model_optimization as tfmot
 
+from edge.equal_weights import cluster_indices, is_clustered
 from edge.ranges import Range
 from keras_retina.legacy_keras import keras, tf
 
@@ -36,8 +37,8 @@ class ChannelWeights(tfmot.quantization.keras.quantizers.Quantizer):
         kernel = layer.master_kernel.numpy()
         if self.preserve == "nothing":
             return {}
-        clusters, number = cluster_indices(kernel)
-        if self.preserve == "clusters" and number < kernel.size // 2:
+        if self.preserve == "clusters" and is_clustered(kernel):
+            clusters, number = cluster_indices(kernel)
             constant = keras.initializers.Constant(clusters)
             indices = layer.add_weight(f"{name}_clusters", kernel.shape, tf.int32, constant, trainable=False)
             return {"clusters": indices, "number": number}
@@ -64,14 +65,6 @@ class ChannelWeights(tfmot.quantization.keras.quantizers.Quantizer):
 def _largest_weights(kernel: tf.Tensor) -> tf.Tensor:
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(kernel), axis=[0, 1, 2]))
     return tf.maximum(largest, SMALLEST_LARGEST_WEIGHT)
-
-
-def cluster_indices(kernel: np.ndarray) -> tuple[np.ndarray, int]:
-    """Returns int32 indices, the same for equal weights and 0 for zeros, and how many different ones there can be."""
-    values, inverse = np.unique(kernel[kernel != 0], return_inverse=True)
-    indices = np.zeros(kernel.shape, np.int32)
-    indices[kernel != 0] = inverse + 1
-    return indices, len(values) + 1
 
 
 def kept(kernel: tf.Tensor, weights: dict[str, Any]) -> tf.Tensor:

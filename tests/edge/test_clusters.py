@@ -67,16 +67,16 @@ def test_the_linear_start_spaces_the_values_evenly(source):
         np.testing.assert_allclose(np.diff(half), np.diff(half).mean(), rtol=0.05)
 
 
-def test_the_int8_file_has_no_more_values_in_a_channel(clustered, small_quantized):
-    """Post-training quantization balances channels, which makes other values of equal weights; training does not."""
+def test_the_int8_files_have_no_more_values_in_a_channel(clustered, small_quantized):
     from edge.convert import convert_heads
     from edge.quantize_aware import quantize_aware
 
-    inputs = [image for (image,) in small_quantized.samples()]
-    data = convert_heads(quantize_aware(clustered, inputs, "clusters"), small_quantized.spec, "int8_qat")
-    counts = clusters_of_file(data)
-    assert len(counts) == len(prunable_layers(clustered))
-    assert max(counts.values()) <= 8
+    spec, inputs = small_quantized.spec, [image for (image,) in small_quantized.samples()]
+    trained = convert_heads(quantize_aware(clustered, inputs, "clusters"), spec, "int8_qat")
+    for data in (trained, convert_heads(clustered, spec, "int8", small_quantized.samples)):
+        counts = clusters_of_file(data)
+        assert len(counts) == len(prunable_layers(clustered))
+        assert max(counts.values()) <= 8
 
 
 def test_batch_norm_and_impossible_settings_are_refused(small_quantized, source):

@@ -18,6 +18,7 @@ from edge.tflite_file import operator_histogram, read_flatbuffer, tensor_quantiz
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras
 from keras_retina.losses import BoxLoss, FocalLoss
+from keras_retina.model.saving import plain_model
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +226,18 @@ def test_a_saved_model_comes_back_bit_by_bit(rounding, small_quantized, calibrat
     for name, expected in rounding(calibration[0], training=False).items():
         np.testing.assert_array_equal(loaded(calibration[0], training=False)[name], expected)
     assert [one.shape for one in loaded.trainable_variables] == [one.shape for one in rounding.trainable_variables]
+
+
+def test_weights_that_the_training_saved_come_back(small_quantized, calibration, tmp_path):
+    """The best epoch is kept as `.weights.h5` of a model without optimiser, see `keras_retina.callbacks`."""
+    model = quantize_aware(small_quantized.model, calibration)
+    plain_model(model).save_weights(tmp_path / "best.weights.h5")
+    before = {name: values.numpy() for name, values in model(calibration[0], training=False).items()}
+    trained(model, calibration, 1)
+    assert np.abs(model(calibration[0], training=False)["classes"] - before["classes"]).max() > 0
+    plain_model(model).load_weights(tmp_path / "best.weights.h5")
+    for name, values in model(calibration[0], training=False).items():
+        np.testing.assert_array_equal(values, before[name])
 
 
 @pytest.mark.parametrize(
