@@ -101,6 +101,8 @@ def sparse_model(
         raise InputError(
             f"sparsity: expected 0 <= begin_step < end_step. Received: {begin_step} and {end_step}. Train for longer."
         )
+    frequency = min(FREQUENCY, end_step - begin_step)
+    last_step = end_step - (end_step - begin_step) % frequency  # the last choice is made here, with the full amount
     chosen = set(prunable_layers(model))
     number_of_calls: dict[str, int] = {}
     for call in calls_of(model):
@@ -113,7 +115,7 @@ def sparse_model(
         copy.trainable = True
         # tfmot counts a step for every call: a head that five levels share would be pruned five times too early.
         times = number_of_calls[layer.name]
-        steps = {"begin_step": begin_step * times, "end_step": end_step * times, "frequency": FREQUENCY * times}
+        steps = {"begin_step": begin_step * times, "end_step": last_step * times, "frequency": frequency * times}
         if pattern == "2_of_4":
             schedule = tfmot.sparsity.keras.ConstantSparsity(0.5, **steps)
             return tfmot.sparsity.keras.prune_low_magnitude(copy, schedule, sparsity_m_by_n=(2, 4))

@@ -88,10 +88,12 @@ def trained(model: keras.Model, images: list[np.ndarray], steps: int = 6) -> ker
 
 
 def assert_agreement(model: keras.Model, data: bytes, images: list[np.ndarray]) -> None:
-    """Nearly every value is the same. A sum that float32 rounds the other way is a step off, and spreads."""
-    for values in differences(model, data, images).values():
-        assert (values == 0).mean() > 0.9
-        assert np.sqrt(np.mean(values**2)) < 0.5
+    """Images are equal bit by bit, but for those where float32 rounds one sum the other way, which then spreads."""
+    steps = differences(model, data, images)
+    equal = [all((values[index] == 0).all() for values in steps.values()) for index in range(len(images))]
+    assert sum(equal) >= 2, equal
+    for name, values in steps.items():
+        assert np.sqrt(np.mean(values**2)) < 1.0, name
 
 
 def test_keras_and_file_agree(rounding, file, calibration):
