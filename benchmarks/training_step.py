@@ -15,9 +15,9 @@ from pathlib import Path
 
 from keras_retina.data.folder import load_dataset
 from keras_retina.data.pipeline import training_batches
+from keras_retina.detector_losses import detector_losses
 from keras_retina.detector_spec import detector_spec
 from keras_retina.legacy_keras import tf
-from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.memory import keep_freed_memory
 from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.model.retinanet import retinanet
@@ -42,7 +42,7 @@ def main() -> None:
     spec = detector_spec(recipe.model, dataset.class_names)
     batches = training_batches(dataset, spec, recipe.augmentation, recipe.training.matching, size, recipe.seed)
     model = fold_frozen_batch_norm(retinanet(recipe.model, len(dataset.class_names)))
-    losses = {"classes": FocalLoss(), "boxes": BoxLoss(recipe.training.loss.box_beta)}
+    losses = detector_losses(recipe.training.loss, spec.coder_weights)
     model.compile(optimizer=build_optimizer(recipe.training, 100), loss=losses)
     step = model.make_train_function()
 

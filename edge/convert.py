@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edge.equal_weights import has_clusters
 from edge.equalize import equalized
 from edge.float16 import halve_kernels
 from edge.float_layers import chosen_operators, leave_in_float
@@ -19,7 +20,7 @@ from keras_retina.detector_spec import DetectorSpec
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras, tf
 
-Kind = Literal["float32", "float16", "dynamic", "int8", "int16"]
+Kind = Literal["float32", "float16", "dynamic", "int8", "int16", "int8_qat"]
 Samples = Callable[[], Iterable[list[np.ndarray]]]
 
 EQUALIZE_IMAGES = 32
@@ -45,7 +46,8 @@ def convert_heads(
 
     In the float kinds, `dynamic` among them, the pixel scaling is part of the graph. In `int8` it is the quantization
     of the input, everything is int8 up to one DEQUANTIZE per head, and convolutions have a scale per channel. `int16`
-    has 16-bit activations between a float pixel scaling and the DEQUANTIZEs.
+    has 16-bit activations between a float pixel scaling and the DEQUANTIZEs. `int8_qat` is the int8 of a model that
+    `edge.quantize_aware` made, which brings its ranges.
 
     Args:
         samples: for `int8` and `int16`: returns the calibration inputs, each `[float32 [1, H, W, 3]]` scaled as for
@@ -57,6 +59,8 @@ def convert_heads(
             float layer is not known.
         ValueError: `int8` or `int16` without samples.
     """
+    if kind == "int8_qat":
+        return _convert_quantize_aware(model, spec)
     if kind in QUANTIZED_KINDS:
         if samples is None:
             raise ValueError(f"{kind} export: expected calibration inputs. Received: samples=None. Pass a function.")
@@ -73,7 +77,12 @@ def convert_heads(
 
 
 def balanced_model(model: keras.Model, samples: Samples) -> keras.Model:
-    """Returns the model with equalized channels that is quantized; in float it computes the same."""
+    """Returns the model with equalized channels that is quantized; in float it computes the same.
+
+    One with clustered kernels stays as it is: scaled channels would have no equal weights left.
+    """
+    if has_clusters(model):
+        return model
     return equalized(model, itertools.islice(samples(), EQUALIZE_IMAGES))
 
 
@@ -116,6 +125,19 @@ def quantize_heads(
     return write_flatbuffer(network)
 
 
+def _convert_quantize_aware(model: keras.Model, spec: DetectorSpec) -> bytes:
+    """Converts a model that carries its own ranges; no calibration input is looked at."""
+    from edge.quantize_aware import model_of_file  # loads tfmot, which no other format needs
+
+    converter = _converter(model_of_file(model), spec, camera_bytes=False)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = tf.uint8
+    network = read_flatbuffer(converter.convert())
+    check_operators(network, "int8_qat")
+    check_input_quantization(network, spec)
+    return write_flatbuffer(network)
+
+
 def _converter(model: keras.Model, spec: DetectorSpec, camera_bytes: bool) -> tf.lite.TFLiteConverter:
     """Returns a converter of the model on uint8 pixels, or on float pixels that are scaled already."""
 
@@ -148,7 +170,7 @@ def check_operators(model: schema.ModelT, kind: str, float_layers: Sequence[str]
                 f"{kind} export: expected static shapes and frozen weights. Received: operator {name} at {where!r}. "
                 "Build the model from the layers of keras_retina.model."
             )
-        if kind not in QUANTIZED_KINDS or name in ("QUANTIZE", "DEQUANTIZE"):
+        if kind not in (*QUANTIZED_KINDS, "int8_qat") or name in ("QUANTIZE", "DEQUANTIZE"):
             continue
         tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
         is_float = any(tensor_type(tensor).startswith("float") for tensor in tensors)

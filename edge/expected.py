@@ -15,8 +15,10 @@ TOLERANCE_AP = 1.5
 
 
 def row_name(row: dict[str, Any]) -> str:
-    """Returns `keras`, `int8`, `int8_raw` ..: the key of a row of verify.json in an `expected:` block."""
-    return f"{row['kind']}_raw" if Path(row["file"]).stem.endswith("_raw") else row["kind"]
+    """Returns `keras`, `int8`, `int8_raw`, `half_int8` ..: the key of a row of verify.json in an `expected:` block."""
+    model = row.get("model", "float")
+    name = row["kind"] if model == "float" else f"{model}_{row['kind']}"
+    return f"{name}_raw" if Path(row["file"]).stem.endswith("_raw") else name
 
 
 def expected_block(verify: dict[str, Any], minutes: float, machine: str, command: str) -> str:

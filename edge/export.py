@@ -42,6 +42,7 @@ def export_detector(
     settings: Export,
     calibration_images: Sequence[ImageFile],
     progress: Callable[[str], None] | None = None,
+    model_name: str | None = None,
 ) -> list[Path]:
     """Writes `NAME_<format>.tflite` (postprocess) and `NAME_<format>_raw.tflite` as `settings` asks.
 
@@ -51,6 +52,7 @@ def export_detector(
     Args:
         calibration_images: files of the training split; at most `settings.calibration_images` of them are used.
         progress: called with the name of a file before it is made.
+        model_name: that of a smaller model, which stands behind the format in the names of its files.
 
     Returns:
         The `.tflite` files in the order of `settings.formats` and `settings.heads`.
@@ -69,14 +71,20 @@ def export_detector(
     paths = []
     for kind in settings.formats:
         if progress:
-            progress(f"{name}_{kind}.tflite")
+            progress(exported_file(out_dir, name, kind, "postprocess", model_name).name)
         samples = functools.partial(calibration_samples, images, spec)
         heads_only = convert_heads(model, spec, kind, samples, settings.float_layers)
         for head in settings.heads:
-            path = out_dir / (f"{name}_{kind}.tflite" if head == "postprocess" else f"{name}_{kind}_raw.tflite")
+            path = exported_file(out_dir, name, kind, head, model_name)
             write_detector(path, heads_only, spec, kind, head, settings, len(images))
             paths.append(path)
     return paths
+
+
+def exported_file(out_dir: Path, name: str, kind: str, head: str, model_name: str | None = None) -> Path:
+    """Returns `NAME_<format>[_<model>][_raw].tflite`; the int8 of a quantization-aware model is an `int8` as well."""
+    parts = [name, "int8" if kind == "int8_qat" else kind, model_name, "raw" if head == "raw" else None]
+    return out_dir / f"{'_'.join(part for part in parts if part)}.tflite"
 
 
 def needs_calibration(settings: Export) -> bool:

@@ -18,11 +18,17 @@ TOTAL_SLOT, FIRST_SLOT, SECOND_SLOT = 8, 9, 10
 
 
 def scatter_section(rows: Sequence[Row]) -> list[Markup]:
-    """Returns AP over file size and AP over latency, each when at least one file has both."""
+    """Returns AP over file size, over latency and over multiply-adds, each when at least one file has both."""
     charts = []
     for name, title, label, value_of in (
         ("size", "AP over file size", "size, MB", lambda row: None if row.size_bytes is None else row.size_bytes / 1e6),
         ("latency", "AP over latency", "median latency, ms", lambda row: row.latency.median if row.latency else None),
+        (
+            "work",
+            "AP over multiply-adds",
+            "multiply-adds, millions",
+            lambda row: None if row.multiply_adds is None else row.multiply_adds / 1e6,
+        ),
     ):
         points = [
             Point(row.label, row.slot, value, row.ap["AP"] or 0.0, hollow=not row.verified)

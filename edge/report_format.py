@@ -39,6 +39,11 @@ def megabytes(value: int | None) -> str:
     return f"{value / 1e6:.2f} MB" if value >= 1e5 else f"{value / 1e3:.1f} kB"
 
 
+def millions(value: int | None) -> str:
+    """Multiply-adds in millions, three significant digits."""
+    return UNKNOWN if value is None else f"{value / 1e6:.3g} M" if value < 1e9 else f"{value / 1e6:.0f} M"
+
+
 def milliseconds(value: float | None) -> str:
     """Three significant digits up to 100 ms."""
     if value is None:
@@ -94,6 +99,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "signed": signed,
     "ratio": ratio,
     "megabytes": megabytes,
+    "millions": millions,
     "milliseconds": milliseconds,
     "short": short,
     "diff_class": diff_class,

@@ -17,6 +17,7 @@ KIND_NAMES = {
     "float16": "float16",
     "dynamic": "dynamic range",
     "int8": "int8",
+    "int16": "int16",
     "int8_qat": "int8 QAT",
     "edgetpu": "Edge TPU",
 }
@@ -47,11 +48,14 @@ class Row:
     size_bytes: int | None
     gzip_bytes: int | None
     latency: Latency | None
+    model: str = "float"
+    multiply_adds: int | None = None
 
     @property
     def label(self) -> str:
-        """Short name for legends and tables, e.g. `int8` or `int8 · raw heads`."""
-        return KIND_NAMES.get(self.kind, self.kind) + (" · raw heads" if self.raw else "")
+        """Short name for legends and tables, e.g. `int8`, `int8 · raw heads` or `half int8`."""
+        model = "" if self.model == "float" else f"{self.model} "
+        return model + KIND_NAMES.get(self.kind, self.kind) + (" · raw heads" if self.raw else "")
 
     @property
     def slot(self) -> int:
@@ -89,7 +93,7 @@ def _row(fields: dict[str, Any], where: str) -> Row:
         raise unexpected(f"{where}.file", "a file name of at most 200 bytes", fields["file"])
     if fields["status"] not in STATUSES:
         raise unexpected(f"{where}.status", f"one of {', '.join(STATUSES)}", fields["status"])
-    numeric = {key: fields.get(key) for key in (*AP_KEYS, "size_bytes", "gzip_bytes")}
+    numeric = {key: fields.get(key) for key in (*AP_KEYS, "size_bytes", "gzip_bytes", "multiply_adds")}
     per_class = fields.get("per_class") or {}
     latency = fields.get("latency_ms") or {}
     for name, group in (("per_class", per_class), ("latency_ms", latency)):
@@ -102,7 +106,7 @@ def _row(fields: dict[str, Any], where: str) -> Row:
             raise unexpected(f"{where}.{key}", "a number or null", value)
         if key.startswith(("AP", "per_class")) and value is not None and value > 100:
             raise unexpected(f"{where}.{key}", "an AP in percent, at most 100", value)
-    size, gzip = number(numeric["size_bytes"]), number(numeric["gzip_bytes"])
+    size, gzip, work = (number(numeric[key]) for key in ("size_bytes", "gzip_bytes", "multiply_adds"))
     median, threads = number(latency.get("median")), number(latency.get("threads"))
     machine = str(latency.get("machine") or "machine not recorded")
     return Row(
@@ -116,6 +120,8 @@ def _row(fields: dict[str, Any], where: str) -> Row:
         per_class={name: ap_value(value) for name, value in per_class.items()},
         size_bytes=None if size is None else int(size),
         gzip_bytes=None if gzip is None else int(gzip),
+        model=str(fields.get("model") or "float"),
+        multiply_adds=None if work is None else int(work),
         latency=None
         if median is None
         else Latency(median, number(latency.get("p95")), None if threads is None else int(threads), machine),

@@ -95,7 +95,8 @@ def read_results(run: Run, row: Row) -> list[dict[str, Any]] | None:
     Raises:
         InputError: the file is not a list of `{"image_id", "category_id", "bbox", "score"}`.
     """
-    name = "keras" if row.kind == "keras" else Path(row.file).stem
+    of_keras = "keras" if row.model == "float" else f"keras_{row.model}"
+    name = of_keras if row.kind == "keras" else Path(row.file).stem
     path = run.folder / "verify" / f"{name}.json"
     results = read_json(path)
     if results is None:

@@ -110,6 +110,7 @@ def table_rows(run: Run, reference: Row | None, hero: Row | None) -> dict[str, A
                 "size_bytes": row.size_bytes,
                 "gzip_bytes": row.gzip_bytes,
                 "latency": row.latency,
+                "multiply_adds": row.multiply_adds,
                 "hero": row is hero,
             }
             for row in run.rows

@@ -14,7 +14,6 @@ from typing import Any
 
 from edge.measure import machine_name
 from keras_retina import __version__
-from keras_retina.data.packed_image import ImageFile
 from keras_retina.data.records import Dataset
 from keras_retina.data.storage import address
 from keras_retina.errors import InputError
@@ -57,8 +56,9 @@ def start_run(path: Path, recipe: Recipe, data_dir: Path, command: str, overwrit
     elif path.is_dir() and any(path.iterdir()):
         _refuse_another_run(path, recipe, data_dir)
     path.mkdir(parents=True, exist_ok=True)
-    if not (path / "recipe.yaml").exists():
-        _write(path / "recipe.yaml", dump_recipe(recipe))
+    is_new = not (path / "recipe.yaml").exists()
+    _write(path / "recipe.yaml", dump_recipe(recipe))
+    if is_new:
         facts = {
             "data": address(Path(data_dir)),
             "command": command,
@@ -118,74 +118,20 @@ def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
     report(f"validation AP {metrics['AP']}, AP50 {metrics['AP50']}")
 
 
-def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
-    """Writes the `.tflite` files of the recipe that are missing in `export/`, and returns all of them."""
-    from edge.calibration import choose_calibration_images
-    from edge.export import export_detector, is_exported, needs_calibration
-    from keras_retina.model.saving import load_detector
-
-    settings, name = run.recipe.export, run.recipe.name
-    files = {
-        kind: [
-            run.path / "export" / (f"{name}_{kind}.tflite" if head == "postprocess" else f"{name}_{kind}_raw.tflite")
-            for head in settings.heads
-        ]
-        for kind in settings.formats
-    }
-    missing = [kind for kind, both in files.items() if not all(is_exported(file, settings) for file in both)]
-    written = [file for both in files.values() for file in both]
-    if not missing:
-        report("export: done before, skipped")
-        return written
-    settings = settings.model_copy(update={"formats": tuple(missing)})
-    model, spec = load_detector(run.path / "model.keras")
-    images: list[ImageFile] = []
-    if needs_calibration(settings):
-        train_set = load_split(run, run.recipe.data.train, report)
-        images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
-        fewer = f", all there are ({settings.calibration_images} asked for)"
-        report(
-            f"calibration: {len(images)} images of the training split"
-            + (fewer if len(images) < settings.calibration_images else "")
-        )
-    export_detector(model, spec, run.path / "export", name, settings, images, report)
-    return written
-
-
-def debug_stage(run: RunFolder, report: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
-    """Measures the int8 file of an exported run layer by layer; writes `export/NAME_int8_debug.json` and returns it."""
-    from edge.calibration import choose_calibration_images
-    from edge.debug_quantization import debug_quantization
-    from keras_retina.model.saving import load_detector
-
-    settings, name = run.recipe.export, run.recipe.name
-    file = run.path / "export" / f"{name}_int8_raw.tflite"
-    if "int8" not in settings.formats or "raw" not in settings.heads:
-        raise InputError(
-            "export --debug: expected int8 in export.formats and raw in export.heads, since it looks into that file. "
-            f"Received: formats={list(settings.formats)}, heads={list(settings.heads)}. Add them to recipe.yaml."
-        )
-    model, spec = load_detector(run.path / "model.keras")
-    train_set = load_split(run, run.recipe.data.train, report)
-    images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
-    ratio = run.recipe.verification.minimum_ap_ratio
-    result = debug_quantization(model, spec, file, images, train_set, ratio, report)
-    path = run.path / "export" / f"{name}_int8_debug.json"
-    _write(path, json.dumps(result, indent=1))
-    return path, result
-
-
 def verify_stage(run: RunFolder, report: Callable[[str], None]) -> dict[str, Any]:
     """Measures every exported file on the verification split and writes `verify.json`."""
+    from edge.compress_files import smaller_models
     from edge.verify import verify_run
     from keras_retina.model.saving import load_detector
 
     model, spec = load_detector(run.path / "model.keras")
     dataset = load_split(run, verification_split(run.recipe), report)
-    files = sorted((run.path / "export").glob("*.tflite"))
+    smaller = smaller_models(run)
+    theirs = {file for one in smaller for file in one.files}
+    files = sorted(set((run.path / "export").glob("*.tflite")) - theirs)
     if not files:
         raise InputError(f"{run.path / 'export'}: expected .tflite files. Received: none. Run `keras-retina export`.")
-    return verify_run(run.path, model, spec, dataset, run.recipe.verification, files, report)
+    return verify_run(run.path, model, spec, dataset, run.recipe.verification, files, report, smaller)
 
 
 def report_stage(run: RunFolder) -> Path:
@@ -236,7 +182,8 @@ def _refuse_another_run(path: Path, recipe: Recipe, data_dir: Path) -> None:
             "Choose another folder."
         )
     there = load_recipe(path / "recipe.yaml")
-    known = {"expected", "published"}
+    # Smaller models may be added later; each of them keeps the settings that it was made with.
+    known = {"expected", "published", "compress"}
     if there.model_dump(exclude=known) != recipe.model_dump(exclude=known):
         raise InputError(
             f"--out: {path} holds a run of another recipe. Received: name={there.name!r} with other settings. "

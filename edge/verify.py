@@ -3,32 +3,57 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from edge.gate import degenerate_scores, rule_text, shortfalls
-from edge.measure import check_classes, evaluate_tflite
+from edge.file_kernels import clusters_of_file, sparsity_of_file
+from edge.gate import rule_text, shortfalls
+from edge.measure import check_classes
+from edge.multiply_adds import multiply_adds
 from edge.parity import check_parity
 from edge.runtime import Description, ModelFileError, read_description
-from edge.tflite_file import sha256_of, write_file
+from edge.verify_rows import kind_in_name, measure_file, measure_keras, summary, unmeasured_row, write_json
 from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.errors import InputError
-from keras_retina.evaluate import STATISTICS, coco_metrics, ground_truth
+from keras_retina.evaluate import ground_truth
 from keras_retina.legacy_keras import keras
-from keras_retina.predict import detect_function, predict_dataset
+from keras_retina.predict import detect_function
 from keras_retina.recipe import Export, Verification
 
 RESULTS = "verify.json"
 DETECTIONS_FOLDER = "verify"
 KERAS_FILE = "model.keras"
-EMPTY_METRICS: dict[str, Any] = {**dict.fromkeys(STATISTICS), "per_class": {}}
+ZEROS_TOLERANCE = 0.01  # each kernel rounds its number of zeros down
+
+
+@dataclasses.dataclass(frozen=True)
+class SmallerModel:
+    """One model of `compress/`, with the files made of it.
+
+    Attributes:
+        name: that of the recipe.
+        path: its `.keras` file or the folder of it, named in its row.
+        is_quantized: Keras simulates the int8 network, so the float heads of a file cannot be compared with it.
+        minimum_ap_ratio: AP that it and its files must have, as a share of that of the float model.
+        zeros: share of the prunable weights that must be zero in its files.
+        values: how many different weights an output channel may have in its int8 files, if that is limited.
+    """
+
+    name: str
+    path: Path
+    model: keras.Model
+    files: Sequence[Path]
+    multiply_adds: int
+    parameters: int
+    is_quantized: bool
+    minimum_ap_ratio: float
+    zeros: float = 0.0
+    values: int | None = None
 
 
 def verify_run(
@@ -39,13 +64,15 @@ def verify_run(
     settings: Verification,
     files: Sequence[Path],
     progress: Callable[[str], None] | None = None,
+    smaller: Sequence[SmallerModel] = (),
 ) -> dict[str, Any]:
     """Verifies files against their float parent and writes `verify.json`; returns what it wrote.
 
     Raw heads are compared first; when they differ nothing else runs and every row is `not run`. Then the Keras model
     and every file are evaluated by pycocotools on images read from disk. Detections go to `verify/keras.json` and
     `verify/<file stem>.json` (COCO results), the labels to `verify/ground_truth.json`. `progress` gets a line for the
-    parity check and for every row.
+    parity check and for every row. The models of `compress/` follow in the same way; all are held against the float
+    Keras model of the run.
 
     Raises:
         InputError: no files, other classes than the data, no images, an image cannot be read, or the disk is full.
@@ -56,24 +83,31 @@ def verify_run(
     check_classes(spec.class_names, dataset, run_dir / KERAS_FILE)
     folder = run_dir / DETECTIONS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "ground_truth.json", ground_truth(dataset))
+    write_json(folder / "ground_truth.json", ground_truth(dataset))
     known = _readable(files)
     raw_float32 = [path for path, own in known.items() if (own.kind, own.head) == ("float32", "raw")]
     parity = check_parity(model, spec, dataset, raw_float32[0] if raw_float32 else None, settings.parity)
     tell = progress or (lambda line: None)
     tell(f"verify: raw heads against Keras: {parity['reason'] or 'equal within ' + format(settings.parity, 'g')}")
-    keras_row = _row(run_dir / KERAS_FILE, "keras")
+    limits = next(iter(known.values()), Export())  # Keras is held to the thresholds that the files have inside
+    size = {"multiply_adds": multiply_adds(model), "parameters": model.count_params()}
+    keras_row = unmeasured_row(run_dir / KERAS_FILE, "keras") | size
     rows = [keras_row]
     if parity["passed"]:
-        limits = next(iter(known.values()), Export())  # Keras is held to the thresholds that the files have inside
         detect = detect_function(model, spec, limits.iou_threshold, limits.max_detections)
-        _measure_keras(keras_row, folder, detect, spec, dataset)
-        tell(_summary(keras_row))
+        measure_keras(keras_row, folder / "keras.json", detect, spec, dataset)
+        tell(summary(keras_row))
         for path in files:
-            rows.append(_measure_file(path, keras_row, folder, spec, dataset, settings))
-            tell(_summary(rows[-1]))
+            rows.append(measure_file(path, keras_row, folder, spec, dataset, settings) | size)
+            tell(summary(rows[-1]))
+        for one in smaller:
+            rows += _measure_smaller(one, keras_row, folder, spec, dataset, settings, limits, tell)
     else:
-        rows += [_row(path, known[path].kind if path in known else _kind_in_name(path)) for path in files]
+        kinds = {path: known[path].kind if path in known else kind_in_name(path) for path in files}
+        rows += [unmeasured_row(path, kind) | size for path, kind in kinds.items()]
+        for one in smaller:
+            names = {one.path: "keras"} | {path: kind_in_name(path) for path in one.files}
+            rows += [unmeasured_row(path, kind) | {"model": one.name} for path, kind in names.items()]
         for row in rows:
             row["reason"] = f"not measured because of parity: {parity['reason']}"
     result = {
@@ -87,8 +121,56 @@ def verify_run(
         "parity": parity,
         "rows": rows,
     }
-    _write_json(run_dir / RESULTS, result)
+    write_json(run_dir / RESULTS, result)
     return result
+
+
+def _measure_smaller(
+    one: SmallerModel,
+    float_row: dict[str, Any],
+    folder: Path,
+    spec: DetectorSpec,
+    dataset: Dataset,
+    settings: Verification,
+    limits: Description | Export,
+    tell: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Returns the rows of a smaller model and of its files."""
+    facts = {"model": one.name, "multiply_adds": one.multiply_adds, "parameters": one.parameters}
+    row = unmeasured_row(one.path, "keras") | {"file": f"compress/{one.name}/{one.path.name}"} | facts
+    limit = settings.model_copy(update={"minimum_ap_ratio": one.minimum_ap_ratio})
+    raw = next((path for path in one.files if path.stem.endswith(f"float32_{one.name}_raw")), None)
+    parity = {"passed": True, "reason": ""}
+    if not one.is_quantized:
+        parity = check_parity(one.model, spec, dataset, raw, settings.parity)
+    if not parity["passed"]:
+        rows = [row, *(unmeasured_row(path, kind_in_name(path)) | facts for path in one.files)]
+        return [line | {"reason": f"not measured because of parity: {parity['reason']}"} for line in rows]
+    detect = detect_function(one.model, spec, limits.iou_threshold, limits.max_detections)
+    measure_keras(row, folder / f"keras_{one.name}.json", detect, spec, dataset)
+    if row["status"] == "verified" and (reasons := shortfalls(row, float_row, limit)):
+        row |= {"status": "failed", "reason": "; ".join(reasons)}
+    tell(summary(row))
+    rows = [row]
+    for path in one.files:
+        rows.append(measure_file(path, float_row, folder, spec, dataset, limit) | facts)
+        if rows[-1]["status"] != "not run":
+            _check_kernels(rows[-1], path.read_bytes(), one)
+        tell(summary(rows[-1]))
+    return rows
+
+
+def _check_kernels(row: dict[str, Any], data: bytes, one: SmallerModel) -> None:
+    """Counts zeros and different weights in the file itself; what training made must still be there."""
+    row["zeros"] = round(sparsity_of_file(data).share, 4)
+    row["values_per_channel"] = max(clusters_of_file(data).values(), default=0)
+    reasons = [row["reason"]] if row["reason"] else []
+    if row["zeros"] < one.zeros - ZEROS_TOLERANCE:
+        reasons.append(f"{row['zeros']:.1%} of the weights are zero, expected {one.zeros:.1%}")
+    if one.values is not None and row["kind"].startswith("int8") and row["values_per_channel"] > one.values:
+        reasons.append(f"{row['values_per_channel']} different weights in a channel, expected at most {one.values}")
+    if reasons:
+        row |= {"status": "failed", "reason": "; ".join(reasons)}
 
 
 def dataset_sha256(dataset: Dataset) -> str:
@@ -99,75 +181,6 @@ def dataset_sha256(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _row(path: Path, kind: str) -> dict[str, Any]:
-    """Returns the row of a file that has not been measured yet."""
-    data = path.read_bytes() if path.is_file() else None
-    return {
-        "file": path.name,
-        "kind": kind,
-        "sha256": None if data is None else sha256_of(data),
-        **EMPTY_METRICS,
-        "size_bytes": None if data is None else len(data),
-        "gzip_bytes": None if data is None else len(gzip.compress(data, 9, mtime=0)),
-        "latency_ms": None,
-        "status": "not run",
-        "reason": "",
-    }
-
-
-def _measure_keras(
-    row: dict[str, Any],
-    folder: Path,
-    detect: Callable[[np.ndarray], dict[str, np.ndarray]],
-    spec: DetectorSpec,
-    dataset: Dataset,
-) -> None:
-    detections = predict_dataset(detect, spec, dataset)
-    _write_json(folder / "keras.json", detections)
-    row |= coco_metrics(dataset, detections)
-    reason = degenerate_scores([detection["score"] for detection in detections], len(dataset.records))
-    if not row["AP"]:
-        reason = reason or "AP is 0 or the split shows no object, so nothing can be held against it"
-    row |= {"status": "failed" if reason else "verified", "reason": reason or ""}
-
-
-def _measure_file(
-    path: Path,
-    keras_row: dict[str, Any],
-    folder: Path,
-    spec: DetectorSpec,
-    dataset: Dataset,
-    settings: Verification,
-) -> dict[str, Any]:
-    row = _row(path, _kind_in_name(path))
-    try:
-        description = read_description(path)
-        row["kind"] = description.kind
-        _check_same_detector(description, spec, path)
-        detections, latency = evaluate_tflite(path, dataset, settings.threads, settings.latency_runs)
-    except (ModelFileError, RuntimeError) as error:
-        row["reason"] = " ".join(str(error).split())
-        return row
-    _write_json(folder / f"{path.stem}.json", detections)
-    row |= coco_metrics(dataset, detections) | {"latency_ms": latency}
-    reasons = []
-    degenerate = degenerate_scores([detection["score"] for detection in detections], len(dataset.records))
-    if degenerate:
-        reasons.append(f"degenerate scores: {degenerate}")
-    if keras_row["status"] != "verified":
-        reasons.append(f"the float model it is held against failed: {keras_row['reason']}")
-    else:
-        reasons += shortfalls(row, keras_row, settings)
-    row |= {"status": "failed" if reasons else "verified", "reason": "; ".join(reasons)}
-    return row
-
-
-def _summary(row: dict[str, Any]) -> str:
-    ap = "not measured" if row["AP"] is None else f"AP {row['AP']:.2f}"
-    speed = f", {row['latency_ms']['median']:.1f} ms" if row["latency_ms"] else ""
-    return f"verify: {row['file']}: {ap}{speed}, {row['status']}{': ' + row['reason'] if row['reason'] else ''}"
-
-
 def _readable(files: Sequence[Path]) -> dict[Path, Description]:
     """Returns the descriptions of the files that have one; the row of another file says what is wrong with it."""
     descriptions = {}
@@ -175,24 +188,3 @@ def _readable(files: Sequence[Path]) -> dict[Path, Description]:
         with contextlib.suppress(ModelFileError):
             descriptions[path] = read_description(path)
     return descriptions
-
-
-def _kind_in_name(path: Path) -> str:
-    """Returns the number format that a file name ends with, for files that cannot be asked."""
-    stem = path.stem.removesuffix("_raw")
-    return next((kind for kind in ("float32", "float16", "dynamic", "int8", "int16") if stem.endswith(kind)), "unknown")
-
-
-def _check_same_detector(description: Description, spec: DetectorSpec, path: Path) -> None:
-    shared = description.__dict__.keys() & spec.__dict__.keys()
-    for name in sorted(shared):
-        received, expected = getattr(description, name), getattr(spec, name)
-        if received != expected:
-            raise ModelFileError(
-                f"{path.name}: expected the detector of the run with {name}={expected!r}. Received: {received!r}. "
-                "Export the model of this run again."
-            )
-
-
-def _write_json(path: Path, value: Any) -> None:
-    write_file(path, (json.dumps(value, indent=1 if isinstance(value, dict) else None) + "\n").encode())

@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from keras_retina.cli_compress import compress
 from keras_retina.cli_data import check_data, fit_anchors, pack, show_batch
+from keras_retina.cli_device import edgetpu
 from keras_retina.cli_options import (
     DataOption,
     JsonOption,
@@ -26,6 +28,7 @@ from keras_retina.cli_options import (
     load_named,
 )
 from keras_retina.cli_output import say, show_metrics, show_quantization, show_rows, suggest, write_json
+from keras_retina.errors import InputError
 
 app = typer.Typer(
     help="RetinaNet from labelled images to a .tflite file whose COCO accuracy was measured on that very file.",
@@ -74,6 +77,9 @@ def train(
     suggest(f"keras-retina export {run.path}")
 
 
+app.command("compress")(compress)
+
+
 @app.command()
 def evaluate(
     target: Annotated[Path, typer.Argument(help="A run folder, a .keras model or a .tflite file.")],
@@ -97,11 +103,13 @@ def export(
         bool, typer.Option("--debug", help="Show what each layer of the int8 file loses, and which to leave in float.")
     ] = False,
 ) -> None:
-    """Write the .tflite files of a trained run."""
-    from edge.run import debug_stage, export_stage, open_run
+    """Write the .tflite files of a trained run and of its smaller models."""
+    from edge.compress_files import export_compressed
+    from edge.run import open_run
+    from edge.run_export import debug_stage, export_stage
 
     opened = open_run(run, data)
-    for path in export_stage(opened, say):
+    for path in [*export_stage(opened, say), *export_compressed(opened, say)]:
         say(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
     if debug:
         written, result = debug_stage(opened, say)
@@ -141,6 +149,9 @@ def detect(
 
     written = detect_paths(model, images, out, SHOW_SCORE_THRESHOLD if score is None else score)
     say(f"wrote {written}")
+
+
+app.command("edgetpu")(edgetpu)
 
 
 @app.command()
@@ -188,22 +199,26 @@ def _run_all(
     check: bool,
     print_expected: bool,
 ) -> None:
+    from edge.compress import compress_stage
+    from edge.compress_files import export_compressed
     from edge.expected import compare, expected_block
     from edge.measure import machine_name
     from edge.run import (
-        export_stage,
         report_stage,
         start_run,
         train_stage,
         training_minutes,
         verify_stage,
     )
+    from edge.run_export import export_stage
     from keras_retina.recipe import load_recipe
 
     settings = load_recipe(recipe_path, set_)
     run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
     train_stage(run, say)
+    compress_stage(run, say)
     export_stage(run, say)
+    export_compressed(run, say)
     result = verify_stage(run, say)
     page = report_stage(run)
     show_rows(result)
@@ -222,8 +237,6 @@ def _run_all(
 
 
 def _is_bad_input(error: Exception) -> bool:
-    from keras_retina.errors import InputError
-
     # edge.runtime cannot import InputError: it is also used alone, on a device.
     runtime = sys.modules.get("edge.runtime")
     kinds: tuple[type[Exception], ...] = (InputError, OSError)

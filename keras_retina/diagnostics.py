@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_retina.anchors import anchors_per_cell
+from keras_retina.detector_losses import box_loss_of_images
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.legacy_keras import keras, tf
-from keras_retina.losses import box_loss, focal_loss
+from keras_retina.losses import focal_loss
 from keras_retina.matching import BACKGROUND
 from keras_retina.recipe import Loss
 
@@ -21,7 +22,8 @@ def anchors_per_level(spec: DetectorSpec) -> dict[int, int]:
 
 
 def losses_per_level(
-    wanted: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor], counts: Sequence[int], settings: Loss
+    wanted: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor], counts: Sequence[int], settings: Loss,
+    coder_weights: Sequence[float],
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns class and box loss of each level, `[levels]` each; their sums are the losses of the batch.
 
@@ -30,6 +32,7 @@ def losses_per_level(
         outputs: logits `[batch, A, K]` and deltas `[batch, A, 4]`.
         counts: anchors of each level, together A.
         settings: weights and exponents of the recipe.
+        coder_weights: those of the deltas.
     """
     positives = tf.maximum(tf.reduce_sum(tf.cast(wanted["classes"] >= 0, tf.float32)), 1.0)
 
@@ -41,7 +44,7 @@ def losses_per_level(
         for codes, logits in zip(by_level(wanted["classes"]), by_level(outputs["classes"]), strict=True)
     ]
     boxes = [
-        settings.box_weight * tf.reduce_sum(box_loss(targets, deltas, settings.box_beta)) / positives
+        tf.reduce_sum(box_loss_of_images(settings, coder_weights, targets, deltas)) / positives
         for targets, deltas in zip(by_level(wanted["boxes"]), by_level(outputs["boxes"]), strict=True)
     ]
     return tf.stack(classes), tf.stack(boxes)
@@ -58,14 +61,15 @@ class Diagnostics(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.batch, self.settings, self.every, self.writer = batch, settings, every, writer
-        self.counts = anchors_per_level(spec)
+        self.counts, self.coder_weights = anchors_per_level(spec), spec.coder_weights
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         images, wanted = self.batch
         outputs = self.model(images, training=False)
-        losses = losses_per_level(wanted, outputs, list(self.counts.values()), self.settings)
+        counts = list(self.counts.values())
+        losses = losses_per_level(wanted, outputs, counts, self.settings, self.coder_weights)
         is_positive = wanted["classes"] >= 0
         scores = tf.sigmoid(tf.reduce_max(outputs["classes"], axis=-1))  # [batch, A]
         with self.writer.as_default(step=epoch + 1):

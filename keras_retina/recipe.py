@@ -8,16 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from keras_retina.errors import InputError
+from keras_retina.recipe_compress import CompressedModel, CompressedModels, FineTune, check_parents
 from keras_retina.recipe_errors import explain
 from keras_retina.recipe_export import Export, Verification
 from keras_retina.recipe_section import Fraction, Positive, Section
 from keras_retina.recipe_training import EarlyStop, Loss, Matching, Training
 from keras_retina.recipe_yaml import apply_override, dump_yaml, read_yaml
 
-__all__ = ["EarlyStop", "Export", "Loss", "Matching", "Training", "Verification"]  # read from here by everyone else
+# Read from here by everyone else.
+__all__ = ["CompressedModel", "EarlyStop", "Export", "FineTune", "Loss", "Matching", "Training", "Verification"]
 
 MOBILENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
@@ -194,10 +196,17 @@ class Recipe(Section):
     data: Data = Data()
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
+    compress: CompressedModels = {}
     export: Export = Export()
     verification: Verification = Verification()
     expected: Expected | None = None
     published: Published | None = None
+
+    @field_validator("compress")
+    @classmethod
+    def _parents_come_first(cls, models: CompressedModels) -> CompressedModels:
+        check_parents(models)
+        return models
 
     @model_validator(mode="after")
     def _kept_features_are_frozen(self) -> Recipe:

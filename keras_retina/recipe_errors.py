@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -54,11 +54,16 @@ def _nearest(problem: Any) -> str:
 
 
 def _section_at(location: tuple[Any, ...], root: type[BaseModel]) -> type[BaseModel] | None:
-    section: Any = root
+    """Returns the section that a place in a recipe is part of; the name of a model under `compress` leads into it."""
+    kind: Any = root
     for name in location:
-        annotation = section.model_fields[name].annotation if name in section.model_fields else None
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        section = next((kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-        if section is None:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[name].annotation if name in kind.model_fields else None
+        else:
+            kind = None if get_origin(kind) is not dict else get_args(kind)[1]
+        if get_origin(kind) is not dict:
+            candidates = [kind, *get_args(kind)]
+            kind = next((one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)), None)
+        if kind is None:
             return None
-    return section
+    return kind if isinstance(kind, type) else None

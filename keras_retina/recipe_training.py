@@ -27,13 +27,15 @@ class Matching(Section):
 
 
 class Loss(Section):
-    """Focal loss (paper equation 5) and smooth L1 with transition point `box_beta`, times `box_weight`.
+    """Focal loss (paper equation 5) and the box loss times `box_weight`: `smooth_l1` of the deltas, or `giou`.
 
-    The coder's weights make the deltas, and so the box loss, 5 to 10 times the paper's: hence a weight under 1.
+    The coder's weights make the deltas, and so smooth L1 with its transition point `box_beta`, 5 to 10 times the
+    paper's: hence a weight under 1. GIoU is 0 to 2 whatever the coder; 1 is about right for it.
     """
 
     alpha: Fraction | None = 0.25
     gamma: Annotated[float, Field(ge=0)] = 2.0
+    box: Literal["smooth_l1", "giou"] = "smooth_l1"
     box_beta: Annotated[float, Field(ge=0)] = 0.1
     box_weight: Positive = 0.2
 

@@ -103,3 +103,82 @@ def tiny_detector(tiny_recipe):
 
     keras.utils.set_random_seed(1)
     return retinanet(tiny_recipe.model, len(TINY_CLASSES)), detector_spec(tiny_recipe.model, TINY_CLASSES)
+
+
+@pytest.fixture(scope="session")
+def write_tflite():
+    """A function that writes a `.tflite` by hand.
+
+    `tensors` is `{name: (shape, type, constant values or None)}`, `operators` a list of (builtin or custom name,
+    version, names of inputs, names of outputs, schema options or None); the first tensor is the input of the model and
+    the outputs of the last operator are its outputs.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    from edge.tflite_file import TYPES, write_file, write_flatbuffer
+
+    def write(
+        path: Path, tensors: dict, operators: list, metadata: bytes | None = None, more_subgraphs: int = 0
+    ) -> Path:
+        names, buffers, made, codes, graph = list(tensors), [schema.BufferT()], [], [], []
+        for name, (shape, kind, values) in tensors.items():
+            data = None if values is None else np.frombuffer(np.ascontiguousarray(values, kind).tobytes(), np.uint8)
+            buffers.append(schema.BufferT(data=data))
+            quantization = schema.QuantizationParametersT(
+                scale=np.array([0.5], np.float32), zeroPoint=np.array([0], np.int64)
+            )
+            tensor = schema.TensorT(name=name.encode(), type=TYPES[kind], buffer=len(buffers) - 1, hasRank=True)
+            tensor.shape, tensor.quantization = np.array(shape, np.int32), quantization
+            made.append(tensor)
+        for name, version, inputs, outputs, options in operators:
+            builtin = getattr(schema.BuiltinOperator, name, schema.BuiltinOperator.CUSTOM)
+            custom = name.encode() if builtin == schema.BuiltinOperator.CUSTOM else None
+            code = schema.OperatorCodeT(min(builtin, 127), custom, version, builtin)
+            codes.append(code)
+            operator = schema.OperatorT(opcodeIndex=len(codes) - 1, builtinOptions=options)
+            if options is not None:
+                operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__[:-1])
+            operator.inputs, operator.outputs = (
+                np.array([-1 if one is None else names.index(one) for one in side], np.int32)
+                for side in (inputs, outputs)
+            )
+            graph.append(operator)
+        last = graph[-1].outputs if graph else np.zeros(0, np.int32)
+        subgraph = schema.SubGraphT(tensors=made, inputs=np.array([0], np.int32), outputs=last, operators=graph)
+        subgraph.name = b"main"
+        model = schema.ModelT(version=3, operatorCodes=codes, buffers=buffers)
+        model.subgraphs = [subgraph] * (1 + more_subgraphs)
+        if metadata is not None:
+            buffers.append(schema.BufferT(data=np.frombuffer(metadata, np.uint8)))
+            model.metadata = [schema.MetadataT(name=b"TFLITE_METADATA", buffer=len(buffers) - 1)]
+        write_file(path, write_flatbuffer(model))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def classifier_layers() -> tuple[dict, list]:
+    """Tensors and operators for `write_tflite`: convolution, mean, dense layer and softmax, fully int8."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    tensors = {
+        "image": ((1, 8, 8, 3), "uint8", None),
+        "quantized": ((1, 8, 8, 3), "int8", None),
+        "kernel": ((4, 3, 3, 3), "int8", np.ones((4, 3, 3, 3))),
+        "bias": ((4,), "int32", np.zeros(4)),
+        "features": ((1, 8, 8, 4), "int8", None),
+        "axes": ((2,), "int32", [1, 2]),
+        "mean": ((1, 4), "int8", None),
+        "matrix": ((10, 4), "int8", np.ones((10, 4))),
+        "logits": ((1, 10), "int8", None),
+        "scores": ((1, 10), "int8", None),
+    }
+    operators = [
+        ("QUANTIZE", 1, ["image"], ["quantized"], None),
+        ("CONV_2D", 3, ["quantized", "kernel", "bias"], ["features"], schema.Conv2DOptionsT()),
+        ("MEAN", 2, ["features", "axes"], ["mean"], schema.ReducerOptionsT()),
+        ("FULLY_CONNECTED", 4, ["mean", "matrix", None], ["logits"], schema.FullyConnectedOptionsT()),
+        ("SOFTMAX", 2, ["logits"], ["scores"], schema.SoftmaxOptionsT(beta=1.0)),
+    ]
+    return tensors, operators

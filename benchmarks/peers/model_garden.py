@@ -29,6 +29,7 @@ from reader import BATCH, CLASSES, SIZE, Split, constant_batch, read_split, resu
 from worker import Trainer, cosine, parser, run
 
 L2_WEIGHT_DECAY = 3e-5
+BATCH_NORM_STEPS = 60
 LEVELS = (3, 7)
 
 Labels = dict[str, Any]
@@ -60,10 +61,16 @@ def trainer(arguments: argparse.Namespace) -> Trainer:
     classes = len(split.category_ids)
     model = build_model(classes, arguments.weights, arguments.fused_batch_norm)
     optimizer, rate = OPTIMIZERS[arguments.optimizer]()
+    batches = training_batches(split)
+
+    def detect() -> list[dict[str, Any]]:
+        estimate_batch_norm(model, batches)
+        return results_of_split(read_split(arguments.data, arguments.split), detect_function(model))
+
     return Trainer(
-        update_function(model, optimizer, classes, training_batches(split)),
+        update_function(model, optimizer, classes, batches),
         lambda fraction: optimizer.learning_rate.assign(rate(fraction)),
-        lambda: results_of_split(read_split(arguments.data, arguments.split), detect_function(model)),
+        detect,
     )
 
 
@@ -192,6 +199,24 @@ def update_function(
     optimizer.build(model.trainable_variables)
     iterator = iter(batches)
     return lambda: float(update(iterator))
+
+
+def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:
+    """Measures the statistics of every BatchNorm anew with the final weights, on training batches.
+
+    Model Maker starts from a COCO checkpoint; here pyramid and heads start at variance 1 where the true one is under
+    0.001, and with a momentum of 0.99 a thousand steps do not get there: without this it detects nothing.
+    """
+    norms = [part for part in model.submodules if isinstance(part, keras.layers.BatchNormalization)]
+    for norm in norms:
+        norm.momentum = 0.9  # read when the function below is traced
+
+    @tf.function
+    def forward(images: tf.Tensor) -> None:
+        model(images, training=True)
+
+    for images, _ in batches.take(BATCH_NORM_STEPS):
+        forward(images)
 
 
 def detect_function(model: keras.Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:

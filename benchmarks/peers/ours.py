@@ -19,11 +19,12 @@ from worker import Trainer, parser, run
 from keras_retina.data.folder import load_dataset
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
+from keras_retina.detector_losses import detector_losses
 from keras_retina.detector_spec import DetectorSpec, detector_spec
 from keras_retina.legacy_keras import keras, tf
-from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.matching import targets
 from keras_retina.memory import keep_freed_memory
+from keras_retina.model.batch_norm import estimate_batch_norm
 from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.weights import load_pretrained
@@ -31,7 +32,6 @@ from keras_retina.optimizer import build_optimizer
 from keras_retina.predict import detect_function, predict_dataset
 from keras_retina.recipe import Recipe, Training, load_recipe
 from keras_retina.schedule import learning_rate_schedule
-from keras_retina.train import estimate_batch_norm
 
 AT_256 = ["model.input.height=256", "model.input.width=256", f"training.batch_size={BATCH}"]
 
@@ -92,8 +92,7 @@ def _compiled_model(recipe: Recipe, classes: int, arguments: argparse.Namespace)
     detector = retinanet(recipe.model, classes)
     load_pretrained(detector, recipe.model.backbone, str(arguments.weights))
     model = fold_frozen_batch_norm(detector)
-    loss = settings.loss
-    losses = {"classes": FocalLoss(loss.alpha, loss.gamma), "boxes": BoxLoss(loss.box_beta, loss.box_weight)}
+    losses = detector_losses(settings.loss, recipe.model.coder_weights)
     model.compile(optimizer=_optimizer(settings), loss=losses)
     return model
 

@@ -1,8 +1,9 @@
-"""The two modes of every worker: `steps` obeys speed.py over standard input, `train` trains for some minutes.
+"""The two modes of every worker: `steps` obeys speed.py over standard input, `train` trains for some minutes or steps.
 
 In both a step is one update of the weights from one batch of 8 images of 256 x 256. The clock of `train` starts after
 the first step, which traces and compiles the graph, for all detectors alike; the detector is asked for its learning
-rate by the share of the minutes that is over, so each schedule spans exactly the time that there is.
+rate by the share of the training that is over, so each schedule spans exactly the time, or the steps, that there are.
+The steps that some minutes give follow from the images a second of speed.py, so that a training may share the machine.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--weights", type=Path, required=True, help="mobilenet_v2_1.0_imagenet_notop.weights.h5")
     made.add_argument("--data", type=Path, help="COCO folder with images/ and annotations/<split>.json (train mode)")
     made.add_argument("--split", default="val", help="the split to detect on (train mode)")
-    made.add_argument("--minutes", type=float, default=20.0, help="of training (train mode)")
+    length = made.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=20.0, help="of training (train mode)")
+    length.add_argument("--steps", type=int, help="of training, instead of minutes (train mode)")
     made.add_argument("--out", type=Path, help="JSON file for the detections (train mode)")
     made.add_argument("--seed", type=int, default=0)
     return made
@@ -67,7 +70,7 @@ def run(
         return
     if arguments.data is None or arguments.out is None:
         raise SystemExit("train: expected --data and --out. Pass both.")
-    write_training(arguments, train(trainer(arguments), arguments.minutes))
+    write_training(arguments, train(trainer(arguments), arguments.minutes, arguments.steps))
 
 
 def serve(step: Callable[[], float], answers: TextIO) -> None:
@@ -84,32 +87,41 @@ def serve(step: Callable[[], float], answers: TextIO) -> None:
         print(json.dumps({"seconds": seconds, "peak_mebibytes": peak}), file=answers, flush=True)
 
 
-def train(trainer: Trainer, minutes: float) -> dict[str, Any]:
-    """Trains for this time and returns steps, seconds, the mean loss of every 20 steps and the detections."""
+def train(trainer: Trainer, minutes: float, most_steps: int | None = None) -> dict[str, Any]:
+    """Trains for this time, or for so many steps however long they take, and detects.
+
+    Returns steps, seconds, the mean loss of every 20 steps and the detections.
+    """
     trainer.set_rate(0.0)
     start = time.perf_counter()
     trainer.step()
     print(f"first step {time.perf_counter() - start:.1f} s, not counted", file=sys.stderr)
     losses: list[float] = []
     recent: list[float] = []
+    done = 0
     start = time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < 60 * minutes:
-        trainer.set_rate(elapsed / (60 * minutes))
+    while True:
+        elapsed = time.perf_counter() - start
+        fraction = done / most_steps if most_steps else elapsed / (60 * minutes)
+        if fraction >= 1:
+            break
+        trainer.set_rate(fraction)
         recent.append(trainer.step())
+        done += 1
         if not math.isfinite(recent[-1]):
             raise SystemExit(f"train: the loss must stay finite. Received: {recent[-1]}. Lower the learning rate.")
         if len(recent) == REPORT_EVERY:
             losses.append(sum(recent) / len(recent))
-            steps = len(losses) * REPORT_EVERY
-            print(f"{elapsed:6.0f} s  step {steps}  loss {losses[-1]:.4f}", file=sys.stderr, flush=True)
+            print(f"{elapsed:6.0f} s  step {done}  loss {losses[-1]:.4f}", file=sys.stderr, flush=True)
             recent = []
-    seconds, steps = time.perf_counter() - start, len(losses) * REPORT_EVERY + len(recent)
-    return {"steps": steps, "seconds": seconds, "losses": losses, "detections": trainer.detect()}
+    seconds = time.perf_counter() - start
+    return {"steps": done, "seconds": seconds, "losses": losses, "detections": trainer.detect()}
 
 
 def write_training(arguments: argparse.Namespace, trained: dict[str, Any]) -> None:
     """Writes what `train` returned, and what it was asked for, to `--out`."""
-    asked = {"data": str(arguments.data), "split": arguments.split, "minutes": arguments.minutes, "batch_size": BATCH}
+    length = {"minutes": None if arguments.steps else arguments.minutes}
+    asked = {"data": str(arguments.data), "split": arguments.split, **length, "batch_size": BATCH}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps({"detector": Path(sys.argv[0]).stem, **asked, **trained}), encoding="utf-8")
     count, rate = len(trained["detections"]), BATCH * trained["steps"] / trained["seconds"]

@@ -64,3 +64,14 @@ def learning_places(model: keras.Model) -> dict[Place, bool]:
         own = bool(model.get_layer(name).trainable_variables)
         learns[name, number] = own or any(learns[place] for place in inputs)
     return learns
+
+
+def shapes_of(model: keras.Model) -> dict[Place, tuple[int | None, ...]]:
+    """Returns the shape of every output, batch first: `(None, height, width, channels)`."""
+    shapes: dict[Place, tuple[int | None, ...]] = {}
+    for name, number, inputs in calls_of(model):
+        layer = model.get_layer(name)
+        read = [shapes[place] for place in inputs]
+        shape = layer.compute_output_shape(read[0] if len(read) == 1 else read) if read else layer.output_shape[0]
+        shapes[name, number] = tuple(tf.TensorShape(shape).as_list())
+    return shapes

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
+from keras_retina.detector_losses import detector_losses
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.diagnostics import anchors_per_level, losses_per_level
 from keras_retina.legacy_keras import tf
-from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.recipe import Loss
 
 SPEC = DetectorSpec(("a", "b"), 64, 96, "stretch", (3, 5), 3.0, (1.0, 1.3), (1.0,), (10.0, 10.0, 5.0, 5.0))
@@ -35,15 +37,17 @@ def test_every_anchor_belongs_to_one_level():
 
 
 @pytest.mark.parametrize("positives", [0, 17])
-def test_the_levels_add_up_to_the_losses_of_training(positives: int):
-    settings = Loss(box_weight=0.3, box_beta=0.2, gamma=1.5)
+@pytest.mark.parametrize("box", ["smooth_l1", "giou"])
+def test_the_levels_add_up_to_the_losses_of_training(box: Literal["smooth_l1", "giou"], positives: int):
+    settings = Loss(box=box, box_weight=0.3, box_beta=0.2, gamma=1.5)
+    whole = detector_losses(settings, SPEC.coder_weights)
     wanted, outputs = random_batch(positives)
-    classes, boxes = losses_per_level(wanted, outputs, list(anchors_per_level(SPEC).values()), settings)
+    counts = list(anchors_per_level(SPEC).values())
+    classes, boxes = losses_per_level(wanted, outputs, counts, settings, SPEC.coder_weights)
     assert classes.shape == boxes.shape == (3,)
-    whole = FocalLoss(settings.alpha, settings.gamma)(wanted["classes"], outputs["classes"])
-    assert float(tf.reduce_sum(classes)) == pytest.approx(float(whole), rel=1e-5)
-    expected = BoxLoss(settings.box_beta, settings.box_weight)(wanted["boxes"], outputs["boxes"])
-    assert float(tf.reduce_sum(boxes)) == pytest.approx(float(expected), rel=1e-5)
+    for name, levels in (("classes", classes), ("boxes", boxes)):
+        expected = float(whole[name](wanted[name], outputs[name]))
+        assert float(tf.reduce_sum(levels)) == pytest.approx(expected, rel=1e-5), name
 
 
 def test_a_positive_anchor_costs_on_its_own_level():
@@ -52,6 +56,6 @@ def test_a_positive_anchor_costs_on_its_own_level():
     flags = np.zeros(wanted["boxes"].shape, np.float32)
     flags[0, first_of_last_level] = [1, 2, 3, 4, 1]
     counts = list(anchors_per_level(SPEC).values())
-    _, boxes = losses_per_level({**wanted, "boxes": tf.constant(flags)}, outputs, counts, Loss())
+    _, boxes = losses_per_level({**wanted, "boxes": tf.constant(flags)}, outputs, counts, Loss(), SPEC.coder_weights)
     assert boxes.numpy()[:2].tolist() == [0, 0]
     assert boxes.numpy()[2] > 0

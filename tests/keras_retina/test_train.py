@@ -188,7 +188,7 @@ def test_a_training_of_given_minutes_is_that_of_the_epochs_that_fit_and_is_resum
     plain_recipe, splits, tmp_path, monkeypatch, eagerly
 ):
     """Epochs of 20,000 s and evaluations of 3,000 s: two in 1000 minutes."""
-    monkeypatch.setattr("keras_retina.train.BATCH_NORM_STEPS", 1)
+    monkeypatch.setattr("keras_retina.model.batch_norm.STEPS", 1)
     monkeypatch.setattr("keras_retina.train.measure_pace", lambda *_: Pace(1e4, 100.0, 3e3))
     timed = with_training(plain_recipe, epochs=9, minutes=1000.0, batch_size=2)
 
@@ -235,7 +235,7 @@ def test_a_training_with_accumulation_resumed_in_the_middle_of_an_update_ends_al
     plain_recipe, splits, tmp_path, monkeypatch, eagerly
 ):
     """Three epochs of two batches, three batches an update: the first epoch ends between two updates."""
-    monkeypatch.setattr("keras_retina.train.BATCH_NORM_STEPS", 1)
+    monkeypatch.setattr("keras_retina.model.batch_norm.STEPS", 1)
     recipe = with_training(plain_recipe, accumulate_steps=3, batch_size=2, evaluate_every=3)
 
     def break_off(line: str) -> None:
@@ -259,7 +259,7 @@ def test_a_training_in_low_precision_leaves_a_float32_model_and_no_policy(
 ):
     """As if this device had it: TensorFlow imitates both on any processor."""
     monkeypatch.setattr("keras_retina.train.choose_precision", lambda *_: precision)
-    monkeypatch.setattr("keras_retina.train.BATCH_NORM_STEPS", 1)
+    monkeypatch.setattr("keras_retina.model.batch_norm.STEPS", 1)
     recipe = with_training(
         plain_recipe, epochs=2, steps_per_epoch=1, batch_size=2, evaluate_every=2, accumulate_steps=2
     )
@@ -287,7 +287,7 @@ def test_training_stops_early_and_a_repeat_of_the_command_does_not_go_on(
     monkeypatch.setattr(
         "keras_retina.callbacks.coco_metrics", lambda *_: {"AP": next(scores), "AP50": 10.0, "per_class": {}}
     )
-    monkeypatch.setattr("keras_retina.train.BATCH_NORM_STEPS", 1)
+    monkeypatch.setattr("keras_retina.model.batch_norm.STEPS", 1)
     recipe = with_training(
         plain_recipe, epochs=9, steps_per_epoch=1, batch_size=1, evaluate_every=1, early_stop={"patience": 1}
     )
@@ -304,7 +304,7 @@ def test_the_last_weights_are_the_average_and_the_best_are_those_of_the_best_epo
     trained, plain_recipe, splits, tmp_path, monkeypatch
 ):
     """Both from the checkpoint of the same training, to which a best epoch is given that is not the last."""
-    monkeypatch.setattr("keras_retina.train.BATCH_NORM_STEPS", 0)
+    monkeypatch.setattr("keras_retina.model.batch_norm.STEPS", 0)
     models = {}
     for checkpoint in ("best", "last"):
         run_dir = tmp_path / checkpoint
@@ -341,7 +341,8 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from keras_retina.data.folder import load_dataset
 from keras_retina.recipe import load_recipe
-from keras_retina.train import estimate_batch_norm, train
+from keras_retina.model.batch_norm import estimate_batch_norm
+from keras_retina.train import train
 recipe, data, out = sys.argv[1:]
 sets = load_dataset(data, "train"), load_dataset(data, "val")
 for strategy in ("one_device", "mirrored"):

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from edge.run import RunFolder, debug_stage, export_stage
+from edge.run import RunFolder
+from edge.run_export import debug_stage, export_stage
 from keras_retina.errors import InputError
 
 

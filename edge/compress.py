@@ -1,0 +1,132 @@
+"""Makes the smaller models of a recipe, each in a folder of its own under `compress/`, resuming where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edge.compress_channels import prune_rounds
+from edge.compress_quantize import train_quantized
+from edge.compress_weights import train_clustered, train_sparse
+from edge.multiply_adds import multiply_adds
+from edge.quantize_aware import float_model
+from edge.quantize_aware_file import load_quantize_aware, save_quantize_aware
+from edge.run import RunFolder, load_split
+from edge.tflite_file import write_file
+from keras_retina.data.records import Dataset
+from keras_retina.errors import InputError
+from keras_retina.evaluate import coco_metrics
+from keras_retina.legacy_keras import keras
+from keras_retina.model.saving import load_detector, save_detector
+from keras_retina.predict import detect_function, predict_dataset
+from keras_retina.recipe import CompressedModel, Recipe, dump_recipe, load_recipe
+from keras_retina.recipe_compress import ancestry
+
+FOLDER = "compress"
+MODEL_FILE = "model.keras"
+METRICS_FILE = "metrics.json"
+SETTINGS_FILE = "settings.json"
+
+Report = Callable[[str], None]
+
+
+def compress_stage(run: RunFolder, report: Report) -> None:
+    """Makes every model of `compress:` that is not there yet: `compress/NAME/model.keras` and `metrics.json`.
+
+    Raises:
+        InputError: the run is not trained, a model of other settings is there, a target that cannot be reached, or a
+            fine-tuning that failed; what was saved before is kept, and the same call goes on from there.
+    """
+    if not run.recipe.compress:
+        return
+    missing = [name for name in run.recipe.compress if not is_done(run, name)]
+    if not missing:
+        report("compress: done before, skipped")
+        return
+    if not (run.path / MODEL_FILE).exists():
+        raise InputError(f"{run.path}: expected a trained {MODEL_FILE}. Received: none. Run `keras-retina train`.")
+    train_set = load_split(run, run.recipe.data.train, report)
+    validation_set = load_split(run, run.recipe.data.validation, report)
+    for name in missing:
+        report(f"compress {name}:")
+        compress_model(run, name, train_set, validation_set, report)
+
+
+def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
+    """Returns the run with `compress.NAME...=value` in its recipe, which is written into the folder.
+
+    Raises:
+        InputError: another section, or a value that the section does not take.
+    """
+    for override in overrides:
+        if not override.strip().startswith("compress."):
+            raise InputError(
+                f"--set: expected a key of the section compress, since the run is trained. Received: {override!r}. "
+                "Example: compress.half.channels.keep=0.5"
+            )
+    recipe = load_recipe(run.path / "recipe.yaml", overrides)
+    write_file(run.path / "recipe.yaml", dump_recipe(recipe).encode())
+    return RunFolder(run.path, recipe, run.data_dir)
+
+
+def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set: Dataset, report: Report) -> None:
+    """Makes one model of `compress:` from its parent, which must be there."""
+    settings = run.recipe.compress[name]
+    folder = run.path / FOLDER / name
+    _claim(folder, run.recipe, name)
+    parent, spec = load_detector(parent_file(run, settings))
+    given = (parent, spec, run.recipe, settings, train_set, validation_set, folder, report)
+    if settings.quantize is not None:
+        model = train_quantized(*given)
+        save_quantize_aware(model, spec, folder / MODEL_FILE)
+        plain = float_model(model)
+    else:
+        make = prune_rounds if settings.channels else train_sparse if settings.sparsity else train_clustered
+        model = plain = make(*given)
+        save_detector(model, spec, folder / MODEL_FILE)
+    metrics = coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, validation_set))
+    facts = {"split": validation_set.split, **metrics, **sizes(plain), "parent": sizes(parent)}
+    write_file(folder / METRICS_FILE, (json.dumps(facts, indent=2) + "\n").encode())
+    left = facts["multiply_adds"] / facts["parent"]["multiply_adds"]
+    report(f"compress {name}: validation AP {metrics['AP']}, {left:.3f} x the multiply-adds of its parent")
+
+
+def is_done(run: RunFolder, name: str) -> bool:
+    """Tells whether a model is whole."""
+    folder = run.path / FOLDER / name
+    return (folder / MODEL_FILE).exists() and (folder / METRICS_FILE).exists()
+
+
+def load_compressed(run: RunFolder, name: str) -> keras.Model:
+    """Loads a model that is whole; a quantized one rounds as its file does."""
+    path = run.path / FOLDER / name / MODEL_FILE
+    return (load_quantize_aware if run.recipe.compress[name].quantize else load_detector)(path)[0]
+
+
+def parent_file(run: RunFolder, settings: CompressedModel) -> Path:
+    """Returns the file of the model that another is made from."""
+    return run.path / MODEL_FILE if settings.parent is None else run.path / FOLDER / settings.parent / MODEL_FILE
+
+
+def sizes(model: keras.Model) -> dict[str, int]:
+    """Returns multiply-adds for one image and parameters of a model."""
+    return {"multiply_adds": multiply_adds(model), "parameters": model.count_params()}
+
+
+def _claim(folder: Path, recipe: Recipe, name: str) -> None:
+    """Writes what the model is made with, or refuses what was begun with other settings."""
+    line = json.dumps(_settings(recipe, name), indent=2)
+    path = folder / SETTINGS_FILE
+    if path.exists() and path.read_text(encoding="utf-8") != line:
+        raise InputError(
+            f"{folder}: expected a model of these settings. Received: one that was begun with others, {path.name}. "
+            f"Delete the folder to make {name!r} anew."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(path, line.encode())
+
+
+def _settings(recipe: Recipe, name: str) -> dict[str, Any]:
+    return {"models": [model.model_dump(mode="json") for model in ancestry(recipe.compress, name)]}

@@ -1,0 +1,84 @@
+"""How much a detector computes for one image and how many numbers it holds, by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keras_retina.errors import InputError
+from keras_retina.legacy_keras import keras
+from keras_retina.model.graph import calls_of, shapes_of
+
+
+@dataclass(frozen=True)
+class ConvolutionWork:
+    """What one convolution does for an image, all its calls together.
+
+    `kernel_shape` is (height, width, inputs, outputs), of a DepthwiseConv2D (height, width, channels, 1). `input_cells`
+    and `output_cells` are height x width of the maps that are read and written, summed over the calls.
+    """
+
+    layer: str
+    is_depthwise: bool
+    kernel_shape: tuple[int, int, int, int]
+    input_cells: int
+    output_cells: int
+
+    @property
+    def taps(self) -> int:
+        """Multiply-adds of one input channel for one output channel."""
+        height, width, _, _ = self.kernel_shape
+        return height * width * self.output_cells
+
+    @property
+    def multiply_adds(self) -> int:
+        _, _, inputs, outputs = self.kernel_shape
+        return self.taps * inputs * outputs
+
+
+def multiply_adds(model: keras.Model) -> int:
+    """Returns the multiply-adds of all convolutions for one image; a layer that several levels share counts for each.
+
+    As the literature counts: biases, BatchNorm (folded when exported), additions and resizing are left out.
+
+    Raises:
+        InputError: the input size is not fixed.
+    """
+    return sum(layer_multiply_adds(model).values())
+
+
+def layer_multiply_adds(model: keras.Model) -> dict[str, int]:
+    """Returns `{layer: multiply-adds for one image}` of the convolutions, in graph order; the sum is the model's."""
+    return {work.layer: work.multiply_adds for work in convolution_work(model)}
+
+
+def layer_parameters(model: keras.Model) -> dict[str, int]:
+    """Returns `{layer: numbers it holds}`, in graph order; the sum is `model.count_params()`."""
+    return {layer.name: layer.count_params() for layer in model.layers if layer.weights}
+
+
+def convolution_work(model: keras.Model) -> list[ConvolutionWork]:
+    """Returns the work of each Conv2D and DepthwiseConv2D of a flat functional model, in graph order."""
+    shapes = shapes_of(model)
+    cells: dict[str, tuple[int, int]] = {}
+    for name, number, inputs in calls_of(model):
+        if not isinstance(model.get_layer(name), (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
+            continue
+        before, after = cells.get(name, (0, 0))
+        cells[name] = before + _cells(shapes[inputs[0]], model), after + _cells(shapes[name, number], model)
+    return [_work(model.get_layer(name), *both) for name, both in cells.items()]
+
+
+def _cells(shape: tuple[int | None, ...], model: keras.Model) -> int:
+    _, height, width, _ = shape
+    if height is None or width is None:
+        raise InputError(
+            f"{model.name}: expected an input of fixed height and width. Received: input_shape={model.input_shape}. "
+            "Build the model for the size that it runs at."
+        )
+    return height * width
+
+
+def _work(layer: keras.layers.Layer, input_cells: int, output_cells: int) -> ConvolutionWork:
+    is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    kernel = layer.depthwise_kernel if is_depthwise else layer.kernel
+    return ConvolutionWork(layer.name, is_depthwise, tuple(kernel.shape), input_cells, output_cells)

@@ -1,0 +1,124 @@
+"""Pruning sets the share of weights to zero that it was told, in the kernels that it may touch, and no others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge.file_kernels import sparsity_of_file
+from edge.sparsity import Sparsity, counted, gzip_bytes, prunable_layers, sparse_model, sparsity_of, strip
+from keras_retina.errors import InputError
+from keras_retina.legacy_keras import keras
+from keras_retina.losses import BoxLoss, FocalLoss
+
+
+@pytest.fixture(scope="module")
+def model(small_quantized) -> keras.Model:
+    return small_quantized.model
+
+
+def fitted(source: keras.Model, samples, amount: float, pattern: str) -> keras.Model:
+    """Prunes over the first 6 of 8 steps and strips."""
+    inputs = np.concatenate([image for (image,) in samples()])[:2]
+    wrapped, callbacks = sparse_model(source, amount, 0, 6, pattern)
+    anchors = source.output["boxes"].shape[1]
+    targets = {"classes": np.full((2, anchors), -1), "boxes": np.zeros((2, anchors, 5), np.float32)}
+    wrapped.compile(keras.optimizers.Adam(0.003), loss={"classes": FocalLoss(), "boxes": BoxLoss()})
+    wrapped.fit(inputs, targets, batch_size=1, epochs=4, verbose=0, callbacks=callbacks)
+    return strip(wrapped)
+
+
+@pytest.fixture(scope="module")
+def pruned(model, small_quantized) -> keras.Model:
+    return fitted(model, small_quantized.samples, 0.7, "unstructured")
+
+
+def test_stem_depthwise_and_prediction_kernels_are_left_alone(model):
+    names = prunable_layers(model)
+    assert {"plain_1_conv", "pyramid_lateral_3", "boxes_0_pointwise", "classes_0_pointwise"} <= set(names)
+    assert not {"plain_0_conv", "boxes_prediction_pointwise", "classes_prediction_pointwise"} & set(names)
+    assert not [name for name in names if "depthwise" in name]
+
+
+def test_every_prunable_kernel_has_its_share_of_zeros_and_no_other_has_any(model, pruned):
+    for layer in pruned.layers:
+        if not isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
+            continue
+        kernel = layer.get_weights()[0]
+        share = 1 - np.count_nonzero(kernel) / kernel.size
+        assert share == pytest.approx(0.7 if layer.name in prunable_layers(model) else 0.0, abs=1 / kernel.size)
+
+
+def test_shared_layers_are_pruned_on_time(model, small_quantized):
+    """tfmot counts a step for each of the three levels: without correction heads are done after a third of the time."""
+    wrapped, _ = sparse_model(model, 0.7, 30, 90)
+    schedules = {
+        name: wrapped.get_layer(f"prune_low_magnitude_{name}").pruning_schedule.end_step
+        for name in ("plain_1_conv", "boxes_0_pointwise")
+    }
+    assert schedules == {"plain_1_conv": 90, "boxes_0_pointwise": 270}
+
+
+@pytest.mark.parametrize(("end_step", "last"), [(96, 90), (90, 90), (33, 33), (30 + 19, 40)])
+def test_the_last_choice_has_the_full_amount(end_step, last, model):
+    wrapped, _ = sparse_model(model, 0.7, 30, end_step)
+    schedule = wrapped.get_layer("prune_low_magnitude_plain_1_conv").pruning_schedule
+    assert schedule.end_step == last
+    assert (last - 30) % schedule.frequency == 0
+
+
+def test_two_of_four_input_channels_are_zero(model, small_quantized):
+    stripped = fitted(model, small_quantized.samples, 0.5, "2_of_4")
+    kernel = stripped.get_layer("plain_2_conv").get_weights()[0]  # [3, 3, 32, 64]
+    groups = kernel.transpose(3, 0, 1, 2).reshape(-1, 4)
+    assert set(np.count_nonzero(groups, axis=1)) == {2}
+    assert sparsity_of(stripped).share == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_plain_model_has_the_old_layers_and_its_parent_is_unharmed(model, pruned):
+    assert [layer.name for layer in pruned.layers] == [layer.name for layer in model.layers]
+    assert sparsity_of(model).zeros == 0
+
+
+def test_a_frozen_layer_that_is_pruned_learns(model):
+    source = keras.models.clone_model(model)
+    source.get_layer("plain_1_conv").trainable = False
+    wrapped, _ = sparse_model(source, 0.7, 0, 10)
+    assert wrapped.get_layer("prune_low_magnitude_plain_1_conv").layer.trainable
+    assert strip(wrapped).get_layer("plain_1_conv").trainable
+
+
+def test_zeros_are_found_in_the_file(pruned, small_quantized):
+    from edge.convert import convert_heads
+
+    expected = sparsity_of(pruned)
+    for kind in ("float32", "float16"):
+        assert sparsity_of_file(convert_heads(pruned, small_quantized.spec, kind)) == expected
+    data = convert_heads(pruned, small_quantized.spec, "int8", small_quantized.samples)
+    found = sparsity_of_file(data)
+    assert (found.prunable, found.weights) == (expected.prunable, expected.weights)
+    assert found.share >= expected.share
+    assert found.share < expected.share + 0.05  # small weights are rounded to 0 as well
+    assert gzip_bytes(data) < 0.6 * gzip_bytes(small_quantized.int8)
+
+
+def test_the_counts_by_hand():
+    result = counted([(np.array([0.0, 1.0, 0.0, 2.0]), True), (np.array([0, 3]), False)])
+    assert result == Sparsity(prunable_zeros=2, prunable=4, zeros=3, weights=6)
+    assert (result.share, result.total_share) == (0.5, 0.5)
+    assert counted([]).share == 0.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((0.0, 0, 10), "amount"),
+        ((1.0, 0, 10), "amount"),
+        ((0.7, 10, 10), "begin_step"),
+        ((0.7, 0, 10, "2_of_4"), "0.5"),
+        ((0.7, 0, 10, "4_of_8"), "pattern"),
+    ],
+)
+def test_impossible_settings_are_refused(arguments, named, model):
+    with pytest.raises(InputError, match=named):
+        sparse_model(model, *arguments)

@@ -1,0 +1,50 @@
+"""`keras-retina edgetpu` as a person meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def run_edgetpu(tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "keras_retina", "edgetpu", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    return run
+
+
+def test_a_prediction_is_printed_and_written(run_edgetpu, write_tflite, classifier_layers, tmp_path):
+    path = write_tflite(tmp_path / "m.tflite", *classifier_layers)
+    result = run_edgetpu(path, "--json", tmp_path / "m.json")
+    assert result.returncode == 0, result.stderr
+    assert "maps: 5 of 5 operators on the Edge TPU" in result.stdout
+    assert "compiler: not run: edgetpu_compiler is not on the PATH" in result.stdout
+    written = json.loads((tmp_path / "m.json").read_text())
+    assert (written["verdict"], written["subgraphs"], written["compiler"]["status"]) == ("maps", 1, "not run")
+    assert written["operators"][1] == {
+        **{"index": 1, "op": "CONV_2D", "output": "features", "status": "mapped", "subgraph": 0},
+        **{"reason": "Mapped to Edge TPU"},
+    }
+
+
+def test_an_unparsable_file_is_a_result_and_a_damaged_one_is_bad_input(
+    run_edgetpu, write_tflite, classifier_layers, tmp_path
+):
+    tensors, operators = classifier_layers
+    newer = [("QUANTIZE", 3, ["image"], ["quantized"], None), *operators[1:]]
+    result = run_edgetpu(write_tflite(tmp_path / "m.tflite", tensors, newer))
+    assert result.returncode == 0
+    assert (
+        "does not compile: operator 0: Didn't find op for builtin opcode 'QUANTIZE' version '3'"
+        in result.stdout.replace("\\", "")
+    )
+    (tmp_path / "cut.tflite").write_bytes((tmp_path / "m.tflite").read_bytes()[:900])
+    result = run_edgetpu(tmp_path / "cut.tflite")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert len([line for line in result.stderr.splitlines() if line.startswith("keras-retina: ")]) == 1
+    assert "Traceback" not in result.stderr
