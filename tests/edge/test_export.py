@@ -301,6 +301,13 @@ def test_float_layers_of_the_settings_are_float_in_the_int8_and_int16_files(smal
         Detector(path).detect(read_image(image_paths[0]))
 
 
+def test_an_unknown_float_layer_is_told_before_anything_is_converted(tiny_model, tiny_spec, image_paths, tmp_path):
+    settings = Export(formats=("float32", "int8"), float_layers=("Conv_1",))
+    with pytest.raises(InputError, match="export.float_layers: .*Received: 'Conv_1'. Did you mean 'Conv1'"):
+        export_detector(tiny_model, tiny_spec, tmp_path / "out", "x", settings, image_paths)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_file_counts_as_exported_when_it_has_the_settings(exported, export_settings, tmp_path):
     path = exported["int8"]
     assert is_exported(path, export_settings)
