@@ -56,7 +56,7 @@ def show_rows(result: dict[str, Any]) -> None:
     for row in result["rows"]:
         latency = row.get("latency_ms") or {}
         table.add_row(
-            escape(Path(row["file"]).name),
+            escape(row["file"]),
             *(_number(row[name]) for name in ("AP", "AP50", "AP75")),
             *(_number(row[name] and row[name] / 1e6, 2) for name in ("size_bytes", "gzip_bytes")),
             _number(latency.get("median"), 1),
