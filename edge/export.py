@@ -27,7 +27,7 @@ from edge.tflite_file import (
 from keras_retina import __version__
 from keras_retina.data.packed_image import ImageFile
 from keras_retina.detector_spec import DetectorSpec
-from keras_retina.errors import InputError
+from keras_retina.errors import InputError, closest
 from keras_retina.legacy_keras import keras
 from keras_retina.recipe import Export
 
@@ -200,6 +200,12 @@ def _check(model: keras.Model, spec: DetectorSpec, settings: Export, images: lis
             f"export: expected the heads {expected} of the detector description. Received: {received}. "
             "Export a model together with the description it was saved with."
         )
+    layers = [layer.name for layer in model.layers]
+    for name in settings.float_layers if needs_calibration(settings) else ():
+        if name not in layers:  # told here at once; a layer that left no operator, after the conversion
+            raise InputError(
+                f"export.float_layers: expected names of Keras layers. Received: {name!r}. {closest(name, layers)}"
+            )
     if needs_calibration(settings) and not images:
         raise InputError(
             "export: int8 and int16 need images of the training split to calibrate on. "

@@ -41,10 +41,10 @@ class Comparison:
         expected = expected.reshape(-1, expected.shape[-1])
         received = received.reshape(expected.shape)
         difference = expected - received
-        self.signal = self.signal + np.einsum("nc,nc->c", expected, expected)
-        self.noise = self.noise + np.einsum("nc,nc->c", difference, difference)
-        self.received = self.received + np.einsum("nc,nc->c", received, received)
-        self.product = self.product + np.einsum("nc,nc->c", expected, received)
+        self.signal = self.signal + _by_channel(expected, expected)
+        self.noise = self.noise + _by_channel(difference, difference)
+        self.received = self.received + _by_channel(received, received)
+        self.product = self.product + _by_channel(expected, received)
 
     @property
     def sqnr(self) -> float:
@@ -149,6 +149,10 @@ def _described(model: schema.ModelT, float_model: schema.ModelT) -> list[MapErro
             "Delete the file and export again."
         )
     return errors
+
+
+def _by_channel(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.einsum("nc,nc->c", one, other, dtype=np.float64)  # float32 would give cosines over 1
 
 
 def _decibels(signal: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -274,7 +274,7 @@ def test_calibration_shows_every_class_and_never_repeats_an_image(tmp_path):
 def test_a_missing_calibration_image_is_named(tiny_model, tiny_spec, export_settings, image_paths, tmp_path):
     gone = tmp_path / "gone.png"
     with pytest.raises(InputError, match="gone.png: expected a calibration image. Received: No such file"):
-        export_detector(tiny_model, tiny_spec, tmp_path / "out", "x", export_settings, [*image_paths, gone])
+        export_detector(tiny_model, tiny_spec, tmp_path / "out", "x", export_settings, [gone, *image_paths])
     assert not list((tmp_path / "out").glob("*.tflite"))
 
 
@@ -299,6 +299,13 @@ def test_float_layers_of_the_settings_are_float_in_the_int8_and_int16_files(smal
         assert is_exported(path, settings)
         assert not is_exported(path, settings.model_copy(update={"float_layers": ()}))
         Detector(path).detect(read_image(image_paths[0]))
+
+
+def test_an_unknown_float_layer_is_told_before_anything_is_converted(tiny_model, tiny_spec, image_paths, tmp_path):
+    settings = Export(formats=("float32", "int8"), float_layers=("Conv_1",))
+    with pytest.raises(InputError, match="export.float_layers: .*Received: 'Conv_1'. Did you mean 'Conv1'"):
+        export_detector(tiny_model, tiny_spec, tmp_path / "out", "x", settings, image_paths)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_file_counts_as_exported_when_it_has_the_settings(exported, export_settings, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_retina.legacy_keras import keras
-from keras_retina.model.graph import Call, calls_of, learning_places, output_places, rebuild
+from keras_retina.model.graph import Call, calls_of, learning_places, output_places, rebuild, shapes_of
 
 
 def diamond() -> keras.Model:
@@ -50,3 +50,21 @@ def test_a_rebuilt_graph_is_the_same_function_and_passed_layers_are_left_out():
     np.testing.assert_allclose(
         keras.Model(image, without["sum", 0])(numbers), shared(numbers) + shared(b(numbers)), rtol=1e-6
     )
+
+
+def test_shapes_are_those_of_this_models_calls_alone():
+    image = keras.Input((8, 4, 3), name="image")
+    shared = keras.layers.Conv2D(5, 1, name="shared")
+    shared(keras.Input((2, 2, 3)))  # another graph of the same layer, as training makes them
+    small = keras.layers.MaxPooling2D(name="small")(image)
+    rows = [keras.layers.Reshape((-1, 5), name=f"rows_{n}")(shared(tensor)) for n, tensor in enumerate((image, small))]
+    model = keras.Model(image, {"out": keras.layers.Concatenate(axis=1, name="all")(rows)})
+    assert shapes_of(model) == {
+        ("image", 0): (None, 8, 4, 3),
+        ("small", 0): (None, 4, 2, 3),
+        ("shared", 0): (None, 8, 4, 5),
+        ("shared", 1): (None, 4, 2, 5),
+        ("rows_0", 0): (None, 32, 5),
+        ("rows_1", 0): (None, 8, 5),
+        ("all", 0): (None, 40, 5),
+    }
