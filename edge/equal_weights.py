@@ -21,7 +21,7 @@ def is_clustered(kernel: np.ndarray) -> bool:
     The zeros of a sparse kernel do not count.
     """
     _, number = cluster_indices(kernel)
-    return bool(number - 1 < np.count_nonzero(kernel) // 2)
+    return number <= int(np.count_nonzero(kernel)) // 2
 
 
 def has_clusters(model: keras.Model) -> bool:

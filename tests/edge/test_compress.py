@@ -24,7 +24,7 @@ FINE_TUNE = {"epochs": 1, "warmup_steps": 0, "evaluate_every": 1}
 
 @pytest.fixture(scope="module")
 def plain_recipe(tiny_recipe) -> Recipe:
-    """The plain backbone, and one smaller model in two rounds."""
+    """The plain backbone, and every way to a smaller model, one after the other."""
     fields = tiny_recipe.model_dump()
     fields["model"]["backbone"] |= {"name": "plain", "alpha": 1.0}
     fields["compress"] = {
@@ -33,7 +33,9 @@ def plain_recipe(tiny_recipe) -> Recipe:
             "fine_tune": FINE_TUNE,
             "formats": ["float32"],
         },
-        "half_qat": {"parent": "half", "quantize": {}, "fine_tune": FINE_TUNE},
+        "sparse": {"parent": "half", "sparsity": {"amount": 0.6}, "fine_tune": FINE_TUNE, "formats": ["int8"]},
+        "few": {"parent": "sparse", "clusters": {"number": 8}, "fine_tune": FINE_TUNE, "formats": ["float32"]},
+        "qat": {"parent": "few", "quantize": {}, "fine_tune": FINE_TUNE},
     }
     fields["export"] |= {"formats": ["float32"], "heads": ["raw"]}
     fields["verification"] |= {"latency_runs": 1, "minimum_ap_ratio": 0.0, "maximum_class_drop": 100.0}
@@ -100,21 +102,31 @@ def test_every_file_of_every_model_is_written_and_has_a_row(halved, plain_recipe
     run, _ = halved
     export_stage(run, lambda line: None)
     written = export_compressed(run, lambda line: None)
-    assert [path.name for path in written] == ["tiny_float32_half_raw.tflite", "tiny_int8_half_qat_raw.tflite"]
+    names = ["float32_half", "int8_sparse", "float32_few", "int8_qat"]
+    assert [path.name for path in written] == [f"tiny_{name}_raw.tflite" for name in names]
     lines: list[str] = []
     assert export_compressed(run, lines.append) == written
-    assert lines == ["export half: done before, skipped", "export half_qat: done before, skipped"]
+    assert lines == [f"export {name}: done before, skipped" for name in ("half", "sparse", "few", "qat")]
     result = verify_stage(run, lambda line: None)
     rows = {(row["model"], row["kind"]): row for row in result["rows"]}
     assert list(rows) == [
         ("float", "keras"), ("float", "float32"),
         ("half", "keras"), ("half", "float32"),
-        ("half_qat", "keras"), ("half_qat", "int8_qat"),
+        ("sparse", "keras"), ("sparse", "int8"),
+        ("few", "keras"), ("few", "float32"),
+        ("qat", "keras"), ("qat", "int8_qat"),
     ]  # fmt: skip
     assert {row["status"] for row in rows.values()} <= {"verified", "failed"}
     assert rows["half", "keras"]["file"] == "compress/half/model.keras"
     assert rows["half", "float32"]["multiply_adds"] <= 0.5 * rows["float", "float32"]["multiply_adds"]
-    assert rows["half_qat", "int8_qat"]["size_bytes"] < 0.5 * rows["half", "float32"]["size_bytes"]
+    assert rows["qat", "int8_qat"]["size_bytes"] < 0.5 * rows["half", "float32"]["size_bytes"]
+    assert rows["half", "float32"]["zeros"] < 0.1
+    for kept in (rows["sparse", "int8"], rows["few", "float32"], rows["qat", "int8_qat"]):
+        assert kept["zeros"] == pytest.approx(0.6, abs=0.02)
+        assert "weights are zero" not in kept["reason"]
+    assert rows["sparse", "int8"]["values_per_channel"] > 8
+    assert rows["few", "float32"]["values_per_channel"] <= 8
+    assert rows["qat", "int8_qat"]["values_per_channel"] <= 8
     assert rows["half", "float32"]["AP"] == pytest.approx(rows["half", "keras"]["AP"], abs=0.5)
 
 
@@ -142,9 +154,9 @@ def test_only_the_section_compress_of_a_trained_run_can_be_set(halved):
     run, _ = halved
     with pytest.raises(InputError, match=r"expected a key of the section compress.*Received: 'seed=3'"):
         add_compressed(run, ["seed=3"])
-    other = add_compressed(run, ["compress.sparse.sparsity.amount=0.6"])
-    assert list(other.recipe.compress) == ["half", "half_qat", "sparse"]
-    assert not is_done(other, "sparse")
+    other = add_compressed(run, ["compress.more.sparsity.amount=0.6"])
+    assert list(other.recipe.compress) == ["half", "sparse", "few", "qat", "more"]
+    assert not is_done(other, "more")
     start_run(run.path, run.recipe, run.data_dir, "test", False)
 
 

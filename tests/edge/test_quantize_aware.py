@@ -283,7 +283,7 @@ def test_what_cannot_be_quantized_is_named(rounding, small_quantized, calibratio
 
 
 def test_the_constructions_of_a_resnet_agree_as_well(calibration, small_quantized):
-    """Padding and pooling, ReLU behind a sum, and a map that is read with and without ReLU."""
+    """Padding, pooling, repeated pixels, ReLU behind a sum, and a map that is read with and without ReLU."""
     keras.utils.set_random_seed(7)
     layers = keras.layers
     image = keras.Input((64, 64, 3), name="image")
@@ -294,7 +294,8 @@ def test_the_constructions_of_a_resnet_agree_as_well(calibration, small_quantize
     branch = layers.BatchNormalization(name="branch_bn")(layers.Conv2D(8, 3, padding="same", name="branch")(tensor))
     tensor = layers.Activation("relu", name="out")(layers.Add(name="add")([tensor, branch]))
     level = layers.Conv2D(8, 3, 2, padding="same", name="level_6")(tensor)
-    above = layers.Conv2D(8, 3, padding="same", name="level_7")(layers.Activation("relu", name="relu_6")(level))
+    above = layers.Conv2D(8, 3, 2, padding="same", name="level_7")(layers.Activation("relu", name="relu_6")(level))
+    level = layers.Add(name="merged")([level, layers.UpSampling2D(2, name="nearest")(above)])
     heads = {}
     for name, values in (("classes", 2), ("boxes", 4)):
         shared = layers.Conv2D(9 * values, 3, padding="same", name=f"{name}_prediction")
