@@ -2,8 +2,8 @@
 
     python benchmarks/file_latency.py PARENT.tflite SMALLER.tflite ... [--threads 1 2] [--rounds 15]
 
-A round invokes each file a few times, one file after the other, each round starting with the next one, so that a machine
-that slows down meanwhile slows all of them. The share is of the two medians of one round.
+A round invokes each file a few times, one file after the other, each round starting with the next one, so that a
+machine that slows down meanwhile slows all of them. The share is of the two medians of one round.
 """
 
 from __future__ import annotations
