@@ -68,7 +68,7 @@ def test_an_unknown_key_is_named_with_the_closest_valid_one(load, text: str, pla
 
 def test_an_unknown_key_like_no_other_lists_the_valid_ones(load):
     assert "Valid: adamw" not in (message := refusal(load, "name: a\nseed: 1\nqqqq: 2"))
-    assert "Valid: augmentation, data, expected, export, model, name" in message
+    assert "Valid: augmentation, compress, data, expected, export, model, name" in message
 
 
 def test_every_wrong_field_is_named_at_once(load):

@@ -12,8 +12,8 @@ from keras_retina.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.matching import targets
 from keras_retina.model.retinanet import retinanet
+from keras_retina.optimizer import build_optimizer
 from keras_retina.recipe import MOBILENET_ALPHAS, Backbone, Head, Input, Model, Pyramid, Recipe, load_recipe
-from keras_retina.train import build_optimizer
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 RANDOM = {"weights": "none", "frozen_stages": 0, "batch_norm": "trained"}
