@@ -31,6 +31,11 @@ def choose_calibration_images(dataset: Dataset, count: int, seed: int = 0) -> li
     return list(dict.fromkeys(record.path for record in [*turns, *shuffled]))[:count]
 
 
+def images_used(used: int, asked: int) -> str:
+    """Returns how many images of the training split are used, and that there are no more if fewer than asked."""
+    return f"{used} images of the training split" + (f", all there are ({asked} asked for)" if used < asked else "")
+
+
 def calibration_samples(paths: Sequence[ImageFile], spec: DetectorSpec) -> Iterator[list[np.ndarray]]:
     """Yields one `[float32 [1, H, W, 3]]` per image, scaled to [-1, 1] as the network gets it, without augmentation.
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from edge.compress_channels import prune_rounds
 from edge.compress_quantize import train_quantized
 from edge.compress_weights import train_clustered, train_sparse
+from edge.fine_tune import CompressTask
 from edge.multiply_adds import multiply_adds
 from edge.quantize_aware import float_model
 from edge.quantize_aware_file import load_quantize_aware, save_quantize_aware
 from edge.run import RunFolder, load_split
 from edge.tflite_file import write_file
 from keras_retina.data.records import Dataset
+from keras_retina.detector_spec import DetectorSpec
 from keras_retina.errors import InputError
 from keras_retina.evaluate import coco_metrics
 from keras_retina.legacy_keras import keras
@@ -41,6 +42,8 @@ def compress_stage(run: RunFolder, report: Report) -> None:
     """
     if not run.recipe.compress:
         return
+    for name in run.recipe.compress:
+        _check_settings(run.path / FOLDER / name, run.recipe, name)
     missing = [name for name in run.recipe.compress if not is_done(run, name)]
     if not missing:
         report("compress: done before, skipped")
@@ -58,7 +61,7 @@ def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
     """Returns the run with `compress.NAME...=value` in its recipe, which is written into the folder.
 
     Raises:
-        InputError: another section, or a value that the section does not take.
+        InputError: another section, a value that the section does not take, or a model that was begun with others.
     """
     for override in overrides:
         if not override.strip().startswith("compress."):
@@ -67,6 +70,8 @@ def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
                 "Example: compress.half.channels.keep=0.5"
             )
     recipe = load_recipe(run.path / "recipe.yaml", overrides)
+    for name in recipe.compress:
+        _check_settings(run.path / FOLDER / name, recipe, name)
     write_file(run.path / "recipe.yaml", dump_recipe(recipe).encode())
     return RunFolder(run.path, recipe, run.data_dir)
 
@@ -75,16 +80,18 @@ def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set
     """Makes one model of `compress:` from its parent, which must be there."""
     settings = run.recipe.compress[name]
     folder = run.path / FOLDER / name
-    _claim(folder, run.recipe, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / SETTINGS_FILE, _settings(run.recipe, name).encode())
     parent, spec = load_detector(parent_file(run, settings))
-    given = (parent, spec, run.recipe, settings, train_set, validation_set, folder, report)
+    section = f"{FOLDER}.{name}"
+    task = CompressTask(section, parent, spec, run.recipe, settings, train_set, validation_set, folder, report)
     if settings.quantize is not None:
-        model = train_quantized(*given)
+        model = train_quantized(task)
         save_quantize_aware(model, spec, folder / MODEL_FILE)
         plain = float_model(model)
     else:
         make = prune_rounds if settings.channels else train_sparse if settings.sparsity else train_clustered
-        model = plain = make(*given)
+        model = plain = make(task)
         save_detector(model, spec, folder / MODEL_FILE)
     metrics = coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, validation_set))
     facts = {"split": validation_set.split, **metrics, **sizes(plain), "parent": sizes(parent)}
@@ -99,10 +106,10 @@ def is_done(run: RunFolder, name: str) -> bool:
     return (folder / MODEL_FILE).exists() and (folder / METRICS_FILE).exists()
 
 
-def load_compressed(run: RunFolder, name: str) -> keras.Model:
-    """Loads a model that is whole; a quantized one rounds as its file does."""
+def load_compressed(run: RunFolder, name: str) -> tuple[keras.Model, DetectorSpec]:
+    """Loads a model that is whole and its description; a quantized one rounds as its file does."""
     path = run.path / FOLDER / name / MODEL_FILE
-    return (load_quantize_aware if run.recipe.compress[name].quantize else load_detector)(path)[0]
+    return (load_quantize_aware if run.recipe.compress[name].quantize else load_detector)(path)
 
 
 def parent_file(run: RunFolder, settings: CompressedModel) -> Path:
@@ -115,18 +122,18 @@ def sizes(model: keras.Model) -> dict[str, int]:
     return {"multiply_adds": multiply_adds(model), "parameters": model.count_params()}
 
 
-def _claim(folder: Path, recipe: Recipe, name: str) -> None:
-    """Writes what the model is made with, or refuses what was begun with other settings."""
-    line = json.dumps(_settings(recipe, name), indent=2)
+def _check_settings(folder: Path, recipe: Recipe, name: str) -> None:
+    """Refuses a model that was made, or begun, with other settings."""
     path = folder / SETTINGS_FILE
-    if path.exists() and path.read_text(encoding="utf-8") != line:
+    if path.exists() and path.read_text(encoding="utf-8") != _settings(recipe, name):
         raise InputError(
             f"{folder}: expected a model of these settings. Received: one that was begun with others, {path.name}. "
             f"Delete the folder to make {name!r} anew."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_file(path, line.encode())
 
 
-def _settings(recipe: Recipe, name: str) -> dict[str, Any]:
-    return {"models": [model.model_dump(mode="json") for model in ancestry(recipe.compress, name)]}
+def _settings(recipe: Recipe, name: str) -> str:
+    """Returns what a model is made with, as JSON: its own section and those of its parents, without files and gate."""
+    left_out = {"formats", "minimum_ap_ratio"}
+    line = [model.model_dump(mode="json", exclude=left_out) for model in ancestry(recipe.compress, name)]
+    return json.dumps(line, indent=2)

@@ -13,7 +13,6 @@ from edge.export import export_detector, exported_file, is_exported, needs_calib
 from edge.run import RunFolder, load_split
 from edge.verify import SmallerModel
 from keras_retina.data.packed_image import ImageFile
-from keras_retina.model.saving import load_detector
 from keras_retina.recipe import CompressedModel
 from keras_retina.recipe_compress import ancestry
 
@@ -23,6 +22,7 @@ def export_compressed(run: RunFolder, report: Callable[[str], None]) -> list[Pat
     written: list[Path] = []
     for name in run.recipe.compress:
         if not is_done(run, name):
+            report(f"export {name}: the model is not made yet. Run `keras-retina compress {run.path}`.")
             continue
         files = files_of(run, name)
         written += files
@@ -34,8 +34,7 @@ def export_compressed(run: RunFolder, report: Callable[[str], None]) -> list[Pat
         if needs_calibration(settings):
             train_set = load_split(run, run.recipe.data.train, report)
             images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
-        _, spec = load_detector(run.path / FOLDER / name / MODEL_FILE)
-        model = load_compressed(run, name)
+        model, spec = load_compressed(run, name)
         export_detector(model, spec, run.path / "export", run.recipe.name, settings, images, report, name)
     return written
 
@@ -46,27 +45,31 @@ def files_of(run: RunFolder, name: str) -> list[Path]:
     return [exported_file(run.path / "export", run.recipe.name, kind, head, name) for kind in formats for head in heads]
 
 
+def unmade_models(run: RunFolder) -> list[str]:
+    """Returns the names of the models of the recipe that are not made yet."""
+    return [name for name in run.recipe.compress if not is_done(run, name)]
+
+
 def formats_of(settings: CompressedModel) -> tuple[Kind, ...]:
     """Returns the number formats of a model's files; a quantization-aware model has one, its own."""
     return settings.formats if settings.quantize is None else ("int8_qat",)
 
 
 def smaller_models(run: RunFolder) -> list[SmallerModel]:
-    """Loads every smaller model that is made and exported, for `verify_run`."""
+    """Loads every smaller model that is made, for `verify_run`; a file that is not exported is not run there."""
     found = []
     for name, settings in run.recipe.compress.items():
-        folder = run.path / FOLDER / name
-        files = [file for file in files_of(run, name) if file.exists()]
-        if not is_done(run, name) or not files:
+        if not is_done(run, name):
             continue
+        folder = run.path / FOLDER / name
         line = ancestry(run.recipe.compress, name)
         facts = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
         found.append(
             SmallerModel(
                 name=name,
                 path=folder / MODEL_FILE,
-                model=load_compressed(run, name),
-                files=files,
+                model=load_compressed(run, name)[0],
+                files=files_of(run, name),
                 multiply_adds=facts["multiply_adds"],
                 parameters=facts["parameters"],
                 is_quantized=settings.quantize is not None,

@@ -18,7 +18,6 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.edgetpu import Prediction
-from edge.edgetpu_operators import MAPPED
 from edge.metadata import NAME as METADATA
 from edge.runtime import EXPORT_MEMBER
 from edge.tflite_file import append_members, read_flatbuffer, sha256_of, write_file, write_flatbuffer
@@ -124,11 +123,6 @@ def differences(prediction: Prediction, rows: tuple[tuple[str, int, str], ...]) 
         for name, text in sorted(predicted.keys() | compiled.keys())
         if predicted[name, text] != compiled[name, text]
     ]
-
-
-def mapped_count(rows: tuple[tuple[str, int, str], ...]) -> int:
-    """Returns how many operators the compiler's table says it mapped."""
-    return sum(count for _, count, text in rows if text == MAPPED)
 
 
 def described_like(original: bytes, compiled: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,98 +16,104 @@ from keras_retina.memory import keep_freed_memory
 from keras_retina.model.backbones import freeze
 from keras_retina.model.batch_norm import estimate_batch_norm
 from keras_retina.model.folding import fold_frozen_batch_norm
-from keras_retina.recipe import FineTune, Recipe, Training
+from keras_retina.recipe import CompressedModel, FineTune, Recipe, Training
 
 
-def fine_tune(
-    model: keras.Model,
-    spec: DetectorSpec,
-    recipe: Recipe,
-    settings: FineTune,
-    train_set: Dataset,
-    validation_set: Dataset,
-    folder: Path,
-    report: Callable[[str], None],
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> None:
-    """Fits a plain detector in place; `folder` gets checkpoints and history, and an interrupted call is continued.
+@dataclass(frozen=True)
+class CompressTask:
+    """What it takes to make one smaller model from its parent.
 
-    The first `settings.frozen_stages` stages of the backbone stay as they are, and so does BatchNorm unless the recipe
-    trains it.
+    Attributes:
+        section: of the recipe, for messages: `compress.<name>`.
+        folder: gets what a repeated call goes on from, `train/` with checkpoints and history among it.
+    """
+
+    section: str
+    parent: keras.Model
+    spec: DetectorSpec
+    recipe: Recipe
+    settings: CompressedModel
+    train_set: Dataset
+    validation_set: Dataset
+    folder: Path
+    report: Callable[[str], None]
+
+
+def fine_tune(model: keras.Model, task: CompressTask) -> None:
+    """Fits a plain detector in place; an interrupted call is continued.
+
+    The first `frozen_stages` stages of the backbone stay as they are, and so does BatchNorm unless the recipe trains
+    it.
 
     Raises:
         InputError: a loss that is not a number, or a disk that is full; what was saved before is kept.
     """
-    freeze_stages(model, recipe, settings)
-    network = fold_frozen_batch_norm(model)
-    fit_network(network, model, spec, recipe, settings, train_set, validation_set, folder, report, callbacks)
-    if recipe.model.backbone.batch_norm == "trained":
-        estimate_batch_norm(model, fine_tune_batches(recipe, spec, train_set))
+    freeze_stages(model, task)
+    fit_network(fold_frozen_batch_norm(model), model, task)
+    if task.recipe.model.backbone.batch_norm == "trained":
+        estimate_batch_norm(model, fine_tune_batches(task))
 
 
-def freeze_stages(model: keras.Model, recipe: Recipe, settings: FineTune) -> None:
+def freeze_stages(model: keras.Model, task: CompressTask) -> None:
     """Lets the layers train that a fine-tuning trains.
 
     A model whose BatchNorm was folded away lacks the layers that end the backbone's parts; it keeps what is stored.
     """
-    backbone = recipe.model.backbone
+    backbone = task.recipe.model.backbone
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
-        frozen = min(settings.frozen_stages, backbone.frozen_stages)
+        frozen = min(task.settings.fine_tune.frozen_stages, backbone.frozen_stages)
         freeze(model, backbone.model_copy(update={"frozen_stages": frozen}))
 
 
 def fit_network(
     network: keras.Model,
     detector: keras.Model,
-    spec: DetectorSpec,
-    recipe: Recipe,
-    settings: FineTune,
-    train_set: Dataset,
-    validation_set: Dataset,
-    folder: Path,
-    report: Callable[[str], None],
+    task: CompressTask,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint: Literal["best", "last"] = "best",
 ) -> None:
     """Compiles and fits `network`; `detector` shares its variables and is evaluated (`fit_detector`)."""
     keep_freed_memory()
-    keras.utils.set_random_seed(recipe.seed)
-    training = fine_tune_settings(recipe.training, settings).model_copy(update={"checkpoint": checkpoint})
-    compile_detector(network, spec, training, steps_per_epoch(recipe, train_set), "float32")
-    folder.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(task.recipe.seed)
+    training = fine_tune_settings(task.recipe.training, task.settings.fine_tune)
+    training = training.model_copy(update={"checkpoint": checkpoint})
+    compile_detector(network, task.spec, training, steps_per_epoch(task), "float32")
+    train_dir = task.folder / "train"
+    train_dir.mkdir(parents=True, exist_ok=True)
     fit_detector(
         network,
         detector,
-        spec,
+        task.spec,
         training,
-        steps_per_epoch(recipe, train_set),
-        lambda first_step: fine_tune_batches(recipe, spec, train_set, first_step),
-        validation_set,
-        folder,
-        report,
+        steps_per_epoch(task),
+        lambda first_step: fine_tune_batches(task, first_step),
+        task.validation_set,
+        train_dir,
+        task.report,
         callbacks,
+        f"{task.section}.fine_tune",
     )
 
 
-def fine_tune_batches(recipe: Recipe, spec: DetectorSpec, train_set: Dataset, first_step: int = 0) -> tf.data.Dataset:
+def fine_tune_batches(task: CompressTask, first_step: int = 0) -> tf.data.Dataset:
     """Returns the endless training batches of the recipe from a step on, in another order than those of `train`."""
-    training = recipe.training
-    first = first_step * training.batch_size
+    training = task.recipe.training
     return training_batches(
-        train_set,
-        spec,
-        recipe.augmentation,
+        task.train_set,
+        task.spec,
+        task.recipe.augmentation,
         training.matching,
         training.batch_size,
-        recipe.seed + 1,
-        first,
-        recipe.data.cache_mebibytes,
+        task.recipe.seed + 1,
+        first_step * training.batch_size,
+        task.recipe.data.cache_mebibytes,
     )
 
 
-def steps_per_epoch(recipe: Recipe, train_set: Dataset) -> int:
+def steps_per_epoch(task: CompressTask) -> int:
     """Returns the batches of an epoch of the recipe."""
-    return recipe.training.steps_per_epoch or max(1, len(train_set.records) // recipe.training.batch_size)
+    training = task.recipe.training
+    return training.steps_per_epoch or max(1, len(task.train_set.records) // training.batch_size)
 
 
 def fine_tune_settings(training: Training, settings: FineTune) -> Training:

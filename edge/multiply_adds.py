@@ -51,11 +51,6 @@ def layer_multiply_adds(model: keras.Model) -> dict[str, int]:
     return {work.layer: work.multiply_adds for work in convolution_work(model)}
 
 
-def layer_parameters(model: keras.Model) -> dict[str, int]:
-    """Returns `{layer: numbers it holds}`, in graph order; the sum is `model.count_params()`."""
-    return {layer.name: layer.count_params() for layer in model.layers if layer.weights}
-
-
 def convolution_work(model: keras.Model) -> list[ConvolutionWork]:
     """Returns the work of each Conv2D and DepthwiseConv2D of a flat functional model, in graph order."""
     shapes = shapes_of(model)

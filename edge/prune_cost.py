@@ -12,7 +12,7 @@ from edge.prune_groups import ChannelGroup
 from keras_retina.legacy_keras import keras
 
 # How many multiply-adds take as long as reading or writing one number. Least squares over nine prunings of the BCCD
-# detector as float32 files with 2 threads on an AMD EPYC gave 16 (shortest runs) to 26 (median), 5 % from the measured.
+# detector as float32 files with 2 threads on an AMD EPYC gave 16 (shortest runs) to 26 (median), 5 to 6 % off.
 MOVED_NUMBER = 20.0
 
 Term = tuple[float, np.ndarray, np.ndarray]

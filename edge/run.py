@@ -120,7 +120,7 @@ def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
 
 def verify_stage(run: RunFolder, report: Callable[[str], None]) -> dict[str, Any]:
     """Measures every exported file on the verification split and writes `verify.json`."""
-    from edge.compress_files import smaller_models
+    from edge.compress_files import smaller_models, unmade_models
     from edge.verify import verify_run
     from keras_retina.model.saving import load_detector
 
@@ -131,7 +131,8 @@ def verify_stage(run: RunFolder, report: Callable[[str], None]) -> dict[str, Any
     files = sorted(set((run.path / "export").glob("*.tflite")) - theirs)
     if not files:
         raise InputError(f"{run.path / 'export'}: expected .tflite files. Received: none. Run `keras-retina export`.")
-    return verify_run(run.path, model, spec, dataset, run.recipe.verification, files, report, smaller)
+    settings, unmade = run.recipe.verification, unmade_models(run)
+    return verify_run(run.path, model, spec, dataset, settings, files, report, smaller, unmade)
 
 
 def report_stage(run: RunFolder) -> Path:

@@ -15,7 +15,7 @@ from keras_retina.errors import InputError
 
 def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
     """Writes the `.tflite` files of the recipe that are missing in `export/`, and returns all of them."""
-    from edge.calibration import choose_calibration_images
+    from edge.calibration import choose_calibration_images, images_used
     from edge.export import export_detector, is_exported, needs_calibration
     from keras_retina.model.saving import load_detector
 
@@ -38,11 +38,7 @@ def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
     if needs_calibration(settings):
         train_set = load_split(run, run.recipe.data.train, report)
         images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
-        fewer = f", all there are ({settings.calibration_images} asked for)"
-        report(
-            f"calibration: {len(images)} images of the training split"
-            + (fewer if len(images) < settings.calibration_images else "")
-        )
+        report(f"calibration: {images_used(len(images), settings.calibration_images)}")
     export_detector(model, spec, run.path / "export", name, settings, images, report)
     return written
 

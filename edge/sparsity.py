@@ -10,7 +10,6 @@ Source: Zhu and Gupta, To Prune, or Not to Prune, section 3 (the cubic schedule)
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -166,11 +165,6 @@ def counted(kernels: list[tuple[np.ndarray, bool]]) -> Sparsity:
         zeros=sum(zeros),
         weights=sum(kernel.size for kernel, _ in kernels),
     )
-
-
-def gzip_bytes(data: bytes) -> int:
-    """Returns the size of a file as a download, compressed by gzip."""
-    return len(gzip.compress(data, 9, mtime=0))
 
 
 def _is_pruned(layer: keras.layers.Layer) -> bool:

@@ -65,6 +65,7 @@ def verify_run(
     files: Sequence[Path],
     progress: Callable[[str], None] | None = None,
     smaller: Sequence[SmallerModel] = (),
+    unmade: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Verifies files against their float parent and writes `verify.json`; returns what it wrote.
 
@@ -72,7 +73,7 @@ def verify_run(
     and every file are evaluated by pycocotools on images read from disk. Detections go to `verify/keras.json` and
     `verify/<file stem>.json` (COCO results), the labels to `verify/ground_truth.json`. `progress` gets a line for the
     parity check and for every row. The models of `compress/` follow in the same way; all are held against the float
-    Keras model of the run.
+    Keras model of the run. Those of the recipe that are `unmade` have a row that is `not run`, which passes no gate.
 
     Raises:
         InputError: no files, other classes than the data, no images, an image cannot be read, or the disk is full.
@@ -110,6 +111,11 @@ def verify_run(
             rows += [unmeasured_row(path, kind) | {"model": one.name} for path, kind in names.items()]
         for row in rows:
             row["reason"] = f"not measured because of parity: {parity['reason']}"
+    for name in unmade:
+        absent = unmeasured_row(run_dir / "compress" / name / KERAS_FILE, "keras")
+        reason = f"the model is not made yet. Run `keras-retina compress {run_dir}`"
+        rows.append(absent | {"file": f"compress/{name}/{KERAS_FILE}", "model": name, "reason": reason})
+        tell(summary(rows[-1]))
     result = {
         "dataset": {
             "name": dataset.name,

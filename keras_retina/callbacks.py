@@ -27,14 +27,21 @@ IMAGE_CACHE_BYTES = 512 * 2**20  # validation images kept between evaluations
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Stops with a clear error when the loss is not a number; checkpoints of earlier epochs stay."""
+    """Stops with a clear error when the loss is not a number; checkpoints of earlier epochs stay.
+
+    `section` is that of the recipe which has the learning rate.
+    """
+
+    def __init__(self, section: str = "training") -> None:
+        super().__init__()
+        self.section = section
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             raise InputError(
                 f"training: the loss must stay finite. Received: loss={loss} at step {batch + 1} of this epoch. "
-                "Lower training.learning_rate or set training.clip_norm; earlier checkpoints are kept."
+                f"Lower {self.section}.learning_rate or set training.clip_norm; earlier checkpoints are kept."
             )
 
 

@@ -47,6 +47,7 @@ def fit_detector(
     train_dir: Path,
     report: Callable[[str], None],
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    section: str = "training",
 ) -> None:
     """Fits a compiled network to the last epoch of `settings` and leaves the final weights in it.
 
@@ -59,6 +60,7 @@ def fit_detector(
         steps: batches of an epoch.
         batches: the first step -> the endless batches from that step on.
         callbacks: more of them, called before the epoch is evaluated and saved.
+        section: of the recipe that has the learning rate, for messages.
 
     Raises:
         InputError: a loss that is not a number, or a disk that is full.
@@ -77,7 +79,7 @@ def fit_detector(
     if first_epoch < settings.epochs and not patience_is_over(read_state(train_dir), first_epoch, patience):
         writer = tf.summary.create_file_writer(str(train_dir / "tensorboard"))
         every_epoch = [
-            StopOnNaN(),
+            StopOnNaN(section),
             *callbacks,
             EvaluateAveragePrecision(
                 detector, spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer, patience

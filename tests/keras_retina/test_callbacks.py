@@ -106,6 +106,11 @@ def test_a_loss_that_is_no_number_stops_with_a_clear_error(bad: float):
         hook.on_train_batch_end(3, {"loss": bad})
 
 
+def test_the_error_names_the_section_that_has_the_learning_rate():
+    with pytest.raises(InputError, match=r"Lower compress\.half\.fine_tune\.learning_rate"):
+        StopOnNaN("compress.half.fine_tune").on_train_batch_end(0, {"loss": float("nan")})
+
+
 def test_training_on_targets_that_are_no_number_stops_in_the_first_step():
     model = linear_model()
     with pytest.raises(InputError, match="at step 1 "):
