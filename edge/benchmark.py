@@ -138,7 +138,7 @@ def _time_all(
     image: Path | None,
     tell: Tell,
 ) -> float:
-    """Times the files in turns, fills their rows in and returns the float32 peak, the better one of before and after."""
+    """Times the files in turns, fills their rows in and returns the float32 peak, the better of before and after."""
     peak = float32_peak(threads)
     tell(f"timing {len(paths)} files in turns, threads {threads}, {rounds} rounds")
     try:

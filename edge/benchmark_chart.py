@@ -37,14 +37,12 @@ def _draw_latency(axes: Any, rows: list[dict[str, Any]]) -> None:
     names = [f"{Path(row['file']).name}, {row['threads']} thr." for row in rows]
     axes.barh(names, [row["median_ms"] for row in rows], color="#4477aa")
     for position, row in enumerate(rows):
-        half = row["iqr_ms"] / 2
-        axes.errorbar(row["median_ms"], position, xerr=half, color="black", capsize=3)
-        axes.text(row["median_ms"] + half, position, f"  {row['median_ms']:.2f}", va="center", fontsize=8)
+        spread = [[row["median_ms"] - row["q1_ms"]], [row["q3_ms"] - row["median_ms"]]]
+        axes.errorbar(row["median_ms"], position, xerr=spread, color="black", capsize=3)
+        axes.text(row["q3_ms"], position, f"  {row['median_ms']:.2f}", va="center", fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set_xlabel(
-        "milliseconds of one invoke: median, and half the middle half of the times to each side", fontsize=8
-    )
+    axes.set_xlabel("milliseconds of one invoke: median and quartiles", fontsize=8)
     axes.tick_params(labelsize=8)
 
 

@@ -24,7 +24,7 @@ def evaluate_target(
     report: Callable[[str], None],
     options: ReadingOptions | None = None,
 ) -> dict[str, Any]:
-    """Returns the AP fields of a verify row, with `file`, `kind` and `dataset`; of a .tflite also `latency_ms`, `read_as`.
+    """Returns the AP fields of a verify row, with `file`, `kind` and `dataset`; of a .tflite `latency_ms`, `read_as`.
 
     A file inside a run folder finds its data by itself; any other needs `data_dir`. A .tflite may be anybody's
     (`edge.foreign_detector`); `options` says what it does not.

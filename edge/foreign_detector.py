@@ -168,7 +168,7 @@ def _same_for_all(metadata: FileMetadata, path: Path) -> tuple[float, float, str
     means, stds = metadata.mean or (), metadata.std or ()
     if len(set(means)) > 1 or len(set(stds)) > 1:
         raise ModelFileError(
-            f"{path}: expected one mean and std for all channels. Received: mean={list(means)}, std={list(stds)}, in its "
-            "metadata. Fold them into the network."
+            f"{path}: expected one mean and std for all channels in the metadata. "
+            f"Received: mean={list(means)}, std={list(stds)}. Fold them into the network."
         )
     return means[0], stds[0], "from the metadata"

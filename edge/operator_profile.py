@@ -62,7 +62,8 @@ def one_operator(model: schema.ModelT, number: int, shapes: dict[int, list[int]]
 
     add(graph.operators[number])
     places: dict[int, int] = {}
-    tensors, buffers, codes, operators = [], [schema.BufferT()], [], []
+    tensors: list[schema.TensorT] = []
+    buffers, codes, operators = [schema.BufferT()], [], []
     for operator in chosen:
         part = copy.copy(operator)
         for side in ("inputs", "outputs"):
@@ -128,19 +129,17 @@ def _copied(model: schema.ModelT, index: int, buffers: list, shape: list[int] | 
 def _profile(path: str, threads: int, image: np.ndarray | None) -> dict[str, Any]:
     model = read_flatbuffer(Path(path).read_bytes())
     whole, before = _whole_file(path, threads, image), _values_between(path, image)
-    fixed, rows = fixed_operators(model), []
+    fixed = fixed_operators(model)
+    rows: list[dict[str, Any]] = []
     start = median_ms(whole)
     for number, operator in enumerate(model.subgraphs[0].operators):
         spent = 0.0 if id(operator) in fixed else _time_alone(model, number, before, threads)
         name = model.subgraphs[0].tensors[operator.outputs[0]].name if len(operator.outputs) else b""
-        row = {"index": number, "op": operator_name(model, operator), "output": (name or b"").decode(errors="replace")}
-        rows.append({**row, "ms": None if spent is None else round(spent, 4)})
-    known = [row["ms"] for row in rows if row["ms"] is not None]
-    return {
-        "operators": rows,
-        "sum_ms": round(sum(known), 3),
-        "whole_ms": round((start + median_ms(whole)) / 2, 3),
-    }
+        rows.append({"index": number, "op": operator_name(model, operator), "output": name.decode(errors="replace")})
+        rows[-1]["ms"] = None if spent is None else round(spent, 4)
+    total = sum(row["ms"] or 0.0 for row in rows)
+    whole_ms = (start + median_ms(whole)) / 2  # before and after, between which the machine may have changed its speed
+    return {"operators": rows, "sum_ms": round(total, 3), "whole_ms": round(whole_ms, 3)}
 
 
 def _whole_file(path: str, threads: int, image: np.ndarray | None) -> Callable[[], None]:
