@@ -80,7 +80,8 @@ def _metadata(data: bytes, path: Path) -> FileMetadata:
     files = [(_integer(file, 2), _text(file, 0)) for tensor in outputs for file in _tables(tensor, 6)]
     files += [(_integer(file, 2), _text(file, 0)) for file in _tables(subgraph, 4)]
     named = next((name for kind, name in files if kind in (TENSOR_VALUE_LABELS, TENSOR_AXIS_LABELS)), None)
-    labels = None if named is None else parse_labels(_member(path, named))
+    text = None if named is None else _member(path, named)
+    labels = None if text is None else parse_labels(text)
     return FileMetadata(tuple(_text(tensor, 0) for tensor in outputs), mean, std, labels)
 
 
@@ -93,8 +94,13 @@ def _normalization(tensor: Table) -> tuple[tuple[float, ...] | None, tuple[float
     return None, None
 
 
-def _member(path: Path, name: str) -> str:
+def _member(path: Path, name: str) -> str | None:
+    """Returns an associated file; None where it was lost, because many tools copy the flatbuffer without its zip."""
+    if not zipfile.is_zipfile(path):
+        return None
     with zipfile.ZipFile(path) as archive:
+        if name not in archive.namelist():
+            return None
         if archive.getinfo(name).file_size > MEMBER_LIMIT:
             raise ValueError(f"{name} is larger than {MEMBER_LIMIT} bytes")
         return archive.read(name).decode("utf-8")

@@ -42,5 +42,7 @@ def test_a_name_in_the_map_that_is_not_there_names_the_closest():
 
 def test_classes_that_have_nothing_in_common_are_refused_with_both_lists():
     names = tuple(f"class {number}" for number in range(90))
-    with pytest.raises(InputError, match=r"expected classes of the data, cat, dog. Received: class 0, .*class 7, \.\.\."):
+    with pytest.raises(
+        InputError, match=r"expected classes of the data, cat, dog. Received: class 0, .*class 7, \.\.\."
+    ):
         counterparts(names, ("cat", "dog"), {}, "m.tflite")

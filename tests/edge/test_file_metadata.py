@@ -42,12 +42,22 @@ def test_our_own_metadata_gives_output_names_and_labels(exported, tiny_spec):
 
 
 def test_normalisation_is_read(exported, tmp_path):
-    found = read_metadata(with_metadata(exported["int8_raw"], tmp_path / "m.tflite", normalised_metadata([127.5], [64])))
+    found = read_metadata(
+        with_metadata(exported["int8_raw"], tmp_path / "m.tflite", normalised_metadata([127.5], [64]))
+    )
     assert found == FileMetadata((), (127.5,), (64.0,), None)
 
 
 def test_a_file_without_metadata_has_none(exported, tmp_path):
     assert read_metadata(with_metadata(exported["int8_raw"], tmp_path / "m.tflite", None)) == FileMetadata()
+
+
+def test_labels_that_were_lost_with_the_zip_are_not_there(exported, tmp_path):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(write_flatbuffer(read_flatbuffer(exported["int8"].read_bytes())))
+    found = read_metadata(path)
+    assert found.labels is None
+    assert found.output_names[0] == "location"
 
 
 @pytest.mark.parametrize("data", [b"\xff" * 40, b"", b"\x10\x00\x00\x00M001"])
