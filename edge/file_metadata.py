@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flatbuffers import encode, number_types, packer
+import numpy as np
 from flatbuffers.table import Table
 
+from edge import detector_options
+from edge.detector_options import DetectorOptions, parse_options
+from edge.flat_table import child, number, root, tables, text, vector
 from edge.metadata import NAME, TENSOR_VALUE_LABELS
 from edge.runtime import MEMBER_LIMIT, ModelFileError
 from edge.tflite_file import read_flatbuffer
@@ -27,12 +29,14 @@ NO_CLASS = ("???", "background")  # a first line that stands for no object
 
 @dataclass(frozen=True)
 class FileMetadata:
-    """`output_names` in the order of the outputs, `mean` and `std` of the input, `labels` by class index."""
+    """`output_names` in the order of the outputs, `mean` and `std` of the input, `labels` by class index,
+    `options` of a file that ends at its heads."""
 
     output_names: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     labels: tuple[str, ...] | None = None
+    options: DetectorOptions | None = None
 
 
 def read_metadata(path: Path) -> FileMetadata:
@@ -73,24 +77,28 @@ def parse_labels(text: str) -> tuple[str, ...]:
 
 
 def _metadata(data: bytes, path: Path) -> FileMetadata:
-    root = Table(data, encode.Get(packer.uoffset, data, 0))
-    subgraph = next(_tables(root, 3))
-    inputs, outputs = list(_tables(subgraph, 2)), list(_tables(subgraph, 3))
+    subgraph = next(tables(root(data), 3))
+    inputs, outputs = list(tables(subgraph, 2)), list(tables(subgraph, 3))
     mean, std = _normalization(inputs[0]) if inputs else (None, None)
-    files = [(_integer(file, 2), _text(file, 0)) for tensor in outputs for file in _tables(tensor, 6)]
-    files += [(_integer(file, 2), _text(file, 0)) for file in _tables(subgraph, 4)]
-    named = next((name for kind, name in files if kind in (TENSOR_VALUE_LABELS, TENSOR_AXIS_LABELS)), None)
-    text = None if named is None else _member(path, named)
-    labels = None if text is None else parse_labels(text)
-    return FileMetadata(tuple(_text(tensor, 0) for tensor in outputs), mean, std, labels)
+    files = [file for output in outputs for file in tables(output, 6)] + list(tables(subgraph, 4))
+    names = [text(file, 0) for file in files if number(file, 2, np.uint8) in (TENSOR_VALUE_LABELS, TENSOR_AXIS_LABELS)]
+    labels = _member(path, names[0]) if names else None
+    custom = {text(entry, 0): vector(entry, 1, np.uint8) for entry in tables(subgraph, 9)}
+    options = custom.get(detector_options.NAME)
+    return FileMetadata(
+        output_names=tuple(text(output, 0) for output in outputs),
+        mean=mean,
+        std=std,
+        labels=None if labels is None else parse_labels(labels),
+        options=None if options is None else parse_options(options.tobytes()),
+    )
 
 
 def _normalization(tensor: Table) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    for unit in _tables(tensor, 4):
-        place = _place(unit, 1)
-        if _integer(unit, 0) == NORMALIZATION and place:
-            options = Table(unit.Bytes, unit.Indirect(place))
-            return _floats(options, 0), _floats(options, 1)
+    for unit in tables(tensor, 4):
+        options = child(unit, 1)
+        if number(unit, 0, np.uint8) == NORMALIZATION and options is not None:
+            return tuple(vector(options, 0, np.float32).tolist()), tuple(vector(options, 1, np.float32).tolist())
     return None, None
 
 
@@ -104,35 +112,3 @@ def _member(path: Path, name: str) -> str | None:
         if archive.getinfo(name).file_size > MEMBER_LIMIT:
             raise ValueError(f"{name} is larger than {MEMBER_LIMIT} bytes")
         return archive.read(name).decode("utf-8")
-
-
-def _place(table: Table, slot: int) -> int:
-    """Returns where a field is, 0 for one that is absent."""
-    offset = table.Offset(4 + 2 * slot)
-    return table.Pos + offset if offset else 0
-
-
-def _tables(table: Table, slot: int) -> Iterator[Table]:
-    offset = table.Offset(4 + 2 * slot)
-    if offset:
-        start = table.Vector(offset)
-        for number in range(table.VectorLen(offset)):
-            yield Table(table.Bytes, table.Indirect(start + 4 * number))
-
-
-def _floats(table: Table, slot: int) -> tuple[float, ...]:
-    offset = table.Offset(4 + 2 * slot)
-    if not offset:
-        return ()
-    start, count = table.Vector(offset), table.VectorLen(offset)
-    return tuple(float(table.Get(number_types.Float32Flags, start + 4 * number)) for number in range(count))
-
-
-def _text(table: Table, slot: int) -> str:
-    place = _place(table, slot)
-    return table.String(place).decode("utf-8") if place else ""
-
-
-def _integer(table: Table, slot: int) -> int:
-    place = _place(table, slot)
-    return int(table.Get(number_types.Uint8Flags, place)) if place else 0

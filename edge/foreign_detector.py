@@ -1,4 +1,4 @@
-"""Anybody's detection file, with the `detect` of our own: TFLite_Detection_PostProcess outputs in any known order."""
+"""Anybody's detection file, with the `detect` of our own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import numpy as np
 
 from edge.edgetpu_graph import read_graphs
 from edge.file_metadata import FileMetadata, read_metadata
+from edge.foreign_outputs import understood_outputs
 from edge.open_file import load, refusal
-from edge.output_roles import output_roles
 from edge.runtime import SHOW_SCORE_THRESHOLD, Detections, ModelFileError, resize_image
-from edge.tflite_file import read_flatbuffer
 from keras_retina.errors import InputError
 
 ASSUMED_MEAN, ASSUMED_STD = 127.5, 127.5  # -1 to 1, as the SSD files of TensorFlow want it
@@ -53,31 +52,28 @@ class ForeignDetector:
                 f"{self.path}: expected a file LiteRT runs. Received: {refusal(str(error))}"
             ) from error
         self._input = self._checked_input()
-        self._outputs, source = self._checked_outputs(metadata)
+        self._outputs = understood_outputs(self.path, self.interpreter, metadata)
         self.preprocessing = preprocessing or Preprocessing()
         self._mean, self._std, normalisation = self._normalisation(self.preprocessing, metadata)
         self.class_names = metadata.labels
-        self.read_as = {"outputs": source, "input": normalisation, "resize": self.preprocessing.resize}
+        self.read_as = {"outputs": self._outputs.source, "input": normalisation, "resize": self.preprocessing.resize}
 
     def detect(self, image: np.ndarray, score_threshold: float = SHOW_SCORE_THRESHOLD) -> Detections:
         """Finds the objects of a uint8 RGB image `[height, width, 3]` of any size; classes are the file's own indices.
 
         Raises:
-            ModelFileError: scores are not between 0 and 1 or classes no whole numbers, so the outputs are not what
-                they were taken for.
+            ModelFileError: the outputs are not what they were taken for.
         """
         pixels, scales = self.prepare(image)
         self.invoke(pixels)
-        boxes, classes, scores = self._read_outputs()
-        kept = scores >= score_threshold
-        boxes, classes, scores = boxes[kept], classes[kept], scores[kept]
+        boxes, classes, scores = self._outputs.read(self.interpreter, score_threshold)
         height, width = self._input["shape"][1:3]
         boxes = boxes * np.array([height, width, height, width], np.float32) / np.array([*scales, *scales], np.float32)
         limits = np.array([*image.shape[:2], *image.shape[:2]], np.float32)
         boxes = np.clip(boxes, 0, limits)
         visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         order = np.flatnonzero(visible)[np.argsort(-scores[visible], kind="stable")]
-        return Detections(boxes[order].astype(np.float32), scores[order], classes[order].astype(np.int32))
+        return Detections(boxes[order].astype(np.float32), scores[order], classes[order])
 
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
         """Returns `[1, H, W, 3]` for `invoke`, resized and normalised, and (y, x) input pixels per image pixel."""
@@ -96,18 +92,6 @@ class ForeignDetector:
         self.interpreter.set_tensor(self._input["index"], pixels)
         self.interpreter.invoke()
 
-    def _read_outputs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        found = {role: self.interpreter.get_tensor(index) for role, index in self._outputs.items()}
-        count = int(found["count"].reshape(-1)[0])
-        boxes, classes, scores = found["boxes"][0, :count], found["classes"][0, :count], found["scores"][0, :count]
-        if not ((scores >= 0) & (scores <= 1)).all() or not (classes == np.round(classes)).all() or (classes < 0).any():
-            raise ModelFileError(
-                f"{self.path}: expected scores of 0 to 1 and whole classes, by {self.read_as['outputs']}. "
-                f"Received: scores {scores[:3].tolist()}, classes {classes[:3].tolist()}. "
-                "Name the outputs in a signature output_0..3 or in metadata."
-            )
-        return boxes, classes, scores
-
     def _checked_input(self) -> dict[str, Any]:
         details = self.interpreter.get_input_details()
         received = [(detail["shape"].tolist(), np.dtype(detail["dtype"]).name) for detail in details]
@@ -118,22 +102,6 @@ class ForeignDetector:
                 f"Received: {received}. It is no detector of RGB images."
             )
         return dict(details[0])
-
-    def _checked_outputs(self, metadata: FileMetadata) -> tuple[dict[str, int], str]:
-        details = self.interpreter.get_output_details()
-        shapes = [detail["shape"].tolist() for detail in details]
-        kinds = [np.dtype(detail["dtype"]).name for detail in details]
-        model = read_flatbuffer(self.path.read_bytes())
-        found = output_roles(model, shapes, metadata.output_names) if set(kinds) == {"float32"} else None
-        if found is None:
-            received = ", ".join(f"{kind} {shape}" for kind, shape in zip(kinds, shapes, strict=True))
-            raise ModelFileError(
-                f"{self.path}: expected the four float32 outputs of a detector, boxes [1, n, 4], classes [1, n], "
-                f"scores [1, n] and count [1]. Received: {received}. A file that ends at its heads needs the "
-                "description that `keras-retina export` writes; a classifier has no boxes."
-            )
-        roles, source = found
-        return {role: int(detail["index"]) for role, detail in zip(roles, details, strict=True)}, source
 
     def _normalisation(self, asked: Preprocessing, metadata: FileMetadata) -> tuple[float, float, str]:
         """Returns mean and std of the pixels, and a sentence that says who decided them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -13,9 +14,9 @@ from edge.evaluation import evaluate_target
 from edge.file_reading import ReadingOptions, choose_reading, is_ours, reading_lines
 from edge.foreign_detector import ForeignDetector, Preprocessing
 from edge.measure import evaluate_tflite
-from edge.metadata import NAME
+from edge.metadata import IDENTIFIER, NAME, _table, _vector
 from edge.output_roles import OPERATOR_ORDER, OTHER_ORDER
-from edge.runtime import Detector, ModelFileError, read_image
+from edge.runtime import Detector, ModelFileError, anchor_boxes, read_image
 from edge.tail import POSTPROCESS
 from edge.tflite_file import add_operator, add_tensor, operator_code, read_flatbuffer, write_flatbuffer
 from keras_retina.data.records import Dataset, Record
@@ -25,7 +26,7 @@ from keras_retina.evaluate import coco_metrics
 
 @pytest.fixture(scope="module")
 def split(exported, image_paths) -> Dataset:
-    """Five images labelled with every second of the eight best detections of the float32 file: AP is no round number."""
+    """Five images labelled with every second of the eight best detections of the float32 file."""
     detector = Detector(exported["float32"])
     records = []
     for number, path in enumerate(image_paths):
@@ -101,6 +102,54 @@ def float_input(model):
         operator.builtinOptions = getattr(schema, f"{kind}T")()
         graph.operators.insert(0, graph.operators.pop())
     graph.inputs = np.array([image], np.int32)
+
+
+def floats(builder, values, first_slot=0, integers=None, flags=None):
+    """Writes a table of float fields that follow each other, integers and flags by slot."""
+    builder.StartObject(12)
+    for slot, value in enumerate(values, first_slot):
+        builder.PrependFloat32Slot(slot, value, 0.0)
+    for slot, value in (integers or {}).items():
+        builder.PrependInt32Slot(slot, value, 0)
+    for slot in flags or ():
+        builder.PrependBoolSlot(slot, True, False)
+    return builder.EndObject()
+
+
+def heads_metadata(description, names=("location", "score")):
+    """What MediaPipe's Model Maker writes for a file that ends at its heads: x before y, width before height."""
+    anchors = anchor_boxes(description) / np.array([description.height, description.width] * 2, np.float32)
+    builder = flatbuffers.Builder(1024)
+    rows = []
+    for y1, x1, y2, x2 in anchors.astype(float):
+        rows.append(floats(builder, [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]))
+    fixed = _table(builder, {0: _table(builder, {0: _vector(builder, rows)})})
+    y, x, h, w = description.coder_weights
+    counts = {0: len(description.class_names), 1: len(rows), 2: 4, 5: 2}
+    decoding = floats(builder, [x, y, w, h], 6, counts, (10, 11))
+    builder.Finish(_table(builder, {1: fixed, 2: decoding}), b"V001")
+    options = bytes(builder.Output())
+    builder = flatbuffers.Builder(1024)
+    data = builder.CreateNumpyVector(np.frombuffer(options, np.uint8))
+    custom = _table(builder, {0: builder.CreateString("DETECTOR_METADATA"), 1: data})
+    outputs = [_table(builder, {0: builder.CreateString(name)}) for name in names]
+    graph = _table(builder, {3: _vector(builder, outputs), 9: _vector(builder, [custom])})
+    builder.Finish(_table(builder, {3: _vector(builder, [graph])}), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize("name", ["float32_raw", "int8_raw"])
+def test_heads_with_anchors_in_metadata_have_the_ap_of_ours(strip, exported, split, labels, name):
+    def add(model):
+        data = np.frombuffer(heads_metadata(Detector(exported[name]).description), np.uint8)
+        model.buffers.append(schema.BufferT(data=data))
+        model.metadata.append(schema.MetadataT(name=NAME, buffer=len(model.buffers) - 1))
+
+    path = strip(name, add)
+    reading = choose_reading(path, split, ReadingOptions(labels=labels))
+    assert reading.read_as["outputs"] == "two heads and their anchors; suppression within a class at IoU 0.5"
+    ours = ap_of(exported[name], split, ReadingOptions())
+    assert ap_of(path, split, ReadingOptions(labels=labels))["AP"] == pytest.approx(ours["AP"], abs=0.2)
 
 
 @pytest.mark.parametrize("order", [OPERATOR_ORDER, OTHER_ORDER, ("count", "scores", "classes", "boxes")])

@@ -1,4 +1,4 @@
-"""Opening anybody's file in a process of its own: what it costs, and one line for whatever LiteRT refuses or dies of."""
+"""Opening anybody's file in a process of its own: what it costs, and one line for what LiteRT refuses or dies of."""
 
 from __future__ import annotations
 
