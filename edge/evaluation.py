@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edge.file_reading import ReadingOptions, choose_reading, reading_lines
 from edge.measure import check_classes, evaluate_tflite
 from edge.run import open_run
 from keras_retina.data.folder import available_splits, load_dataset
@@ -17,11 +18,16 @@ VALIDATION_NAMES = ("val", "valid", "validation", "test")
 
 
 def evaluate_target(
-    target: Path, data_dir: Path | None, split: str | None, report: Callable[[str], None]
+    target: Path,
+    data_dir: Path | None,
+    split: str | None,
+    report: Callable[[str], None],
+    options: ReadingOptions | None = None,
 ) -> dict[str, Any]:
-    """Returns the AP fields of a verify row, with `file`, `kind`, `dataset` and, for a .tflite, `latency_ms`.
+    """Returns the AP fields of a verify row, with `file`, `kind` and `dataset`; of a .tflite `latency_ms`, `read_as`.
 
-    A file inside a run folder finds its data by itself; any other needs `data_dir`.
+    A file inside a run folder finds its data by itself; any other needs `data_dir`. A .tflite may be anybody's
+    (`edge.foreign_detector`); `options` says what it does not.
 
     Raises:
         InputError: the target is none of the three, or its data is not known.
@@ -30,10 +36,18 @@ def evaluate_target(
         raise InputError(f"{target}: expected a run folder, a .keras or a .tflite file. Received: nothing there.")
     dataset = _dataset_for(target, data_dir, split)
     report(f"{dataset.name}, split {dataset.split}: {len(dataset.records)} images")
-    latency: dict[str, Any] | None = None
+    of_file: dict[str, Any] = {}
     if target.suffix == ".tflite":
         kind = "tflite"
-        detections, latency = evaluate_tflite(target, dataset)
+        reading = choose_reading(target, dataset, options or ReadingOptions())
+        for line in reading_lines(target, reading):
+            report(line)
+        detections, latency = evaluate_tflite(target, dataset, reading=reading)
+        of_file = {"latency_ms": latency, "read_as": reading.read_as}
+    elif options is not None and options != ReadingOptions():
+        raise InputError(
+            f"--labels and the like: expected a .tflite file. Received: {target}, a Keras model. Leave them out."
+        )
     else:
         from keras_retina.model.saving import load_detector
         from keras_retina.predict import detect_function, predict_dataset
@@ -42,13 +56,13 @@ def evaluate_target(
         model, spec = load_detector(target / "model.keras" if target.is_dir() else target)
         check_classes(spec.class_names, dataset, target)
         detections = predict_dataset(detect_function(model, spec), spec, dataset)
-    measured = {
+    return {
         "file": str(target),
         "kind": kind,
         "dataset": {"name": dataset.name, "split": dataset.split, "images": len(dataset.records)},
         **coco_metrics(dataset, detections),
+        **of_file,
     }
-    return {**measured, "latency_ms": latency} if latency else measured
 
 
 def _dataset_for(target: Path, data_dir: Path | None, split: str | None) -> Dataset:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from edge.detect_split import detect_split
+from edge.file_reading import Reading, open_detector
+from edge.foreign_detector import ForeignDetector
 from edge.runtime import EVALUATION_SCORE_THRESHOLD, Detector
 from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset
@@ -26,21 +28,24 @@ def evaluate_tflite(
     dataset: Dataset,
     threads: int = 2,
     latency_runs: int = 30,
+    reading: Reading | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Returns the detections of a split in the COCO results format, and the latency of the file.
 
     The latency is measured alone, after the detections: `median` and `p95` in milliseconds of single-image invokes of
     the interpreter after warm-up, `threads`, `machine`; `end_to_end_median` is from the decoded image to the boxes,
-    over the first `latency_runs` images of the split.
+    over the first `latency_runs` images of the split. `reading` (`edge.file_reading.choose_reading`) is for a file that
+    is not ours, or has other classes than the data.
 
     Raises:
-        edge.runtime.ModelFileError: the file is no detector of ours.
+        edge.runtime.ModelFileError: the file is no detector, or not ours and without a reading.
         RuntimeError: the interpreter could not run it.
         InputError: the detector has other classes than the data, or an image cannot be read.
     """
-    detector = Detector(path, threads)
-    check_classes(detector.class_names, dataset, path)
-    results = detect_split(path, dataset)
+    reading = reading or Reading()
+    detector = open_detector(path, threads, reading)
+    check_classes(dataset.class_names if reading.columns else detector.class_names or (), dataset, path)
+    results = detect_split(path, dataset, reading=reading)
     latency = invoke_latency(detector, read_image(dataset.records[0].path), latency_runs)
     facts = {
         "median": round(statistics.median(latency), 3),
@@ -52,7 +57,7 @@ def evaluate_tflite(
     return results, facts
 
 
-def invoke_latency(detector: Detector, image: np.ndarray, runs: int) -> list[float]:
+def invoke_latency(detector: Detector | ForeignDetector, image: np.ndarray, runs: int) -> list[float]:
     """Returns the milliseconds of `runs` invokes of the interpreter on one image, after warm-up."""
     pixels, _ = detector.prepare(image)
     milliseconds = []
@@ -63,7 +68,7 @@ def invoke_latency(detector: Detector, image: np.ndarray, runs: int) -> list[flo
     return milliseconds[WARM_UP:]
 
 
-def end_to_end_latency(detector: Detector, dataset: Dataset, runs: int) -> list[float]:
+def end_to_end_latency(detector: Detector | ForeignDetector, dataset: Dataset, runs: int) -> list[float]:
     """Returns the milliseconds from decoded image to boxes of the first `runs` images of a split."""
     milliseconds = []
     for record in dataset.records[:runs]:

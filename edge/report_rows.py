@@ -50,10 +50,13 @@ class Row:
     latency: Latency | None
     model: str = "float"
     multiply_adds: int | None = None
+    also: bool = False
 
     @property
     def label(self) -> str:
-        """Short name for legends and tables, e.g. `int8`, `int8 · raw heads` or `half int8`."""
+        """Short name for legends and tables, e.g. `int8`, `int8 · raw heads` or `half int8`; of others their file's."""
+        if self.also:
+            return self.model
         model = "" if self.model == "float" else f"{self.model} "
         return model + KIND_NAMES.get(self.kind, self.kind) + (" · raw heads" if self.raw else "")
 
@@ -122,6 +125,7 @@ def _row(fields: dict[str, Any], where: str) -> Row:
         gzip_bytes=None if gzip is None else int(gzip),
         model=str(fields.get("model") or "float"),
         multiply_adds=None if work is None else int(work),
+        also=fields.get("also") is True,
         latency=None
         if median is None
         else Latency(median, number(latency.get("p95")), None if threads is None else int(threads), machine),

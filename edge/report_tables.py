@@ -28,6 +28,7 @@ def int8_row(rows: Sequence[Row]) -> Row | None:
 
 def hero_row(rows: Sequence[Row]) -> Row | None:
     """Returns the file that the headline is about: int8 if it passed, else the smallest that passed, else int8."""
+    rows = [row for row in rows if not row.also]
     passed = [row for row in rows if row.verified and row.measured]
     files = sorted((row for row in passed if row.kind != "keras"), key=lambda row: row.size_bytes or 0)
     fallback = files[0] if files else None
@@ -41,19 +42,20 @@ def verdict(run: Run) -> dict[str, str]:
         return {"state": "notrun", "title": "Not verified yet", "text": text}
     gate = run.verify.get("gate")
     gate = gate if isinstance(gate, dict) else {}
-    counts = Counter(row.status for row in run.rows)
+    rows = [row for row in run.rows if not row.also]
+    counts = Counter(row.status for row in rows)
     rule = str(gate.get("rule") or "")
     text = f"Gate: {rule}" if rule else "verify.json names no rule for the gate."
     passed = gate.get("passed") is True and not counts["failed"]
     if not counts["verified"] and not counts["failed"]:
         return {"state": "notrun", "title": "Nothing was measured", "text": text}
     if not passed:
-        failed = f": {counts['failed']} of {len(run.rows)} files" if counts["failed"] else ""
+        failed = f": {counts['failed']} of {len(rows)} files" if counts["failed"] else ""
         return {"state": "failed", "title": f"Gate failed{failed}", "text": text}
     if counts["not run"]:
-        title = f"{counts['verified']} of {len(run.rows)} files passed, {counts['not run']} not run"
+        title = f"{counts['verified']} of {len(rows)} files passed, {counts['not run']} not run"
         return {"state": "partly", "title": title, "text": text}
-    return {"state": "passed", "title": f"Gate passed: all {len(run.rows)} files", "text": text}
+    return {"state": "passed", "title": f"Gate passed: all {len(rows)} files", "text": text}
 
 
 def facts(run: Run) -> list[dict[str, str]]:

@@ -7,10 +7,10 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge.measure import machine_name
 from keras_retina import __version__
@@ -18,6 +18,9 @@ from keras_retina.data.records import Dataset
 from keras_retina.data.storage import address
 from keras_retina.errors import InputError
 from keras_retina.recipe import Recipe, dump_recipe, load_recipe
+
+if TYPE_CHECKING:
+    from edge.file_reading import ReadingOptions
 
 RUN_MEMBERS = (
     "recipe.yaml",
@@ -118,10 +121,20 @@ def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
     report(f"validation AP {metrics['AP']}, AP50 {metrics['AP50']}")
 
 
-def verify_stage(run: RunFolder, report: Callable[[str], None]) -> dict[str, Any]:
-    """Measures every exported file on the verification split and writes `verify.json`."""
+def verify_stage(
+    run: RunFolder,
+    report: Callable[[str], None],
+    also: Sequence[Path] = (),
+    options: ReadingOptions | None = None,
+) -> dict[str, Any]:
+    """Measures every exported file on the verification split and writes `verify.json`.
+
+    Files of other models (`also`) follow, read as `options` say; they are never part of the gate.
+    """
     from edge.compress_files import smaller_models, unmade_models
+    from edge.file_reading import ReadingOptions
     from edge.verify import verify_run
+    from edge.verify_also import add_other_files, read_others
     from keras_retina.model.saving import load_detector
 
     model, spec = load_detector(run.path / "model.keras")
@@ -132,7 +145,10 @@ def verify_stage(run: RunFolder, report: Callable[[str], None]) -> dict[str, Any
     if not files:
         raise InputError(f"{run.path / 'export'}: expected .tflite files. Received: none. Run `keras-retina export`.")
     settings, unmade = run.recipe.verification, unmade_models(run)
-    return verify_run(run.path, model, spec, dataset, settings, files, report, smaller, unmade)
+    taken = {path.stem for path in (*files, *theirs)}
+    others = read_others(also, dataset, options or ReadingOptions(), taken)
+    result = verify_run(run.path, model, spec, dataset, settings, files, report, smaller, unmade)
+    return add_other_files(run.path, result, others, dataset, settings, report) if others else result
 
 
 def report_stage(run: RunFolder) -> Path:

@@ -11,21 +11,28 @@ from typing import Annotated, Any
 
 import typer
 
+from keras_retina.cli_benchmark import benchmark
 from keras_retina.cli_compress import compress
 from keras_retina.cli_data import check_data, fit_anchors, pack, show_batch
 from keras_retina.cli_device import edgetpu
 from keras_retina.cli_options import (
+    ClassMapOption,
     DataOption,
     JsonOption,
+    LabelsOption,
+    MeanOption,
     OutOption,
     OverwriteOption,
     RecipeArgument,
     RequiredDataOption,
+    ResizeOption,
     RunArgument,
     SetOption,
+    StdOption,
     command,
     find_recipe,
     load_named,
+    reading_options,
 )
 from keras_retina.cli_output import say, show_metrics, show_quantization, show_rows, suggest, write_json
 from keras_retina.errors import InputError
@@ -85,12 +92,18 @@ def evaluate(
     target: Annotated[Path, typer.Argument(help="A run folder, a .keras model or a .tflite file.")],
     data: DataOption = None,
     split: Annotated[str | None, typer.Option("--split", help="Default: the validation split.")] = None,
+    labels: LabelsOption = None,
+    class_map: ClassMapOption = None,
+    input_mean: MeanOption = None,
+    input_std: StdOption = None,
+    resize: ResizeOption = None,
     json_: JsonOption = None,
 ) -> None:
-    """Measure COCO AP of a run's float model, of a .keras model or of a .tflite file."""
+    """Measure COCO AP of a run's float model, of a .keras model or of anybody's .tflite detection file."""
     from edge.evaluation import evaluate_target
 
-    measured = evaluate_target(target, data, split, say)
+    options = reading_options(labels, class_map, input_mean, input_std, resize)
+    measured = evaluate_target(target, data, split, say, options)
     show_metrics(measured)
     write_json(json_, measured)
 
@@ -124,12 +137,25 @@ def export(
 
 
 @app.command()
-def verify(run: RunArgument, data: DataOption = None, json_: JsonOption = None) -> None:
+def verify(
+    run: RunArgument,
+    data: DataOption = None,
+    also: Annotated[
+        list[Path] | None, typer.Option("--also", help="A .tflite detection file of others, measured beside the gate.")
+    ] = None,
+    labels: LabelsOption = None,
+    class_map: ClassMapOption = None,
+    input_mean: MeanOption = None,
+    input_std: StdOption = None,
+    resize: ResizeOption = None,
+    json_: JsonOption = None,
+) -> None:
     """Measure every exported file and compare it with its float parent; exit 1 if the gate fails."""
     from edge.run import open_run, verify_stage
 
+    options = reading_options(labels, class_map, input_mean, input_std, resize)
     opened = open_run(run, data)
-    result = verify_stage(opened, say)
+    result = verify_stage(opened, say, also or (), options)
     show_rows(result)
     write_json(json_, result)
     suggest(f"keras-retina report {run}")
@@ -151,6 +177,7 @@ def detect(
     say(f"wrote {written}")
 
 
+app.command("benchmark")(benchmark)
 app.command("edgetpu")(edgetpu)
 
 

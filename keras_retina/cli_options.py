@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
+    from edge.file_reading import ReadingOptions
     from keras_retina.recipe import Recipe
 
 DATA_HELP = "Folder, pack or TFRecord pattern; also gs:// and the like."
@@ -21,6 +22,29 @@ JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the measu
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")]
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe that is installed.")]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Class names of a file of others, one a line.")]
+ClassMapOption = Annotated[
+    str | None, typer.Option("--class-map", help="class of the file=class of the data,...; or a file of such lines.")
+]
+MeanOption = Annotated[float | None, typer.Option("--input-mean", help="Of the pixels of a float file of others.")]
+StdOption = Annotated[float | None, typer.Option("--input-std", help="Of the pixels of a float file of others.")]
+ResizeOption = Annotated[
+    str | None, typer.Option("--resize", help="stretch (default) or letterbox, of a file of others.")
+]
+
+
+def reading_options(
+    labels: Path | None, class_map: str | None, mean: float | None, std: float | None, resize: str | None
+) -> ReadingOptions:
+    """Returns what the options say about a file that does not say it itself."""
+    from edge.file_reading import RESIZE_MODES, ReadingOptions
+    from keras_retina.errors import InputError, closest
+
+    if resize not in (None, *RESIZE_MODES):
+        raise InputError(
+            f"--resize: expected stretch or letterbox. Received: {resize}. {closest(resize, RESIZE_MODES)}"
+        )
+    return ReadingOptions(labels, class_map, mean, std, resize)
 
 
 def load_named(recipe: str, set_: list[str] | None) -> Recipe:

@@ -1,8 +1,9 @@
-"""`keras-retina edgetpu` as a person meets it."""
+"""`keras-retina edgetpu`, and others that ask about any file, as a person meets them."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -48,3 +49,31 @@ def test_an_unparsable_file_is_a_result_and_a_damaged_one_is_bad_input(
     assert (result.returncode, result.stdout) == (2, "")
     assert len([line for line in result.stderr.splitlines() if line.startswith("keras-retina: ")]) == 1
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("benchmark", "half.tflite", "--threads", "1"), "half.tflite: expected a whole .tflite file"),
+        (("benchmark", "half.tflite", "--chart", "x.jpg"), "--chart: expected a .png file. Received: x.jpg"),
+        (("benchmark", "half.tflite", "--image", "half.tflite"), "half.tflite"),
+        (("benchmark",), "Missing argument 'FILES...'"),
+        (("evaluate", "half.tflite", "--data", "DATA"), "half.tflite: expected a .tflite file that LiteRT runs"),
+        (("evaluate", "half.tflite", "--data", "DATA", "--resize", "strech"), "Did you mean 'stretch'?"),
+    ],
+)
+def test_files_and_options_that_are_wrong_end_with_2_and_one_line(
+    arguments, said, write_tflite, classifier_layers, tiny_coco, tmp_path
+):
+    whole = write_tflite(tmp_path / "whole.tflite", *classifier_layers).read_bytes()
+    (tmp_path / "half.tflite").write_bytes(whole[:900])
+    places = {"DATA": str(tiny_coco)}
+    command = [sys.executable, "-m", "keras_retina", *(places.get(one, one) for one in arguments)]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    environment = os.environ | {"PYTHONPATH": path}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path, env=environment)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    if "argument" not in said:
+        assert len([line for line in result.stderr.splitlines() if line.startswith("keras-retina: ")]) == 1

@@ -1,0 +1,83 @@
+"""Files of others beside the gate: measured like ours, marked, and without a vote."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from edge.detect_split import detect_split
+from edge.file_reading import ReadingOptions
+from edge.report_rows import verify_rows
+from edge.report_tables import hero_row
+from edge.runtime import Detector, read_image
+from edge.tflite_file import read_flatbuffer, write_flatbuffer
+from edge.verify_also import add_other_files, read_others
+from edge.verify_rows import unmeasured_row
+from keras_retina.data.records import Dataset, Record
+from keras_retina.errors import InputError
+from keras_retina.evaluate import coco_metrics
+from keras_retina.recipe import Verification
+
+
+@pytest.fixture(scope="module")
+def split(exported, image_paths) -> Dataset:
+    detector = Detector(exported["float32"])
+    records = []
+    for number, path in enumerate(image_paths):
+        found = detector.detect(read_image(path), 0.01)
+        record = Record(number, path, path.name, 120, 160, found.boxes[:3], found.classes[:3], np.zeros(3, bool))
+        records.append(record)
+    return Dataset("drawn", "val", detector.class_names, (7, 3, 5), tuple(records))
+
+
+@pytest.fixture
+def theirs(exported, tmp_path, split):
+    path = tmp_path / "theirs.tflite"
+    path.write_bytes(write_flatbuffer(read_flatbuffer(exported["float32"].read_bytes())))
+    (tmp_path / "labels.txt").write_text("\n".join(split.class_names))
+    return path
+
+
+def test_a_row_of_others_is_measured_marked_and_outside_the_gate(theirs, exported, split, tmp_path):
+    run = tmp_path / "run"
+    (run / "verify").mkdir(parents=True)
+    own = unmeasured_row(exported["int8"], "int8") | {"status": "failed", "reason": "AP"}
+    result = {"gate": {"rule": "r", "passed": True}, "rows": [own]}
+    classifier = tmp_path / "classifier.tflite"
+    classifier.write_bytes(b"\0\0\0\0TFL3 and nothing else")
+    options = ReadingOptions(labels=tmp_path / "labels.txt")
+    others = read_others([theirs, classifier], split, options, {"tiny_int8"})
+    said: list[str] = []
+    found = add_other_files(run, result, others, split, Verification(latency_runs=2), said.append)
+    assert json.loads((run / "verify.json").read_text()) == found
+    assert found["gate"] == {"rule": "r", "passed": True}
+    mine, good, bad = found["rows"]
+    assert mine == own
+    assert (good["file"], good["kind"], good["also"], good["status"], good["reason"]) == (
+        *("theirs.tflite", "other", True, "verified", "beside the gate"),
+    )
+    assert good["AP"] == coco_metrics(split, detect_split(exported["float32"], split, 1))["AP"] > 40
+    assert good["multiply_adds"] > 1e6
+    assert good["latency_ms"]["median"] > 0
+    assert good["read_as"]["labels"].endswith("labels.txt, 3 names")
+    assert json.loads((run / "verify" / "theirs.json").read_text())
+    assert (bad["status"], bad["AP"]) == ("not run", None)
+    assert bad["reason"].startswith("beside the gate: ")
+    assert any("theirs.tflite: outputs: the operator" in line for line in said)
+    rows = verify_rows(found, run / "verify.json")
+    assert [row.label for row in rows] == ["int8", "theirs", "classifier"]
+    assert hero_row(rows) is rows[0]  # ours, even though it failed
+
+
+def test_a_name_that_is_taken_or_missing_is_refused_before_anything_runs(theirs, split, tmp_path):
+    options = ReadingOptions(labels=tmp_path / "labels.txt")
+    with pytest.raises(InputError, match="--also: expected files with names of their own. Received: .*theirs"):
+        read_others([theirs], split, options, {"theirs"})
+    with pytest.raises(InputError, match="names of their own"):
+        read_others([theirs, theirs], split, options, set())
+    with pytest.raises(InputError, match="--also: expected a .tflite file. Received: .*no.tflite, no such file"):
+        read_others([tmp_path / "no.tflite"], split, options, set())
+    with pytest.raises(InputError, match="--class-map"):
+        read_others([theirs], split, ReadingOptions(tmp_path / "labels.txt", "circel=square"), set())
