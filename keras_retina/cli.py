@@ -28,6 +28,7 @@ from keras_retina.cli_options import (
     load_named,
 )
 from keras_retina.cli_output import say, show_metrics, show_quantization, show_rows, suggest, write_json
+from keras_retina.cli_web import serve_web
 from keras_retina.errors import InputError
 
 app = typer.Typer(
@@ -152,6 +153,7 @@ def detect(
 
 
 app.command("edgetpu")(edgetpu)
+app.command("serve-web")(serve_web)
 
 
 @app.command()
