@@ -1,21 +1,11 @@
 // MediaPipe's ObjectDetector, fed with pictures that were resized as in training.
 
 import { PageError } from "./page_error.mjs";
+import { placement, resizePixels } from "./resize.mjs";
 
 const TASKS_VISION = new URL("./tasks-vision/", import.meta.url).href;
 const FINE_SIDE = 1024; // pixels that MediaPipe is given at least, along the longer side
-
-/**
- * Returns where a picture comes to lie in the network's input: `{height, width}` in whole pixels, from the top left.
- *
- * The same numbers as `resize_image` of `edge/runtime.py`.
- */
-export function placement(picture, input) {
-  if (input.resize === "stretch") return { height: input.height, width: input.width };
-  const scale = Math.min(input.height / picture.height, input.width / picture.width);
-  const side = (pixels, most) => Math.min(most, Math.max(1, Math.floor(pixels * scale + 0.5)));
-  return { height: side(picture.height, input.height), width: side(picture.width, input.width) };
-}
+const LARGEST_SIDE = 4096; // a phone has no canvas for more
 
 /** One opened model. */
 export class Detector {
@@ -45,8 +35,9 @@ export class Detector {
   constructor(task, description) {
     this.task = task;
     this.description = description;
-    this.input = document.createElement("canvas");
-    this.enlarged = document.createElement("canvas");
+    this.picture = new OffscreenCanvas(1, 1).getContext("2d", { alpha: false, willReadFrequently: true });
+    this.input = new OffscreenCanvas(1, 1).getContext("2d", { alpha: false });
+    this.enlarged = document.createElement("canvas").getContext("2d", { alpha: false });
   }
 
   /**
@@ -56,16 +47,15 @@ export class Detector {
    */
   detect(element, height, width) {
     const { source, scaleY, scaleX } = this.prepare(element, height, width);
-    const found = this.task.detect(source).detections.map(({ boundingBox, categories: [category] }) => {
+    const most = [height, width, height, width];
+    const found = this.task.detect(source).detections.flatMap(({ boundingBox, categories }) => {
       const { originX, originY, width: boxWidth, height: boxHeight } = boundingBox;
       const box = [originY / scaleY, originX / scaleX, (originY + boxHeight) / scaleY, (originX + boxWidth) / scaleX];
-      const most = [height, width, height, width];
-      return {
-        label: category.categoryName || `class ${category.index}`,
-        index: category.index,
-        score: category.score,
-        box: box.map((side, at) => Math.min(Math.max(side, 0), most[at])),
-      };
+      const inside = box.map((side, at) => Math.min(Math.max(side, 0), most[at]));
+      // Detections with the same box come as one with several categories.
+      return categories.map(({ categoryName, index, score }) => {
+        return { label: categoryName || `class ${index}`, index, score, box: inside };
+      });
     });
     return found.filter(({ box }) => box[2] > box[0] && box[3] > box[1]).sort((a, b) => b.score - a.score);
   }
@@ -79,19 +69,25 @@ export class Detector {
     const input = this.description;
     if (input === null) return { source: element, scaleY: 1, scaleX: 1 }; // MediaPipe stretches it
     const inner = placement({ height, width }, input);
-    resize(this.input, input.height, input.width);
-    const pencil = this.input.getContext("2d", { alpha: false });
-    pencil.imageSmoothingQuality = "high"; // MediaPipe itself would skip pixels of a large picture
-    pencil.fillRect(0, 0, input.width, input.height);
-    pencil.drawImage(element, 0, 0, inner.width, inner.height);
+    clear(this.input, input.height, input.width);
+    this.input.putImageData(resizePixels(this.read(element, height, width), inner.height, inner.width), 0, 0);
     // MediaPipe rounds boxes to pixels of what it is given. Every pixel times `factor` leaves the network's input as
     // it is, and makes that rounding finer.
     const factor = Math.max(1, Math.ceil(FINE_SIDE / Math.max(input.height, input.width)));
-    resize(this.enlarged, input.height * factor, input.width * factor);
-    const enlarging = this.enlarged.getContext("2d", { alpha: false });
-    enlarging.imageSmoothingEnabled = false;
-    enlarging.drawImage(this.input, 0, 0, this.enlarged.width, this.enlarged.height);
-    return { source: this.enlarged, scaleY: (factor * inner.height) / height, scaleX: (factor * inner.width) / width };
+    clear(this.enlarged, input.height * factor, input.width * factor);
+    this.enlarged.imageSmoothingEnabled = false;
+    this.enlarged.drawImage(this.input.canvas, 0, 0, input.width * factor, input.height * factor);
+    const [scaleY, scaleX] = [(factor * inner.height) / height, (factor * inner.width) / width];
+    return { source: this.enlarged.canvas, scaleY, scaleX };
+  }
+
+  /** Returns the pixels of the picture, transparent ones as black. */
+  read(element, height, width) {
+    const scale = Math.min(1, LARGEST_SIDE / Math.max(height, width));
+    const [rows, columns] = [height, width].map((side) => Math.max(1, Math.round(side * scale)));
+    clear(this.picture, rows, columns);
+    this.picture.drawImage(element, 0, 0, columns, rows);
+    return this.picture.getImageData(0, 0, columns, rows);
   }
 }
 
@@ -106,10 +102,13 @@ async function loadMediaPipe() {
   }
 }
 
-/** Sets the size of a canvas, which clears it, only when it changes. */
-function resize(canvas, height, width) {
+/** Makes a canvas black; its size is set only when it changes, because that is slow. */
+function clear(pencil, height, width) {
+  const { canvas } = pencil;
   if (canvas.height !== height) canvas.height = height;
   if (canvas.width !== width) canvas.width = width;
+  pencil.fillStyle = "#000";
+  pencil.fillRect(0, 0, width, height);
 }
 
 function firstLine(error) {
