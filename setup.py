@@ -5,5 +5,5 @@ from setuptools import setup
 setup(
     packages=["keras_retina", "keras_retina.data", "keras_retina.model", "keras_retina.recipes", "edge"],
     package_dir={"keras_retina.recipes": "recipes"},
-    package_data={"keras_retina.recipes": ["*.yaml"], "edge": ["*.html.jinja"]},
+    package_data={"keras_retina.recipes": ["*.yaml"], "edge": ["*.html.jinja", "web/*.*"]},
 )

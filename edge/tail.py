@@ -54,7 +54,7 @@ def end_at_heads(model: schema.ModelT) -> None:
 def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Export) -> None:
     """Makes the postprocess form: float sigmoid, then decoding and per-class suppression in the custom operator.
 
-    The outputs are boxes `[1, M, 4]` (y1, x1, y2, x2 as shares of the input), classes `[1, M]`, scores `[1, M]` and
+    The outputs are boxes `[1, M, 4]` (y1, x1, y2, x2 as shares of the input, 0 to 1), classes `[1, M]`, scores `[1, M]` and
     count `[1]`, all float32: the order that clients without a signature expect. The signature names them output_3,
     output_2, output_1 and output_0, as pycoral demands.
 
@@ -77,6 +77,7 @@ def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Exp
     operator.customOptionsFormat = schema.CustomOptionsFormat.FLEXBUFFERS
     if empty:
         outputs[1] = _subtract_columns(model, outputs[1], [1, most], empty)
+    outputs[0] = clip_boxes(model, outputs[0], [1, most, 4])
     named = {"output_0": outputs[3], "output_1": outputs[2], "output_2": outputs[1], "output_3": outputs[0]}
     _set_signature(model, named, ["output_3", "output_2", "output_1", "output_0"])
 
@@ -91,6 +92,22 @@ def centre_size_anchors(spec: DetectorSpec) -> np.ndarray:
 def empty_columns(number_of_classes: int) -> int:
     """Returns how many columns stand before the classes; one or two classes are never affected."""
     return EMPTY_COLUMNS if number_of_classes > 2 else 0
+
+
+def clip_boxes(model: schema.ModelT, boxes: int, shape: list[int]) -> int:
+    """Cuts boxes, in shares, at the border of the input; returns the index of the new tensor.
+
+    MediaPipe's own cut moves a box that begins outside instead: x1 and y1 become 0, width and height stay.
+
+    Source: mediapipe/calculators/util/detection_transformation_calculator.cc, seen with tasks-vision 1.1.0.
+    """
+    capped, clipped = (add_tensor(model, name, shape) for name in ("capped_boxes", "clipped_boxes"))
+    one = add_tensor(model, "whole_input", [1], np.array([1], np.float32))
+    capping = add_operator(model, operator_code(model, Operator.MINIMUM), [boxes, one], [capped])
+    capping.builtinOptionsType = schema.BuiltinOptions.MaximumMinimumOptions
+    capping.builtinOptions = schema.MaximumMinimumOptionsT()
+    add_operator(model, operator_code(model, Operator.RELU), [capped], [clipped])
+    return clipped
 
 
 def postprocess_options(spec: DetectorSpec, settings: Export) -> bytes:

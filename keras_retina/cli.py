@@ -35,6 +35,7 @@ from keras_retina.cli_options import (
     reading_options,
 )
 from keras_retina.cli_output import say, show_metrics, show_quantization, show_rows, suggest, write_json
+from keras_retina.cli_web import serve_web
 from keras_retina.errors import InputError
 
 app = typer.Typer(
@@ -179,6 +180,7 @@ def detect(
 
 app.command("benchmark")(benchmark)
 app.command("edgetpu")(edgetpu)
+app.command("serve-web")(serve_web)
 
 
 @app.command()
