@@ -398,7 +398,7 @@ def load_delegate(delegate: str | Path) -> Any:
         complete = hasattr(ctypes.CDLL(library), "tflite_plugin_create_delegate")
     except OSError as error:
         raise DelegateError(
-            f"{expected}. Received: {_line(error)}. Install it (for a Coral: libedgetpu1-std), or leave the delegate out."
+            f"{expected}. Received: {_line(error)}. Install it (Coral: libedgetpu1-std), or leave the delegate out."
         ) from error
     if not complete:
         raise DelegateError(f"{expected} of a LiteRT delegate. Received: another library. Correct the path.")

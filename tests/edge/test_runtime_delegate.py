@@ -137,9 +137,7 @@ def test_the_file_as_a_program_ends_with_one_line_and_status_2(exported, edgetpu
 
 def test_a_classifier_is_refused_as_no_detector(tmp_path):
     from edge.tflite_file import append_members
-    from keras_retina.legacy_keras import keras
-
-    import tensorflow as tf
+    from keras_retina.legacy_keras import keras, tf
 
     classifier = keras.Sequential([keras.Input((8, 8, 3), 1), keras.layers.Flatten(), keras.layers.Dense(4)])
     data = tf.lite.TFLiteConverter.from_keras_model(classifier).convert()
