@@ -82,8 +82,8 @@ class Detections:
 class Detector:
     """One opened `.tflite` file; `detect` is the whole way from camera pixels to boxes.
 
-    `detect` and `detect_all` may be called from several threads: the network runs for one of them at a time, resizing
-    and suppression of the others go on meanwhile. `invoke` and what reads its outputs belong to one thread.
+    `detect` and `detect_all` may be called from several threads: the network runs for one of them at a time, the others
+    prepare their images meanwhile. `invoke`, `postprocess` and `heads` belong to one thread.
 
     Args:
         threads: of the interpreter, at least 1.
@@ -125,17 +125,15 @@ class Detector:
         Raises:
             ValueError: the image has another shape or type, or a postprocess file cannot do what is asked.
         """
-        iou_threshold, max_detections = self._limits(iou_threshold, max_detections)
         pixels, scales = self.prepare(image)
-        if self.description.head == "raw":
-            boxes, scores, classes = self._detect_raw(pixels, score_threshold, iou_threshold, max_detections)
-        else:
-            boxes, scores, classes = self._detect_postprocessed(pixels, score_threshold, max_detections)
+        with self._lock:
+            self.invoke(pixels)
+            found = self.postprocess(score_threshold, iou_threshold, max_detections)
         height, width = image.shape[:2]
-        boxes = boxes / np.array([*scales, *scales], np.float32)
+        boxes = found.boxes / np.array([*scales, *scales], np.float32)
         boxes = np.clip(boxes, 0, np.array([height, width, height, width], np.float32))
         visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        return Detections(boxes[visible].astype(np.float32), scores[visible], classes[visible])
+        return Detections(boxes[visible].astype(np.float32), found.scores[visible], found.classes[visible])
 
     def detect_all(
         self, images: Iterable[np.ndarray], score_threshold: float = SHOW_SCORE_THRESHOLD
@@ -161,6 +159,21 @@ class Detector:
         self.interpreter.set_tensor(self._input[0]["index"], pixels)
         self.interpreter.invoke()
 
+    def postprocess(
+        self,
+        score_threshold: float = SHOW_SCORE_THRESHOLD,
+        iou_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> Detections:
+        """Returns what the last `invoke` found, as `detect` but in pixels of the input and not clipped to it."""
+        iou_threshold, max_detections = self._limits(iou_threshold, max_detections)
+        if self.description.head == "postprocess":
+            return self._read_postprocessed(score_threshold, max_detections)
+        rows, deltas, scores, classes = self._candidates(score_threshold)
+        boxes = decode(deltas, self._anchors[rows], self.description.coder_weights)
+        kept = non_maximum_suppression(boxes, scores, classes, iou_threshold, max_detections)
+        return Detections(boxes[kept], scores[kept], classes[kept].astype(np.int32))
+
     def heads(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns logits `[anchors, classes]` and deltas `[anchors, 4]`, float32, of the last `invoke` of a raw file.
 
@@ -172,14 +185,6 @@ class Detector:
     def _output(self, position: int) -> np.ndarray:
         detail = self._outputs[position]
         return _dequantized(self.interpreter.get_tensor(detail["index"]), detail)
-
-    def _detect_raw(self, pixels: np.ndarray, score_threshold: float, iou_threshold: float, limit: int):
-        with self._lock:
-            self.invoke(pixels)
-            rows, deltas, scores, classes = self._candidates(score_threshold)
-        boxes = decode(deltas, self._anchors[rows], self.description.coder_weights)
-        kept = non_maximum_suppression(boxes, scores, classes, iou_threshold, limit)
-        return boxes[kept], scores[kept], classes[kept].astype(np.int32)
 
     def _candidates(self, score_threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Returns anchor row, deltas, score and class of every score at or over the threshold.
@@ -195,15 +200,13 @@ class Detector:
         rows, classes = np.divmod(positions[near], logits.shape[1])
         return rows, _dequantized(deltas[rows], box_detail), scores[near], classes
 
-    def _detect_postprocessed(self, pixels: np.ndarray, score_threshold: float, limit: int):
-        with self._lock:
-            self.invoke(pixels)
-            boxes, classes, scores, count = (self._output(position) for position in range(4))
+    def _read_postprocessed(self, score_threshold: float, limit: int) -> Detections:
+        boxes, classes, scores, count = (self._output(position) for position in range(4))
         found = min(int(count[0]), limit)
         kept = np.flatnonzero(scores[0, :found] >= score_threshold)
         height, width = self.description.height, self.description.width
-        inside = boxes[0, kept] * np.array([height, width, height, width], np.float32)
-        return inside, scores[0, kept], classes[0, kept].astype(np.int32)
+        pixels = boxes[0, kept] * np.array([height, width, height, width], np.float32)
+        return Detections(pixels, scores[0, kept], classes[0, kept].astype(np.int32))
 
     def _limits(self, iou_threshold: float | None, max_detections: int | None) -> tuple[float, int]:
         own = self.description

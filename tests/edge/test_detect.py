@@ -37,6 +37,11 @@ def test_a_folder_gives_coco_results_and_a_picture_for_each_image(exported, phot
     assert [entry["name"] for entry in listing["categories"]] == ["circle", "square", "<b>../cross</b>"]
     assert listing["unreadable"] == []
     assert len(lines) == 2
+    rows = [json.loads(line) for line in (out / "detections.jsonl").read_text().splitlines()]
+    assert [row["file"] for row in rows] == ["image_0.png", "image_1.png"]
+    assert [len(row["detections"]) for row in rows] == [
+        sum(item["image_id"] == entry["id"] for item in results) for entry in listing["images"]
+    ]
     detector = Detector(exported["int8"])
     for entry in listing["images"]:
         image = read_image(photos / entry["file_name"])
@@ -74,6 +79,9 @@ def test_unreadable_images_are_named_after_the_others_are_done(exported, photos,
     assert [entry["file_name"] for entry in listing["unreadable"]] == ["aa_empty.jpg", "image_1.png"]
     assert {item["image_id"] for item in json.loads((out / "results.json").read_text())} == {listing["images"][0]["id"]}
     assert (out / "image_0.jpg").is_file()
+    rows = [json.loads(line) for line in (out / "detections.jsonl").read_text().splitlines()]
+    assert [row["file"] for row in rows if "error" in row] == ["aa_empty.jpg", "image_1.png"]
+    assert [row["file"] for row in rows if "detections" in row] == ["image_0.png"]
 
 
 def test_images_of_the_same_stem_keep_their_own_pictures(tmp_path):
@@ -103,6 +111,20 @@ def test_hostile_names_stay_inside_the_folder_and_on_one_line(exported, image_pa
     assert not any("\n" in line for line in lines)
     listing = json.loads((out / "images.json").read_text())
     assert sorted(entry["file_name"] for entry in listing["images"]) == sorted(names)
+
+
+def test_tiny_long_and_16_bit_images_are_images(exported, tmp_path):
+    photos, generator = tmp_path / "photos", np.random.default_rng(0)
+    photos.mkdir()
+    for shape in ((1, 1), (10_000, 10), (10, 10_000)):
+        Image.fromarray(generator.integers(0, 256, (*shape, 3), np.uint8)).save(photos / f"{shape[0]}.png")
+    Image.fromarray(generator.integers(0, 65_536, (40, 50), np.uint16)).save(photos / "deep.png")
+    detect_paths(Detector(exported["int8_raw"]), photos, tmp_path / "out", 0.05)
+    listing = json.loads((tmp_path / "out" / "images.json").read_text())
+    assert sorted((entry["height"], entry["width"]) for entry in listing["images"]) == [
+        (1, 1), (10, 10_000), (40, 50), (10_000, 10),
+    ]  # fmt: skip
+    assert listing["unreadable"] == []
 
 
 def test_bad_input_is_refused_before_anything_is_written(exported, photos, tmp_path):

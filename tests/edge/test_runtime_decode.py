@@ -14,13 +14,13 @@ from keras_retina.data.images import read_image
 
 
 def plain_suppression(all_boxes, scores, classes, threshold, limit):
-    """The definition, one pair at a time; of equal scores the lower class first, as the runtime orders them."""
+    """The definition, one box after the other; of equal scores the lower class first, as the runtime orders them."""
     kept = []
     for index in sorted(range(len(scores)), key=lambda index: (-scores[index], classes[index])):
         rivals = [other for other in kept if classes[other] == classes[index]]
-        if all(boxes.iou(all_boxes[[index]], all_boxes[[other]])[0, 0] <= threshold for other in rivals):
+        if len(kept) < limit and (boxes.iou(all_boxes[[index]], all_boxes[rivals]) <= threshold).all():
             kept.append(index)
-    return kept[:limit]
+    return kept
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7, 50])
@@ -49,7 +49,7 @@ def test_no_logit_whose_score_reaches_the_threshold_is_left_out(threshold, quant
 
 
 @pytest.mark.parametrize("stem", ["float32_raw", "int8_raw"])
-@pytest.mark.parametrize("threshold", [0.3, 0.02])
+@pytest.mark.parametrize("threshold", [0.3, 0.03])
 def test_a_raw_file_gives_what_decoding_every_anchor_gives(exported, image_paths, stem, threshold):
     detector, image = Detector(exported[stem]), read_image(image_paths[2])
     pixels, scales = detector.prepare(image)
@@ -92,13 +92,26 @@ def test_images_are_detected_one_by_one_as_they_are_asked_for(exported, image_pa
     assert list(detector.detect_all([])) == []
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (10, 10_000), (10_000, 10)])
+@pytest.mark.parametrize("shape", [(1, 1), (10, 3000), (3000, 10)])
 def test_images_of_extreme_shapes_give_boxes_inside_them(exported, shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     for stem in ("float32_raw", "int8"):
         found = Detector(exported[stem]).detect(image, 0.01)
         assert (found.boxes >= 0).all()
         assert (found.boxes <= [*shape, *shape]).all()
+
+
+def test_postprocess_is_detect_in_pixels_of_the_input(exported, image_paths):
+    image = read_image(image_paths[3])
+    for stem in ("float32_raw", "int8_raw"):
+        detector = Detector(exported[stem])
+        found = detector.detect(image, 0.1)
+        pixels, scales = detector.prepare(image)
+        detector.invoke(pixels)
+        received = detector.postprocess(0.1)
+        assert received.scores.tolist() == found.scores.tolist()
+        expected = np.clip(received.boxes / [*scales, *scales], 0, [120, 160, 120, 160])
+        np.testing.assert_allclose(found.boxes, expected, atol=1e-3)
 
 
 def test_a_view_with_reversed_channels_is_read_as_what_it_shows(exported):
