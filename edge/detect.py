@@ -1,4 +1,4 @@
-"""Objects in an image or a folder of images, through a `.tflite`: pictures with boxes, and COCO results."""
+"""Objects in an image or a folder of images, through a `.tflite`: pictures with boxes, COCO results, JSON lines."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from edge.detection_lines import detection_line, open_lines
 from edge.runtime import SHOW_SCORE_THRESHOLD, Detections, Detector
 from edge.tflite_file import write_file
 from keras_retina.boxes import yxyx_to_xywh
@@ -23,48 +24,50 @@ IMAGES = "images.json"
 
 
 def detect_paths(
-    model_path: Path,
+    detector: Detector,
     inputs: Path,
     out_dir: Path,
     score_threshold: float = SHOW_SCORE_THRESHOLD,
-    threads: int = 2,
+    json_lines: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Detects in one image, or in every image of a folder (not of its subfolders); returns the results file.
 
-    Writes into `out_dir`, after every image has been tried:
+    Writes into `out_dir`, as the work goes on: `<image>.jpg`, a copy of each image with boxes and labels, and
+    `detections.jsonl` (or to `json_lines`), one line an image: `{"file", "detections": [{"label", "score", "box"}]}`,
+    or `{"file", "error"}`. After every image has been tried:
     `results.json`: a list in the COCO results format, `category_id` is the class index + 1;
-    `images.json`: the images and categories those ids mean, and the unreadable images with the reason;
-    `<image>.jpg`: a copy of each image with boxes and labels, written as the work goes on.
+    `images.json`: the images and categories those ids mean, and the unreadable images with the reason.
 
     Raises:
-        edge.runtime.ModelFileError: the model is no detector of ours.
         InputError: there is no image, the pictures would replace the originals, or images could not be read; those
             that could are finished before it is raised.
     """
-    detector = Detector(model_path, threads)
     paths = image_paths(inputs)
     targets = picture_paths(paths, out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
     unreadable: list[dict[str, str]] = []
-    for image_id, (path, target) in enumerate(zip(paths, targets, strict=True), start=1):
-        try:
-            image = read_image(path)
-        except InputError as error:
-            unreadable.append({"file_name": path.name, "reason": str(error)})
-            continue
-        found = detector.detect(image, score_threshold)
-        names = [detector.class_names[index] for index in found.classes]
-        write_file(target, jpeg_bytes(draw_boxes(image, found.boxes, names, found.scores)))
-        images.append(
-            {"id": image_id, "file_name": path.name, "height": image.shape[0], "width": image.shape[1]}
-            | {"picture": target.name}
-        )
-        results += coco_results(found, image_id)
-        if progress:
-            progress(f"{printable(path.name)}: {len(names)} objects")
+    with open_lines(json_lines, out_dir) as lines:
+        for image_id, (path, target) in enumerate(zip(paths, targets, strict=True), start=1):
+            try:
+                image = read_image(path)
+            except InputError as error:
+                unreadable.append({"file_name": path.name, "reason": str(error)})
+                lines.write(json.dumps({"file": path.name, "error": str(error)}) + "\n")
+                continue
+            found = detector.detect(image, score_threshold)
+            names = [detector.class_names[index] for index in found.classes]
+            write_file(target, jpeg_bytes(draw_boxes(image, found.boxes, names, found.scores)))
+            lines.write(detection_line({"file": path.name}, found, detector.class_names))
+            images.append(
+                {"id": image_id, "file_name": path.name, "height": image.shape[0], "width": image.shape[1]}
+                | {"picture": target.name}
+            )
+            results += coco_results(found, image_id)
+            if progress:
+                progress(f"{printable(path.name)}: {len(names)} objects")
     categories = [{"id": index, "name": name} for index, name in enumerate(detector.class_names, start=1)]
     listing = {"images": images, "categories": categories, "unreadable": unreadable}
     write_file(out_dir / IMAGES, (json.dumps(listing, indent=1) + "\n").encode())

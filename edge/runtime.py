@@ -1,16 +1,22 @@
 """Runs an exported detector on an image with NumPy and the LiteRT interpreter alone: no TensorFlow, no other file.
 
 Copy this one file to the device and `pip install numpy ai-edge-litert` (and Pillow, unless images arrive as arrays of
-the network's own size). As a program: `python runtime.py MODEL.tflite IMAGE` prints the detections as JSON.
+the network's own size). As a program: `python runtime.py MODEL.tflite IMAGE` prints the detections as JSON. On a Coral:
+`--delegate edgetpu`, with the file that `edgetpu_compiler` wrote.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import hashlib
 import json
 import math
+import platform
+import sys
+import threading
 import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +32,17 @@ SHOW_SCORE_THRESHOLD = 0.3
 SPEC_MEMBER, EXPORT_MEMBER, LABELS_MEMBER = "detector.json", "export.json", "labels.txt"
 MEMBER_LIMIT = 4_000_000  # bytes of a description; more is not ours
 
+EDGETPU_LIBRARIES = {"Linux": "libedgetpu.so.1", "Darwin": "libedgetpu.1.dylib", "Windows": "edgetpu.dll"}
+
+NMS_BLOCK = 128  # candidates whose overlaps are computed at once; most images have fewer
+
 
 class ModelFileError(ValueError):
     """The file is not a detector that `keras-retina export` wrote, or it was damaged. The message is one line."""
+
+
+class DelegateError(OSError):
+    """A delegate cannot be loaded, or the file needs one that was not asked for. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -68,24 +82,30 @@ class Detections:
 class Detector:
     """One opened `.tflite` file; `detect` is the whole way from camera pixels to boxes.
 
+    `detect` and `detect_all` may be called from several threads: the network runs for one of them at a time, the others
+    prepare their images meanwhile. `invoke`, `postprocess` and `heads` belong to one thread.
+
+    Args:
+        threads: of the interpreter, at least 1.
+        delegate: `"edgetpu"` for a Coral and a file compiled for it, or the path of another LiteRT delegate library.
+
     Raises:
         ModelFileError: the file is missing, damaged, or no detector of ours.
+        DelegateError: the delegate cannot be loaded, or a file compiled for the Edge TPU is opened without it.
         ImportError: there is no LiteRT interpreter.
     """
 
-    def __init__(self, path: str | Path, threads: int = 2) -> None:
+    def __init__(self, path: str | Path, threads: int = 2, delegate: str | Path | None = None) -> None:
+        if threads < 1:
+            raise ValueError(f"expected at least one thread. Received: threads={threads}. Use 1 or more.")
         self.path = Path(path)
         self.description = read_description(self.path)
         self.class_names = self.description.class_names
-        interpreter_class = _interpreter_class()
-        try:
-            self.interpreter = interpreter_class(model_path=str(self.path), num_threads=threads)
-            self.interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise _not_ours(self.path, f"LiteRT said: {error}") from error
+        self.interpreter = _open_interpreter(self.path, threads, delegate)
         self._input = self.interpreter.get_input_details()
         self._outputs = self.interpreter.get_output_details()
         self._anchors = anchor_boxes(self.description)
+        self._lock = threading.Lock()
         self._check_tensors()
 
     def detect(
@@ -105,18 +125,22 @@ class Detector:
         Raises:
             ValueError: the image has another shape or type, or a postprocess file cannot do what is asked.
         """
-        iou_threshold, max_detections = self._limits(iou_threshold, max_detections)
         pixels, scales = self.prepare(image)
-        self.invoke(pixels)
-        if self.description.head == "raw":
-            boxes, scores, classes = self._decode_heads(score_threshold, iou_threshold, max_detections)
-        else:
-            boxes, scores, classes = self._read_postprocessed(score_threshold, max_detections)
+        with self._lock:
+            self.invoke(pixels)
+            found = self.postprocess(score_threshold, iou_threshold, max_detections)
         height, width = image.shape[:2]
-        boxes = boxes / np.array([*scales, *scales], np.float32)
+        boxes = found.boxes / np.array([*scales, *scales], np.float32)
         boxes = np.clip(boxes, 0, np.array([height, width, height, width], np.float32))
         visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        return Detections(boxes[visible].astype(np.float32), scores[visible], classes[visible])
+        return Detections(boxes[visible].astype(np.float32), found.scores[visible], found.classes[visible])
+
+    def detect_all(
+        self, images: Iterable[np.ndarray], score_threshold: float = SHOW_SCORE_THRESHOLD
+    ) -> Iterator[Detections]:
+        """Finds the objects of each image in turn, as they are asked for: the files have a static batch of 1."""
+        for image in images:
+            yield self.detect(image, score_threshold)
 
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
         """Resizes an image; returns uint8 `[1, H, W, 3]` for `invoke` and (y, x) input pixels per image pixel."""
@@ -135,6 +159,21 @@ class Detector:
         self.interpreter.set_tensor(self._input[0]["index"], pixels)
         self.interpreter.invoke()
 
+    def postprocess(
+        self,
+        score_threshold: float = SHOW_SCORE_THRESHOLD,
+        iou_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> Detections:
+        """Returns what the last `invoke` found, as `detect` but in pixels of the input and not clipped to it."""
+        iou_threshold, max_detections = self._limits(iou_threshold, max_detections)
+        if self.description.head == "postprocess":
+            return self._read_postprocessed(score_threshold, max_detections)
+        rows, deltas, scores, classes = self._candidates(score_threshold)
+        boxes = decode(deltas, self._anchors[rows], self.description.coder_weights)
+        kept = non_maximum_suppression(boxes, scores, classes, iou_threshold, max_detections)
+        return Detections(boxes[kept], scores[kept], classes[kept].astype(np.int32))
+
     def heads(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns logits `[anchors, classes]` and deltas `[anchors, 4]`, float32, of the last `invoke` of a raw file.
 
@@ -145,28 +184,29 @@ class Detector:
 
     def _output(self, position: int) -> np.ndarray:
         detail = self._outputs[position]
-        values = self.interpreter.get_tensor(detail["index"])
-        if values.dtype == np.float32:
-            return values
-        scale, zero_point = detail["quantization"]
-        return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+        return _dequantized(self.interpreter.get_tensor(detail["index"]), detail)
 
-    def _decode_heads(self, score_threshold: float, iou_threshold: float, limit: int):
-        logits, deltas = self.heads()
-        probabilities = _sigmoid(logits)
-        rows, classes = np.nonzero(probabilities >= score_threshold)
-        scores = probabilities[rows, classes]
-        boxes = decode(deltas[rows], self._anchors[rows], self.description.coder_weights)
-        kept = non_maximum_suppression(boxes, scores, classes, iou_threshold, limit)
-        return boxes[kept], scores[kept], classes[kept].astype(np.int32)
+    def _candidates(self, score_threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Returns anchor row, deltas, score and class of every score at or over the threshold.
 
-    def _read_postprocessed(self, score_threshold: float, limit: int):
+        The logits are compared in the type they are stored in; only candidates get dequantized, and a sigmoid.
+        """
+        # Views of the interpreter's memory, not copies: they must be gone before the next invoke.
+        deltas, logits = (self.interpreter.tensor(detail["index"])()[0] for detail in self._outputs)
+        box_detail, class_detail = self._outputs
+        positions = np.flatnonzero(logits.ravel() >= least_stored_logit(score_threshold, class_detail["quantization"]))
+        scores = _sigmoid(_dequantized(logits.ravel()[positions], class_detail))
+        near = scores >= score_threshold
+        rows, classes = np.divmod(positions[near], logits.shape[1])
+        return rows, _dequantized(deltas[rows], box_detail), scores[near], classes
+
+    def _read_postprocessed(self, score_threshold: float, limit: int) -> Detections:
         boxes, classes, scores, count = (self._output(position) for position in range(4))
         found = min(int(count[0]), limit)
         kept = np.flatnonzero(scores[0, :found] >= score_threshold)
         height, width = self.description.height, self.description.width
         pixels = boxes[0, kept] * np.array([height, width, height, width], np.float32)
-        return pixels, scores[0, kept], classes[0, kept].astype(np.int32)
+        return Detections(pixels, scores[0, kept], classes[0, kept].astype(np.int32))
 
     def _limits(self, iou_threshold: float | None, max_detections: int | None) -> tuple[float, int]:
         own = self.description
@@ -214,7 +254,8 @@ def read_description(path: str | Path) -> Description:
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
         if isinstance(error, ModelFileError):
             raise
-        raise _not_ours(path, f"no usable description inside ({error})") from error
+        reason = "nothing is appended to the network" if isinstance(error, zipfile.BadZipFile) else error
+        raise _not_ours(path, f"no usable description inside ({reason})") from error
     if digest != export.get("flatbuffer_sha256"):
         raise _not_ours(path, "the network inside does not have the checksum it was written with")
     return description
@@ -248,19 +289,39 @@ def decode(deltas: np.ndarray, anchors: np.ndarray, weights: tuple[float, ...]) 
     return np.concatenate([centres - halves, centres + halves], axis=-1)
 
 
+def least_stored_logit(score_threshold: float, quantization: tuple[float, int]) -> float:
+    """Returns a stored logit under which no score reaches the threshold; just above it scores have to decide.
+
+    `quantization` is LiteRT's (scale, zero point) of the logits, (0, 0) of float ones.
+    """
+    if score_threshold <= 0:
+        return -math.inf
+    inside = min(score_threshold, 1 - 2**-24)  # float32 scores are 1 from about this one on
+    logit = math.log(inside / (1 - inside)) - 0.01  # a margin far above the rounding of a float32 sigmoid
+    scale, zero_point = quantization
+    return math.floor(logit / scale + zero_point) if scale else logit
+
+
 def non_maximum_suppression(
     boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou_threshold: float, limit: int
 ) -> np.ndarray:
     """Returns the indices that survive suppression within each class, best score first, at most `limit`."""
-    # All classes in one loop: it ends after `limit` boxes, not after `limit` of each class.
-    left = np.lexsort((classes, -scores))
+    # A block of candidates at a time, best first: it ends with the block that has the last of `limit` boxes.
+    order = np.lexsort((classes, -scores))
+    corners, labels = np.ascontiguousarray(boxes[order].T), classes[order]
     chosen: list[int] = []
-    corners, labels = np.ascontiguousarray(boxes[left].T), classes[left]
-    while left.size and len(chosen) < limit:
-        chosen.append(int(left[0]))
-        stay = np.flatnonzero((_iou(corners[:, 0], corners[:, 1:]) <= iou_threshold) | (labels[1:] != labels[0])) + 1
-        left, corners, labels = left[stay], corners[:, stay], labels[stay]
-    return np.array(chosen, np.int64)
+    for start in range(0, len(order), NMS_BLOCK):
+        if len(chosen) >= limit:
+            break
+        block = np.arange(start, min(start + NMS_BLOCK, len(order)))
+        block = block[~_rivals(corners, labels, np.array(chosen, np.int64), block, iou_threshold).any(axis=0)]
+        rivals = _rivals(corners, labels, block, block, iou_threshold)
+        left = np.ones(len(block), bool)
+        for position, index in enumerate(block.tolist()):
+            if left[position]:
+                chosen.append(index)
+                left &= ~rivals[position]
+    return order[chosen[:limit]]
 
 
 def resize_image(image: np.ndarray, height: int, width: int, mode: str) -> tuple[np.ndarray, tuple[float, float]]:
@@ -278,8 +339,11 @@ def resize_image(image: np.ndarray, height: int, width: int, mode: str) -> tuple
         from PIL import Image
 
         image = np.asarray(Image.fromarray(image).resize((inner_width, inner_height), Image.Resampling.BILINEAR))
-    padding = ((0, height - inner_height), (0, width - inner_width), (0, 0))
-    return np.pad(image, padding), scales
+    if (inner_height, inner_width) == (height, width):
+        return image, scales
+    padded = np.zeros((height, width, 3), np.uint8)
+    padded[:inner_height, :inner_width] = image
+    return padded, scales
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -301,28 +365,84 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
         return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
 
-def _iou(box: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Returns the IoU of a box `[4]` with boxes given by column, `[4, n]`, which is faster than by row."""
-    y1, x1, y2, x2 = corners
+def _dequantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    if values.dtype == np.float32:
+        return values
+    scale, zero_point = detail["quantization"]
+    return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+
+def _rivals(
+    corners: np.ndarray, labels: np.ndarray, first: np.ndarray, second: np.ndarray, iou_threshold: float
+) -> np.ndarray:
+    """Returns bool `[first, second]`: of one class and of more overlap than allowed. `corners` is `[4, n]`: faster."""
+    y1, x1, y2, x2 = corners[:, first, None]
+    top, left, bottom, right = corners[:, second]
     with np.errstate(invalid="ignore", over="ignore"):  # a box of a broken network may be infinite
-        heights = np.maximum(np.minimum(box[2], y2) - np.maximum(box[0], y1), 0)
-        intersection = heights * np.maximum(np.minimum(box[3], x2) - np.maximum(box[1], x1), 0)
-        union = (box[2] - box[0]) * (box[3] - box[1]) + (y2 - y1) * (x2 - x1) - intersection
-        return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+        heights = np.maximum(np.minimum(y2, bottom) - np.maximum(y1, top), 0)
+        intersection = heights * np.maximum(np.minimum(x2, right) - np.maximum(x1, left), 0)
+        union = (y2 - y1) * (x2 - x1) + (bottom - top) * (right - left) - intersection
+        overlaps = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    return ~(overlaps <= iou_threshold) & (labels[first, None] == labels[second])
 
 
-def _interpreter_class() -> type:
+def load_delegate(delegate: str | Path) -> Any:
+    """Loads the Edge TPU's library (`"edgetpu"`, under the name it has on this system) or that of a path.
+
+    Raises:
+        DelegateError: there is no such library, it is no delegate, or it found no device.
+    """
+    library = str(delegate)
+    if library == "edgetpu":
+        library = EDGETPU_LIBRARIES.get(platform.system(), EDGETPU_LIBRARIES["Linux"])
+    expected = f"delegate: expected the library {_line(library)}"
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        # Tried here first: LiteRT leaves half an object behind, the end of which prints a traceback.
+        complete = hasattr(ctypes.CDLL(library), "tflite_plugin_create_delegate")
+    except OSError as error:
+        raise DelegateError(
+            f"{expected}. Received: {_line(error)}. Install it (Coral: libedgetpu1-std), or leave the delegate out."
+        ) from error
+    if not complete:
+        raise DelegateError(f"{expected} of a LiteRT delegate. Received: another library. Correct the path.")
+    try:
+        return _interpreter_module().load_delegate(library)
+    except (ValueError, RuntimeError) as error:
+        raise DelegateError(
+            f"{expected} to find its device. Received: {_line(error)}. Plug the device in, check that this user may "
+            "use it, and that no other process does."
+        ) from error
+
+
+def _open_interpreter(path: Path, threads: int, delegate: str | Path | None) -> Any:
+    delegates = None if delegate is None else [load_delegate(delegate)]
+    interpreter_class = _interpreter_module().Interpreter
+    try:
+        interpreter = interpreter_class(model_path=str(path), num_threads=threads, experimental_delegates=delegates)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        if "edgetpu-custom-op" in str(error):
+            raise DelegateError(
+                f"{_line(path)}: expected the Edge TPU delegate, for which the file is compiled. Received: "
+                f"delegate={delegate}. Open it with delegate='edgetpu' (detect --delegate edgetpu) where a Coral is, "
+                "or the file it was compiled from."
+            ) from error
+        raise _not_ours(path, f"LiteRT said: {error}") from error
+    return interpreter
+
+
+def _interpreter_module() -> Any:
+    try:
+        import ai_edge_litert.interpreter as interpreter
     except ImportError:
         try:
-            from tflite_runtime.interpreter import Interpreter
+            import tflite_runtime.interpreter as interpreter
         except ImportError as error:
             raise ImportError(
                 "expected a LiteRT interpreter. Received: neither ai_edge_litert nor tflite_runtime can be imported. "
                 "Run: pip install ai-edge-litert"
             ) from error
-    return Interpreter
+    return interpreter
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> dict:
@@ -375,14 +495,20 @@ def _line(text: object) -> str:
 
 
 def main() -> None:
-    """Prints `[{"label", "score", "box": [y1, x1, y2, x2]}, ...]` for one image."""
+    """Prints `[{"label", "score", "box": [y1, x1, y2, x2]}, ...]` for one image; bad input is one line and status 2."""
     parser = argparse.ArgumentParser(description="Detect objects in an image with a .tflite of keras-retina.")
     parser.add_argument("model")
     parser.add_argument("image")
-    parser.add_argument("--score", type=float, default=SHOW_SCORE_THRESHOLD)
+    parser.add_argument("--score", type=float, default=SHOW_SCORE_THRESHOLD, help="least score")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--delegate", help="edgetpu, or the path of a LiteRT delegate library")
     arguments = parser.parse_args()
-    detector = Detector(arguments.model)
-    found = detector.detect(read_image(arguments.image), arguments.score)
+    try:
+        detector = Detector(arguments.model, arguments.threads, arguments.delegate)
+        found = detector.detect(read_image(arguments.image), arguments.score)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"{Path(sys.argv[0]).name}: {_line(error)}", file=sys.stderr)
+        sys.exit(2)
     rows = zip(found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True)
     print(json.dumps([{"label": detector.class_names[c], "score": round(s, 4), "box": b} for b, s, c in rows]))
 

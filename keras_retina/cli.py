@@ -14,6 +14,7 @@ import typer
 from keras_retina.cli_benchmark import benchmark
 from keras_retina.cli_compress import compress
 from keras_retina.cli_data import check_data, fit_anchors, pack, show_batch
+from keras_retina.cli_detect import detect
 from keras_retina.cli_device import edgetpu
 from keras_retina.cli_options import (
     ClassMapOption,
@@ -163,21 +164,7 @@ def verify(
     _exit_by_gate(result)
 
 
-@app.command()
-def detect(
-    model: Annotated[Path, typer.Argument(help="A .tflite file that `export` wrote.")],
-    images: Annotated[Path, typer.Argument(help="An image, or a folder of images.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures and results.json.")] = Path("detections"),
-    score: Annotated[float | None, typer.Option("--score", min=0.0, max=1.0, help="Lowest score shown.")] = None,
-) -> None:
-    """Find objects with a .tflite file: draws boxes and writes COCO results."""
-    from edge.detect import detect_paths
-    from edge.runtime import SHOW_SCORE_THRESHOLD
-
-    written = detect_paths(model, images, out, SHOW_SCORE_THRESHOLD if score is None else score)
-    say(f"wrote {written}")
-
-
+app.command("detect")(detect)
 app.command("benchmark")(benchmark)
 app.command("edgetpu")(edgetpu)
 app.command("serve-web")(serve_web)

@@ -258,7 +258,7 @@ def test_a_missing_interpreter_is_named(monkeypatch):
     for name in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match="pip install ai-edge-litert"):
-        runtime._interpreter_class()
+        runtime._interpreter_module()
 
 
 def test_thresholds_are_those_of_the_training_package():
