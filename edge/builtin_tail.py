@@ -35,7 +35,7 @@ class Writer:
         self.names = {value: name.lower() for name, value in vars(Operator).items() if isinstance(value, int)}
 
     def constant(self, values: Any, kind: type) -> int:
-        array = np.array(values, kind)
+        array: np.ndarray = np.array(values, kind)
         return add_tensor(self.model, f"constant_{len(self.model.buffers)}", list(array.shape), array)
 
     def add(self, builtin: int, inputs: list[int], shape: list[int], kind: str = "float32", options: Any = None) -> int:
@@ -111,8 +111,19 @@ def add_builtin_tail(
         chosen = writer.gather(values, kept, shape, kind)
         chosen = writer.cast(chosen, shape) if kind == "int32" else chosen
         factor = writer.reshape(mask, [most, 1]) if width == 4 else mask
+        chosen = clip_to_input(model, chosen, shape) if width == 4 else chosen
         outputs.append(writer.reshape(writer.arithmetic(Operator.MUL, chosen, factor, shape), [1, *shape]))
     return [*outputs, writer.reshape(writer.cast(count, []), [1])]
+
+
+def clip_to_input(model: schema.ModelT, boxes: int, shape: list[int]) -> int:
+    """Returns boxes inside 0..1.
+
+    MediaPipe moves a corner that is left of or above the image to its edge and leaves width and height as they are.
+    """
+    writer = Writer(model)
+    above = writer.arithmetic(Operator.MAXIMUM, boxes, writer.constant(0, np.float32), shape)
+    return writer.arithmetic(Operator.MINIMUM, above, writer.constant(1, np.float32), shape)
 
 
 def _all_scores(writer: Writer, logits: int, anchors: int, classes: int) -> tuple[int, int, int, int]:

@@ -17,6 +17,7 @@ NAME = "DETECTOR_METADATA"
 IDENTIFIER = b"V001"
 PARSER_VERSION = "1.0.0"
 VALUES_PER_KEYPOINT = 2  # MediaPipe aborts the process at any other, even where there are no keypoints
+SCALES = ("x_scale", "y_scale", "w_scale", "h_scale")  # from slot 6 on
 FIELD_PLACES = (4, 8, 12, 16)  # of x, y, width, height, after the 4 bytes that point to the vtable
 
 

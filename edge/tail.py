@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
-from edge.builtin_tail import add_builtin_tail
+from edge.builtin_tail import add_builtin_tail, clip_to_input
 from edge.tflite_file import add_operator, add_tensor, operator_code, operator_name, tensor_type
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.recipe import Export
@@ -59,7 +59,7 @@ def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Exp
 
     The outputs are boxes `[1, M, 4]` (y1, x1, y2, x2 as shares of the input), classes `[1, M]`, scores `[1, M]` and
     count `[1]`, all float32: the order that clients without a signature expect. The signature names them output_3,
-    output_2, output_1 and output_0, as pycoral demands.
+    output_2, output_1 and output_0, as pycoral demands. Boxes are clipped to the input, which the operator does not do.
 
     Source: tensorflow/lite/kernels/detection_postprocess.cc; pycoral/adapters/detect.py.
     """
@@ -76,6 +76,7 @@ def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Exp
     outputs = [add_tensor(model, name, shape) for name, shape in zip(names, shapes, strict=True)]
     custom = operator_code(model, Operator.CUSTOM, POSTPROCESS.encode())
     operator = add_operator(model, custom, [heads["boxes"], scores, anchors], outputs)
+    outputs[0] = clip_to_input(model, outputs[0], shapes[0])
     operator.customOptions = np.frombuffer(postprocess_options(spec, settings), np.uint8)
     operator.customOptionsFormat = schema.CustomOptionsFormat.FLEXBUFFERS
     if empty:

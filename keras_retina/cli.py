@@ -14,6 +14,7 @@ import typer
 from keras_retina.cli_compress import compress
 from keras_retina.cli_data import check_data, fit_anchors, pack, show_batch
 from keras_retina.cli_device import edgetpu
+from keras_retina.cli_inspect import inspect
 from keras_retina.cli_options import (
     DataOption,
     JsonOption,
@@ -152,6 +153,7 @@ def detect(
 
 
 app.command("edgetpu")(edgetpu)
+app.command("inspect")(inspect)
 
 
 @app.command()

@@ -10,7 +10,6 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge import runtime
 from edge.export import write_detector
-from edge.int16 import take_camera_bytes
 from edge.runtime import Detector, read_description
 from edge.tflite_file import add_tensor, operator_name, read_flatbuffer, tensor_type, write_flatbuffer
 from keras_retina.boxes import iou
@@ -21,23 +20,15 @@ STATIC = Export(max_detections=50)
 
 
 @pytest.fixture(scope="module")
-def networks(small_quantized):
-    """`{kind: network}` that takes camera bytes and ends at the heads."""
-    model = read_flatbuffer(small_quantized.float_network)
-    take_camera_bytes(model, small_quantized.spec)
-    return {"float32": write_flatbuffer(model), "int8": small_quantized.int8}
-
-
-@pytest.fixture(scope="module")
-def forms(networks, small_quantized, tmp_path_factory):
-    """`{(kind, nms, head): path}` of two networks."""
+def forms(small_networks, small_quantized, tmp_path_factory):
+    """`{(kind, nms, head): path}` of a float and an int8 network."""
     folder, paths = tmp_path_factory.mktemp("forms"), {}
-    for kind, network in networks.items():
+    for kind in ("float32", "int8"):
         for nms in ("per_class", "fast"):
             for head in ("builtin", "postprocess", "raw"):
                 paths[kind, nms, head] = folder / f"{kind}_{nms}_{head}.tflite"
                 settings = STATIC.model_copy(update={"nms": nms})
-                write_detector(paths[kind, nms, head], network, small_quantized.spec, kind, head, settings)
+                write_detector(paths[kind, nms, head], small_networks[kind], small_quantized.spec, kind, head, settings)
     return paths
 
 
