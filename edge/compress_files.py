@@ -9,7 +9,7 @@ from pathlib import Path
 from edge.calibration import choose_calibration_images
 from edge.compress import FOLDER, METRICS_FILE, MODEL_FILE, is_done, load_compressed
 from edge.convert import Kind
-from edge.export import export_detector, exported_file, is_exported, needs_calibration
+from edge.export import export_detector, exported_file, is_exported, needs_calibration, origin_of
 from edge.run import RunFolder, load_split
 from edge.verify import SmallerModel
 from keras_retina.data.packed_image import ImageFile
@@ -35,7 +35,9 @@ def export_compressed(run: RunFolder, report: Callable[[str], None]) -> list[Pat
             train_set = load_split(run, run.recipe.data.train, report)
             images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
         model, spec = load_compressed(run, name)
-        export_detector(model, spec, run.path / "export", run.recipe.name, settings, images, report, name)
+        origin = origin_of(run.path / "recipe.yaml", run.path / FOLDER / name / MODEL_FILE)
+        folder = run.path / "export"
+        export_detector(model, spec, folder, run.recipe.name, settings, images, report, name, origin)
     return written
 
 

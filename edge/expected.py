@@ -18,7 +18,8 @@ def row_name(row: dict[str, Any]) -> str:
     """Returns `keras`, `int8`, `int8_raw`, `half_int8` ..: the key of a row of verify.json in an `expected:` block."""
     model = row.get("model", "float")
     name = row["kind"] if model == "float" else f"{model}_{row['kind']}"
-    return f"{name}_raw" if Path(row["file"]).stem.endswith("_raw") else name
+    form = next((form for form in ("_raw", "_builtin") if Path(row["file"]).stem.endswith(form)), "")
+    return name + form
 
 
 def expected_block(verify: dict[str, Any], minutes: float, machine: str, command: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
@@ -13,7 +15,7 @@ from edge.calibration import LISTING, calibration_listing, calibration_samples
 from edge.convert import QUANTIZED_KINDS, Kind, convert_heads
 from edge.metadata import add_metadata
 from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, SPEC_MEMBER
-from edge.tail import end_at_heads, end_with_postprocess
+from edge.tail import end_at_heads, end_with_builtin, end_with_postprocess
 from edge.tflite_file import (
     append_members,
     operator_histogram,
@@ -32,6 +34,10 @@ from keras_retina.legacy_keras import keras
 from keras_retina.recipe import Export
 
 LABELS = "labels.txt"
+FORM_ENDINGS = {"postprocess": None, "raw": "raw", "builtin": "builtin"}
+SETTINGS = ("score_threshold", "iou_threshold", "max_detections", "nms")
+DEFAULTS = {"nms": "per_class", "float_layers": []}  # of files made before there was a choice
+UNKNOWN_ORIGIN: Mapping[str, str] = MappingProxyType({})
 
 
 def export_detector(
@@ -43,16 +49,18 @@ def export_detector(
     calibration_images: Sequence[ImageFile],
     progress: Callable[[str], None] | None = None,
     model_name: str | None = None,
+    origin: Mapping[str, str] = UNKNOWN_ORIGIN,
 ) -> list[Path]:
-    """Writes `NAME_<format>.tflite` (postprocess) and `NAME_<format>_raw.tflite` as `settings` asks.
+    """Writes `NAME_<format>.tflite` (postprocess), `..._raw.tflite` and `..._builtin.tflite` as `settings` asks.
 
     Beside them: `labels.txt`, `calibration.txt` when int8 or int16 is among the formats, and a `.json` for every file.
-    Each format is converted (and calibrated) once; its two forms share the network bit by bit.
+    Each format is converted (and calibrated) once; its forms share the network bit by bit.
 
     Args:
         calibration_images: files of the training split; at most `settings.calibration_images` of them are used.
         progress: called with the name of a file before it is made.
         model_name: that of a smaller model, which stands behind the format in the names of its files.
+        origin: what `origin_of` says of the model, to be stored in every file.
 
     Returns:
         The `.tflite` files in the order of `settings.formats` and `settings.heads`.
@@ -76,15 +84,20 @@ def export_detector(
         heads_only = convert_heads(model, spec, kind, samples, settings.float_layers)
         for head in settings.heads:
             path = exported_file(out_dir, name, kind, head, model_name)
-            write_detector(path, heads_only, spec, kind, head, settings, len(images))
+            write_detector(path, heads_only, spec, kind, head, settings, len(images), origin)
             paths.append(path)
     return paths
 
 
 def exported_file(out_dir: Path, name: str, kind: str, head: str, model_name: str | None = None) -> Path:
-    """Returns `NAME_<format>[_<model>][_raw].tflite`; the int8 of a quantization-aware model is an `int8` as well."""
-    parts = [name, "int8" if kind == "int8_qat" else kind, model_name, "raw" if head == "raw" else None]
+    """Returns `NAME_<format>[_<model>][_<form>].tflite`; the int8 of a quantization-aware model is an `int8` too."""
+    parts = [name, "int8" if kind == "int8_qat" else kind, model_name, FORM_ENDINGS[head]]
     return out_dir / f"{'_'.join(part for part in parts if part)}.tflite"
+
+
+def origin_of(recipe_file: Path, model_file: Path) -> dict[str, str]:
+    """Returns the hashes that tell which training a file comes from: of the resolved recipe and the trained model."""
+    return {"recipe_sha256": sha256_of(recipe_file.read_bytes()), "model_sha256": sha256_of(model_file.read_bytes())}
 
 
 def needs_calibration(settings: Export) -> bool:
@@ -101,10 +114,10 @@ def is_exported(path: Path, settings: Export) -> bool:
         facts = json.loads(sidecar.read_text(encoding="utf-8"))
     except ValueError:  # cut off or edited: the export writes it again
         return False
-    wanted = {name: getattr(settings, name) for name in ("score_threshold", "iou_threshold", "max_detections")}
+    wanted = {name: getattr(settings, name) for name in SETTINGS}
     if facts["kind"] in QUANTIZED_KINDS:
         wanted["float_layers"] = list(settings.float_layers)
-    return wanted == {name: facts.get(name, []) for name in wanted}
+    return wanted == {name: facts.get(name, DEFAULTS.get(name)) for name in wanted}
 
 
 def labels_text(class_names: Sequence[str]) -> str:
@@ -112,15 +125,16 @@ def labels_text(class_names: Sequence[str]) -> str:
     return "".join(" ".join(name.split()) + "\n" for name in class_names)
 
 
-def described(flatbuffer: bytes, spec: DetectorSpec, kind: str, head: str, settings: Export) -> bytes:
+def described(
+    flatbuffer: bytes,
+    spec: DetectorSpec,
+    kind: str,
+    head: str,
+    settings: Export,
+    origin: Mapping[str, str] = UNKNOWN_ORIGIN,
+) -> bytes:
     """Appends detector, export settings and labels to a flatbuffer; `edge.runtime` reads them."""
-    export = {
-        "kind": kind,
-        "head": head,
-        "score_threshold": settings.score_threshold,
-        "iou_threshold": settings.iou_threshold,
-        "max_detections": settings.max_detections,
-        "keras_retina": __version__,
+    export = _export_facts(kind, head, settings, origin) | {
         "flatbuffer_bytes": len(flatbuffer),
         "flatbuffer_sha256": sha256_of(flatbuffer),
     }
@@ -140,31 +154,33 @@ def write_detector(
     head: str,
     settings: Export,
     calibration_images: int = 0,
+    origin: Mapping[str, str] = UNKNOWN_ORIGIN,
 ) -> None:
     """Puts the tail of `head` behind converted heads (`convert_heads`); writes the file and the `.json` beside it."""
     graph = read_flatbuffer(heads_only)
-    if head == "postprocess":
-        end_with_postprocess(graph, spec, settings)
-        add_metadata(graph, spec, LABELS_MEMBER)
-    else:
+    if head == "raw":
         end_at_heads(graph)
-    data = described(write_flatbuffer(graph), spec, kind, head, settings)
+    else:
+        (end_with_builtin if head == "builtin" else end_with_postprocess)(graph, spec, settings)
+    add_metadata(graph, spec, LABELS_MEMBER, head)
+    data = described(write_flatbuffer(graph), spec, kind, head, settings, origin)
     write_file(path, data)
-    facts = _sidecar(path.name, data, graph, spec, kind, head, settings)
+    facts = _export_facts(kind, head, settings, origin) | _sidecar(path.name, data, graph, spec)
     if kind in QUANTIZED_KINDS:
         facts |= {"float_layers": list(settings.float_layers), "calibration_images": calibration_images}
     write_file(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
 
 
-def _sidecar(
-    file: str, data: bytes, graph: schema.ModelT, spec: DetectorSpec, kind: str, head: str, settings: Export
-) -> dict:
+def _export_facts(kind: str, head: str, settings: Export, origin: Mapping[str, str]) -> dict[str, Any]:
+    chosen = {name: getattr(settings, name) for name in SETTINGS}
+    return {"kind": kind, "head": head, **chosen, "keras_retina": __version__, **origin}
+
+
+def _sidecar(file: str, data: bytes, graph: schema.ModelT, spec: DetectorSpec) -> dict[str, Any]:
     subgraph = graph.subgraphs[0]
     names = {int(entry.tensorIndex): entry.name.decode() for entry in graph.signatureDefs[0].outputs}
     return {
         "file": file,
-        "kind": kind,
-        "head": head,
         "sha256": sha256_of(data),
         "size_bytes": len(data),
         "input": _tensor_facts(subgraph.tensors[subgraph.inputs[0]]),
@@ -172,15 +188,11 @@ def _sidecar(
             {"signature": names[int(index)], **_tensor_facts(subgraph.tensors[index])} for index in subgraph.outputs
         ],
         "operators": operator_histogram(graph),
-        "score_threshold": settings.score_threshold,
-        "iou_threshold": settings.iou_threshold,
-        "max_detections": settings.max_detections,
-        "keras_retina": __version__,
         "detector": json.loads(spec.to_json()),
     }
 
 
-def _tensor_facts(tensor: schema.TensorT) -> dict:
+def _tensor_facts(tensor: schema.TensorT) -> dict[str, Any]:
     scale, zero_point = tensor_quantization(tensor) or (None, None)
     return {
         "name": tensor.name.decode(),

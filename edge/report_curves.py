@@ -20,10 +20,10 @@ TOTAL_SLOT, FIRST_SLOT, SECOND_SLOT = 8, 9, 10
 def scatter_section(rows: Sequence[Row]) -> list[Markup]:
     """Returns AP over file size, over latency and over multiply-adds, each when at least one file has both.
 
-    Raw heads are left out where the file with the post-process is there: the network is the same.
+    Raw heads and builtin operators are left out where the file with the post-process is there: the network is the same.
     """
-    whole = {(row.model, row.kind) for row in rows if not row.raw}
-    rows = [row for row in rows if not (row.raw and (row.model, row.kind) in whole)]
+    whole = {(row.model, row.kind) for row in rows if not row.other_form}
+    rows = [row for row in rows if not (row.other_form and (row.model, row.kind) in whole)]
     charts = []
     for name, title, label, value_of in (
         ("size", "AP over file size", "size, MB", lambda row: None if row.size_bytes is None else row.size_bytes / 1e6),

@@ -51,6 +51,7 @@ class Row:
     model: str = "float"
     multiply_adds: int | None = None
     also: bool = False
+    builtin: bool = False
 
     @property
     def label(self) -> str:
@@ -58,7 +59,13 @@ class Row:
         if self.also:
             return self.model
         model = "" if self.model == "float" else f"{self.model} "
-        return model + KIND_NAMES.get(self.kind, self.kind) + (" · raw heads" if self.raw else "")
+        form = " · raw heads" if self.raw else " · builtin operators" if self.builtin else ""
+        return model + KIND_NAMES.get(self.kind, self.kind) + form
+
+    @property
+    def other_form(self) -> bool:
+        """Whether the same network usually has a file with the post-process too, which then stands for it."""
+        return self.raw or self.builtin
 
     @property
     def slot(self) -> int:
@@ -115,6 +122,7 @@ def _row(fields: dict[str, Any], where: str) -> Row:
     return Row(
         file=fields["file"],
         kind=fields["kind"].removesuffix("_raw"),
+        builtin=Path(fields["file"]).stem.endswith("_builtin"),
         raw=fields["kind"].endswith("_raw") or Path(fields["file"]).stem.endswith("_raw"),
         status=fields["status"],
         reason=str(fields.get("reason") or ""),

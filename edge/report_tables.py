@@ -169,9 +169,9 @@ def per_class_section(run: Run, reference: Row | None) -> dict[str, Any]:
 
 
 def _first(rows: Sequence[Row], kinds: Sequence[str]) -> Row | None:
-    """Returns the first measured row of the first kind that has one; files with the post-process before raw heads."""
+    """Returns the first measured row of the first kind that has one; files with the post-process come first."""
     for kind in kinds:
-        found = sorted((row for row in rows if row.kind == kind and row.measured), key=lambda row: row.raw)
+        found = sorted((row for row in rows if row.kind == kind and row.measured), key=lambda row: row.other_form)
         if found:
             return found[0]
     return None
@@ -184,7 +184,9 @@ def _ratio(row: Row, reference: Row | None) -> float | None:
 
 
 def _smaller(hero: Row, rows: Sequence[Row]) -> str:
-    parent = next((row for row in rows if row.kind == "float32" and row.raw == hero.raw and row.size_bytes), None)
+    form = (hero.raw, hero.builtin)
+    same_form = [row for row in rows if (row.raw, row.builtin) == form]
+    parent = next((row for row in same_form if row.kind == "float32" and row.size_bytes), None)
     if parent is None or parent is hero or not parent.size_bytes or not hero.size_bytes:
         return hero.label
     return f"{parent.size_bytes / hero.size_bytes:.1f} × smaller than float32"

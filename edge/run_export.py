@@ -16,19 +16,16 @@ from keras_retina.errors import InputError
 def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
     """Writes the `.tflite` files of the recipe that are missing in `export/`, and returns all of them."""
     from edge.calibration import choose_calibration_images, images_used
-    from edge.export import export_detector, is_exported, needs_calibration
+    from edge.export import export_detector, exported_file, is_exported, needs_calibration, origin_of
     from keras_retina.model.saving import load_detector
 
     settings, name = run.recipe.export, run.recipe.name
     files = {
-        kind: [
-            run.path / "export" / (f"{name}_{kind}.tflite" if head == "postprocess" else f"{name}_{kind}_raw.tflite")
-            for head in settings.heads
-        ]
+        kind: [exported_file(run.path / "export", name, kind, head) for head in settings.heads]
         for kind in settings.formats
     }
-    missing = [kind for kind, both in files.items() if not all(is_exported(file, settings) for file in both)]
-    written = [file for both in files.values() for file in both]
+    missing = [kind for kind, forms in files.items() if not all(is_exported(file, settings) for file in forms)]
+    written = [file for forms in files.values() for file in forms]
     if not missing:
         report("export: done before, skipped")
         return written
@@ -39,7 +36,8 @@ def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
         train_set = load_split(run, run.recipe.data.train, report)
         images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
         report(f"calibration: {images_used(len(images), settings.calibration_images)}")
-    export_detector(model, spec, run.path / "export", name, settings, images, report)
+    origin = origin_of(run.path / "recipe.yaml", run.path / "model.keras")
+    export_detector(model, spec, run.path / "export", name, settings, images, report, origin=origin)
     return written
 
 

@@ -49,8 +49,9 @@ class DelegateError(OSError):
 class Description:
     """What the zip at the end of the file says: the detector (`DetectorSpec`) and how it was exported.
 
-    `head` is `postprocess` (TFLite_Detection_PostProcess inside) or `raw` (ends at logits and deltas). The thresholds
-    are those inside a postprocess file, and the defaults of a raw one.
+    `head` is `postprocess` (TFLite_Detection_PostProcess inside), `builtin` (the same from builtin operators) or `raw`
+    (ends at logits and deltas). The thresholds and `nms` are those inside a file, and the defaults of a raw one.
+    `nms`: boxes suppress those of their class (`per_class`), or all (`fast`; an anchor has one class then, its best).
     """
 
     class_names: tuple[str, ...]
@@ -67,6 +68,7 @@ class Description:
     score_threshold: float
     iou_threshold: float
     max_detections: int
+    nms: str = "per_class"
 
 
 @dataclass(frozen=True)
@@ -167,11 +169,14 @@ class Detector:
     ) -> Detections:
         """Returns what the last `invoke` found, as `detect` but in pixels of the input and not clipped to it."""
         iou_threshold, max_detections = self._limits(iou_threshold, max_detections)
-        if self.description.head == "postprocess":
+        if self.description.head != "raw":
             return self._read_postprocessed(score_threshold, max_detections)
         rows, deltas, scores, classes = self._candidates(score_threshold)
         boxes = decode(deltas, self._anchors[rows], self.description.coder_weights)
-        kept = non_maximum_suppression(boxes, scores, classes, iou_threshold, max_detections)
+        if self.description.nms == "fast":
+            kept = fast_suppression(boxes, scores, rows, iou_threshold, max_detections)
+        else:
+            kept = non_maximum_suppression(boxes, scores, classes, iou_threshold, max_detections)
         return Detections(boxes[kept], scores[kept], classes[kept].astype(np.int32))
 
     def heads(self) -> tuple[np.ndarray, np.ndarray]:
@@ -212,7 +217,7 @@ class Detector:
         own = self.description
         iou_threshold = own.iou_threshold if iou_threshold is None else iou_threshold
         max_detections = own.max_detections if max_detections is None else max_detections
-        if own.head == "postprocess" and (iou_threshold != own.iou_threshold or max_detections > own.max_detections):
+        if own.head != "raw" and (iou_threshold != own.iou_threshold or max_detections > own.max_detections):
             raise ValueError(
                 f"{self.path.name} has its post-processing inside: expected iou_threshold={own.iou_threshold} and at "
                 f"most max_detections={own.max_detections}. Received: {iou_threshold} and {max_detections}. "
@@ -223,7 +228,7 @@ class Detector:
     def _check_tensors(self) -> None:
         own, rows, number = self.description, len(self._anchors), len(self.class_names)
         expected = [[1, rows, 4], [1, rows, number]]
-        if own.head == "postprocess":
+        if own.head != "raw":
             expected = [[1, own.max_detections, 4], [1, own.max_detections], [1, own.max_detections], [1]]
         received = [detail["shape"].tolist() for detail in self._outputs]
         inputs = [(detail["shape"].tolist(), np.dtype(detail["dtype"]).name) for detail in self._input]
@@ -322,6 +327,19 @@ def non_maximum_suppression(
                 chosen.append(index)
                 left &= ~rivals[position]
     return order[chosen[:limit]]
+
+
+def fast_suppression(
+    boxes: np.ndarray, scores: np.ndarray, rows: np.ndarray, iou_threshold: float, limit: int
+) -> np.ndarray:
+    """Returns the indices that survive suppression by any class, after only the best score of each anchor is left.
+
+    `rows` has the anchor of each box. It is what TFLite_Detection_PostProcess does without `use_regular_nms`.
+    """
+    best_first = np.lexsort((-scores, rows))
+    best = best_first[np.flatnonzero(np.diff(rows[best_first], prepend=-1))]
+    kept = non_maximum_suppression(boxes[best], scores[best], np.zeros(len(best), np.int64), iou_threshold, limit)
+    return best[kept]
 
 
 def resize_image(image: np.ndarray, height: int, width: int, mode: str) -> tuple[np.ndarray, tuple[float, float]]:
@@ -464,7 +482,8 @@ def _check_description(own: Description) -> None:
         "levels": 0 <= first <= last <= 10,
         "height, width": all(side % 2**last == 0 and 0 < side <= 8192 for side in (own.height, own.width)),
         "resize": own.resize in ("stretch", "letterbox"),
-        "head": own.head in ("postprocess", "raw"),
+        "head": own.head in ("postprocess", "raw", "builtin"),
+        "nms": own.nms in ("per_class", "fast"),
         "anchors, coder_weights": all(0 < number < math.inf for number in numbers) and len(own.coder_weights) == 4,
         "anchor_scales, anchor_ratios": 0 < len(own.anchor_scales) * len(own.anchor_ratios) <= 100,
         "thresholds": 0 <= own.score_threshold <= 1 and 0 < own.iou_threshold <= 1 and own.max_detections > 0,

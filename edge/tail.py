@@ -1,6 +1,7 @@
-"""What comes behind the two heads of a converted detector: nothing (raw), or sigmoid and TFLite_Detection_PostProcess.
+"""What comes behind the two heads of a converted detector: nothing (raw), TFLite_Detection_PostProcess with a sigmoid
+before it, or the same from builtin operators.
 
-The tail is written into the flatbuffer rather than converted, so that both forms of a file share one conversion (and
+The tail is written into the flatbuffer rather than converted, so that all forms of a file share one conversion (and
 one calibration), and no converter can quantize the scores or the decoding of the boxes.
 """
 
@@ -10,6 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
+from edge.builtin_tail import add_builtin_tail, clip_to_input
 from edge.tflite_file import add_operator, add_tensor, operator_code, operator_name, tensor_type
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.recipe import Export
@@ -22,7 +24,8 @@ EMPTY_COLUMNS = 17
 """Zero score columns before the real ones, so that no class sits at index 2..16.
 
 With n > 1 threads the per-class suppression of TFLite_Detection_PostProcess never looks at column n: a three-class file
-loses its last class on two threads, and says nothing (tensorflow issue 56058, still so in LiteRT 2.3).
+loses its last class on two threads, and says nothing (tensorflow issue 56058, still so in LiteRT 2.3). Fast suppression
+looks at no class after another, and has all columns.
 """
 
 
@@ -52,11 +55,11 @@ def end_at_heads(model: schema.ModelT) -> None:
 
 
 def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Export) -> None:
-    """Makes the postprocess form: float sigmoid, then decoding and per-class suppression in the custom operator.
+    """Makes the postprocess form: float sigmoid, then decoding and suppression (`settings.nms`) in the custom operator.
 
     The outputs are boxes `[1, M, 4]` (y1, x1, y2, x2 as shares of the input, 0 to 1), classes `[1, M]`, scores `[1, M]` and
     count `[1]`, all float32: the order that clients without a signature expect. The signature names them output_3,
-    output_2, output_1 and output_0, as pycoral demands.
+    output_2, output_1 and output_0, as pycoral demands. Boxes are clipped to the input, which the operator does not do.
 
     Source: tensorflow/lite/kernels/detection_postprocess.cc; pycoral/adapters/detect.py.
     """
@@ -64,7 +67,7 @@ def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Exp
     rows, number, most = len(spec.anchors()), len(spec.class_names), settings.max_detections
     scores = add_tensor(model, "class_probabilities", [1, rows, number])
     add_operator(model, operator_code(model, Operator.LOGISTIC), [heads["classes"]], [scores])
-    empty = empty_columns(number)
+    empty = empty_columns(number, settings.nms)
     if empty:
         scores = _pad_columns(model, scores, [1, rows, number + empty], empty)
     anchors = add_tensor(model, "anchors", [rows, 4], centre_size_anchors(spec))
@@ -73,13 +76,17 @@ def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Exp
     outputs = [add_tensor(model, name, shape) for name, shape in zip(names, shapes, strict=True)]
     custom = operator_code(model, Operator.CUSTOM, POSTPROCESS.encode())
     operator = add_operator(model, custom, [heads["boxes"], scores, anchors], outputs)
+    outputs[0] = clip_to_input(model, outputs[0], shapes[0])
     operator.customOptions = np.frombuffer(postprocess_options(spec, settings), np.uint8)
     operator.customOptionsFormat = schema.CustomOptionsFormat.FLEXBUFFERS
     if empty:
         outputs[1] = _subtract_columns(model, outputs[1], [1, most], empty)
-    outputs[0] = clip_boxes(model, outputs[0], [1, most, 4])
-    named = {"output_0": outputs[3], "output_1": outputs[2], "output_2": outputs[1], "output_3": outputs[0]}
-    _set_signature(model, named, ["output_3", "output_2", "output_1", "output_0"])
+    _name_detections(model, outputs)
+
+
+def end_with_builtin(model: schema.ModelT, spec: DetectorSpec, settings: Export) -> None:
+    """Makes the builtin form: outputs and signature of the postprocess form, without its custom operator."""
+    _name_detections(model, add_builtin_tail(model, _heads(model), spec, centre_size_anchors(spec), settings))
 
 
 def centre_size_anchors(spec: DetectorSpec) -> np.ndarray:
@@ -89,25 +96,9 @@ def centre_size_anchors(spec: DetectorSpec) -> np.ndarray:
     return (centre_size / [spec.height, spec.width, spec.height, spec.width]).astype(np.float32)
 
 
-def empty_columns(number_of_classes: int) -> int:
+def empty_columns(number_of_classes: int, nms: str = "per_class") -> int:
     """Returns how many columns stand before the classes; one or two classes are never affected."""
-    return EMPTY_COLUMNS if number_of_classes > 2 else 0
-
-
-def clip_boxes(model: schema.ModelT, boxes: int, shape: list[int]) -> int:
-    """Cuts boxes, in shares, at the border of the input; returns the index of the new tensor.
-
-    MediaPipe's own cut moves a box that begins outside instead: x1 and y1 become 0, width and height stay.
-
-    Source: mediapipe/calculators/util/detection_transformation_calculator.cc, seen with tasks-vision 1.1.0.
-    """
-    capped, clipped = (add_tensor(model, name, shape) for name in ("capped_boxes", "clipped_boxes"))
-    one = add_tensor(model, "whole_input", [1], np.array([1], np.float32))
-    capping = add_operator(model, operator_code(model, Operator.MINIMUM), [boxes, one], [capped])
-    capping.builtinOptionsType = schema.BuiltinOptions.MaximumMinimumOptions
-    capping.builtinOptions = schema.MaximumMinimumOptionsT()
-    add_operator(model, operator_code(model, Operator.RELU), [capped], [clipped])
-    return clipped
+    return EMPTY_COLUMNS if number_of_classes > 2 and nms == "per_class" else 0
 
 
 def postprocess_options(spec: DetectorSpec, settings: Export) -> bytes:
@@ -118,8 +109,8 @@ def postprocess_options(spec: DetectorSpec, settings: Export) -> bytes:
         builder.Int("max_detections", settings.max_detections)
         builder.Int("max_classes_per_detection", 1)
         builder.Int("detections_per_class", settings.max_detections)
-        builder.Int("num_classes", number + empty_columns(number))
-        builder.Bool("use_regular_nms", True)
+        builder.Int("num_classes", number + empty_columns(number, settings.nms))
+        builder.Bool("use_regular_nms", settings.nms == "per_class")
         builder.Float("nms_score_threshold", settings.score_threshold)
         builder.Float("nms_iou_threshold", settings.iou_threshold)
         for name, weight in zip(("y_scale", "x_scale", "h_scale", "w_scale"), spec.coder_weights, strict=True):
@@ -148,6 +139,12 @@ def _subtract_columns(model: schema.ModelT, classes: int, shape: list[int], empt
     operator.builtinOptionsType = schema.BuiltinOptions.AddOptions
     operator.builtinOptions = schema.AddOptionsT(fusedActivationFunction=schema.ActivationFunctionType.RELU)
     return renumbered
+
+
+def _name_detections(model: schema.ModelT, outputs: list[int]) -> None:
+    """Names boxes, classes, scores and count as pycoral demands, in the order of clients without a signature."""
+    named = {"output_0": outputs[3], "output_1": outputs[2], "output_2": outputs[1], "output_3": outputs[0]}
+    _set_signature(model, named, ["output_3", "output_2", "output_1", "output_0"])
 
 
 def _set_signature(model: schema.ModelT, outputs: dict[str, int], order: list[str]) -> None:

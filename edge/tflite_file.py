@@ -82,13 +82,15 @@ def constant_values(model: schema.ModelT, index: int) -> np.ndarray | None:
     return np.frombuffer(bytes(data), tensor_type(tensor)).reshape(tensor.shape)
 
 
-def add_tensor(model: schema.ModelT, name: str, shape: list[int], values: np.ndarray | None = None) -> int:
-    """Adds a float tensor, or a constant of the type of `values` (float32, float16 or int32); returns its index."""
+def add_tensor(
+    model: schema.ModelT, name: str, shape: list[int], values: np.ndarray | None = None, kind: str = "float32"
+) -> int:
+    """Adds a tensor of a type, or a constant of that of `values` (float32, float16 or int32); returns its index."""
     data = None if values is None else np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
     model.buffers.append(schema.BufferT(data=data))
     tensor = schema.TensorT(
         shape=np.array(shape, np.int32),
-        type=TYPES["float32" if values is None else str(values.dtype)],
+        type=TYPES[kind if values is None else str(values.dtype)],
         buffer=len(model.buffers) - 1,
         name=name.encode(),
         hasRank=True,

@@ -70,7 +70,7 @@ def measure_file(
     row = unmeasured_row(path, kind_in_name(path))
     try:
         description = read_description(path)
-        row["kind"] = description.kind
+        row |= {"kind": description.kind, "nms": description.nms}
         _check_same_detector(description, spec, path)
         detections, latency = evaluate_tflite(path, dataset, settings.threads, settings.latency_runs)
     except (ModelFileError, RuntimeError) as error:
@@ -99,7 +99,7 @@ def summary(row: dict[str, Any]) -> str:
 
 def kind_in_name(path: Path) -> str:
     """Returns the number format in a file name, for files that cannot be asked."""
-    stem = path.stem.removesuffix("_raw")
+    stem = path.stem.removesuffix("_raw").removesuffix("_builtin")
     kinds = ("int8_qat", "float32", "float16", "dynamic", "int16", "int8")
     return next((kind for kind in kinds if f"_{kind}_" in f"_{stem}_"), "unknown")
 

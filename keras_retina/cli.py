@@ -16,6 +16,7 @@ from keras_retina.cli_compress import compress
 from keras_retina.cli_data import check_data, fit_anchors, pack, show_batch
 from keras_retina.cli_detect import detect
 from keras_retina.cli_device import edgetpu
+from keras_retina.cli_inspect import inspect
 from keras_retina.cli_options import (
     ClassMapOption,
     DataOption,
@@ -167,6 +168,7 @@ def verify(
 app.command("detect")(detect)
 app.command("benchmark")(benchmark)
 app.command("edgetpu")(edgetpu)
+app.command("inspect")(inspect)
 app.command("serve-web")(serve_web)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keras_retina.cli_options import JsonOption
-from keras_retina.cli_output import say, write_json
+from keras_retina.cli_output import plain, say, write_json
 
 if TYPE_CHECKING:
     from edge.edgetpu import Prediction
@@ -42,10 +42,10 @@ def prediction_lines(file: Path, prediction: Prediction) -> list[str]:
     mapped = sum(operator.status == "mapped" for operator in prediction.operators)
     lines = [f"{file}: {prediction.verdict}: {mapped} of {len(prediction.operators)} operators on the Edge TPU"]
     if prediction.problem:
-        lines += [f"does not compile: {_plain(prediction.problem)}"]
+        lines += [f"does not compile: {plain(prediction.problem)}"]
     counts = Counter((operator.op, operator.reason) for operator in prediction.operators)
     lines += ["", f"{'Operator':<30} {'Count':<10} Status"]
-    lines += [f"{_plain(name):<30} {count:<10} {_plain(text)}" for (name, text), count in sorted(counts.items())]
+    lines += [f"{plain(name):<30} {count:<10} {plain(text)}" for (name, text), count in sorted(counts.items())]
     parameters, memory = prediction.parameter_bytes / MIB, prediction.parameter_memory_bytes / MIB
     activation, narrow = prediction.largest_activation_bytes / MIB, prediction.activation_memory_bytes / MIB
     return [
@@ -53,7 +53,7 @@ def prediction_lines(file: Path, prediction: Prediction) -> list[str]:
         "",
         f"Edge TPU subgraphs: {prediction.subgraphs} (of {prediction.partitions} runs of supported operators)",
         f"parameters: at least {parameters:.2f} MiB of about {memory:.1f} MiB (a lower bound: weights get padded)",
-        f"largest activation: {activation:.2f} MiB of {narrow:.0f} MiB ({_plain(prediction.largest_activation)})",
+        f"largest activation: {activation:.2f} MiB of {narrow:.0f} MiB ({plain(prediction.largest_activation)})",
         *(f"change: {line}" for line in prediction.advice),
     ]
 
@@ -68,7 +68,3 @@ def compilation_lines(compilation: Compilation) -> list[str]:
     if compilation.status != "not run" and not compilation.differences:
         lines.append("as predicted")
     return lines
-
-
-def _plain(text: str) -> str:
-    return ascii(text)[1:-1]

@@ -15,6 +15,11 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def plain(text: str) -> str:
+    """Returns text of a file as ASCII, so that no control character of it reaches the terminal."""
+    return ascii(text)[1:-1]
+
+
 def write_json(path: Path | None, value: Any) -> None:
     """Writes what `--json` asked for, if it was given."""
     if path:
@@ -32,18 +37,18 @@ def show_metrics(metrics: dict[str, Any]) -> None:
     for name in ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"):
         say(f"{name:<10} {_number(metrics[name])}")
     for name, value in metrics["per_class"].items():
-        say(f"  {ascii(name)[1:-1]:<20} {_number(value)}")
+        say(f"  {plain(name):<20} {_number(value)}")
 
 
 def show_coverage(split: str, before: dict[str, Any], after: dict[str, Any]) -> None:
     """Prints the anchor coverage of one split, by class, with the recipe's anchors and with the fitted ones."""
-    say(f"\n{ascii(split)[1:-1]:<22} {'boxes':>7}   best IoU under 0.5     mean best IoU")
+    say(f"\n{plain(split):<22} {'boxes':>7}   best IoU under 0.5     mean best IoU")
     rows = [(name, before["classes"][name], after["classes"][name]) for name in before["classes"]]
     for name, old, new in [*rows, ("all", before, after)]:
         percents = [None if one["poor_share"] is None else 100 * one["poor_share"] for one in (old, new)]
         poor = f"{_number(percents[0], 1):>7} -> {_number(percents[1], 1):<5} %"
         mean = f"{_number(old['mean_iou'], 3):>5} -> {_number(new['mean_iou'], 3)}"
-        say(f"  {ascii(name)[1:-1]:<20.20} {old['boxes']:>7}   {poor}     {mean}")
+        say(f"  {plain(name):<20.20} {old['boxes']:>7}   {poor}     {mean}")
 
 
 def show_rows(result: dict[str, Any]) -> None:

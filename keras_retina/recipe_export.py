@@ -10,8 +10,10 @@ from keras_retina.recipe_section import Count, Fraction, Positive, Section
 
 
 class Export(Section):
-    """Files to write. `heads`: with TFLite_Detection_PostProcess, and/or ending at the two raw heads.
+    """Files to write. `heads`: with TFLite_Detection_PostProcess, ending at the two raw heads, and/or from builtin
+    operators only with the outputs of the first.
 
+    `nms`: suppress overlaps within each class, or `fast`, among the best class of every anchor.
     `int16` has int8 weights and 16-bit activations. `float_layers` names Keras layers that stay float in the `int8` and
     `int16` files; a layer that is shared by the pyramid levels stays float on all of them.
     """
@@ -19,7 +21,7 @@ class Export(Section):
     formats: Annotated[
         tuple[Literal["float32", "float16", "dynamic", "int8", "int16"], ...], Field(min_length=1, strict=False)
     ] = ("float32", "float16", "dynamic", "int8")
-    heads: Annotated[tuple[Literal["postprocess", "raw"], ...], Field(min_length=1, strict=False)] = (
+    heads: Annotated[tuple[Literal["postprocess", "raw", "builtin"], ...], Field(min_length=1, strict=False)] = (
         "postprocess",
         "raw",
     )
@@ -27,6 +29,7 @@ class Export(Section):
     float_layers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.01
     iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    nms: Literal["per_class", "fast"] = "per_class"
     max_detections: Annotated[int, Field(ge=1, le=1000)] = 100
 
     @model_validator(mode="after")

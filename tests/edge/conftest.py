@@ -135,3 +135,14 @@ def small_quantized(image_paths) -> Quantized:
         layer.set_weights([kernel * deviation / float(np.std(outputs[name])), np.full_like(bias, mean)])
     networks = [quantize_heads(model, spec, kind, samples) for kind in ("int8", "int16")]
     return Quantized(model, spec, samples, float_heads(model, spec), *networks)
+
+
+@pytest.fixture(scope="session")
+def small_networks(small_quantized) -> dict[str, bytes]:
+    """`{kind: network}` of `small_quantized` that take camera bytes and end at the heads."""
+    from edge.int16 import take_camera_bytes
+    from edge.tflite_file import read_flatbuffer, write_flatbuffer
+
+    model = read_flatbuffer(small_quantized.float_network)
+    take_camera_bytes(model, small_quantized.spec)
+    return {"float32": write_flatbuffer(model), "int8": small_quantized.int8, "int16": small_quantized.int16}

@@ -8,12 +8,13 @@ import zipfile
 
 import numpy as np
 import pytest
+from flatbuffers import flexbuffers
 
 from edge.calibration import calibration_samples, choose_calibration_images, network_input
 from edge.convert import check_input_quantization, check_operators, convert_heads
 from edge.export import export_detector, is_exported, labels_text
 from edge.runtime import Detector, read_description
-from edge.tail import centre_size_anchors, empty_columns
+from edge.tail import POSTPROCESS, centre_size_anchors, empty_columns, postprocess_options
 from edge.tflite_file import operator_histogram, operator_name, read_flatbuffer, tensor_quantization, tensor_type
 from keras_retina.boxes import iou
 from keras_retina.data.images import read_image
@@ -126,7 +127,7 @@ def test_only_expected_operators_are_inside(exported, stem):
     expected = set(BUILTIN)
     expected |= {"QUANTIZE"} if stem.startswith("int8") else {"CAST", "SUB"}
     expected |= {"DEQUANTIZE"} if stem in ("int8", "float16", "float16_raw") else set()
-    expected |= set() if stem.endswith("_raw") else {"LOGISTIC", "PAD", "TFLite_Detection_PostProcess"}
+    expected |= set() if stem.endswith("_raw") else {"LOGISTIC", "PAD", POSTPROCESS, "MAXIMUM", "MINIMUM"}
     assert names == expected
 
 
@@ -362,3 +363,10 @@ def test_a_dynamic_shape_is_refused(tiny_spec):
     model = keras.Model(image, {"classes": flat, "boxes": features})
     with pytest.raises(InputError, match="static shapes"):
         convert_heads(model, tiny_spec, "float32")
+
+
+def test_fast_suppression_of_three_classes_needs_no_empty_columns(tiny_spec):
+    assert empty_columns(3, "fast") == 0
+    options = flexbuffers.Loads(postprocess_options(tiny_spec, Export(nms="fast")))
+    assert (options["num_classes"], options["use_regular_nms"]) == (3, False)
+    assert flexbuffers.Loads(postprocess_options(tiny_spec, Export()))["use_regular_nms"] is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -10,23 +11,28 @@ from edge.run import RunFolder
 from edge.run_export import debug_stage, export_stage
 from keras_retina.errors import InputError
 
+ORIGIN = {"recipe_sha256": b"the recipe", "model_sha256": b"the model"}
+
 
 @pytest.fixture
 def export_run(tmp_path, tiny_recipe, tiny_coco, monkeypatch):
     """Returns export(changes of the section) -> (formats that were exported, images they got, lines)."""
     monkeypatch.setattr("keras_retina.model.saving.load_detector", lambda path: (None, None))
+    (tmp_path / "recipe.yaml").write_bytes(b"the recipe")
+    (tmp_path / "model.keras").write_bytes(b"the model")
 
     def export(**changes):
         settings = tiny_recipe.export.model_copy(update=changes)
         run = RunFolder(tmp_path, tiny_recipe.model_copy(update={"export": settings}), tiny_coco)
         exported: list = [(), None]
 
-        def write_files(model, spec, out_dir, name, settings, images, report):
+        def write_files(model, spec, out_dir, name, settings, images, report, origin):
             exported[:] = settings.formats, len(images)
+            assert origin == {name: hashlib.sha256(text).hexdigest() for name, text in ORIGIN.items()}
             out_dir.mkdir(exist_ok=True)
             for kind in settings.formats:
                 for stem in (f"{name}_{kind}", f"{name}_{kind}_raw"):
-                    limits = ("score_threshold", "iou_threshold", "max_detections", "float_layers")
+                    limits = ("score_threshold", "iou_threshold", "max_detections", "nms", "float_layers")
                     facts = {"kind": kind, **{limit: getattr(settings, limit) for limit in limits}}
                     (out_dir / f"{stem}.tflite").write_bytes(b"")
                     (out_dir / f"{stem}.json").write_text(json.dumps(facts))
@@ -58,6 +64,7 @@ def test_only_what_is_missing_or_has_other_settings_is_written(export_run):
     assert export_run(formats=("float32", "int8", "int16"))[0] == ("int16",)
     assert export_run(formats=("float32", "int8"), float_layers=("Conv1",))[0] == ("int8",)
     assert export_run(formats=("float32", "int8"), float_layers=("Conv1",), max_detections=5)[0] == ("float32", "int8")
+    assert export_run(formats=("float32",), max_detections=5, nms="fast")[0] == ("float32",)
 
 
 @pytest.mark.parametrize("changes", [{"formats": ("float32",)}, {"heads": ("postprocess",)}])

@@ -266,3 +266,12 @@ def test_thresholds_are_those_of_the_training_package():
 
     assert runtime.EVALUATION_SCORE_THRESHOLD == thresholds.EVALUATION_SCORE_THRESHOLD
     assert runtime.SHOW_SCORE_THRESHOLD == thresholds.SHOW_SCORE_THRESHOLD
+
+
+def test_fast_suppression_leaves_the_best_class_of_each_anchor_and_suppresses_any_class():
+    all_boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [1, 1, 11, 11], [50, 50, 60, 60]], np.float32)
+    rows, scores = np.array([4, 4, 5, 9]), np.array([0.3, 0.8, 0.7, 0.2])
+    assert runtime.fast_suppression(all_boxes, scores, rows, 0.5, 10).tolist() == [1, 3]
+    assert runtime.fast_suppression(all_boxes, scores, rows, 0.9, 10).tolist() == [1, 2, 3]
+    assert runtime.fast_suppression(all_boxes, scores, rows, 0.9, 1).tolist() == [1]
+    assert runtime.fast_suppression(all_boxes[:0], scores[:0], rows[:0], 0.5, 10).tolist() == []

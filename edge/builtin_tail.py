@@ -1,0 +1,219 @@
+"""The postprocess form without a custom operator: decoding and suppression from TFLite's builtin operators.
+
+For runtimes that have no TFLite_Detection_PostProcess. Everything is float32 and of static shape: the best candidates,
+their boxes, NON_MAX_SUPPRESSION_V4. It knows no classes, so for suppression within each class the candidates of a class
+are moved to a cell of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edge.tflite_file import add_operator, add_tensor, operator_code
+from keras_retina.detector_spec import DetectorSpec
+from keras_retina.recipe import Export
+
+CANDIDATES = 5000
+"""Most scores that are suppressed, the best ones; `keras_retina.decode` and the paper keep as many anchors."""
+
+REACH = 1.0
+"""How far a box counts beyond the outermost anchor when its overlap with others of its class is computed, in inputs."""
+
+Operator = schema.BuiltinOperator
+
+
+class Writer:
+    """Appends builtin operators to a graph, each with a new output tensor whose index is returned."""
+
+    def __init__(self, model: schema.ModelT) -> None:
+        self.model = model
+        self.names = {value: name.lower() for name, value in vars(Operator).items() if isinstance(value, int)}
+
+    def constant(self, values: Any, kind: type) -> int:
+        array: np.ndarray = np.array(values, kind)
+        return add_tensor(self.model, f"constant_{len(self.model.buffers)}", list(array.shape), array)
+
+    def add(self, builtin: int, inputs: list[int], shape: list[int], kind: str = "float32", options: Any = None) -> int:
+        return self.add_two(builtin, inputs, [(shape, kind)], options)[0]
+
+    def add_two(self, builtin: int, inputs: list[int], made: list[tuple[list[int], str]], options: Any) -> list[int]:
+        """As `add` for any number of outputs, each a (shape, type)."""
+        name = f"{self.names[builtin]}_{len(self.model.subgraphs[0].operators)}"
+        outputs = [
+            add_tensor(self.model, f"{name}:{place}" if place else name, shape, kind=kind)
+            for place, (shape, kind) in enumerate(made)
+        ]
+        operator = add_operator(self.model, operator_code(self.model, builtin), inputs, outputs)
+        if options is not None:
+            operator.builtinOptions = options
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        return outputs
+
+    def reshape(self, tensor: int, shape: list[int], kind: str = "float32") -> int:
+        options = schema.ReshapeOptionsT(newShape=np.array(shape, np.int32))
+        return self.add(Operator.RESHAPE, [tensor, self.constant(shape, np.int32)], shape, kind, options)
+
+    def gather(self, tensor: int, indices: int, shape: list[int], kind: str = "float32") -> int:
+        return self.add(Operator.GATHER, [tensor, indices], shape, kind, schema.GatherOptionsT(axis=0))
+
+    def cast(self, tensor: int, shape: list[int]) -> int:
+        return self.add(Operator.CAST, [tensor], shape, "float32", schema.CastOptionsT())
+
+    def columns(self, tensor: int, start: int, rows: int) -> int:
+        """Returns two columns of `[rows, 4]`."""
+        begin, size = self.constant([0, start], np.int32), self.constant([rows, 2], np.int32)
+        return self.add(Operator.SLICE, [tensor, begin, size], [rows, 2], "float32", schema.SliceOptionsT())
+
+    def arithmetic(self, builtin: int, left: int, right: int, shape: list[int], kind: str = "float32") -> int:
+        options = {
+            Operator.ADD: schema.AddOptionsT,
+            Operator.SUB: schema.SubOptionsT,
+            Operator.MUL: schema.MulOptionsT,
+            Operator.DIV: schema.DivOptionsT,
+            Operator.FLOOR_DIV: schema.FloorDivOptionsT,
+            Operator.FLOOR_MOD: schema.FloorModOptionsT,
+            Operator.MINIMUM: schema.MaximumMinimumOptionsT,
+            Operator.MAXIMUM: schema.MaximumMinimumOptionsT,
+        }[builtin]
+        return self.add(builtin, [left, right], shape, kind, options())
+
+
+def add_builtin_tail(
+    model: schema.ModelT, heads: dict[str, int], spec: DetectorSpec, anchors: np.ndarray, settings: Export
+) -> list[int]:
+    """Adds the operators; returns the outputs boxes `[1, M, 4]`, classes and scores `[1, M]`, count `[1]`, all float32.
+
+    Rows from `count` on are zeros. Values are those of TFLite_Detection_PostProcess, but that only the `CANDIDATES`
+    best scores are looked at, and that within classes the overlap of two boxes is that of their parts within `REACH`.
+
+    Args:
+        anchors: `[anchors, 4]`, (y centre, x centre, h, w) in shares of the input.
+    """
+    writer, most = Writer(model), settings.max_detections
+    choose = _best_classes if settings.nms == "fast" else _all_scores
+    scores, rows, classes, number = choose(writer, heads["classes"], len(anchors), len(spec.class_names))
+    boxes = _decoded(writer, heads["boxes"], rows, anchors, number, spec)
+    rivals = boxes
+    if settings.nms == "per_class" and len(spec.class_names) > 1:
+        rivals = _apart(writer, boxes, classes, number, _cells(anchors, len(spec.class_names)))
+    kept, count = _suppressed(writer, rivals, scores, settings)
+    # The row is free when its number reaches the count; NON_MAX_SUPPRESSION_V4 leaves index 0 there.
+    filled = writer.add(Operator.LESS, [writer.constant(range(most), np.int32), count], [most], "bool")
+    mask = writer.cast(filled, [most])
+    outputs = []
+    for values, width, kind in ((boxes, 4, "float32"), (classes, 1, "int32"), (scores, 1, "float32")):
+        shape = [most, 4] if width == 4 else [most]
+        chosen = writer.gather(values, kept, shape, kind)
+        chosen = writer.cast(chosen, shape) if kind == "int32" else chosen
+        factor = writer.reshape(mask, [most, 1]) if width == 4 else mask
+        chosen = clip_to_input(model, chosen, shape) if width == 4 else chosen
+        outputs.append(writer.reshape(writer.arithmetic(Operator.MUL, chosen, factor, shape), [1, *shape]))
+    return [*outputs, writer.reshape(writer.cast(count, []), [1])]
+
+
+def clip_to_input(model: schema.ModelT, boxes: int, shape: list[int]) -> int:
+    """Returns boxes inside 0..1.
+
+    MediaPipe moves a corner that is left of or above the image to its edge and leaves width and height as they are.
+    """
+    writer = Writer(model)
+    above = writer.arithmetic(Operator.MAXIMUM, boxes, writer.constant(0, np.float32), shape)
+    return writer.arithmetic(Operator.MINIMUM, above, writer.constant(1, np.float32), shape)
+
+
+def _all_scores(writer: Writer, logits: int, anchors: int, classes: int) -> tuple[int, int, int, int]:
+    """Returns scores, anchor rows, classes and number of the best (anchor, class) pairs, best first."""
+    best, place, number = _top(writer, logits, anchors * classes)
+    divisor = writer.constant(classes, np.int32)
+    rows = writer.arithmetic(Operator.FLOOR_DIV, place, divisor, [number], "int32")
+    labels = writer.arithmetic(Operator.FLOOR_MOD, place, divisor, [number], "int32")
+    return best, rows, labels, number
+
+
+def _best_classes(writer: Writer, logits: int, anchors: int, classes: int) -> tuple[int, int, int, int]:
+    """Returns the same of the best anchors, each with its best class."""
+    axis = writer.constant([2], np.int32)
+    highest = writer.add(Operator.REDUCE_MAX, [logits, axis], [1, anchors], "float32", schema.ReducerOptionsT())
+    options = schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)
+    labels = writer.add(Operator.ARG_MAX, [logits, writer.constant(2, np.int32)], [1, anchors], "int32", options)
+    best, rows, number = _top(writer, highest, anchors)
+    flat = writer.reshape(labels, [anchors], "int32")
+    return best, rows, writer.gather(flat, rows, [number], "int32"), number
+
+
+def _top(writer: Writer, logits: int, size: int) -> tuple[int, int, int]:
+    """Returns the best scores, their places among the `size` logits, and how many they are."""
+    number = min(size, CANDIDATES)
+    flat = writer.reshape(logits, [size])
+    limit, made = writer.constant(number, np.int32), [([number], "float32"), ([number], "int32")]
+    best, place = writer.add_two(Operator.TOPK_V2, [flat, limit], made, schema.TopKV2OptionsT())
+    return writer.add(Operator.LOGISTIC, [best], [number]), place, number
+
+
+def _decoded(writer: Writer, deltas: int, rows: int, anchors: np.ndarray, number: int, spec: DetectorSpec) -> int:
+    """Returns the boxes of the candidates, `[number, 4]`, y1, x1, y2, x2 in shares of the input."""
+    flat = writer.reshape(deltas, [len(anchors), 4])
+    chosen = writer.gather(flat, rows, [number, 4])
+    centre_size = writer.gather(writer.constant(anchors, np.float32), rows, [number, 4])
+    weights = writer.constant([spec.coder_weights], np.float32)
+    scaled = writer.arithmetic(Operator.DIV, chosen, weights, [number, 4])
+    pair = [number, 2]
+    sizes = writer.columns(centre_size, 2, number)
+    shift = writer.arithmetic(Operator.MUL, writer.columns(scaled, 0, number), sizes, pair)
+    centres = writer.arithmetic(Operator.ADD, shift, writer.columns(centre_size, 0, number), pair)
+    growth = writer.add(Operator.EXP, [writer.columns(scaled, 2, number)], pair, "float32", schema.ExpOptionsT())
+    half_sizes = writer.arithmetic(Operator.MUL, sizes, writer.constant([[0.5, 0.5]], np.float32), pair)
+    halves = writer.arithmetic(Operator.MUL, growth, half_sizes, pair)
+    corners = [writer.arithmetic(builtin, centres, halves, pair) for builtin in (Operator.SUB, Operator.ADD)]
+    options = schema.ConcatenationOptionsT(axis=1)
+    return writer.add(Operator.CONCATENATION, corners, [number, 4], "float32", options)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Boxes are cut off at `low` and `high`, and those of class k moved by `offsets[k]`, `[classes, 4]`."""
+
+    low: float
+    high: float
+    offsets: np.ndarray
+
+
+def _cells(anchors: np.ndarray, class_count: int) -> Cells:
+    """Returns a cell for each class, in a square rather than a line: small numbers keep float32 exact."""
+    halves = anchors[:, 2:] / 2
+    low = float((anchors[:, :2] - halves).min()) - REACH
+    high = float((anchors[:, :2] + halves).max()) + REACH
+    side = math.ceil(math.sqrt(class_count))
+    places = np.array([(index // side, index % side) * 2 for index in range(class_count)])
+    return Cells(low, high, places * (high - low))
+
+
+def _apart(writer: Writer, boxes: int, classes: int, number: int, cells: Cells) -> int:
+    """Returns the boxes with each class in its cell, so that boxes of two classes never overlap."""
+    low, high = writer.constant(cells.low, np.float32), writer.constant(cells.high, np.float32)
+    above = writer.arithmetic(Operator.MAXIMUM, boxes, low, [number, 4])
+    inside = writer.arithmetic(Operator.MINIMUM, above, high, [number, 4])
+    offsets = writer.gather(writer.constant(cells.offsets, np.float32), classes, [number, 4])
+    return writer.arithmetic(Operator.ADD, inside, offsets, [number, 4])
+
+
+def _suppressed(writer: Writer, boxes: int, scores: int, settings: Export) -> tuple[int, int]:
+    """Returns the indices of the candidates that stay, `[max_detections]`, and their number, a scalar.
+
+    The operator wants scores above its threshold and drops overlaps of its threshold or more; ours keep both.
+    """
+    iou = np.nextafter(np.float32(settings.iou_threshold), np.float32(2))
+    score = np.nextafter(np.float32(settings.score_threshold), np.float32(0))
+    limits = [
+        writer.constant(settings.max_detections, np.int32),
+        *(writer.constant(one, np.float32) for one in (iou, score)),
+    ]
+    made: list[tuple[list[int], str]] = [([settings.max_detections], "int32"), ([], "int32")]
+    options = schema.NonMaxSuppressionV4OptionsT()
+    kept, count = writer.add_two(Operator.NON_MAX_SUPPRESSION_V4, [boxes, scores, *limits], made, options)
+    return kept, count
