@@ -11,8 +11,8 @@ import pytest
 
 VERBS = (
     *("demo", "check-data", "fit-anchors", "show-batch", "pack"),
-    *("train", "compress", "evaluate", "export", "verify", "detect", "edgetpu", "benchmark", "serve-web", "report"),
-    "run",
+    *("train", "compress", "evaluate", "export", "verify", "detect", "benchmark", "edgetpu", "inspect", "serve-web"),
+    *("report", "run"),
 )
 
 
