@@ -205,9 +205,9 @@ def _apart(writer: Writer, boxes: int, classes: int, number: int, cells: Cells) 
 def _suppressed(writer: Writer, boxes: int, scores: int, number: int, settings: Export) -> tuple[int, int]:
     """Returns the indices of the candidates that stay, `[max_detections]`, and their number, a scalar.
 
-    NON_MAX_SUPPRESSION_V4 gets the rank of a candidate for its score, so that equal scores, of which int8 has many, stay
-    in their order: which goes first differs between builds of TFLite. It drops an overlap of just its threshold, ours
-    do not.
+    NON_MAX_SUPPRESSION_V4 gets the rank of a candidate for its score, so that equal scores, of which int8 has many,
+    stay in their order: which goes first differs between builds of TFLite. It drops an overlap of just its threshold,
+    ours do not.
     """
     threshold = writer.constant(settings.score_threshold, np.float32)
     enough = writer.add(Operator.GREATER_EQUAL, [scores, threshold], [number], "bool")
