@@ -24,6 +24,7 @@ $(VENV)/installed: setup.py pyproject.toml
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps mediapipe==1.2.2  # see docs/export.md, Clients
 	touch $@
 
 clean:

@@ -1,6 +1,6 @@
 """Do other clients find in our files what our runtime finds? MediaPipe Tasks and pycoral's rules, on photographs.
 
-    python benchmarks/clients.py FILE.tflite ... --images FOLDER [--count 20]
+    python benchmarks/clients.py FILE.tflite ... --images FOLDER [--count 20] [--score 0.3]
 
 Ours is `Detector.detect` on the image file. Clients:
 
@@ -10,7 +10,7 @@ Ours is `Detector.detect` on the image file. Clients:
 
 A raw file is held against NumPy with MediaPipe's suppression (any class, IoU 0.3), and boxes that touch the left or
 upper edge are left out there: MediaPipe moves their corner and keeps their size. `matched` is the share of our
-detections of a score from 0.3 on that the client has too (same class, IoU from 0.9 on, score within 0.05), `extra` the
+detections from `--score` on that the client has too (same class, IoU from 0.9 on, score within 0.05), `extra` the
 number that only the client has; worst IoU and score difference are those of the best counterpart of the same class.
 """
 
@@ -28,7 +28,8 @@ from edge.runtime import Detections, Detector, read_image
 from keras_retina.boxes import iou
 
 vision = mediapipe.tasks.vision
-SCORE, MARGIN, LEAST_IOU, LARGEST_DIFFERENCE = 0.3, 0.05, 0.9, 0.05
+LEAST_IOU, LARGEST_DIFFERENCE = 0.9, 0.05
+LEAST_SCORE = 0.2  # all clients are asked from here on, so that one near the score that counts has its counterpart
 MEDIAPIPE_IOU_THRESHOLD = 0.3
 
 
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--score", type=float, default=0.3)
     arguments = parser.parse_args()
     images = sorted(path for path in arguments.images.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     images = images[:: max(1, len(images) // arguments.count)][: arguments.count]
@@ -48,12 +50,12 @@ def main() -> None:
             detector.description = dataclasses.replace(detector.description, nms="fast")
         results: dict[str, list[Comparison]] = {}
         options = vision.ObjectDetectorOptions(
-            base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(path)), score_threshold=SCORE - MARGIN
+            base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(path)), score_threshold=LEAST_SCORE
         )
         with vision.ObjectDetector.create_from_options(options) as task:
             for image in map(read_image, images):
                 for client, theirs, ours in found_by_clients(detector, task, image):
-                    results.setdefault(client, []).append(compare(theirs, ours))
+                    results.setdefault(client, []).append(compare(theirs, ours, arguments.score))
         for client, compared in results.items():
             print(f"{path.name:<28} {client:<22} {summary(compared)}")
 
@@ -61,15 +63,15 @@ def main() -> None:
 def found_by_clients(
     detector: Detector, task: vision.ObjectDetector, image: np.ndarray
 ) -> Iterator[tuple[str, Detections, Detections]]:
-    """Returns (client, what it finds, what our runtime finds); both down to a little under the score that counts."""
-    least, raw = SCORE - MARGIN, detector.description.head == "raw"
+    """Returns (client, what it finds, what our runtime finds)."""
+    raw = detector.description.head == "raw"
     threshold = MEDIAPIPE_IOU_THRESHOLD if raw else None
     small = detector.prepare(image)[0][0]
     for client, pixels in (("mediapipe", image), ("mediapipe, our pixels", small)):
-        ours = detector.detect(pixels, least, threshold)
+        ours = detector.detect(pixels, LEAST_SCORE, threshold)
         yield client, *(without_edge(one) if raw else one for one in (by_mediapipe(task, detector, pixels), ours))
     if not raw:
-        ours = detector.detect(small, least)
+        ours = detector.detect(small, LEAST_SCORE)
         for client, read in (("pycoral", by_signature), ("pycoral, no signature", by_position)):
             detector.invoke(small[None])
             yield client, read(detector), ours
@@ -108,7 +110,7 @@ def by_position(detector: Detector) -> Detections:
 
 
 def _detections(detector: Detector, boxes, classes, scores, count) -> Detections:
-    kept = np.flatnonzero(scores[0, : int(count[0])] >= SCORE - MARGIN)
+    kept = np.flatnonzero(scores[0, : int(count[0])] >= LEAST_SCORE)
     height, width = detector.description.height, detector.description.width
     pixels = boxes[0, kept] * np.array([height, width, height, width], np.float32)
     return Detections(pixels, scores[0, kept], classes[0, kept].astype(np.int32))
@@ -130,12 +132,12 @@ class Comparison:
     differences: np.ndarray
 
 
-def compare(theirs: Detections, ours: Detections) -> Comparison:
-    """Compares detections over the score that counts with those of the other side, over a little less."""
+def compare(theirs: Detections, ours: Detections, score: float) -> Comparison:
+    """Compares detections from `score` on with all of the other side."""
     overlaps = np.where(ours.classes[:, None] == theirs.classes, iou(ours.boxes, theirs.boxes), 0)
     differences = np.abs(ours.scores[:, None] - theirs.scores)
     same = (overlaps >= LEAST_IOU) & (differences <= LARGEST_DIFFERENCE)
-    strong, their_strong = ours.scores >= SCORE, theirs.scores >= SCORE
+    strong, their_strong = ours.scores >= score, theirs.scores >= score
     if not theirs.scores.size or not ours.scores.size:
         return Comparison(int(strong.sum()), 0, int(their_strong.sum()), np.zeros(0), np.zeros(0))
     best = overlaps.argmax(axis=1)

@@ -101,7 +101,7 @@ def add_builtin_tail(
     rivals = boxes
     if settings.nms == "per_class" and len(spec.class_names) > 1:
         rivals = _apart(writer, boxes, classes, number, _cells(anchors, len(spec.class_names)))
-    kept, count = _suppressed(writer, rivals, scores, settings)
+    kept, count = _suppressed(writer, rivals, scores, number, settings)
     # The row is free when its number reaches the count; NON_MAX_SUPPRESSION_V4 leaves index 0 there.
     filled = writer.add(Operator.LESS, [writer.constant(range(most), np.int32), count], [most], "bool")
     mask = writer.cast(filled, [most])
@@ -202,18 +202,20 @@ def _apart(writer: Writer, boxes: int, classes: int, number: int, cells: Cells) 
     return writer.arithmetic(Operator.ADD, inside, offsets, [number, 4])
 
 
-def _suppressed(writer: Writer, boxes: int, scores: int, settings: Export) -> tuple[int, int]:
+def _suppressed(writer: Writer, boxes: int, scores: int, number: int, settings: Export) -> tuple[int, int]:
     """Returns the indices of the candidates that stay, `[max_detections]`, and their number, a scalar.
 
-    The operator wants scores above its threshold and drops overlaps of its threshold or more; ours keep both.
+    NON_MAX_SUPPRESSION_V4 gets the rank of a candidate for its score, so that equal scores, of which int8 has many,
+    stay in their order: which goes first differs between builds of TFLite. It drops an overlap of just its threshold,
+    ours do not.
     """
-    iou = np.nextafter(np.float32(settings.iou_threshold), np.float32(2))
-    score = np.nextafter(np.float32(settings.score_threshold), np.float32(0))
-    limits = [
-        writer.constant(settings.max_detections, np.int32),
-        *(writer.constant(one, np.float32) for one in (iou, score)),
-    ]
+    threshold = writer.constant(settings.score_threshold, np.float32)
+    enough = writer.add(Operator.GREATER_EQUAL, [scores, threshold], [number], "bool")
+    ranks = writer.constant(range(number, 0, -1), np.float32)
+    order = writer.arithmetic(Operator.MUL, writer.cast(enough, [number]), ranks, [number])
+    overlap = writer.constant(np.nextafter(np.float32(settings.iou_threshold), np.float32(2)), np.float32)
+    limits = [writer.constant(settings.max_detections, np.int32), overlap, writer.constant(0.5, np.float32)]
     made: list[tuple[list[int], str]] = [([settings.max_detections], "int32"), ([], "int32")]
     options = schema.NonMaxSuppressionV4OptionsT()
-    kept, count = writer.add_two(Operator.NON_MAX_SUPPRESSION_V4, [boxes, scores, *limits], made, options)
+    kept, count = writer.add_two(Operator.NON_MAX_SUPPRESSION_V4, [boxes, order, *limits], made, options)
     return kept, count

@@ -12,7 +12,6 @@ from edge import runtime
 from edge.export import write_detector
 from edge.runtime import Detector, read_description
 from edge.tflite_file import add_tensor, operator_name, read_flatbuffer, tensor_type, write_flatbuffer
-from keras_retina.boxes import iou
 from keras_retina.data.images import read_image
 from keras_retina.recipe import Export
 
@@ -50,14 +49,19 @@ def test_detections_equal_those_of_the_custom_operator_and_of_numpy(forms, image
 
 
 @pytest.mark.parametrize("nms", ["per_class", "fast"])
-def test_int8_detections_are_those_of_numpy_but_for_ties(forms, image_paths, nms):
-    """Equal int8 logits are in free order, so another of them may suppress the rest."""
+def test_int8_detections_equal_those_of_numpy_though_scores_tie(forms, image_paths, nms):
     builtin, raw = (Detector(forms["int8", nms, head]) for head in ("builtin", "raw"))
     for image in map(read_image, image_paths):
-        found, expected = builtin.detect(image, 0.1), raw.detect(image, 0.1)
-        near = np.abs(found.scores[:, None] - expected.scores) < 1e-5
-        same = near & (found.classes[:, None] == expected.classes) & (iou(found.boxes, expected.boxes) > 0.99)
-        assert same.any(axis=1).mean() > 0.9
+        found = builtin.detect(image, 0.1)
+        assert len(np.unique(found.scores)) < len(found.scores)
+        assert_same(*map(by_score_and_class, (found, raw.detect(image, 0.1))), at_least=10)
+
+
+def by_score_and_class(found):
+    """Without the last score: of those that tie there, the limit of detections may leave others."""
+    order = np.lexsort((*found.boxes.T.round(1), found.classes, -found.scores.round(5)))
+    order = order[found.scores[order] > found.scores.min() + 1e-4]
+    return runtime.Detections(found.boxes[order], found.scores[order], found.classes[order])
 
 
 def constant_heads(spec, logits, deltas) -> bytes:

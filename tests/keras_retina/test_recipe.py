@@ -365,3 +365,13 @@ def test_int16_is_a_format_but_not_by_default():
     assert recipe_from_fields({"name": "x", "export": {"formats": ["int16"]}}, "x.yaml").export.formats == ("int16",)
     with pytest.raises(InputError, match="export.formats.0: .*Did you mean 'int16'"):
         recipe_from_fields({"name": "x", "export": {"formats": ["int61"]}}, "x.yaml")
+
+
+def test_files_end_in_three_forms_and_suppress_in_two_ways():
+    assert recipe_from_fields({"name": "x"}, "x.yaml").export.heads == ("postprocess", "raw")
+    export = recipe_from_fields({"name": "x", "export": {"heads": ["builtin"], "nms": "fast"}}, "x.yaml").export
+    assert (export.heads, export.nms) == (("builtin",), "fast")
+    with pytest.raises(InputError, match="export.nms: .*Did you mean 'fast'"):
+        recipe_from_fields({"name": "x", "export": {"nms": "fats"}}, "x.yaml")
+    with pytest.raises(InputError, match="export.heads.0: .*'builtin'"):
+        recipe_from_fields({"name": "x", "export": {"heads": ["builtins"]}}, "x.yaml")
