@@ -73,11 +73,9 @@ def detect_paths(
     write_file(out_dir / IMAGES, (json.dumps(listing, indent=1) + "\n").encode())
     write_file(out_dir / RESULTS, (json.dumps(results) + "\n").encode())
     if unreadable:
-        reasons = " ".join(entry["reason"] for entry in unreadable[:3])
-        more = f" And {len(unreadable) - 3} more, see {IMAGES}." if len(unreadable) > 3 else ""
         raise InputError(
             f"{len(unreadable)} of {len(paths)} images could not be read; the others are finished in {out_dir}. "
-            f"{reasons}{more}"
+            + _reasons(unreadable)
         )
     return out_dir / RESULTS
 
@@ -119,6 +117,11 @@ def picture_paths(paths: list[Path], out_dir: Path) -> list[Path]:
                 f"{printable(target.name)} would replace an original. Choose another folder."
             )
     return targets
+
+
+def _reasons(unreadable: list[dict[str, str]]) -> str:
+    more = f" And {len(unreadable) - 3} more, see {IMAGES}." if len(unreadable) > 3 else ""
+    return " ".join(entry["reason"] for entry in unreadable[:3]) + more
 
 
 def coco_results(found: Detections, image_id: int) -> list[dict[str, Any]]:

@@ -442,8 +442,8 @@ def _open_interpreter(path: Path, threads: int, delegate: str | Path | None) -> 
         if "edgetpu-custom-op" in str(error):
             raise DelegateError(
                 f"{_line(path)}: expected the Edge TPU delegate, for which the file is compiled. Received: "
-                f"delegate={delegate}. Open it with delegate='edgetpu' (detect --delegate edgetpu) where a Coral is, "
-                "or the file it was compiled from."
+                f"delegate={delegate}. Open it with delegate='edgetpu' (detect --delegate edgetpu) where a Coral and a "
+                "libedgetpu as new as LiteRT are, or open the file it was compiled from."
             ) from error
         raise _not_ours(path, f"LiteRT said: {error}") from error
     return interpreter

@@ -83,7 +83,7 @@ class Tracker:
         for index, detection in match(self.tracks, boxes, classes):
             self.tracks[index].correct(boxes[detection])
             numbers[detection] = self.tracks[index].number
-        for detection in np.flatnonzero(numbers == 0):
+        for detection in np.flatnonzero(numbers == 0).tolist():
             self._given += 1
             numbers[detection] = self._given
             self.tracks.append(_new_track(self._given, int(classes[detection]), boxes[detection]))

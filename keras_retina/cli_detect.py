@@ -63,7 +63,8 @@ def _watch(detector: Detector, source: Source, out: Path, score: float, json_lin
     if watched.frames:
         tell(f"wrote {watched.picture}" + (f" and {out / LINES}" if json_lines is None else ""))
     tell(
-        f"{watched.frames} frames in {watched.seconds:.1f} s, {watched.rate:.1f} frames/s"
+        ("stopped: " if watched.stopped else "")
+        + f"{watched.frames} frames in {watched.seconds:.1f} s, {watched.rate:.1f} frames/s"
         + (f"; {left_out} of the camera's left out" if source.live else "")
     )
     if watched.stopped:

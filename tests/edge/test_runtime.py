@@ -242,7 +242,9 @@ def test_the_file_runs_alone_without_tensorflow_and_without_this_package(exporte
     copy.write_bytes(Path(runtime.__file__).read_bytes())
     blocked = tmp_path / "sitecustomize.py"
     blocked.write_text(
-        "import sys\nfor name in ('tensorflow', 'tf_keras', 'keras_retina', 'edge'): sys.modules[name] = None\n"
+        "import sys\n"
+        "for name in ('tensorflow', 'keras', 'tf_keras', 'keras_retina', 'edge'):\n"
+        "    sys.modules[name] = None\n"
     )
     command = [sys.executable, str(copy), str(exported["int8"]), str(image_paths[0]), "--score", "0.01"]
     result = subprocess.run(

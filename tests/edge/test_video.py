@@ -230,6 +230,27 @@ def test_an_error_of_the_network_ends_the_command_and_not_a_thread_alone(clip, t
         video.watch(Broken(), open_video(clip), tmp_path / "o", SCORE)
 
 
+def test_a_place_that_cannot_be_written_is_an_error_and_the_source_is_closed(exported, image_paths, tmp_path, capfd):
+    (tmp_path / "camera.mp4").mkdir()
+    capture = FakeCamera(read_image(image_paths[0]))
+    with pytest.raises(InputError, match=r"camera\.mp4: expected to write an MP4 of 160 x 120 pixels"):
+        video.watch(Detector(exported["int8"]), camera(capture), tmp_path, SCORE)
+    assert capture.released
+
+
+def test_frames_of_odd_and_of_changing_size_are_all_written(exported, tmp_path):
+    capture = FakeCamera(np.full((61, 91, 3), 90, np.uint8), frames=4)
+
+    def change(index: int) -> None:
+        if index == 2:
+            capture.picture = np.full((41, 55, 3), 90, np.uint8)
+
+    capture.at = change
+    source = Source("odd.avi", False, 10.0, 4, capture)
+    watched = video.watch(Detector(exported["int8"]), source, tmp_path, SCORE)
+    assert number_of_frames(watched.picture) == watched.frames == 4
+
+
 def test_copies_of_a_cameras_frames_keep_the_time():
     """At 10 a second: frames of a camera that stopped for a third of a second are written again, hasty ones not."""
     written, times = [], (0.0, 0.1, 0.15, 0.5, 0.55)

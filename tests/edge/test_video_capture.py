@@ -93,6 +93,30 @@ def test_an_mp4_without_its_index_is_refused_and_called_incomplete(mp4):
         open_video(cut(mp4, 0.6))
 
 
+def mp4_box(name: bytes, length: int, held: int | None = None) -> bytes:
+    return length.to_bytes(4, "big") + name + bytes((length if held is None else held) - 8)
+
+
+@pytest.mark.parametrize(
+    ("data", "cut_off"),
+    [
+        (mp4_box(b"ftyp", 16) + mp4_box(b"moov", 40) + mp4_box(b"mdat", 100), False),
+        (mp4_box(b"ftyp", 16) + mp4_box(b"moov", 40) + mp4_box(b"mdat", 100, held=60), True),  # streamed: index first
+        (mp4_box(b"ftyp", 16) + mp4_box(b"mdat", 0, held=60), False),  # reaches to the end, however long
+        (mp4_box(b"ftyp", 16) + b"\0\0\0\1mdat" + (32).to_bytes(8, "big") + bytes(16), False),  # a length of 64 bits
+        (mp4_box(b"ftyp", 16) + b"\0\0\0\1mdat" + (33).to_bytes(8, "big") + bytes(16), True),
+        (mp4_box(b"ftyp", 16) + b"abc", False),  # a few bytes behind the last part harm nobody
+        (b"RIFF" + (30).to_bytes(4, "little") + b"AVI " + bytes(26), False),
+        (b"RIFF" + (30).to_bytes(4, "little") + b"AVI " + bytes(25), True),
+        (b"RIFF" + (30).to_bytes(4, "little") + b"WAVE", False),  # no AVI: not known here
+        (b"", False),
+    ],
+)
+def test_the_lengths_of_the_parts_tell_whether_a_file_is_cut_off(tmp_path, data, cut_off):
+    (tmp_path / "x").write_bytes(data)
+    assert is_cut_off(tmp_path / "x") is cut_off
+
+
 def test_a_guessed_frame_count_may_be_a_little_off_but_not_much(tmp_path):
     path = tmp_path / "any.mkv"
     path.write_bytes(b"\x1aE\xdf\xa3" + bytes(100))
