@@ -8,16 +8,19 @@ Needs `pip install -e '.[test]'`, Debian's chromium and chromium-driver, and wha
 from __future__ import annotations
 
 import argparse
+import io
 import threading
 from pathlib import Path
 
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
 from edge.tasks_vision import find_tasks_vision
 from edge.web_server import page_server
 
-DESKTOP, PHONE = (1000, 860), (390, 844)
+DESKTOP, PHONE = (900, 760), (390, 844)
+COLOURS = 128
 SECONDS = 120
 
 
@@ -48,8 +51,9 @@ def main() -> None:
     with page_server(arguments.model, find_tasks_vision(None, print), 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         size, density = (PHONE, 2) if arguments.phone else (DESKTOP, 1)
-        arguments.out.write_bytes(take_picture(server.address, arguments.photograph, size, density))
+        picture = take_picture(server.address, arguments.photograph, size, density)
         server.shutdown()
+    Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, dither=0).save(arguments.out, optimize=True)
 
 
 if __name__ == "__main__":
