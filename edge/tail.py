@@ -54,9 +54,9 @@ def end_at_heads(model: schema.ModelT) -> None:
 def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Export) -> None:
     """Makes the postprocess form: float sigmoid, then decoding and per-class suppression in the custom operator.
 
-    The outputs are boxes `[1, M, 4]` (y1, x1, y2, x2 as shares of the input, 0 to 1), classes `[1, M]`, scores `[1, M]` and
-    count `[1]`, all float32: the order that clients without a signature expect. The signature names them output_3,
-    output_2, output_1 and output_0, as pycoral demands.
+    The outputs are boxes `[1, M, 4]` (y1, x1, y2, x2 as shares of the input, 0 to 1), classes `[1, M]`, scores
+    `[1, M]` and count `[1]`, all float32: the order that clients without a signature expect. The signature names them
+    output_3, output_2, output_1 and output_0, as pycoral demands.
 
     Source: tensorflow/lite/kernels/detection_postprocess.cc; pycoral/adapters/detect.py.
     """

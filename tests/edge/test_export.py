@@ -126,7 +126,8 @@ def test_only_expected_operators_are_inside(exported, stem):
     expected = set(BUILTIN)
     expected |= {"QUANTIZE"} if stem.startswith("int8") else {"CAST", "SUB"}
     expected |= {"DEQUANTIZE"} if stem in ("int8", "float16", "float16_raw") else set()
-    expected |= set() if stem.endswith("_raw") else {"LOGISTIC", "PAD", "TFLite_Detection_PostProcess"}
+    tail = {"LOGISTIC", "PAD", "TFLite_Detection_PostProcess", "MINIMUM", "RELU"}
+    expected |= set() if stem.endswith("_raw") else tail
     assert names == expected
 
 
