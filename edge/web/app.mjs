@@ -1,7 +1,7 @@
 // Wires the page: a model and a medium in, boxes, list and frame rate out.
 
 import { Detector } from "./detector.mjs";
-import { classColour, drawFound } from "./drawing.mjs";
+import { drawFound, labelColour } from "./drawing.mjs";
 import { closeMedium, eachFrame, mediumSize, openCamera, openFile } from "./medium.mjs";
 import { describe } from "./model_file.mjs";
 import { PageError } from "./page_error.mjs";
@@ -120,13 +120,13 @@ function rateText() {
   return `${((page.finished.length - 1) / seconds).toFixed(1)} frames/s, ${each}`;
 }
 
-function listItem({ label, index, score, box }) {
+function listItem({ label, score, box }) {
   const item = document.createElement("li");
   item.textContent = `${label} ${score.toFixed(2)}`;
   item.dataset.label = label;
   item.dataset.score = score;
   item.dataset.box = JSON.stringify(box); // [y1, x1, y2, x2], pixels of the picture
-  item.style.setProperty("--colour", classColour(index));
+  item.style.setProperty("--colour", labelColour(label));
   return item;
 }
 

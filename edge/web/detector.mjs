@@ -41,7 +41,7 @@ export class Detector {
   }
 
   /**
-   * Returns `[{label, index, score, box}]`, best first, of an image or video element with `height` x `width` pixels.
+   * Returns `[{label, score, box}]`, best first, of an image or video element with `height` x `width` pixels.
    *
    * `box` is `[y1, x1, y2, x2]` in pixels of the picture and inside it.
    */
@@ -54,7 +54,7 @@ export class Detector {
       const inside = box.map((side, at) => Math.min(Math.max(side, 0), most[at]));
       // Detections with the same box come as one with several categories.
       return categories.map(({ categoryName, index, score }) => {
-        return { label: categoryName || `class ${index}`, index, score, box: inside };
+        return { label: categoryName || `class ${index}`, score, box: inside };
       });
     });
     return found.filter(({ box }) => box[2] > box[0] && box[3] > box[1]).sort((a, b) => b.score - a.score);

@@ -6,9 +6,14 @@ const PALETTE = [
   ...["#00ced1", "#ff69b4", "#9acd32", "#ff8c00", "#7890ff"],
 ];
 
-/** Returns the colour of a class. */
-export function classColour(index) {
-  return PALETTE[index % PALETTE.length];
+/** Returns the colour of a class name: by its CRC-32, so that pictures of `keras-retina detect` have the same. */
+export function labelColour(label) {
+  let remainder = 0xffffffff;
+  for (const byte of new TextEncoder().encode(label)) {
+    remainder ^= byte;
+    for (let bit = 0; bit < 8; bit += 1) remainder = (remainder >>> 1) ^ (0xedb88320 & -(remainder & 1));
+  }
+  return PALETTE[(~remainder >>> 0) % PALETTE.length];
 }
 
 /**
@@ -26,9 +31,9 @@ export function drawFound(canvas, element, size, found) {
   const pencil = canvas.getContext("2d");
   pencil.scale(density, density);
   const [scaleY, scaleX] = [clientHeight / size.height, clientWidth / size.width];
-  for (const { label, index, score, box } of [...found].reverse()) {
+  for (const { label, score, box } of [...found].reverse()) {
     const [y1, x1, y2, x2] = [box[0] * scaleY, box[1] * scaleX, box[2] * scaleY, box[3] * scaleX];
-    drawOne(pencil, [y1, x1, y2, x2], `${label} ${score.toFixed(2)}`, classColour(index), clientWidth);
+    drawOne(pencil, [y1, x1, y2, x2], `${label} ${score.toFixed(2)}`, labelColour(label), clientWidth);
   }
 }
 

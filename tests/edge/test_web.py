@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from edge.convert import convert_heads
 from edge.export import write_detector
@@ -19,10 +18,12 @@ from edge.runtime import Detector, read_image
 from edge.tasks_vision import PAGE, cache_folder, find_tasks_vision, is_tasks_vision
 from edge.web_server import page_server
 from keras_retina.boxes import iou
+from keras_retina.drawing import label_colour
 from keras_retina.recipe import Export
 
 SECONDS = 240  # a busy machine compiles 13 MB of WebAssembly slowly
 SCORE_TOLERANCE, LEAST_IOU = 0.05, 0.9
+SLIVER = 8  # pixels of the picture
 SETTINGS = Export(max_detections=200, score_threshold=0.1)
 WATCHED = "return [document.getElementById('message').textContent, document.getElementById('summary').textContent]"
 RECORD_VIDEO = """
@@ -121,15 +122,21 @@ class Page:
     def part(self, name: str):
         return self.browser.find_element("id", name)
 
-    def wait_for(self, text: str) -> None:
-        """Waits until the message or the summary contains a text."""
+    def wait_until(self, happened) -> None:
         from selenium.common.exceptions import TimeoutException
         from selenium.webdriver.support.ui import WebDriverWait
 
         try:
-            WebDriverWait(self.browser, SECONDS, 0.2).until(lambda one: text in "\n".join(one.execute_script(WATCHED)))
+            WebDriverWait(self.browser, SECONDS, 0.2).until(lambda _: happened())
         except TimeoutException:
-            pytest.fail(f"{text!r} did not come, but {self.browser.execute_script(WATCHED)}")
+            pytest.fail(f"it did not happen; message and summary: {self.texts()}")
+
+    def wait_for(self, text: str) -> None:
+        """Waits until the message or the summary contains a text."""
+        self.wait_until(lambda: text in "\n".join(self.texts()))
+
+    def texts(self) -> list[str]:
+        return self.browser.execute_script(WATCHED)
 
     def choose_model(self, path: Path) -> None:
         self.part("model-file").send_keys(str(path))
@@ -149,13 +156,15 @@ class Page:
 
 
 def assert_same(found: list[dict], model: Path, picture: Path, score: float) -> None:
-    """Every detection of the runtime is one of the page, and the other way round but for those at the threshold."""
+    """Every detection of the runtime that is not a sliver is one of the page, and there are as many."""
     detector = Detector(model)
     expected = detector.detect(read_image(picture), score)
-    assert len(expected.scores) > 5
-    assert abs(len(found) - len(expected.scores)) <= 1
+    assert abs(len(found) - len(expected.scores)) <= 2  # of slivers that rounding to pixels leaves nothing of
+    large = (expected.boxes[:, 2:] - expected.boxes[:, :2]).min(axis=1) > SLIVER
+    assert large.sum() > 20
     overlaps = iou(expected.boxes, np.array([row["box"] for row in found], np.float32))
-    for number, (class_index, value) in enumerate(zip(expected.classes, expected.scores, strict=True)):
+    for number in np.flatnonzero(large):
+        class_index, value = expected.classes[number], expected.scores[number]
         same = [
             place
             for place, row in enumerate(found)
@@ -171,6 +180,17 @@ def test_the_page_finds_in_a_drawing_what_the_runtime_finds(page, files, image_p
     page.choose_picture(image_paths[0])
     page.wait_for("disc")
     assert_same(page.found(), files[kind], image_paths[0], 0.3)
+
+
+def test_classes_have_the_colours_of_the_other_pictures(page, image_paths):
+    page.open()
+    page.choose_picture(image_paths[0])
+    page.wait_for("disc")
+    script = "return [...document.querySelectorAll('#found li')].map((i) => [i.dataset.label, i.style.cssText])"
+    colours = dict(page.browser.execute_script(script))
+    assert set(colours) == {"disc", "square"}
+    for label, style in colours.items():
+        assert "#{:02x}{:02x}{:02x}".format(*label_colour(label)) in style
 
 
 def test_the_page_finds_in_a_photograph_what_the_runtime_finds(page, files, shared_data):
@@ -247,12 +267,12 @@ def test_a_video_and_the_camera_show_a_frame_rate(page):
     page.wait_for("Choose a picture")
     page.set_score(0.1)
     page.browser.execute_async_script(RECORD_VIDEO)
-    wait_for_rate(page)
+    page.wait_until(lambda: "frames/s" in page.part("rate").text)
     permission = {"permission": {"name": "camera"}, "setting": "granted"}
     page.browser.execute_cdp_cmd("Browser.setPermission", permission)
     page.part("camera").click()
-    wait_for_rate(page)
-    assert page.part("camera").get_attribute("aria-pressed") == "true"
+    page.wait_until(lambda: page.part("camera").get_attribute("aria-pressed") == "true")
+    page.wait_until(lambda: "frames/s" in page.part("rate").text)
     page.part("camera").click()
     assert page.part("rate").text == ""
     page.browser.execute_cdp_cmd("Browser.setPermission", permission | {"setting": "denied"})
@@ -260,31 +280,20 @@ def test_a_video_and_the_camera_show_a_frame_rate(page):
     page.wait_for("The camera was refused")
 
 
-def wait_for_rate(page) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(page.browser, SECONDS, 0.2).until(lambda _: "frames/s" in page.part("rate").text)
-
-
 def test_nothing_leaves_the_machine(page, files, image_paths):
     page.browser.get_log("performance")  # what other tests left
     page.open()
+    page.browser.execute_script(
+        "window.stopped = []; addEventListener('securitypolicyviolation', (one) => stopped.push(one.blockedURI))"
+    )
     page.choose_picture(image_paths[0])
     page.wait_for("disc")
-    page.part("model-file").send_keys(str(files["int8"]))  # closes the first, and MediaPipe reports then
-    page.wait_for("Opening")
-    page.wait_for("disc")
+    page.part("model-file").send_keys(str(files["int8"]))  # closes the first
+    page.wait_until(lambda: "small_int8" in page.part("model").text)
     events = [json.loads(entry["message"])["message"] for entry in page.browser.get_log("performance")]
-    asked = {
-        event["params"]["requestId"]: event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    }
-    stopped = {
-        event["params"]["requestId"]
-        for event in events
-        if event["method"] == "Network.loadingFailed" and event["params"].get("blockedReason") == "csp"
-    }
-    assert len(asked) > 10
-    away = {number: url for number, url in asked.items() if urlsplit(url).hostname not in ("127.0.0.1", None)}
-    assert {number: url for number, url in away.items() if number not in stopped} == {}
+    sent = [one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"]
+    assert any(url.endswith(".wasm") for url in sent)
+    assert {urlsplit(url).hostname for url in sent if urlsplit(url).scheme.startswith("http")} == {"127.0.0.1"}
+    # The pinned MediaPipe does try, when a model is closed and every minute.
+    page.wait_until(lambda: page.browser.execute_script("return stopped.length"))
+    assert page.browser.execute_script("return stopped")[0].startswith("https://odml.pa.googleapis.com")
