@@ -302,6 +302,32 @@ def test_float_layers_of_the_settings_are_float_in_the_int8_and_int16_files(smal
         Detector(path).detect(read_image(image_paths[0]))
 
 
+def test_all_forms_of_a_format_are_written_with_their_suppression_and_origin(small_quantized, image_paths, tmp_path):
+    settings = Export(formats=("float32",), heads=("postprocess", "raw", "builtin"), nms="fast", max_detections=50)
+    origin = {"recipe_sha256": "1" * 64, "model_sha256": "2" * 64}
+    model, spec = small_quantized.model, small_quantized.spec
+    paths = export_detector(model, spec, tmp_path, "x", settings, [], model_name="half", origin=origin)
+    assert [path.stem for path in paths] == ["x_float32_half", "x_float32_half_raw", "x_float32_half_builtin"]
+    found = [Detector(path).detect(read_image(image_paths[0]), 0.1) for path in paths]
+    for path, one in zip(paths, found, strict=True):
+        assert is_exported(path, settings)
+        assert not is_exported(path, settings.model_copy(update={"nms": "per_class"}))
+        assert json.loads(path.with_suffix(".json").read_text()).items() >= origin.items()
+        assert read_description(path).nms == "fast"
+        np.testing.assert_allclose(one.scores, found[0].scores, atol=1e-5)
+        np.testing.assert_allclose(one.boxes, found[0].boxes, atol=0.01)
+
+
+def test_a_file_from_before_there_was_a_choice_suppresses_within_classes(exported, export_settings, tmp_path):
+    path = tmp_path / "old.tflite"
+    path.write_bytes(exported["float32"].read_bytes())
+    facts = json.loads(exported["float32"].with_suffix(".json").read_text())
+    del facts["nms"]
+    path.with_suffix(".json").write_text(json.dumps(facts))
+    assert is_exported(path, export_settings)
+    assert not is_exported(path, export_settings.model_copy(update={"nms": "fast"}))
+
+
 def test_an_unknown_float_layer_is_told_before_anything_is_converted(tiny_model, tiny_spec, image_paths, tmp_path):
     settings = Export(formats=("float32", "int8"), float_layers=("Conv_1",))
     with pytest.raises(InputError, match="export.float_layers: .*Received: 'Conv_1'. Did you mean 'Conv1'"):
