@@ -10,7 +10,8 @@ import numpy as np
 SEED = 0
 RESAMPLES = 2000
 CONFIDENCE = 95.0  # percent
-NO_DIFFERENCE = "no difference"
+NO_DIFFERENCE, TOO_FEW = "no difference", "too few rounds"
+FEWEST_ROUNDS = 6  # of fewer, all on one side are chance in over 5 % of cases: 2 x 0.5^5 = 6 %
 
 Rounds = Sequence[Sequence[float]]
 
@@ -50,13 +51,14 @@ def against_first(first: Rounds, rounds: Rounds) -> dict[str, Any]:
     Returns:
         `share`, the median over rounds of the two medians' ratio (0.8 takes 80 % of the time); `low` and `high`, where
         that median lies in 95 % of resamples of the rounds; `verdict`, `faster`, `slower`, or `no difference` when the
-        interval holds 1.
+        interval holds 1, `too few rounds` under six.
     """
     ratios = np.array([np.median(one) / np.median(other) for one, other in zip(rounds, first, strict=True)])
     picks = np.random.default_rng(SEED).integers(0, ratios.size, (RESAMPLES, ratios.size))
     tail = (100 - CONFIDENCE) / 2
     low, high = np.percentile(np.median(ratios[picks], axis=1), [tail, 100 - tail])
     verdict = "faster" if high < 1 else "slower" if low > 1 else NO_DIFFERENCE
+    verdict = TOO_FEW if ratios.size < FEWEST_ROUNDS else verdict
     values = {"share": np.median(ratios), "low": low, "high": high}
     return {**{name: round(float(value), 4) for name, value in values.items()}, "verdict": verdict}
 

@@ -78,7 +78,7 @@ def understood_outputs(path: Path, interpreter: Any, metadata: FileMetadata) -> 
         ModelFileError: they are not those of a detector.
     """
     details = interpreter.get_output_details()
-    shapes = [detail["shape"].tolist() for detail in details]
+    shapes = [_shape(detail) for detail in details]
     kinds = [np.dtype(detail["dtype"]).name for detail in details]
     if len(details) == 2 and metadata.options is not None:
         rows, classes = len(metadata.options.anchors), metadata.options.classes
@@ -86,7 +86,7 @@ def understood_outputs(path: Path, interpreter: Any, metadata: FileMetadata) -> 
         by_shape = {"location": [1, rows, 4], "score": [1, rows, classes]}
         # With four classes both have one shape, and the names decide.
         location, score = (by_name.get(name) or _of_shape(details, by_shape[name]) for name in ("location", "score"))
-        if [_shape(location), _shape(score)] == list(by_shape.values()):
+        if location and score and [_shape(location), _shape(score)] == list(by_shape.values()):
             return HeadOutputs(location, score, metadata.options)
     elif set(kinds) == {"float32"}:
         model = read_flatbuffer(path.read_bytes())
@@ -102,12 +102,12 @@ def understood_outputs(path: Path, interpreter: Any, metadata: FileMetadata) -> 
     )
 
 
-def _shape(detail: dict[str, Any] | None) -> list[int]:
-    return [] if detail is None else detail["shape"].tolist()
+def _shape(detail: dict[str, Any]) -> list[int]:
+    return list(detail["shape"].tolist())
 
 
 def _of_shape(details: list[dict[str, Any]], shape: list[int]) -> dict[str, Any] | None:
-    return next((detail for detail in details if detail["shape"].tolist() == shape), None)
+    return next((detail for detail in details if _shape(detail) == shape), None)
 
 
 def _real(interpreter: Any, detail: dict[str, Any]) -> np.ndarray:

@@ -68,9 +68,9 @@ def split_of_detect(detector: Any, image: np.ndarray, runs: int) -> dict[str, fl
     def timed(name: str) -> None:
         step = getattr(detector, name)
 
-        def call(argument: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
             start = time.perf_counter()
-            result = step(argument)
+            result = step(*arguments, **named)
             spent[name] = 1000 * (time.perf_counter() - start)
             return result
 

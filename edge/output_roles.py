@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ai_edge_litert import schema_py_generated as schema
 
@@ -55,19 +55,27 @@ def _by_operator(model: schema.ModelT) -> Roles:
     graph = model.subgraphs[0]
     made_by = {int(index): operator for operator in graph.operators for index in operator.outputs}
     roles = []
-    for output in map(int, graph.outputs):
-        operator = made_by.get(output)
-        while operator is not None and operator_name(model, operator) in ONE_TO_ONE:
+    for output in _numbers(graph.outputs):
+        operator = made_by.pop(output, None)  # each operator is passed once, whatever loops a damaged file has
+        while operator is not None and operator_name(model, operator) in ONE_TO_ONE and len(operator.inputs):
             output = int(operator.inputs[0])
-            operator = made_by.get(output)
+            operator = made_by.pop(output, None)
         if operator is None or operator_name(model, operator) != POSTPROCESS:
             return ()
-        roles.append(OPERATOR_ORDER[[int(index) for index in operator.outputs].index(output)])
+        place = _numbers(operator.outputs).index(output)
+        if place >= len(OPERATOR_ORDER):
+            return ()
+        roles.append(OPERATOR_ORDER[place])
     return tuple(roles)
 
 
 def _by_signature(model: schema.ModelT) -> Roles:
     if len(model.signatureDefs or []) != 1:
         return ()
-    names = {int(one.tensorIndex): one.name.decode(errors="replace") for one in model.signatureDefs[0].outputs}
-    return tuple(IN_SIGNATURE.get(names.get(int(index), ""), "") for index in model.subgraphs[0].outputs)
+    outputs = model.signatureDefs[0].outputs or []
+    names = {int(one.tensorIndex): (one.name or b"").decode(errors="replace") for one in outputs}
+    return tuple(IN_SIGNATURE.get(names.get(index, ""), "") for index in _numbers(model.subgraphs[0].outputs))
+
+
+def _numbers(vector: Iterable[int] | None) -> list[int]:
+    return [] if vector is None else [int(index) for index in vector]

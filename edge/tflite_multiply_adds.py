@@ -60,5 +60,6 @@ def operator_multiply_adds(operator: Operator) -> int | None:
     if operator.name == "DEPTHWISE_CONV_2D":  # weights [1, h, w, out]
         return output.elements * math.prod(weights.shape[1:3])
     if operator.name == "BATCH_MATMUL":
-        return output.elements * image.shape[-2 if operator.option("adjX") else -1]
+        inner = image.shape[-2:]
+        return output.elements * (inner[0] if operator.option("adjX") else inner[-1])
     return output.elements * math.prod(weights.shape[1:])  # [out, h, w, in / groups] and [out, in]

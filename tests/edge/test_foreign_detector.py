@@ -270,10 +270,8 @@ def test_a_std_of_zero_and_swapped_outputs_are_noticed(strip, image_paths):
     with pytest.raises(InputError, match="expected a std above 0. Received: std=0"):
         ForeignDetector(strip("float32", float_input), 1, Preprocessing(0.0, 0.0))
     detector = ForeignDetector(strip())
-    detector._outputs["classes"], detector._outputs["scores"] = (
-        detector._outputs["scores"],
-        detector._outputs["classes"],
-    )
+    indices = detector._outputs.indices
+    indices["classes"], indices["scores"] = indices["scores"], indices["classes"]
     with pytest.raises(ModelFileError, match="expected scores of 0 to 1 and whole classes"):
         detector.detect(read_image(image_paths[0]))
 

@@ -43,7 +43,7 @@ def theirs(exported, tmp_path, split):
 def test_a_row_of_others_is_measured_marked_and_outside_the_gate(theirs, exported, split, tmp_path):
     run = tmp_path / "run"
     (run / "verify").mkdir(parents=True)
-    own = unmeasured_row(exported["int8"], "int8") | {"status": "failed", "reason": "AP"}
+    own = unmeasured_row(exported["int8"], "int8") | {"status": "failed", "reason": "AP", "AP": 12.0}
     result = {"gate": {"rule": "r", "passed": True}, "rows": [own]}
     classifier = tmp_path / "classifier.tflite"
     classifier.write_bytes(b"\0\0\0\0TFL3 and nothing else")
