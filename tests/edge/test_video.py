@@ -138,7 +138,7 @@ def test_ctrl_c_finishes_the_files_of_a_camera(exported, image_paths, tmp_path, 
     arguments = (str(exported["int8_raw"]), "camera:0", "--out", str(tmp_path / "o"), "--score", str(SCORE))
     status, out, errors = command(monkeypatch, capfd, *arguments)
     assert (status, errors) == (0, [])
-    assert "left out" in out
+    assert "stopped: " in out and "left out" in out
     assert signal.getsignal(signal.SIGINT) is before
     assert len(lines_of(lines)) >= 2
     assert number_of_frames(tmp_path / "o" / "camera.mp4") >= 1
@@ -157,8 +157,9 @@ def test_ctrl_c_in_a_file_finishes_what_there_is_and_ends_with_130(exported, cli
     capture.read = read
     source = Source(str(clip), False, 10.0, FRAMES, capture)
     monkeypatch.setattr(video_capture, "open_video", lambda path: source)
-    status, _, errors = command(monkeypatch, capfd, str(exported["int8"]), str(clip), "--out", str(tmp_path / "o"))
+    status, out, errors = command(monkeypatch, capfd, str(exported["int8"]), str(clip), "--out", str(tmp_path / "o"))
     assert (status, errors) == (130, [])
+    assert "stopped: " in out
     assert len(lines_of(tmp_path / "o" / "detections.jsonl")) < FRAMES
 
 
