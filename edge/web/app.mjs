@@ -107,9 +107,10 @@ function show() {
   const counts = new Map();
   for (const { label } of found) counts.set(label, (counts.get(label) ?? 0) + 1);
   const names = [...counts].map(([label, count]) => `${count} ${label}`).join(", ");
+  const isStill = medium instanceof HTMLImageElement;
+  part("summary").ariaLive = isStill ? "polite" : "off"; // every frame read aloud would be a nuisance
   part("summary").textContent = medium && page.detector ? names || "Nothing found" : "";
   part("rate").textContent = medium && page.detector ? rateText() : "";
-  const isStill = medium instanceof HTMLImageElement;
   part("found").replaceChildren(...(isStill ? found.map(listItem) : []));
 }
 

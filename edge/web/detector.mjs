@@ -26,7 +26,7 @@ export class Detector {
       return new Detector(task, description);
     } catch (error) {
       throw new PageError(
-        `${name}: expected a detector that MediaPipe opens. Received: ${firstLine(error)} ` +
+        `${name}: expected a detector that MediaPipe opens. Received: ${reason(error)} ` +
           "Choose a file that `keras-retina export` wrote, one without _raw in its name.",
       );
     }
@@ -111,7 +111,8 @@ function clear(pencil, height, width) {
   pencil.fillRect(0, 0, width, height);
 }
 
-function firstLine(error) {
-  const [line] = String(error?.message ?? error).trim().split("\n");
-  return line.length > 300 ? `${line.slice(0, 300)}...` : line.replace(/[^.]$/, "$&.");
+/** Returns what MediaPipe says is wrong, without the state of its graph that follows. */
+function reason(error) {
+  const [line] = String(error?.message ?? error).trim().split(/[;\n]/);
+  return `${line.replace(/^[A-Z_]+: /, "").slice(0, 300).replace(/\.$/, "")}.`;
 }

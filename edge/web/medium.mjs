@@ -17,6 +17,7 @@ export async function openFile(file) {
       element.alt = file.name;
       element.src = source;
       await element.decode();
+      if (element.naturalWidth === 0) throw new Error("a drawing without a size");
     } else {
       element.controls = true;
       element.loop = true;

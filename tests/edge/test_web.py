@@ -243,7 +243,8 @@ def test_files_of_another_kind_are_refused_with_what_to_do(
     cut.write_bytes(files["float32"].read_bytes()[:50_000])
     classifier = write_tflite(tmp_path / "classifier.tflite", *classifier_layers)
     page.open("?none")
-    for path, received in ((noise, "bytes of another kind"), (cut, "Received: "), (classifier, "Received: ")):
+    no_metadata = "Object detection models require TFLite Model Metadata but none was found. Choose"
+    for path, received in ((noise, "bytes of another kind"), (cut, "not a valid"), (classifier, no_metadata)):
         page.part("model-file").send_keys(str(path))
         page.wait_for(f"{path.name}: expected a")
         assert received in page.part("message").text

@@ -49,9 +49,7 @@ def test_the_address_is_said_the_page_is_there_and_an_interrupt_ends_it(
 def test_a_file_that_cannot_be_shown_is_one_line(package, write_tflite, classifier_layers, tmp_path):
     bare = write_tflite(tmp_path / "bare.tflite", *classifier_layers)
     for path, told in ((bare, "TFLite metadata"), (tmp_path / "none.tflite", "no such file")):
-        result = subprocess.run(
-            command(path, "--tasks-vision", package), capture_output=True, text=True, timeout=300
-        )
+        result = subprocess.run(command(path, "--tasks-vision", package), capture_output=True, text=True, timeout=300)
         assert (result.returncode, result.stdout) == (2, "")
         (line,) = result.stderr.splitlines()
         assert line.startswith(f"keras-retina: {path}: expected a .tflite")
