@@ -21,6 +21,8 @@ from edge.tflite_file import operator_histogram, read_flatbuffer, sha256_of, ten
 from keras_retina.detector_spec import spec_from_json
 from keras_retina.errors import InputError
 
+TOTAL_LIMIT = 10 * MEMBER_LIMIT  # a zip of a few kilobytes may claim to unpack to gigabytes
+
 
 def inspect_file(path: Path) -> dict[str, Any]:
     """Returns what is in the file as JSON values; `metadata` and `detector` are None where it has none.
@@ -34,7 +36,7 @@ def inspect_file(path: Path) -> dict[str, Any]:
     path = Path(path)
     read_graphs(path)  # refuses what cannot be read at all
     data = path.read_bytes()
-    members = _members(path, data)
+    sizes, members = _members(path, data)
     try:
         model = read_flatbuffer(data)
         facts = {
@@ -45,7 +47,7 @@ def inspect_file(path: Path) -> dict[str, Any]:
             "operators": operator_histogram(model),
             "signatures": [_signature(signature) for signature in model.signatureDefs or []],
             "metadata": _metadata(model),
-            "members": {name: len(content) for name, content in members.items()},
+            "members": sizes,
         }
     except Exception as error:  # whatever wrong offsets lead a reader without a verifier into
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
@@ -92,15 +94,19 @@ def _metadata(model: schema.ModelT) -> dict[str, Any] | None:
     return None if entry is None else metadata_facts(bytes(model.buffers[entry.buffer].data))
 
 
-def _members(path: Path, data: bytes) -> dict[str, bytes]:
-    """Returns the files of the zip behind the flatbuffer, those of a reasonable size with their contents."""
+def _members(path: Path, data: bytes) -> tuple[dict[str, int], dict[str, bytes]]:
+    """Returns the sizes of the files in the zip behind the flatbuffer, and the contents of those not too large."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            infos = archive.infolist()
-            return {info.filename: archive.read(info) for info in infos if info.file_size <= MEMBER_LIMIT}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
+            contents, room = {}, TOTAL_LIMIT
+            for info in archive.infolist():
+                if info.file_size <= min(MEMBER_LIMIT, room):
+                    contents[info.filename] = archive.read(info)
+                    room -= info.file_size
+            return {info.filename: info.file_size for info in archive.infolist()}, contents
+    except Exception as error:  # of zipfile, or of the decompressor that a damaged member names
         if b"PK\x05\x06" not in data[-65_557:]:  # no zip at all: most files
-            return {}
+            return {}, {}
         raise _damaged(path, f"the files appended to it cannot be read: {error}") from error
 
 

@@ -140,6 +140,15 @@ def test_a_file_cut_off_or_changed_anywhere_is_told_in_one_line_or_shown(raw_fil
     assert 10 < refused < 60
 
 
+def test_a_zip_that_unpacks_to_much_is_listed_and_not_unpacked(write_tflite, classifier_layers, tmp_path, monkeypatch):
+    path = write_tflite(tmp_path / "m.tflite", *classifier_layers)
+    path.write_bytes(append_members(path.read_bytes(), {"labels.txt": b"a\n" * 50, "b.txt": b"b" * 100}))
+    assert inspect_file(path)["labels"] == ["a"] * 50
+    monkeypatch.setattr("edge.inspect_file.TOTAL_LIMIT", 99)
+    facts = inspect_file(path)
+    assert (facts["members"], facts["labels"]) == ({"labels.txt": 100, "b.txt": 100}, None)
+
+
 @pytest.mark.parametrize("member", ["detector.json", "export.json"])
 def test_a_description_that_is_not_ours_is_told(raw_file, tmp_path, member):
     data = raw_file.read_bytes()
