@@ -8,19 +8,37 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.file_metadata import FileMetadata, parse_labels, read_metadata
-from edge.metadata import IDENTIFIER, NAME, _table, _vector
+from edge.metadata import IDENTIFIER, NAME
 from edge.runtime import ModelFileError
 from edge.tflite_file import read_flatbuffer, write_flatbuffer
+
+
+def table(builder, offsets, small=None):
+    """Writes a table of {slot: offset of a finished child} and {slot: byte}."""
+    builder.StartObject(12)
+    for slot, offset in offsets.items():
+        builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
+    for slot, value in (small or {}).items():
+        builder.PrependInt8Slot(slot, value, 0)
+    return builder.EndObject()
+
+
+def vector(builder, offsets):
+    """Writes a vector of finished children."""
+    builder.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return builder.EndVector()
 
 
 def normalised_metadata(mean, std):
     """A ModelMetadata with NormalizationOptions at the input and nothing else."""
     builder = flatbuffers.Builder(256)
     vectors = [builder.CreateNumpyVector(np.array(values, np.float32)) for values in (mean, std)]
-    unit = _table(builder, {1: _table(builder, dict(enumerate(vectors)))}, {0: 1})
-    tensor = _table(builder, {4: _vector(builder, [unit])})
-    graph = _table(builder, {2: _vector(builder, [tensor])})
-    builder.Finish(_table(builder, {3: _vector(builder, [graph])}), IDENTIFIER)
+    unit = table(builder, {1: table(builder, dict(enumerate(vectors)))}, {0: 1})
+    tensor = table(builder, {4: vector(builder, [unit])})
+    graph = table(builder, {2: vector(builder, [tensor])})
+    builder.Finish(table(builder, {3: vector(builder, [graph])}), IDENTIFIER)
     return bytes(builder.Output())
 
 

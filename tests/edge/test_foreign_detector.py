@@ -14,7 +14,7 @@ from edge.evaluation import evaluate_target
 from edge.file_reading import ReadingOptions, choose_reading, is_ours, reading_lines
 from edge.foreign_detector import ForeignDetector, Preprocessing
 from edge.measure import evaluate_tflite
-from edge.metadata import IDENTIFIER, NAME, _table, _vector
+from edge.metadata import IDENTIFIER, NAME
 from edge.output_roles import OPERATOR_ORDER, OTHER_ORDER
 from edge.runtime import Detector, ModelFileError, anchor_boxes, read_image
 from edge.tail import POSTPROCESS
@@ -116,6 +116,24 @@ def floats(builder, values, first_slot=0, integers=None, flags=None):
     return builder.EndObject()
 
 
+def table(builder, offsets, small=None):
+    """Writes a table of {slot: offset of a finished child} and {slot: byte}."""
+    builder.StartObject(12)
+    for slot, offset in offsets.items():
+        builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
+    for slot, value in (small or {}).items():
+        builder.PrependInt8Slot(slot, value, 0)
+    return builder.EndObject()
+
+
+def vector(builder, offsets):
+    """Writes a vector of finished children."""
+    builder.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return builder.EndVector()
+
+
 def heads_metadata(description, names=("location", "score")):
     """What MediaPipe's Model Maker writes for a file that ends at its heads: x before y, width before height."""
     anchors = anchor_boxes(description) / np.array([description.height, description.width] * 2, np.float32)
@@ -123,18 +141,18 @@ def heads_metadata(description, names=("location", "score")):
     rows = []
     for y1, x1, y2, x2 in anchors.astype(float):
         rows.append(floats(builder, [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]))
-    fixed = _table(builder, {0: _table(builder, {0: _vector(builder, rows)})})
+    fixed = table(builder, {0: table(builder, {0: vector(builder, rows)})})
     y, x, h, w = description.coder_weights
     counts = {0: len(description.class_names), 1: len(rows), 2: 4, 5: 2}
     decoding = floats(builder, [x, y, w, h], 6, counts, (10, 11))
-    builder.Finish(_table(builder, {1: fixed, 2: decoding}), b"V001")
+    builder.Finish(table(builder, {1: fixed, 2: decoding}), b"V001")
     options = bytes(builder.Output())
     builder = flatbuffers.Builder(1024)
     data = builder.CreateNumpyVector(np.frombuffer(options, np.uint8))
-    custom = _table(builder, {0: builder.CreateString("DETECTOR_METADATA"), 1: data})
-    outputs = [_table(builder, {0: builder.CreateString(name)}) for name in names]
-    graph = _table(builder, {3: _vector(builder, outputs), 9: _vector(builder, [custom])})
-    builder.Finish(_table(builder, {3: _vector(builder, [graph])}), IDENTIFIER)
+    custom = table(builder, {0: builder.CreateString("DETECTOR_METADATA"), 1: data})
+    outputs = [table(builder, {0: builder.CreateString(name)}) for name in names]
+    graph = table(builder, {3: vector(builder, outputs), 9: vector(builder, [custom])})
+    builder.Finish(table(builder, {3: vector(builder, [graph])}), IDENTIFIER)
     return bytes(builder.Output())
 
 
