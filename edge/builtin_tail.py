@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge.tflite_file import add_operator, add_tensor, operator_code
+from edge.anchor_tensor import add_anchors, centre_size_anchors
+from edge.tail_writer import Operator, Writer, clip_to_input
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.recipe import Export
 
@@ -24,80 +24,17 @@ CANDIDATES = 5000
 REACH = 1.0
 """How far a box counts beyond the outermost anchor when its overlap with others of its class is computed, in inputs."""
 
-Operator = schema.BuiltinOperator
 
-
-class Writer:
-    """Appends builtin operators to a graph, each with a new output tensor whose index is returned."""
-
-    def __init__(self, model: schema.ModelT) -> None:
-        self.model = model
-        self.names = {value: name.lower() for name, value in vars(Operator).items() if isinstance(value, int)}
-
-    def constant(self, values: Any, kind: type) -> int:
-        array: np.ndarray = np.array(values, kind)
-        return add_tensor(self.model, f"constant_{len(self.model.buffers)}", list(array.shape), array)
-
-    def add(self, builtin: int, inputs: list[int], shape: list[int], kind: str = "float32", options: Any = None) -> int:
-        return self.add_two(builtin, inputs, [(shape, kind)], options)[0]
-
-    def add_two(self, builtin: int, inputs: list[int], made: list[tuple[list[int], str]], options: Any) -> list[int]:
-        """As `add` for any number of outputs, each a (shape, type)."""
-        name = f"{self.names[builtin]}_{len(self.model.subgraphs[0].operators)}"
-        outputs = [
-            add_tensor(self.model, f"{name}:{place}" if place else name, shape, kind=kind)
-            for place, (shape, kind) in enumerate(made)
-        ]
-        operator = add_operator(self.model, operator_code(self.model, builtin), inputs, outputs)
-        if options is not None:
-            operator.builtinOptions = options
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
-        return outputs
-
-    def reshape(self, tensor: int, shape: list[int], kind: str = "float32") -> int:
-        options = schema.ReshapeOptionsT(newShape=np.array(shape, np.int32))
-        return self.add(Operator.RESHAPE, [tensor, self.constant(shape, np.int32)], shape, kind, options)
-
-    def gather(self, tensor: int, indices: int, shape: list[int], kind: str = "float32") -> int:
-        return self.add(Operator.GATHER, [tensor, indices], shape, kind, schema.GatherOptionsT(axis=0))
-
-    def cast(self, tensor: int, shape: list[int]) -> int:
-        return self.add(Operator.CAST, [tensor], shape, "float32", schema.CastOptionsT())
-
-    def columns(self, tensor: int, start: int, rows: int) -> int:
-        """Returns two columns of `[rows, 4]`."""
-        begin, size = self.constant([0, start], np.int32), self.constant([rows, 2], np.int32)
-        return self.add(Operator.SLICE, [tensor, begin, size], [rows, 2], "float32", schema.SliceOptionsT())
-
-    def arithmetic(self, builtin: int, left: int, right: int, shape: list[int], kind: str = "float32") -> int:
-        options = {
-            Operator.ADD: schema.AddOptionsT,
-            Operator.SUB: schema.SubOptionsT,
-            Operator.MUL: schema.MulOptionsT,
-            Operator.DIV: schema.DivOptionsT,
-            Operator.FLOOR_DIV: schema.FloorDivOptionsT,
-            Operator.FLOOR_MOD: schema.FloorModOptionsT,
-            Operator.MINIMUM: schema.MaximumMinimumOptionsT,
-            Operator.MAXIMUM: schema.MaximumMinimumOptionsT,
-        }[builtin]
-        return self.add(builtin, [left, right], shape, kind, options())
-
-
-def add_builtin_tail(
-    model: schema.ModelT, heads: dict[str, int], spec: DetectorSpec, anchors: np.ndarray, settings: Export
-) -> list[int]:
+def add_builtin_tail(model: schema.ModelT, heads: dict[str, int], spec: DetectorSpec, settings: Export) -> list[int]:
     """Adds the operators; returns the outputs boxes `[1, M, 4]`, classes and scores `[1, M]`, count `[1]`, all float32.
 
     Rows from `count` on are zeros. Values are those of TFLite_Detection_PostProcess, but that only the `CANDIDATES`
     best scores are looked at, and that within classes the overlap of two boxes is that of their parts within `REACH`.
-
-    Args:
-        anchors: `[anchors, 4]`, (y centre, x centre, h, w) in shares of the input.
     """
-    writer, most = Writer(model), settings.max_detections
+    writer, anchors, most = Writer(model), centre_size_anchors(spec), settings.max_detections
     choose = _best_classes if settings.nms == "fast" else _all_scores
     scores, rows, classes, number = choose(writer, heads["classes"], len(anchors), len(spec.class_names))
-    boxes = _decoded(writer, heads["boxes"], rows, anchors, number, spec)
+    boxes = _decoded(writer, heads["boxes"], rows, add_anchors(model, spec), number, spec)
     rivals = boxes
     if settings.nms == "per_class" and len(spec.class_names) > 1:
         rivals = _apart(writer, boxes, classes, number, _cells(anchors, len(spec.class_names)))
@@ -114,16 +51,6 @@ def add_builtin_tail(
         chosen = clip_to_input(model, chosen, shape) if width == 4 else chosen
         outputs.append(writer.reshape(writer.arithmetic(Operator.MUL, chosen, factor, shape), [1, *shape]))
     return [*outputs, writer.reshape(writer.cast(count, []), [1])]
-
-
-def clip_to_input(model: schema.ModelT, boxes: int, shape: list[int]) -> int:
-    """Returns boxes inside 0..1.
-
-    MediaPipe moves a corner that is left of or above the image to its edge and leaves width and height as they are.
-    """
-    writer = Writer(model)
-    above = writer.arithmetic(Operator.MAXIMUM, boxes, writer.constant(0, np.float32), shape)
-    return writer.arithmetic(Operator.MINIMUM, above, writer.constant(1, np.float32), shape)
 
 
 def _all_scores(writer: Writer, logits: int, anchors: int, classes: int) -> tuple[int, int, int, int]:
@@ -155,11 +82,11 @@ def _top(writer: Writer, logits: int, size: int) -> tuple[int, int, int]:
     return writer.add(Operator.LOGISTIC, [best], [number]), place, number
 
 
-def _decoded(writer: Writer, deltas: int, rows: int, anchors: np.ndarray, number: int, spec: DetectorSpec) -> int:
+def _decoded(writer: Writer, deltas: int, rows: int, anchors: int, number: int, spec: DetectorSpec) -> int:
     """Returns the boxes of the candidates, `[number, 4]`, y1, x1, y2, x2 in shares of the input."""
-    flat = writer.reshape(deltas, [len(anchors), 4])
+    flat = writer.reshape(deltas, [len(spec.anchors()), 4])
     chosen = writer.gather(flat, rows, [number, 4])
-    centre_size = writer.gather(writer.constant(anchors, np.float32), rows, [number, 4])
+    centre_size = writer.gather(anchors, rows, [number, 4])
     weights = writer.constant([spec.coder_weights], np.float32)
     scaled = writer.arithmetic(Operator.DIV, chosen, weights, [number, 4])
     pair = [number, 2]

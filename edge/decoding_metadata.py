@@ -9,8 +9,8 @@ from __future__ import annotations
 import flatbuffers
 import numpy as np
 
+from edge.anchor_tensor import centre_size_anchors
 from edge.metadata_table import table
-from edge.tail import centre_size_anchors
 from keras_retina.detector_spec import DetectorSpec
 
 NAME = "DETECTOR_METADATA"

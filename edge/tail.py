@@ -11,7 +11,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
-from edge.builtin_tail import add_builtin_tail, clip_to_input
+from edge.anchor_tensor import add_anchors
+from edge.builtin_tail import add_builtin_tail
+from edge.tail_writer import clip_to_input
 from edge.tflite_file import add_operator, add_tensor, operator_code, operator_name, tensor_type
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.recipe import Export
@@ -71,7 +73,7 @@ def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Exp
     empty = empty_columns(number, settings.nms)
     if empty:
         scores = _pad_columns(model, scores, [1, rows, number + empty], empty)
-    anchors = add_tensor(model, "anchors", [rows, 4], centre_size_anchors(spec))
+    anchors = add_anchors(model, spec)
     names = [POSTPROCESS] + [f"{POSTPROCESS}:{position}" for position in (1, 2, 3)]
     shapes = [[1, most, 4], [1, most], [1, most], [1]]
     outputs = [add_tensor(model, name, shape) for name, shape in zip(names, shapes, strict=True)]
@@ -87,14 +89,7 @@ def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Exp
 
 def end_with_builtin(model: schema.ModelT, spec: DetectorSpec, settings: Export) -> None:
     """Makes the builtin form: outputs and signature of the postprocess form, without its custom operator."""
-    _name_detections(model, add_builtin_tail(model, _heads(model), spec, centre_size_anchors(spec), settings))
-
-
-def centre_size_anchors(spec: DetectorSpec) -> np.ndarray:
-    """Returns the anchors as the operator wants them: float32 `[anchors, 4]`, (y centre, x centre, h, w) in shares."""
-    boxes = spec.anchors().astype(np.float64)
-    centre_size = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
-    return (centre_size / [spec.height, spec.width, spec.height, spec.width]).astype(np.float32)
+    _name_detections(model, add_builtin_tail(model, _heads(model), spec, settings))
 
 
 def empty_columns(number_of_classes: int, nms: str = "per_class") -> int:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from flatbuffers import flexbuffers
 
+from edge.anchor_tensor import centre_size_anchors
 from edge.calibration import calibration_samples, choose_calibration_images, network_input
 from edge.convert import check_input_quantization, check_operators, convert_heads
 from edge.export import export_detector, is_exported, labels_text
 from edge.runtime import Detector, read_description
-from edge.tail import POSTPROCESS, centre_size_anchors, empty_columns, postprocess_options
+from edge.tail import POSTPROCESS, empty_columns, postprocess_options
 from edge.tflite_file import operator_histogram, operator_name, read_flatbuffer, tensor_quantization, tensor_type
 from keras_retina.boxes import iou
 from keras_retina.data.images import read_image

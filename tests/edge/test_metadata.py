@@ -8,10 +8,10 @@ import importlib
 import numpy as np
 import pytest
 
+from edge.anchor_tensor import centre_size_anchors
 from edge.decoding_metadata import decoding_options
 from edge.metadata import detector_metadata, raw_metadata
 from edge.metadata_table import Reader
-from edge.tail import centre_size_anchors
 from edge.tflite_file import read_flatbuffer
 
 
