@@ -12,8 +12,8 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
 from edge.anchor_tensor import add_anchors
-from edge.builtin_tail import add_builtin_tail
-from edge.tail_writer import clip_to_input
+from edge.builtin_tail import CANDIDATES, add_builtin_tail
+from edge.tail_writer import Writer, clip_to_input
 from edge.tflite_file import add_operator, add_tensor, operator_code, operator_name, tensor_type
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.recipe import Export
@@ -62,23 +62,22 @@ def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Exp
     The outputs are boxes `[1, M, 4]` (y1, x1, y2, x2 as shares of the input, 0 to 1), classes `[1, M]`, scores
     `[1, M]` and count `[1]`, all float32: the order that clients without a signature expect. The signature names them
     output_3, output_2, output_1 and output_0, as pycoral demands. Boxes are clipped to the input, which the operator
-    does not do.
+    does not do. It is given the best anchors alone (`_candidates`).
 
     Source: tensorflow/lite/kernels/detection_postprocess.cc; pycoral/adapters/detect.py.
     """
-    heads = _heads(model)
-    rows, number, most = len(spec.anchors()), len(spec.class_names), settings.max_detections
+    number, most = len(spec.class_names), settings.max_detections
+    boxes, logits, anchors, rows = _candidates(model, _heads(model), spec)
     scores = add_tensor(model, "class_probabilities", [1, rows, number])
-    add_operator(model, operator_code(model, Operator.LOGISTIC), [heads["classes"]], [scores])
+    add_operator(model, operator_code(model, Operator.LOGISTIC), [logits], [scores])
     empty = empty_columns(number, settings.nms)
     if empty:
         scores = _pad_columns(model, scores, [1, rows, number + empty], empty)
-    anchors = add_anchors(model, spec)
     names = [POSTPROCESS] + [f"{POSTPROCESS}:{position}" for position in (1, 2, 3)]
     shapes = [[1, most, 4], [1, most], [1, most], [1]]
     outputs = [add_tensor(model, name, shape) for name, shape in zip(names, shapes, strict=True)]
     custom = operator_code(model, Operator.CUSTOM, POSTPROCESS.encode())
-    operator = add_operator(model, custom, [heads["boxes"], scores, anchors], outputs)
+    operator = add_operator(model, custom, [boxes, scores, anchors], outputs)
     outputs[0] = clip_to_input(model, outputs[0], shapes[0])
     operator.customOptions = np.frombuffer(postprocess_options(spec, settings), np.uint8)
     operator.customOptionsFormat = schema.CustomOptionsFormat.FLEXBUFFERS
@@ -116,6 +115,31 @@ def postprocess_options(spec: DetectorSpec, settings: Export) -> bytes:
 
 def _heads(model: schema.ModelT) -> dict[str, int]:
     return {entry.name.decode(): int(entry.tensorIndex) for entry in model.signatureDefs[0].outputs}
+
+
+def _candidates(model: schema.ModelT, heads: dict[str, int], spec: DetectorSpec) -> tuple[int, int, int, int]:
+    """Returns deltas `[1, n, 4]`, logits `[1, n, classes]` and anchors `[n, 4]` of the best anchors, and n.
+
+    TFLite_Detection_PostProcess decodes every anchor it is given and goes through all of them for every class: at
+    512 x 640 that takes as long as the network. Only the `CANDIDATES` anchors of highest score are given to it.
+    """
+    count, number = len(spec.anchors()), len(spec.class_names)
+    anchors = add_anchors(model, spec)
+    if count <= CANDIDATES:
+        return heads["boxes"], heads["classes"], anchors, count
+    writer = Writer(model)
+    axis, limit = writer.constant([2], np.int32), writer.constant(CANDIDATES, np.int32)
+    highest = writer.add(Operator.REDUCE_MAX, [heads["classes"], axis], [1, count], options=schema.ReducerOptionsT())
+    made: list[tuple[list[int], str]] = [([CANDIDATES], "float32"), ([CANDIDATES], "int32")]
+    _, rows = writer.add_two(Operator.TOPK_V2, [writer.reshape(highest, [count]), limit], made, schema.TopKV2OptionsT())
+    best = [
+        writer.gather(writer.reshape(tensor, [count, values]), rows, [CANDIDATES, values])
+        for tensor, values in ((heads["boxes"], 4), (heads["classes"], number), (anchors, 4))
+    ]
+    boxes, logits = (
+        writer.reshape(tensor, [1, CANDIDATES, values]) for tensor, values in zip(best, (4, number), strict=False)
+    )
+    return boxes, logits, best[2], CANDIDATES
 
 
 def _pad_columns(model: schema.ModelT, scores: int, shape: list[int], empty: int) -> int:

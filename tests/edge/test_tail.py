@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from edge.convert import convert_heads
 from edge.export import write_detector
 from edge.runtime import Detector, anchor_boxes, decode, read_image
+from edge.tail import POSTPROCESS
+from edge.tflite_file import operator_name, read_flatbuffer
 from keras_retina.recipe import Export
 
 
-def test_boxes_are_cut_at_the_border_of_the_input_and_not_moved(small_quantized, image_paths, tmp_path):
+@pytest.fixture(scope="module")
+def network(small_quantized) -> bytes:
+    return convert_heads(small_quantized.model, small_quantized.spec, "float32")
+
+
+def test_boxes_are_cut_at_the_border_of_the_input_and_not_moved(network, small_quantized, image_paths, tmp_path):
     spec = small_quantized.spec
-    network = convert_heads(small_quantized.model, spec, "float32")
     for head in ("postprocess", "raw"):
         write_detector(tmp_path / f"{head}.tflite", network, spec, "float32", head, Export())
     whole, raw = (Detector(tmp_path / f"{head}.tflite") for head in ("postprocess", "raw"))
@@ -25,3 +32,23 @@ def test_boxes_are_cut_at_the_border_of_the_input_and_not_moved(small_quantized,
     assert boxes.min() == 0 and boxes.max() == 1
     distances = np.abs(boxes[:, None] - np.clip(decoded, 0, 1)).max(axis=2)
     assert distances.min(axis=1).max() < 1e-4
+
+
+def test_the_best_anchors_alone_give_the_same_detections(network, small_quantized, image_paths, tmp_path, monkeypatch):
+    """Of 756 anchors, the 200 of highest score hold all that 20 boxes are chosen from."""
+    settings, spec = Export(max_detections=20), small_quantized.spec
+    files = {}
+    for name, count in (("all", 756), ("best", 200)):
+        monkeypatch.setattr("edge.tail.CANDIDATES", count)
+        path = tmp_path / f"{name}.tflite"
+        write_detector(path, network, spec, "float32", "postprocess", settings)
+        graph = read_flatbuffer(path.read_bytes())
+        (custom,) = (one for one in graph.subgraphs[0].operators if operator_name(graph, one) == POSTPROCESS)
+        assert [graph.subgraphs[0].tensors[index].shape.tolist()[-2] for index in custom.inputs] == [count] * 3
+        files[name] = Detector(path)
+    for path in image_paths:
+        whole, best = (files[name].detect(read_image(path), 0.01) for name in ("all", "best"))
+        assert len(whole.scores) == 20
+        np.testing.assert_array_equal(best.scores, whole.scores)
+        np.testing.assert_array_equal(best.boxes, whole.boxes)
+        np.testing.assert_array_equal(best.classes, whole.classes)

@@ -1,0 +1,78 @@
+"""Appends operators to a converted graph: what the tails behind the two heads are written with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edge.tflite_file import add_operator, add_tensor, operator_code
+
+Operator = schema.BuiltinOperator
+
+
+class Writer:
+    """Appends builtin operators to a graph, each with a new output tensor whose index is returned."""
+
+    def __init__(self, model: schema.ModelT) -> None:
+        self.model = model
+        self.names = {value: name.lower() for name, value in vars(Operator).items() if isinstance(value, int)}
+
+    def constant(self, values: Any, kind: type) -> int:
+        array: np.ndarray = np.array(values, kind)
+        return add_tensor(self.model, f"constant_{len(self.model.buffers)}", list(array.shape), array)
+
+    def add(self, builtin: int, inputs: list[int], shape: list[int], kind: str = "float32", options: Any = None) -> int:
+        return self.add_two(builtin, inputs, [(shape, kind)], options)[0]
+
+    def add_two(self, builtin: int, inputs: list[int], made: list[tuple[list[int], str]], options: Any) -> list[int]:
+        """As `add` for any number of outputs, each a (shape, type)."""
+        name = f"{self.names[builtin]}_{len(self.model.subgraphs[0].operators)}"
+        outputs = [
+            add_tensor(self.model, f"{name}:{place}" if place else name, shape, kind=kind)
+            for place, (shape, kind) in enumerate(made)
+        ]
+        operator = add_operator(self.model, operator_code(self.model, builtin), inputs, outputs)
+        if options is not None:
+            operator.builtinOptions = options
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        return outputs
+
+    def reshape(self, tensor: int, shape: list[int], kind: str = "float32") -> int:
+        options = schema.ReshapeOptionsT(newShape=np.array(shape, np.int32))
+        return self.add(Operator.RESHAPE, [tensor, self.constant(shape, np.int32)], shape, kind, options)
+
+    def gather(self, tensor: int, indices: int, shape: list[int], kind: str = "float32") -> int:
+        return self.add(Operator.GATHER, [tensor, indices], shape, kind, schema.GatherOptionsT(axis=0))
+
+    def cast(self, tensor: int, shape: list[int]) -> int:
+        return self.add(Operator.CAST, [tensor], shape, "float32", schema.CastOptionsT())
+
+    def columns(self, tensor: int, start: int, rows: int) -> int:
+        """Returns two columns of `[rows, 4]`."""
+        begin, size = self.constant([0, start], np.int32), self.constant([rows, 2], np.int32)
+        return self.add(Operator.SLICE, [tensor, begin, size], [rows, 2], "float32", schema.SliceOptionsT())
+
+    def arithmetic(self, builtin: int, left: int, right: int, shape: list[int], kind: str = "float32") -> int:
+        options = {
+            Operator.ADD: schema.AddOptionsT,
+            Operator.SUB: schema.SubOptionsT,
+            Operator.MUL: schema.MulOptionsT,
+            Operator.DIV: schema.DivOptionsT,
+            Operator.FLOOR_DIV: schema.FloorDivOptionsT,
+            Operator.FLOOR_MOD: schema.FloorModOptionsT,
+            Operator.MINIMUM: schema.MaximumMinimumOptionsT,
+            Operator.MAXIMUM: schema.MaximumMinimumOptionsT,
+        }[builtin]
+        return self.add(builtin, [left, right], shape, kind, options())
+
+
+def clip_to_input(model: schema.ModelT, boxes: int, shape: list[int]) -> int:
+    """Returns boxes inside 0..1.
+
+    MediaPipe moves a corner that is left of or above the image to its edge and leaves width and height as they are.
+    """
+    writer = Writer(model)
+    above = writer.arithmetic(Operator.MAXIMUM, boxes, writer.constant(0, np.float32), shape)
+    return writer.arithmetic(Operator.MINIMUM, above, writer.constant(1, np.float32), shape)
