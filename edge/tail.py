@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
-from edge.builtin_tail import add_builtin_tail, clip_to_input
+from edge.builtin_tail import add_builtin_tail
 from edge.tflite_file import add_operator, add_tensor, operator_code, operator_name, tensor_type
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.recipe import Export
@@ -57,9 +57,9 @@ def end_at_heads(model: schema.ModelT) -> None:
 def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Export) -> None:
     """Makes the postprocess form: float sigmoid, then decoding and suppression (`settings.nms`) in the custom operator.
 
-    The outputs are boxes `[1, M, 4]` (y1, x1, y2, x2 as shares of the input), classes `[1, M]`, scores `[1, M]` and
-    count `[1]`, all float32: the order that clients without a signature expect. The signature names them output_3,
-    output_2, output_1 and output_0, as pycoral demands. Boxes are clipped to the input, which the operator does not do.
+    The outputs are boxes `[1, M, 4]` (y1, x1, y2, x2 as shares of the input, 0 to 1), classes `[1, M]`, scores
+    `[1, M]` and count `[1]`, all float32: the order that clients without a signature expect. The signature names them
+    output_3, output_2, output_1 and output_0, as pycoral demands.
 
     Source: tensorflow/lite/kernels/detection_postprocess.cc; pycoral/adapters/detect.py.
     """
@@ -76,17 +76,19 @@ def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Exp
     outputs = [add_tensor(model, name, shape) for name, shape in zip(names, shapes, strict=True)]
     custom = operator_code(model, Operator.CUSTOM, POSTPROCESS.encode())
     operator = add_operator(model, custom, [heads["boxes"], scores, anchors], outputs)
-    outputs[0] = clip_to_input(model, outputs[0], shapes[0])
     operator.customOptions = np.frombuffer(postprocess_options(spec, settings), np.uint8)
     operator.customOptionsFormat = schema.CustomOptionsFormat.FLEXBUFFERS
     if empty:
         outputs[1] = _subtract_columns(model, outputs[1], [1, most], empty)
+    outputs[0] = clip_boxes(model, outputs[0], [1, most, 4])
     _name_detections(model, outputs)
 
 
 def end_with_builtin(model: schema.ModelT, spec: DetectorSpec, settings: Export) -> None:
     """Makes the builtin form: outputs and signature of the postprocess form, without its custom operator."""
-    _name_detections(model, add_builtin_tail(model, _heads(model), spec, centre_size_anchors(spec), settings))
+    outputs = add_builtin_tail(model, _heads(model), spec, centre_size_anchors(spec), settings)
+    outputs[0] = clip_boxes(model, outputs[0], [1, settings.max_detections, 4])
+    _name_detections(model, outputs)
 
 
 def centre_size_anchors(spec: DetectorSpec) -> np.ndarray:
@@ -99,6 +101,22 @@ def centre_size_anchors(spec: DetectorSpec) -> np.ndarray:
 def empty_columns(number_of_classes: int, nms: str = "per_class") -> int:
     """Returns how many columns stand before the classes; one or two classes are never affected."""
     return EMPTY_COLUMNS if number_of_classes > 2 and nms == "per_class" else 0
+
+
+def clip_boxes(model: schema.ModelT, boxes: int, shape: list[int]) -> int:
+    """Cuts boxes, in shares, at the border of the input; returns the index of the new tensor.
+
+    MediaPipe's own cut moves a box that begins outside instead: x1 and y1 become 0, width and height stay.
+
+    Source: mediapipe/calculators/util/detection_transformation_calculator.cc, seen with tasks-vision 1.1.0.
+    """
+    capped, clipped = (add_tensor(model, name, shape) for name in ("capped_boxes", "clipped_boxes"))
+    one = add_tensor(model, "whole_input", [1], np.array([1], np.float32))
+    capping = add_operator(model, operator_code(model, Operator.MINIMUM), [boxes, one], [capped])
+    capping.builtinOptionsType = schema.BuiltinOptions.MaximumMinimumOptions
+    capping.builtinOptions = schema.MaximumMinimumOptionsT()
+    add_operator(model, operator_code(model, Operator.RELU), [capped], [clipped])
+    return clipped
 
 
 def postprocess_options(spec: DetectorSpec, settings: Export) -> bytes:
