@@ -11,7 +11,7 @@ import pytest
 
 VERBS = (
     *("demo", "check-data", "fit-anchors", "show-batch", "pack"),
-    *("train", "compress", "evaluate", "export", "verify", "detect", "edgetpu", "report", "run"),
+    *("train", "compress", "evaluate", "export", "verify", "detect", "edgetpu", "inspect", "report", "run"),
 )
 
 
