@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.anchor_tensor import add_anchors, centre_size_anchors
-from edge.tail_writer import Operator, Writer, clip_to_input
+from edge.tail_writer import Operator, Writer
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.recipe import Export
 
@@ -41,15 +41,16 @@ def add_builtin_tail(model: schema.ModelT, heads: dict[str, int], spec: Detector
     kept, count = _suppressed(writer, rivals, scores, number, settings)
     # The row is free when its number reaches the count; NON_MAX_SUPPRESSION_V4 leaves index 0 there.
     filled = writer.add(Operator.LESS, [writer.constant(range(most), np.int32), count], [most], "bool")
-    mask = writer.cast(filled, [most])
+    nothing = writer.constant([0], np.float32)
     outputs = []
     for values, width, kind in ((boxes, 4, "float32"), (classes, 1, "int32"), (scores, 1, "float32")):
         shape = [most, 4] if width == 4 else [most]
         chosen = writer.gather(values, kept, shape, kind)
         chosen = writer.cast(chosen, shape) if kind == "int32" else chosen
-        factor = writer.reshape(mask, [most, 1]) if width == 4 else mask
-        chosen = clip_to_input(model, chosen, shape) if width == 4 else chosen
-        outputs.append(writer.reshape(writer.arithmetic(Operator.MUL, chosen, factor, shape), [1, *shape]))
+        rows_filled = writer.reshape(filled, [most, 1], "bool") if width == 4 else filled
+        options = schema.SelectV2OptionsT()
+        kept_rows = writer.add(Operator.SELECT_V2, [rows_filled, chosen, nothing], shape, "float32", options)
+        outputs.append(writer.reshape(kept_rows, [1, *shape]))
     return [*outputs, writer.reshape(writer.cast(count, []), [1])]
 
 

@@ -78,17 +78,19 @@ def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Exp
     outputs = [add_tensor(model, name, shape) for name, shape in zip(names, shapes, strict=True)]
     custom = operator_code(model, Operator.CUSTOM, POSTPROCESS.encode())
     operator = add_operator(model, custom, [boxes, scores, anchors], outputs)
-    outputs[0] = clip_to_input(model, outputs[0], shapes[0])
     operator.customOptions = np.frombuffer(postprocess_options(spec, settings), np.uint8)
     operator.customOptionsFormat = schema.CustomOptionsFormat.FLEXBUFFERS
     if empty:
         outputs[1] = _subtract_columns(model, outputs[1], [1, most], empty)
+    outputs[0] = clip_to_input(model, outputs[0], shapes[0])
     _name_detections(model, outputs)
 
 
 def end_with_builtin(model: schema.ModelT, spec: DetectorSpec, settings: Export) -> None:
     """Makes the builtin form: outputs and signature of the postprocess form, without its custom operator."""
-    _name_detections(model, add_builtin_tail(model, _heads(model), spec, settings))
+    outputs = add_builtin_tail(model, _heads(model), spec, settings)
+    outputs[0] = clip_to_input(model, outputs[0], [1, settings.max_detections, 4])
+    _name_detections(model, outputs)
 
 
 def empty_columns(number_of_classes: int, nms: str = "per_class") -> int:

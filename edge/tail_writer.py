@@ -69,10 +69,12 @@ class Writer:
 
 
 def clip_to_input(model: schema.ModelT, boxes: int, shape: list[int]) -> int:
-    """Returns boxes inside 0..1.
+    """Cuts boxes, in shares, at the border of the input; returns the index of the new tensor.
 
-    MediaPipe moves a corner that is left of or above the image to its edge and leaves width and height as they are.
+    MediaPipe's own cut moves a box that begins outside instead: x1 and y1 become 0, width and height stay.
+
+    Source: mediapipe/calculators/util/detection_transformation_calculator.cc, seen with tasks-vision 1.1.0.
     """
     writer = Writer(model)
-    above = writer.arithmetic(Operator.MAXIMUM, boxes, writer.constant(0, np.float32), shape)
-    return writer.arithmetic(Operator.MINIMUM, above, writer.constant(1, np.float32), shape)
+    capped = writer.arithmetic(Operator.MINIMUM, boxes, writer.constant([1], np.float32), shape)
+    return writer.add(Operator.RELU, [capped], shape)
