@@ -35,7 +35,7 @@ from keras_retina.recipe import Export
 
 LABELS = "labels.txt"
 FORM_ENDINGS = {"postprocess": None, "raw": "raw", "builtin": "builtin"}
-SETTINGS = ("score_threshold", "iou_threshold", "max_detections", "nms")
+SETTINGS = ("score_threshold", "iou_threshold", "max_detections", "nms", "mediapipe_raw")
 DEFAULTS = {"nms": "per_class", "float_layers": []}  # of files made before there was a choice
 UNKNOWN_ORIGIN: Mapping[str, str] = MappingProxyType({})
 
@@ -162,7 +162,8 @@ def write_detector(
         end_at_heads(graph)
     else:
         (end_with_builtin if head == "builtin" else end_with_postprocess)(graph, spec, settings)
-    add_metadata(graph, spec, LABELS_MEMBER, head)
+    if head != "raw" or settings.mediapipe_raw:
+        add_metadata(graph, spec, LABELS_MEMBER, head)
     data = described(write_flatbuffer(graph), spec, kind, head, settings, origin)
     write_file(path, data)
     facts = _export_facts(kind, head, settings, origin) | _sidecar(path.name, data, graph, spec)

@@ -13,6 +13,7 @@ class Export(Section):
     """Files to write. `heads`: with TFLite_Detection_PostProcess, ending at the two raw heads, and/or from builtin
     operators only with the outputs of the first.
 
+    `mediapipe_raw`: raw files hold what MediaPipe decodes them with, 24 bytes an anchor; without, it refuses them.
     `nms`: suppress overlaps within each class, or `fast`, among the best class of every anchor.
     `int16` has int8 weights and 16-bit activations. `float_layers` names Keras layers that stay float in the `int8` and
     `int16` files; a layer that is shared by the pyramid levels stays float on all of them.
@@ -25,6 +26,7 @@ class Export(Section):
         "postprocess",
         "raw",
     )
+    mediapipe_raw: bool = True
     calibration_images: Count = 300
     float_layers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.01

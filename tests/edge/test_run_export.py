@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from edge.export import SETTINGS
 from edge.run import RunFolder
 from edge.run_export import debug_stage, export_stage
 from keras_retina.errors import InputError
@@ -32,8 +33,7 @@ def export_run(tmp_path, tiny_recipe, tiny_coco, monkeypatch):
             out_dir.mkdir(exist_ok=True)
             for kind in settings.formats:
                 for stem in (f"{name}_{kind}", f"{name}_{kind}_raw"):
-                    limits = ("score_threshold", "iou_threshold", "max_detections", "nms", "float_layers")
-                    facts = {"kind": kind, **{limit: getattr(settings, limit) for limit in limits}}
+                    facts = {"kind": kind, **{name: getattr(settings, name) for name in (*SETTINGS, "float_layers")}}
                     (out_dir / f"{stem}.tflite").write_bytes(b"")
                     (out_dir / f"{stem}.json").write_text(json.dumps(facts))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.convert import convert_heads
-from edge.export import write_detector
+from edge.export import is_exported, write_detector
 from edge.runtime import Detector, anchor_boxes, decode, read_image
 from edge.tail import POSTPROCESS
 from edge.tflite_file import operator_name, read_flatbuffer
@@ -52,3 +52,18 @@ def test_the_best_anchors_alone_give_the_same_detections(network, small_quantize
         np.testing.assert_array_equal(best.scores, whole.scores)
         np.testing.assert_array_equal(best.boxes, whole.boxes)
         np.testing.assert_array_equal(best.classes, whole.classes)
+
+
+def test_a_raw_file_without_the_metadata_for_mediapipe_is_smaller_and_the_same_detector(
+    network, small_quantized, image_paths, tmp_path
+):
+    found = {}
+    for choice in (True, False):
+        settings, path = Export(mediapipe_raw=choice), tmp_path / f"{choice}.tflite"
+        write_detector(path, network, small_quantized.spec, "float32", "raw", settings)
+        found[choice] = (Detector(path).detect(read_image(image_paths[0])), path.stat().st_size)
+        assert is_exported(path, settings)
+        assert not is_exported(path, Export(mediapipe_raw=not choice))
+    np.testing.assert_array_equal(found[True][0].boxes, found[False][0].boxes)
+    assert len(found[True][0].boxes) > 0
+    assert found[True][1] - found[False][1] >= 24 * len(small_quantized.spec.anchors())
