@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge.flat_table import child, flag, number, root, tables
+from edge.metadata_table import Reader
 
 NAME = "DETECTOR_METADATA"
 
@@ -41,17 +41,18 @@ def parse_options(data: bytes) -> DetectorOptions:
         ValueError: keypoints, no anchors or scales, or boxes of other than four numbers. Others are those of a damaged
             flatbuffer.
     """
-    options = root(data)
-    anchors, decoding = child(child(options, 1), 0), child(options, 2)
+    options = Reader(data)
+    ssd, decoding = options.child(1), options.child(2)
+    anchors = ssd and ssd.child(0)
     if anchors is None or decoding is None:
         raise ValueError("no fixed anchors or no decoding options")
-    rows = [[number(anchor, slot) for slot in (1, 0, 3, 2)] for anchor in tables(anchors, 0)]  # x, y, w, h in the file
-    scales = np.array([number(decoding, slot) for slot in (7, 6, 9, 8)], np.float32)  # x, y, w, h from slot 6
-    coordinates, keypoints, boxes = (number(decoding, slot, np.int32) for slot in (2, 4, 1))
+    rows = [[anchor.number(slot) for slot in (1, 0, 3, 2)] for anchor in anchors.children(0)]  # x, y, w, h in the file
+    scales = np.array([decoding.number(slot) for slot in (7, 6, 9, 8)], np.float32)  # x, y, w, h from slot 6
+    coordinates, keypoints, boxes = (decoding.integer(slot) for slot in (2, 4, 1))
     if coordinates != 4 or keypoints or boxes != len(rows) or not rows or not (scales > 0).all():
         raise ValueError(
             f"{len(rows)} anchors for {boxes} boxes of {coordinates} numbers, {keypoints} keypoints, scales "
             f"{scales.tolist()}"
         )
-    classes = int(number(decoding, 0, np.int32))
-    return DetectorOptions(np.array(rows, np.float32), scales, flag(decoding, 10), flag(decoding, 11), classes)
+    exponential, sigmoid = (bool(decoding.byte(slot)) for slot in (10, 11))
+    return DetectorOptions(np.array(rows, np.float32), scales, exponential, sigmoid, decoding.integer(0))

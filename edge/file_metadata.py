@@ -12,18 +12,14 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from flatbuffers.table import Table
-
 from edge import detector_options
 from edge.detector_options import DetectorOptions, parse_options
-from edge.flat_table import child, number, root, tables, text, vector
-from edge.metadata import NAME, TENSOR_VALUE_LABELS
+from edge.metadata import NAME, TENSOR_AXIS_LABELS, TENSOR_VALUE_LABELS
+from edge.metadata_table import Reader
 from edge.runtime import MEMBER_LIMIT, ModelFileError
 from edge.tflite_file import read_flatbuffer
 
 NORMALIZATION = 1  # in the union ProcessUnitOptions
-TENSOR_AXIS_LABELS = 2
 NO_CLASS = ("???", "background")  # a first line that stands for no object
 
 
@@ -77,28 +73,28 @@ def parse_labels(text: str) -> tuple[str, ...]:
 
 
 def _metadata(data: bytes, path: Path) -> FileMetadata:
-    subgraph = next(tables(root(data), 3))
-    inputs, outputs = list(tables(subgraph, 2)), list(tables(subgraph, 3))
+    subgraph = next(Reader(data).children(3))
+    inputs, outputs = list(subgraph.children(2)), list(subgraph.children(3))
     mean, std = _normalization(inputs[0]) if inputs else (None, None)
-    files = [file for output in outputs for file in tables(output, 6)] + list(tables(subgraph, 4))
-    names = [text(file, 0) for file in files if number(file, 2, np.uint8) in (TENSOR_VALUE_LABELS, TENSOR_AXIS_LABELS)]
+    files = [file for output in outputs for file in output.children(6)] + list(subgraph.children(4))
+    names = [file.text(0) or "" for file in files if file.byte(2) in (TENSOR_VALUE_LABELS, TENSOR_AXIS_LABELS)]
     labels = _member(path, names[0]) if names else None
-    custom = {text(entry, 0): vector(entry, 1, np.uint8) for entry in tables(subgraph, 9)}
+    custom = {entry.text(0): entry.bytes(1) for entry in subgraph.children(9)}
     options = custom.get(detector_options.NAME)
     return FileMetadata(
-        output_names=tuple(text(output, 0) for output in outputs),
+        output_names=tuple(output.text(0) or "" for output in outputs),
         mean=mean,
         std=std,
         labels=None if labels is None else parse_labels(labels),
-        options=None if options is None else parse_options(options.tobytes()),
+        options=None if options is None else parse_options(options),
     )
 
 
-def _normalization(tensor: Table) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    for unit in tables(tensor, 4):
-        options = child(unit, 1)
-        if number(unit, 0, np.uint8) == NORMALIZATION and options is not None:
-            return tuple(vector(options, 0, np.float32).tolist()), tuple(vector(options, 1, np.float32).tolist())
+def _normalization(tensor: Reader) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    for unit in tensor.children(4):
+        options = unit.child(1)
+        if unit.byte(0) == NORMALIZATION and options is not None:
+            return tuple(options.floats(0) or ()), tuple(options.floats(1) or ())
     return None, None
 
 

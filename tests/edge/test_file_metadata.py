@@ -9,26 +9,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge.file_metadata import FileMetadata, parse_labels, read_metadata
 from edge.metadata import IDENTIFIER, NAME
+from edge.metadata_table import table, vector
 from edge.runtime import ModelFileError
 from edge.tflite_file import read_flatbuffer, write_flatbuffer
-
-
-def table(builder, offsets, small=None):
-    """Writes a table of {slot: offset of a finished child} and {slot: byte}."""
-    builder.StartObject(12)
-    for slot, offset in offsets.items():
-        builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
-    for slot, value in (small or {}).items():
-        builder.PrependInt8Slot(slot, value, 0)
-    return builder.EndObject()
-
-
-def vector(builder, offsets):
-    """Writes a vector of finished children."""
-    builder.StartVector(4, len(offsets), 4)
-    for offset in reversed(offsets):
-        builder.PrependUOffsetTRelative(offset)
-    return builder.EndVector()
 
 
 def normalised_metadata(mean, std):

@@ -15,6 +15,7 @@ from edge.file_reading import ReadingOptions, choose_reading, is_ours, reading_l
 from edge.foreign_detector import ForeignDetector, Preprocessing
 from edge.measure import evaluate_tflite
 from edge.metadata import IDENTIFIER, NAME
+from edge.metadata_table import table, vector
 from edge.output_roles import OPERATOR_ORDER, OTHER_ORDER
 from edge.runtime import Detector, ModelFileError, anchor_boxes, read_image
 from edge.tail import POSTPROCESS
@@ -114,24 +115,6 @@ def floats(builder, values, first_slot=0, integers=None, flags=None):
     for slot in flags or ():
         builder.PrependBoolSlot(slot, True, False)
     return builder.EndObject()
-
-
-def table(builder, offsets, small=None):
-    """Writes a table of {slot: offset of a finished child} and {slot: byte}."""
-    builder.StartObject(12)
-    for slot, offset in offsets.items():
-        builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
-    for slot, value in (small or {}).items():
-        builder.PrependInt8Slot(slot, value, 0)
-    return builder.EndObject()
-
-
-def vector(builder, offsets):
-    """Writes a vector of finished children."""
-    builder.StartVector(4, len(offsets), 4)
-    for offset in reversed(offsets):
-        builder.PrependUOffsetTRelative(offset)
-    return builder.EndVector()
 
 
 def heads_metadata(description, names=("location", "score")):

@@ -77,20 +77,3 @@ def test_files_and_options_that_are_wrong_end_with_2_and_one_line(
     assert "Traceback" not in result.stderr
     if "argument" not in said:
         assert len([line for line in result.stderr.splitlines() if line.startswith("keras-retina: ")]) == 1
-
-
-def test_inspect_shows_a_file_writes_json_and_refuses_a_damaged_one(write_tflite, classifier_layers, tmp_path):
-    def run(*arguments):
-        command = [sys.executable, "-m", "keras_retina", "inspect", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-    path = write_tflite(tmp_path / "m.tflite", *classifier_layers)
-    result = run(path, "--json", tmp_path / "m.json")
-    assert result.returncode == 0, result.stderr
-    assert "detector   no description of keras-retina" in result.stdout
-    assert json.loads((tmp_path / "m.json").read_text())["outputs"][0]["name"] == "scores"
-    path.write_bytes(path.read_bytes()[:900])
-    result = run(path)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "expected a whole .tflite file" in result.stderr
-    assert "Traceback" not in result.stderr
