@@ -155,7 +155,6 @@ def import_cv2() -> Any:
     Raises:
         InputError: it cannot be imported.
     """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
         import cv2
@@ -164,4 +163,6 @@ def import_cv2() -> Any:
             f"expected OpenCV, for videos and cameras. Received: {error}. Run: pip install 'keras-retina[video]' "
             "(libGL missing, as on a server: pip install opencv-python-headless instead)."
         ) from error
+    if "OPENCV_LOG_LEVEL" not in os.environ:  # read at import only, and somebody else may have imported it
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2

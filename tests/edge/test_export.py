@@ -137,10 +137,10 @@ def test_only_expected_operators_are_inside(exported, stem):
 def test_int8_network_is_int8_up_to_the_heads(exported, stem):
     graph = graph_of(exported[stem]).subgraphs[0]
     model = graph_of(exported[stem])
-    tail = False
+    dequantized = 0
     for operator in graph.operators:
         name = operator_name(model, operator)
-        tail = tail or name == "LOGISTIC"
+        dequantized += name == "DEQUANTIZE"
         types = {tensor_type(graph.tensors[index]) for index in (*operator.inputs, *operator.outputs) if index >= 0}
         if name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
             assert types == {"int8", "int32"}
@@ -148,13 +148,13 @@ def test_int8_network_is_int8_up_to_the_heads(exported, stem):
             channels = weights.shape[0] if name == "CONV_2D" else weights.shape[3]
             assert len(weights.quantization.scale) == channels
             assert not np.any(weights.quantization.zeroPoint)
-        elif tail:
-            assert types <= {"float32", "int32"}
         elif name == "DEQUANTIZE":
             assert types == {"int8", "float32"}
+        elif dequantized == 2:
+            assert types <= {"float32", "int32"}
         else:
             assert types <= {"int8", "uint8", "int32"}
-    assert tail == (stem == "int8")
+    assert dequantized == (2 if stem == "int8" else 0)
 
 
 @pytest.mark.parametrize("stem", FORMS)
