@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 
 import pytest
@@ -26,15 +27,19 @@ def command(*arguments) -> list[str]:
     return [sys.executable, "-m", "keras_retina", "serve-web", *map(str, arguments)]
 
 
+def take_interrupts() -> None:
+    """Shells start background jobs, of which this test may be one, with interrupts ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_the_address_is_said_the_page_is_there_and_an_interrupt_ends_it(
     package, write_tflite, classifier_layers, tmp_path
 ):
     model = write_tflite(tmp_path / "m.tflite", *classifier_layers, metadata=b"any")
     arguments = command(model, "--port", 0, "--no-browser", "--tasks-vision", package)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(arguments, env=environment, preexec_fn=take_interrupts, **pipes) as process:
         line = process.stdout.readline()
         try:
             (address,) = re.findall(r"m\.tflite is at (http://127\.0\.0\.1:\d+/\S+) \(Ctrl-C ends\)", line)
@@ -42,7 +47,10 @@ def test_the_address_is_said_the_page_is_there_and_an_interrupt_ends_it(
                 assert b"<title>Object detector</title>" in answer.read()
         finally:
             process.send_signal(signal.SIGINT)
-            out, error = process.communicate(timeout=60)
+            timer = threading.Timer(60, process.kill)
+            timer.start()
+            out, error = process.communicate()
+            timer.cancel()
     assert (process.returncode, out.split(), error) == (0, ["ended"], "")
 
 
