@@ -77,9 +77,7 @@ def _best_classes(writer: Writer, logits: int, anchors: int, classes: int) -> tu
 def _top(writer: Writer, logits: int, size: int) -> tuple[int, int, int]:
     """Returns the best scores, their places among the `size` logits, and how many they are."""
     number = min(size, CANDIDATES)
-    flat = writer.reshape(logits, [size])
-    limit, made = writer.constant(number, np.int32), [([number], "float32"), ([number], "int32")]
-    best, place = writer.add_two(Operator.TOPK_V2, [flat, limit], made, schema.TopKV2OptionsT())
+    best, place = writer.largest(logits, size, number)
     return writer.add(Operator.LOGISTIC, [best], [number]), place, number
 
 

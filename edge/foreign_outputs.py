@@ -11,7 +11,7 @@ import numpy as np
 from edge.detector_options import DetectorOptions
 from edge.file_metadata import FileMetadata
 from edge.output_roles import output_roles
-from edge.runtime import ModelFileError, non_maximum_suppression
+from edge.runtime import ModelFileError, dequantized, non_maximum_suppression
 from edge.tflite_file import read_flatbuffer
 
 IOU_THRESHOLD, MAX_DETECTIONS = 0.5, 100  # of a file that ends at its heads: nothing in it says them
@@ -61,12 +61,12 @@ class HeadOutputs:
 
     def read(self, interpreter: Any, score_threshold: float) -> Found:
         """Returns what the last invoke found, best score first."""
-        scores = _real(interpreter, self.score)[0]
+        scores = _values(interpreter, self.score)[0]
         if self.options.sigmoid:
             with np.errstate(over="ignore"):
                 scores = 1 / (1 + np.exp(-scores))
         rows, classes = np.nonzero(scores >= score_threshold)
-        boxes = self.options.boxes(_real(interpreter, self.location)[0])[rows]
+        boxes = self.options.boxes(_values(interpreter, self.location)[0])[rows]
         kept = non_maximum_suppression(boxes, scores[rows, classes], classes, IOU_THRESHOLD, MAX_DETECTIONS)
         return boxes[kept], classes[kept].astype(np.int32), scores[rows, classes][kept]
 
@@ -110,9 +110,5 @@ def _of_shape(details: list[dict[str, Any]], shape: list[int]) -> dict[str, Any]
     return next((detail for detail in details if _shape(detail) == shape), None)
 
 
-def _real(interpreter: Any, detail: dict[str, Any]) -> np.ndarray:
-    values = interpreter.get_tensor(detail["index"])
-    if values.dtype == np.float32:
-        return values
-    scale, zero_point = detail["quantization"]
-    return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+def _values(interpreter: Any, detail: dict[str, Any]) -> np.ndarray:
+    return dequantized(interpreter.get_tensor(detail["index"]), detail)

@@ -189,7 +189,7 @@ class Detector:
 
     def _output(self, position: int) -> np.ndarray:
         detail = self._outputs[position]
-        return _dequantized(self.interpreter.get_tensor(detail["index"]), detail)
+        return dequantized(self.interpreter.get_tensor(detail["index"]), detail)
 
     def _candidates(self, score_threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Returns anchor row, deltas, score and class of every score at or over the threshold.
@@ -200,10 +200,10 @@ class Detector:
         deltas, logits = (self.interpreter.tensor(detail["index"])()[0] for detail in self._outputs)
         box_detail, class_detail = self._outputs
         positions = np.flatnonzero(logits.ravel() >= least_stored_logit(score_threshold, class_detail["quantization"]))
-        scores = _sigmoid(_dequantized(logits.ravel()[positions], class_detail))
+        scores = _sigmoid(dequantized(logits.ravel()[positions], class_detail))
         near = scores >= score_threshold
         rows, classes = np.divmod(positions[near], logits.shape[1])
-        return rows, _dequantized(deltas[rows], box_detail), scores[near], classes
+        return rows, dequantized(deltas[rows], box_detail), scores[near], classes
 
     def _read_postprocessed(self, score_threshold: float, limit: int) -> Detections:
         boxes, classes, scores, count = (self._output(position) for position in range(4))
@@ -383,7 +383,8 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
         return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
 
-def _dequantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+def dequantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    """Returns values of a tensor as float32; `detail` is LiteRT's of that tensor, quantized as a whole or float32."""
     if values.dtype == np.float32:
         return values
     scale, zero_point = detail["quantization"]

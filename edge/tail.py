@@ -130,10 +130,9 @@ def _candidates(model: schema.ModelT, heads: dict[str, int], spec: DetectorSpec)
     if count <= CANDIDATES:
         return heads["boxes"], heads["classes"], anchors, count
     writer = Writer(model)
-    axis, limit = writer.constant([2], np.int32), writer.constant(CANDIDATES, np.int32)
+    axis = writer.constant([2], np.int32)
     highest = writer.add(Operator.REDUCE_MAX, [heads["classes"], axis], [1, count], options=schema.ReducerOptionsT())
-    made: list[tuple[list[int], str]] = [([CANDIDATES], "float32"), ([CANDIDATES], "int32")]
-    _, rows = writer.add_two(Operator.TOPK_V2, [writer.reshape(highest, [count]), limit], made, schema.TopKV2OptionsT())
+    _, rows = writer.largest(highest, count, CANDIDATES)
     best = [
         writer.gather(writer.reshape(tensor, [count, values]), rows, [CANDIDATES, values])
         for tensor, values in ((heads["boxes"], 4), (heads["classes"], number), (anchors, 4))

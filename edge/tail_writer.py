@@ -54,6 +54,13 @@ class Writer:
         begin, size = self.constant([0, start], np.int32), self.constant([rows, 2], np.int32)
         return self.add(Operator.SLICE, [tensor, begin, size], [rows, 2], "float32", schema.SliceOptionsT())
 
+    def largest(self, values: int, size: int, number: int) -> tuple[int, int]:
+        """Returns the `number` largest of `size` float values, the largest first, and their places."""
+        made: list[tuple[list[int], str]] = [([number], "float32"), ([number], "int32")]
+        inputs = [self.reshape(values, [size]), self.constant(number, np.int32)]
+        best, places = self.add_two(Operator.TOPK_V2, inputs, made, schema.TopKV2OptionsT())
+        return best, places
+
     def arithmetic(self, builtin: int, left: int, right: int, shape: list[int], kind: str = "float32") -> int:
         options = {
             Operator.ADD: schema.AddOptionsT,
