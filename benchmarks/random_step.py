@@ -13,6 +13,7 @@ from keras_retina.memory import keep_freed_memory
 from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.model.retinanet import retinanet
 from keras_retina.optimizer import build_optimizer
+from keras_retina.precision import in_precision
 from keras_retina.recipe import Recipe
 
 CLASSES = 5
@@ -20,12 +21,13 @@ EVERY_POSITIVE = 97  # one anchor in so many is an object
 
 
 def random_step(
-    recipe: Recipe, is_folded: bool = True, is_compiled_by_xla: bool = False
+    recipe: Recipe, is_folded: bool = True, is_compiled_by_xla: bool = False, precision: str = "float32"
 ) -> Callable[[], object]:
     """Returns a function that makes one step, as training does; it has been traced and run already."""
     keep_freed_memory()
     size, shape = recipe.training.batch_size, recipe.model.input
     model = retinanet(recipe.model, CLASSES)
+    model = in_precision(model, precision)
     model = fold_frozen_batch_norm(model) if is_folded else model
     losses = {"classes": FocalLoss(), "boxes": BoxLoss()}
     model.compile(build_optimizer(recipe.training, 100), losses, jit_compile=is_compiled_by_xla)

@@ -9,6 +9,7 @@
 | onednn_off | TensorFlow's own operations, which it prefers on this kind of processor |
 | one_at_a_time | operations never run side by side, each on all cores |
 | one_thread_each | operations run side by side, each on one core |
+| bfloat16 | `training.precision: bfloat16` (for a processor with instructions for it: ask for it by name) |
 | xla | the whole step compiled by XLA (slow: ask for it by name) |
 
 oneDNN and threads are chosen when TensorFlow is imported, so every timing has a process of its own.
@@ -37,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--variants", nargs="+", choices=(*VARIANTS, "xla"), default=VARIANTS)
+    parser.add_argument("--variants", nargs="+", choices=(*VARIANTS, "bfloat16", "xla"), default=VARIANTS)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -66,7 +67,8 @@ def milliseconds(recipe_path: str, variant: str) -> float:
 
     overrides = ["model.backbone.frozen_stages=0"] if variant == "all_stages" else []
     recipe = load_recipe(recipe_path, overrides)
-    step = random_step(recipe, is_folded=variant != "plain_graph", is_compiled_by_xla=variant == "xla")
+    precision = "bfloat16" if variant == "bfloat16" else "float32"
+    step = random_step(recipe, variant != "plain_graph", variant == "xla", precision)
     times = []
     for _ in range(STEPS // 10 if variant == "xla" else STEPS):
         start = time.perf_counter()
