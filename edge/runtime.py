@@ -17,6 +17,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ SPEC_MEMBER, EXPORT_MEMBER, LABELS_MEMBER = "detector.json", "export.json", "lab
 MEMBER_LIMIT = 4_000_000  # bytes of a description; more is not ours
 
 EDGETPU_LIBRARIES = {"Linux": "libedgetpu.so.1", "Darwin": "libedgetpu.1.dylib", "Windows": "edgetpu.dll"}
+
+BANDED_PIXELS = 100_000  # of an image; a smaller one is resized before a second thread has begun
 
 NMS_BLOCK = 128  # candidates whose overlaps are computed at once; most images have fewer
 
@@ -107,6 +110,7 @@ class Detector:
         self._input = self.interpreter.get_input_details()
         self._outputs = self.interpreter.get_output_details()
         self._anchors = anchor_boxes(self.description)
+        self._workers, self._threads = ThreadPoolExecutor(threads), threads
         self._lock = threading.Lock()
         self._check_tensors()
 
@@ -153,7 +157,8 @@ class Detector:
                 f"Received: {image.dtype} {list(image.shape)}. Convert it to 8-bit RGB first."
             )
         height, width = self.description.height, self.description.width
-        pixels, scales = resize_image(image, height, width, self.description.resize)
+        bands = self._threads if image.shape[0] * image.shape[1] >= BANDED_PIXELS else 1
+        pixels, scales = resize_image(image, height, width, self.description.resize, self._workers, bands)
         return pixels[None], scales
 
     def invoke(self, pixels: np.ndarray) -> None:
@@ -342,10 +347,13 @@ def fast_suppression(
     return best[kept]
 
 
-def resize_image(image: np.ndarray, height: int, width: int, mode: str) -> tuple[np.ndarray, tuple[float, float]]:
+def resize_image(
+    image: np.ndarray, height: int, width: int, mode: str, workers: Executor | None = None, bands: int = 1
+) -> tuple[np.ndarray, tuple[float, float]]:
     """Returns uint8 `[height, width, 3]` and (y, x) input pixels per image pixel, as `keras_retina.data.images` does.
 
-    `stretch` fills the input; `letterbox` keeps the aspect ratio, top left, the rest black.
+    `stretch` fills the input; `letterbox` keeps the aspect ratio, top left, the rest black. `workers` resize `bands` of
+    rows side by side, to the same pixels.
     """
     inner_height, inner_width = height, width
     if mode == "letterbox":
@@ -354,14 +362,28 @@ def resize_image(image: np.ndarray, height: int, width: int, mode: str) -> tuple
         inner_width = min(width, max(1, int(image.shape[1] * scale + 0.5)))
     scales = (inner_height / image.shape[0], inner_width / image.shape[1])
     if image.shape[:2] != (inner_height, inner_width):
-        from PIL import Image
-
-        image = np.asarray(Image.fromarray(image).resize((inner_width, inner_height), Image.Resampling.BILINEAR))
+        image = _resized(image, inner_height, inner_width, workers, min(bands, inner_height))
     if (inner_height, inner_width) == (height, width):
         return image, scales
     padded = np.zeros((height, width, 3), np.uint8)
     padded[:inner_height, :inner_width] = image
     return padded, scales
+
+
+def _resized(image: np.ndarray, height: int, width: int, workers: Executor | None, bands: int) -> np.ndarray:
+    from PIL import Image
+
+    whole, (rows, columns) = Image.fromarray(image), image.shape[:2]
+    step = height // math.gcd(rows, height)  # after so many rows an edge of a pixel falls on one of the image
+    edges = sorted({height // step * band // bands * step for band in range(bands + 1)})
+    if workers is None or rows < height or len(edges) == 2:
+        return np.asarray(whole.resize((width, height), Image.Resampling.BILINEAR))
+
+    def resize_band(top: int, bottom: int) -> np.ndarray:
+        box = (0, top * rows // height, columns, bottom * rows // height)  # Pillow also reads the rows around it
+        return np.asarray(whole.resize((width, bottom - top), Image.Resampling.BILINEAR, box))
+
+    return np.concatenate(list(workers.map(resize_band, edges[:-1], edges[1:])))
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,16 @@ def test_resize_equals_that_of_the_training_package(mode, shape):
     resized, scales = runtime.resize_image(image, 128, 192, mode)
     np.testing.assert_array_equal(resized, images.resize_image(image, 128, 192, mode))
     assert scales == images.resize_transform(*shape, 128, 192, mode)
+
+
+@pytest.mark.parametrize("bands", [2, 3, 4])
+@pytest.mark.parametrize("shape", [(1, 1), (96, 64), (128, 300), (130, 417), (131, 7), (480, 640), (769, 99)])
+def test_an_image_resized_in_bands_equals_the_one_resized_at_once(shape, bands):
+    image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
+    at_once, _ = runtime.resize_image(image, 128, 192, "stretch")
+    with ThreadPoolExecutor(2) as workers:
+        banded, _ = runtime.resize_image(image, 128, 192, "stretch", workers, bands)
+    np.testing.assert_array_equal(banded, at_once)
 
 
 def test_read_image_equals_that_of_the_training_package_also_with_exif_and_alpha(tmp_path):
