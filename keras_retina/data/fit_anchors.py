@@ -18,6 +18,7 @@ SEARCHED_BOXES = 5000  # a search over them takes seconds; the result is judged 
 SMALLEST_GAIN = 1e-3  # of mean IoU: not worth another set of anchors
 _FIRST_STEP, _LAST_STEP = 0.2, 0.02  # of the logarithms; steps under 2 % raised the mean IoU by less than 0.0005
 _LARGE = 0.95  # quantile of the box sides
+_OCTAVE = np.log(2)
 _Nearest = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -68,8 +69,10 @@ def fit_anchors(boxes: np.ndarray, classes: np.ndarray, model: Model) -> Anchors
     """Returns anchors of higher mean best IoU than the recipe's, rounded to DIGITS, or the recipe's own.
 
     The numbers of scales and ratios stay. No class gets more boxes under POOR_IOU than with the recipe's anchors, and
-    the smallest scale is 1. The sides (size x scale) and ratios climb by pattern search on their logarithms, from the
-    recipe's and from the centres of 1-D k-means. Nothing is random.
+    the smallest scale is 1. The scales stay within an octave, as the next level has twice the sides: spread further
+    they would serve the sizes that most boxes have, and leave those in between with a few anchors a box. The sides
+    (size x scale) and ratios climb by pattern search on their logarithms, from the recipe's and from the centres of
+    1-D k-means. Nothing is random.
 
     Args:
         boxes: float32 `[n, 4]`, `[y1, x1, y2, x2]` input pixels, every one with an area.
@@ -103,7 +106,7 @@ class _Judge:
         # everything to the lowest level, whose features do not see so far. Half an octave up is enough to reach every
         # side from some level; more is for boxes larger than the anchors of the last level.
         large = np.quantile(np.sqrt(area(boxes)), _LARGE)
-        self.longest = max(sides.max() + np.log(2) / 2, np.log(large / 2 ** model.pyramid.levels[1]))
+        self.longest = max(sides.max() + _OCTAVE / 2, np.log(large / 2 ** model.pyramid.levels[1]))
 
     def score(self, sides: np.ndarray, ratios: np.ndarray) -> tuple[int, float]:
         """Returns minus the poor boxes beyond the recipe's, summed over classes, then the mean IoU; more is better."""
@@ -112,6 +115,12 @@ class _Judge:
         before = np.pad(self.poor, (0, len(poor) - len(self.poor)))
         return -int(np.maximum(poor - before, 0).sum()), float(ious.mean(dtype=np.float64))
 
+    def allowed(self, point: np.ndarray, count: int) -> np.ndarray:
+        """Returns the point with its `count` sides not too long, and within an octave less half their even spacing."""
+        sides = np.minimum(point[:count], self.longest)
+        sides = np.maximum(sides, sides.max() - _OCTAVE * (count - 0.5) / count)
+        return np.concatenate([sides, point[count:]])
+
     def climb(self, sides: np.ndarray, ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Moves one value, or all sides or all ratios together or apart, while that helps; then in smaller steps."""
         count, size = len(sides), len(sides) + len(ratios)
@@ -119,13 +128,12 @@ class _Judge:
         moves[0, :count] = moves[1, count:] = 1
         moves[2, :count], moves[3, count:] = np.linspace(-1, 1, count), np.linspace(-1, 1, len(ratios))
         moves = np.concatenate([moves, np.eye(size), -moves, -np.eye(size)])
-        point, step = np.concatenate([np.minimum(sides, self.longest), ratios]), _FIRST_STEP
+        point, step = self.allowed(np.concatenate([sides, ratios]), count), _FIRST_STEP
         best = self.score(point[:count], point[count:])
         while step > _LAST_STEP:
             moved = False
             for move in moves:
-                tried = point + step * move
-                tried[:count] = np.minimum(tried[:count], self.longest)
+                tried = self.allowed(point + step * move, count)
                 score = self.score(tried[:count], tried[count:])
                 if score > best:
                     point, best, moved = tried, score, True
@@ -177,9 +185,9 @@ def _round(value: float) -> float:
 def _cluster_centres(boxes: np.ndarray, model: Model) -> tuple[np.ndarray, np.ndarray]:
     """Returns k-means centres of the boxes' sides in strides and of their ratios, both as logarithms."""
     heights, widths = np.log((boxes[:, 2:] - boxes[:, :2]).astype(np.float64)).T
-    sides, octave, own = (heights + widths) / 2, np.log(2), _logarithms(model.anchors)[0].min()
-    level = np.clip(np.floor((sides - own) / octave), *model.pyramid.levels)  # the last one whose anchors are smaller
-    folded = sides - level * octave
+    sides, own = (heights + widths) / 2, _logarithms(model.anchors)[0].min()
+    level = np.clip(np.floor((sides - own) / _OCTAVE), *model.pyramid.levels)  # the last one whose anchors are smaller
+    folded = sides - level * _OCTAVE
     return _k_means(folded, len(model.anchors.scales)), _k_means(heights - widths, len(model.anchors.ratios))
 
 

@@ -160,6 +160,13 @@ def test_a_class_of_few_boxes_is_not_given_up_for_the_mean():
     assert np.count_nonzero(best_ious(few, fitted) < 0.5) <= np.count_nonzero(best_ious(few, own) < 0.5)
 
 
+def test_scales_stay_within_an_octave_where_the_boxes_alone_would_spread_them():
+    boxes = np.concatenate([boxes_of_shape(64, 64, 400), boxes_of_shape(56, 70, 400), boxes_of_shape(24, 24, 40)])
+    classes = np.repeat([0, 0, 1], [400, 400, 40]).astype(np.int32)
+    fitted = fit_anchors(boxes, classes, model(levels=(3, 5), size=3.0))
+    assert 1.5 < max(fitted.scales) <= 2 ** (2.5 / 3) + 1e-3
+
+
 def test_anchors_that_are_already_best_come_back_unchanged():
     own = model(size=3.0, scales=(1.0,), ratios=(0.5, 2.0))
     heights, widths = 24 * np.sqrt([[0.5], [2.0]]), 24 / np.sqrt([[0.5], [2.0]])
