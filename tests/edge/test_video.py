@@ -189,7 +189,7 @@ def test_a_video_that_ends_in_a_frame_is_finished_first_and_then_status_2(
     assert 0 < len(rows) < FRAMES
     assert f"{len(rows)} of {FRAMES} frames, then the file ends in the middle" in errors[0]
     assert number_of_frames(tmp_path / "o" / "clip.webm") == len(rows)
-    assert f"wrote {tmp_path / 'o' / 'clip.mp4'}" in out
+    assert f"wrote {tmp_path / 'o' / 'clip.webm'}" in out
 
 
 def test_bad_sources_and_places_are_one_line_and_status_2(
