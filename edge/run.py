@@ -201,7 +201,8 @@ def training_minutes(run_dir: Path) -> float:
 
 
 def _has_only_begun(path: Path) -> bool:
-    return path.is_dir() and {"recipe.yaml"} <= {member.name for member in path.iterdir()} <= {"recipe.yaml", "run.json"}
+    members = {member.name for member in path.iterdir()} if path.is_dir() else set()
+    return {"recipe.yaml"} <= members <= {"recipe.yaml", "run.json"}
 
 
 def _refuse_another_run(path: Path, recipe: Recipe, data_dir: Path) -> None:

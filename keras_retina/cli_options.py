@@ -22,6 +22,7 @@ JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the measu
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")]
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe that is installed.")]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+AnyFileArgument = Annotated[Path, typer.Argument(help="Any .tflite file, whoever wrote it.")]
 LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Class names of a file of others, one a line.")]
 ClassMapOption = Annotated[
     str | None, typer.Option("--class-map", help="class of the file=class of the data,...; or a file of such lines.")
