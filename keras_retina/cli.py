@@ -204,9 +204,16 @@ def main() -> None:
     except Exception as error:
         if not _is_bad_input(error):
             raise
-        message = " ".join(str(error).split())
-        print(f"keras-retina: {message}", file=sys.stderr)
+        message = file_error(error) if isinstance(error, OSError) else str(error)
+        print(f"keras-retina: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
+
+
+def file_error(error: OSError) -> str:
+    """Returns which file could not be opened and why, in the order of all other errors."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: expected a place that can be read or written. Received: {error.strerror}. Correct it."
 
 
 def _is_bad_input(error: Exception) -> bool:

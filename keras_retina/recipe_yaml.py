@@ -43,7 +43,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: the file is missing, is not plain YAML, or holds no sections.
     """
     if not path.is_file():
-        raise InputError(f"{path}: expected a recipe file. Received: no such file. Pass the path of a .yaml recipe.")
+        received = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: expected a recipe file. Received: {received}. Pass the path of a .yaml recipe.")
     try:
         fields = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except UnicodeDecodeError as error:
