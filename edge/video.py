@@ -97,7 +97,10 @@ def detections(detector: Detector, frames: Iterable[Frame], score_threshold: flo
 def annotated(
     image: np.ndarray, found: Detections, class_names: tuple[str, ...], numbers: np.ndarray
 ) -> np.ndarray:
-    """Returns a copy with boxes in the colour of their track and `#number label score`."""
+    """Returns a copy with boxes in the colour of their track and `#number label score`.
+
+    `image` is uint8 RGB `[height, width, 3]`; `numbers`, int `[N]`, are the tracks of the N objects found.
+    """
     labels = [f"#{number} {class_names[index]}" for number, index in zip(numbers, found.classes, strict=True)]
     return draw_boxes(image, found.boxes, labels, found.scores, [class_colour(int(number)) for number in numbers])
 

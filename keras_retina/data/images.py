@@ -122,7 +122,10 @@ def require_complete(path: str | Path) -> None:
 
 
 def reduced(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns the image, smaller when it has more than `STORED_AREA` times the pixels of a `height` x `width` input."""
+    """Returns the image, smaller when it has more than `STORED_AREA` times the pixels of a `height` x `width` input.
+
+    Both are uint8 RGB `[rows, columns, 3]`; the sides keep their ratio.
+    """
     rows, columns = image.shape[:2]
     factor = min(1.0, (STORED_AREA * height * width / (rows * columns)) ** 0.5)
     size = (max(1, round(columns * factor)), max(1, round(rows * factor)))
