@@ -140,9 +140,10 @@ def verify_stage(
     from edge.compress_files import smaller_models, unmade_models
     from edge.file_reading import ReadingOptions
     from edge.verify import verify_run
-    from edge.verify_also import add_other_files, files_of_run, read_others
+    from edge.verify_also import add_other_files, files_of_run, read_others, require_files
     from keras_retina.model.saving import load_detector
 
+    require_files(also)
     model, spec = load_detector(run.path / "model.keras")
     dataset = load_split(run, verification_split(run.recipe), report)
     smaller = smaller_models(run)

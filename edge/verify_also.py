@@ -39,6 +39,17 @@ class OtherFile:
     reason: str = ""
 
 
+def require_files(files: Sequence[Path]) -> None:
+    """Refuses a path that is no file, before models and data are read.
+
+    Raises:
+        InputError: one is missing or a folder.
+    """
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"--also: expected a .tflite file. Received: {path}, no such file. Correct the path.")
+
+
 def files_of_run(files: Sequence[Path], run_dir: Path, taken: Collection[str]) -> list[Path]:
     """Returns the files that name the hash of the run's `model.keras`, as `export` writes it into each.
 
@@ -49,7 +60,7 @@ def files_of_run(files: Sequence[Path], run_dir: Path, taken: Collection[str]) -
     expected = sha256_of(model.read_bytes()) if model.is_file() else None
     found: list[Path] = []
     for path in files:
-        with contextlib.suppress(InputError):  # missing, damaged or no file of ours: `read_others` says so
+        with contextlib.suppress(InputError):  # damaged or no file of ours: `read_others` says so
             if expected is not None and (inspect_file(path)["detector"] or {}).get("model_sha256") == expected:
                 found.append(path)
     for number, path in enumerate(found):
@@ -63,12 +74,10 @@ def read_others(
     """Decides how each file is read, before anything long is measured; `taken` are the file stems of the run.
 
     Raises:
-        InputError: a file is missing or has a name that is taken, or an option or class names do not fit.
+        InputError: a file has a name that is taken, or an option or class names do not fit.
     """
     others: list[OtherFile] = []
     for path in files:
-        if not path.is_file():
-            raise InputError(f"--also: expected a .tflite file. Received: {path}, no such file. Correct the path.")
         _check_name(path, {*taken, *(other.path.stem for other in others)})
         try:
             others.append(OtherFile(path, choose_reading(path, dataset, options)))
