@@ -200,13 +200,30 @@ def run(
 def main() -> None:
     """Entry point: turns bad input into one line on stderr and exit status 2."""
     try:
-        app(standalone_mode=True)
+        status = app(prog_name="keras-retina", standalone_mode=len(sys.argv) < 2)  # alone it prints the help
     except Exception as error:
-        if not _is_bad_input(error):
+        message = error_line(error)
+        if message is None:
             raise
-        message = file_error(error) if isinstance(error, OSError) else str(error)
-        print(f"keras-retina: {' '.join(message.split())}", file=sys.stderr)
+        print(f"keras-retina: {message}", file=sys.stderr)
         sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def error_line(error: Exception) -> str | None:
+    """Returns what to print of bad input, None for an error that is ours."""
+    message = usage_error(error)
+    if message is None and _is_bad_input(error):
+        message = file_error(error) if isinstance(error, OSError) else str(error)
+    return None if message is None else " ".join(message.split())
+
+
+def usage_error(error: Exception) -> str | None:
+    """Returns what typer says of an option or argument that is wrong or missing, which it would print in a frame."""
+    format_message, context = getattr(error, "format_message", None), getattr(error, "ctx", None)
+    if format_message is None:
+        return None
+    return f"{format_message().rstrip('.')}. See: {context.command_path if context else 'keras-retina'} --help"
 
 
 def file_error(error: OSError) -> str:

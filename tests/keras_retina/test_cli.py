@@ -148,6 +148,16 @@ def refusal(tmp_path, monkeypatch, capsys):
     return refused
 
 
+def test_help_and_no_arguments_are_no_errors(monkeypatch, capsys):
+    for arguments, status in ((["edgetpu", "--help"], 0), ([], 2)):
+        monkeypatch.setattr(sys, "argv", ["keras-retina", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        output = capsys.readouterr()
+        assert caught.value.code == status
+        assert "Usage:" in output.out + output.err and "Traceback" not in output.err
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -162,6 +172,12 @@ def refusal(tmp_path, monkeypatch, capsys):
         ("check-data --data . --picture no/x.png", "--picture: expected a file to write."),
         ("benchmark zero.tflite --chart no/x.png", "--chart: expected a file to write."),
         ("benchmark zero.tflite --threads 1,x", "--threads: expected whole numbers with commas"),
+        ("benchmark zero.tflite --rounds -1", "Invalid value for '--rounds': "),
+        ("detect zero.tflite zero.tflite --score nan", "Invalid value for '--score': "),
+        ("detect zero.tflite zero.tflite --threads 0", ". See: keras-retina detect --help"),
+        ("train r.yaml", "Missing option '--data'"),
+        ("train r.yaml --dta .", "No such option: --dta"),
+        ("trian r.yaml", "No such command 'trian'"),
         ("report .", "expected a run folder, with recipe.yaml inside. Received: a folder without it"),
     ],
 )
