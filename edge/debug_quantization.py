@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,46 +54,65 @@ def debug_quantization(
     samples = partial(calibration_samples, calibration_images, spec)
     float_network = float_heads(balanced_model(model, samples), spec)
     network = file.read_bytes()
-    progress(f"debug: feature maps of {file.name} on {min(ERROR_IMAGES, len(calibration_images))} training images")
+    error_images = min(ERROR_IMAGES, len(calibration_images))
+    progress(f"debug: feature maps of {file.name} on {error_images} training images")
     errors = map_errors(float_network, network, itertools.islice(samples(), ERROR_IMAGES), spec)
-
     files = TrialFiles(network, float_network, spec)
-    parent = read_flatbuffer(float_network)
-    take_camera_bytes(parent, spec)
-    float_file = write_flatbuffer(parent)
+    float_heads_only = _camera_bytes(float_network, spec)
     images = [image for (image,) in itertools.islice(samples(), HEAD_IMAGES)]
-    expected = files.heads(files.write(float_file), images)
     groups = layers_and_readers(network)
     tried = list(dict.fromkeys([*((layer,) for layer in groups), *groups.values()]))
-    head_error, trials = try_layers(files, expected, images, tried, progress)
-    gains = {trial.layers: trial.gain for trial in trials}
-
-    subset = training_subset(train_set, AP_IMAGES)
-    float_ap = average_precision(files.write(float_file), subset)
-    int8_ap = average_precision(files.file(()), subset)
-    progress(f"debug: AP on {len(subset.records)} training images: float {float_ap}, {file.name} {int8_ap}")
-    ap_trials = []
-    for layers in ap_candidates(trials, CANDIDATES):
-        ap_trials.append({"float_layers": list(layers), "AP": average_precision(files.file(layers), subset)})
-        progress(f"debug: AP {ap_trials[-1]['AP']} with {', '.join(layers)} in float")
-    chosen, reason = suggestion(float_ap, int8_ap, ap_trials, minimum_ap_ratio)
-    ranked = [
-        {"layer": layer, "gain": gains[(layer,)], "with_readers": list(group), "gain_with_readers": gains[group]}
-        for layer, group in groups.items()
-    ]
+    head_error, trials = try_layers(
+        files, files.heads(files.write(float_heads_only), images), images, tried, progress
+    )
+    ap = _average_precisions(files, float_heads_only, trials, training_subset(train_set, AP_IMAGES), progress)
+    chosen, reason = suggestion(ap["float"], ap["int8"], ap["trials"], minimum_ap_ratio)
     return {
         "file": file.name,
         "sha256": sha256_of(network),
         "split": train_set.split,
-        "feature_map_images": min(ERROR_IMAGES, len(calibration_images)),
+        "feature_map_images": error_images,
         "feature_maps": [_map_facts(error) for error in errors],
         "head_error_images": len(images),
         "head_error": head_error,
-        "layers": sorted(ranked, key=lambda row: -max(row["gain"], row["gain_with_readers"])),
-        "ap": {"images": len(subset.records), "float": float_ap, "int8": int8_ap, "trials": ap_trials},
+        "layers": _ranked(groups, trials),
+        "ap": ap,
         "suggested_float_layers": chosen,
         "reason": reason,
     }
+
+
+def _camera_bytes(float_network: bytes, spec: DetectorSpec) -> bytes:
+    parent = read_flatbuffer(float_network)
+    take_camera_bytes(parent, spec)
+    return write_flatbuffer(parent)
+
+
+def _average_precisions(
+    files: TrialFiles,
+    float_heads_only: bytes,
+    trials: Sequence[Trial],
+    subset: Dataset,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """Returns the AP of the float network, of the file, and of the file with the best candidates in float."""
+    float_ap = average_precision(files.write(float_heads_only), subset)
+    int8_ap = average_precision(files.file(()), subset)
+    progress(f"debug: AP on {len(subset.records)} training images: float {float_ap}, int8 {int8_ap}")
+    tried = []
+    for layers in ap_candidates(trials, CANDIDATES):
+        tried.append({"float_layers": list(layers), "AP": average_precision(files.file(layers), subset)})
+        progress(f"debug: AP {tried[-1]['AP']} with {', '.join(layers)} in float")
+    return {"images": len(subset.records), "float": float_ap, "int8": int8_ap, "trials": tried}
+
+
+def _ranked(groups: Mapping[str, tuple[str, ...]], trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    gains = {trial.layers: trial.gain for trial in trials}
+    rows = [
+        {"layer": layer, "gain": gains[(layer,)], "with_readers": list(group), "gain_with_readers": gains[group]}
+        for layer, group in groups.items()
+    ]
+    return sorted(rows, key=lambda row: -max(row["gain"], row["gain_with_readers"]))
 
 
 def training_subset(train_set: Dataset, count: int) -> Dataset:

@@ -39,15 +39,19 @@ SIZE_INPUTS = {
     **{"FILL": (0,), "RANGE": (0, 1, 2), "ONE_HOT": (1,), "TOPK_V2": (1,), "SPARSE_TO_DENSE": (1,)},
     **{"MEAN": (1,), "SUM": (1,), "REDUCE_MAX": (1,), "REDUCE_MIN": (1,), "REDUCE_PROD": (1,), "REDUCE_ANY": (1,)},
     **{"BATCH_TO_SPACE_ND": (1, 2), "SPACE_TO_BATCH_ND": (1, 2), "ARG_MAX": (1,), "ARG_MIN": (1,)},
+    **{"NON_MAX_SUPPRESSION_V4": (2,), "NON_MAX_SUPPRESSION_V5": (2,)},
 }
-"""Which inputs decide the shape of the output; when they are computed, the shape is dynamic."""
+"""Which inputs decide the shape of the output; when they are computed, the shape is dynamic.
+
+NON_MAX_SUPPRESSION has as many rows as its limit says, the rest of them zeros. Source:
+tensorflow/lite/kernels/non_max_suppression.cc, `Prepare`."""
 
 DYNAMIC = (
     "Attempting to use a delegate that only supports static-sized tensors with a graph that has dynamic-sized tensors"
 )
 NOT_PARSED, NOT_PREPARED = "Model could not be parsed", "Model failed in Tflite interpreter"
 UNKNOWN_OPERATOR = ("Didn't find op", "Op builtin_code")
-ALWAYS_DYNAMIC = ("WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5")
+ALWAYS_DYNAMIC = ("WHERE", "UNIQUE")
 
 
 def refusals(graphs: Sequence[Graph]) -> list[tuple[Operator, str]]:

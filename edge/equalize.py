@@ -58,67 +58,78 @@ def equalized(model: keras.Model, samples: Iterable[list[np.ndarray]]) -> keras.
     return copy
 
 
+class _Maps:
+    """Feature maps by identity: which have the same channels, who makes and reads them, and which must stay as is."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.tensors: dict[int, Any] = {}
+        self.readers: dict[int, list[keras.layers.Layer]] = {}
+        self.makers: dict[int, list[keras.layers.Layer]] = {}
+        self.stuck = {id(tensor) for tensor in tf.nest.flatten(model.outputs)}
+        self._parent: dict[int, int] = {}
+        # What lies between a convolution and its BatchNorm vanishes when the two are folded.
+        norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        self._inner = {id(layer.get_input_at(0)) for layer in norms}
+
+    def root(self, key: int) -> int:
+        while self._parent.setdefault(key, key) != key:
+            key = self._parent[key]
+        return key
+
+    def join(self, keys: list[int]) -> None:
+        for key in keys:
+            self._parent[self.root(key)] = self.root(keys[0])
+
+    def keys_of(self, values: Any) -> list[int]:
+        flat = [value for value in tf.nest.flatten(values) if id(value) not in self._inner]
+        self.tensors.update((id(value), value) for value in flat)
+        return [id(value) for value in flat]
+
+    def add(self, layer: keras.layers.Layer) -> None:
+        calls = range(len(layer.inbound_nodes))
+        inputs = [self.keys_of(layer.get_input_at(call)) for call in calls]
+        outputs = [self.keys_of(layer.get_output_at(call)) for call in calls]
+        if isinstance(layer, _PASSING):
+            for call in calls:
+                self.join([*inputs[call], *outputs[call]])
+            return
+        # A layer that is shared by several levels reads all its inputs, and writes all its outputs, with one kernel.
+        all_inputs, all_outputs = sum(inputs, []), sum(outputs, [])
+        self.join(all_inputs)
+        self.join(all_outputs)
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        if isinstance(layer, _READING):
+            for key in all_inputs[:1]:
+                self.readers.setdefault(key, []).append(layer)
+        elif not is_norm:
+            self.stuck.update(all_inputs)
+        if is_norm or (isinstance(layer, _READING) and layer.activation is keras.activations.linear):
+            for key in all_outputs[:1]:
+                self.makers.setdefault(key, []).append(layer)
+        else:
+            self.stuck.update(all_outputs)
+
+    def groups(self) -> list[ChannelGroup]:
+        stuck = {self.root(key) for key in self.stuck if key in self._parent}
+        groups: dict[int, ChannelGroup] = {}
+        for key in list(self._parent):
+            if self.root(key) not in stuck:
+                group = groups.setdefault(self.root(key), ChannelGroup())
+                group.tensors.append(self.tensors[key])
+                group.makers += self.makers.get(key, [])
+                group.readers += self.readers.get(key, [])
+        return [group for group in groups.values() if group.makers and group.readers]
+
+
 def channel_groups(model: keras.Model) -> list[ChannelGroup]:
     """Returns the groups whose channels can be scaled: linear on the side that makes them, convolutions that read them.
 
     The model must be a fresh copy: calls of its layers that belong to other models would be counted as well.
     """
-    parent: dict[int, int] = {}
-    tensors: dict[int, Any] = {}
-    readers: dict[int, list[keras.layers.Layer]] = {}
-    makers: dict[int, list[keras.layers.Layer]] = {}
-    stuck = {id(tensor) for tensor in tf.nest.flatten(model.outputs)}
-    # What lies between a convolution and its BatchNorm vanishes when the two are folded.
-    inner = {
-        id(layer.get_input_at(0)) for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)
-    }
-
-    def root(key: int) -> int:
-        while parent.setdefault(key, key) != key:
-            key = parent[key]
-        return key
-
-    def join(keys: list[int]) -> None:
-        for key in keys:
-            parent[root(key)] = root(keys[0])
-
-    def keys_of(values: Any) -> list[int]:
-        flat = [value for value in tf.nest.flatten(values) if id(value) not in inner]
-        tensors.update((id(value), value) for value in flat)
-        return [id(value) for value in flat]
-
+    maps = _Maps(model)
     for layer in model.layers:
-        calls = range(len(layer.inbound_nodes))
-        inputs = [keys_of(layer.get_input_at(call)) for call in calls]
-        outputs = [keys_of(layer.get_output_at(call)) for call in calls]
-        if isinstance(layer, _PASSING):
-            for call in calls:
-                join([*inputs[call], *outputs[call]])
-            continue
-        # A layer that is shared by several levels reads all its inputs, and writes all its outputs, with one kernel.
-        all_inputs, all_outputs = sum(inputs, []), sum(outputs, [])
-        join(all_inputs)
-        join(all_outputs)
-        is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        if isinstance(layer, _READING):
-            for key in all_inputs[:1]:
-                readers.setdefault(key, []).append(layer)
-        elif not is_norm:
-            stuck.update(all_inputs)
-        if is_norm or (isinstance(layer, _READING) and layer.activation is keras.activations.linear):
-            for key in all_outputs[:1]:
-                makers.setdefault(key, []).append(layer)
-        else:
-            stuck.update(all_outputs)
-    stuck_roots = {root(key) for key in stuck if key in parent}
-    groups: dict[int, ChannelGroup] = {}
-    for key in list(parent):
-        if root(key) not in stuck_roots:
-            group = groups.setdefault(root(key), ChannelGroup())
-            group.tensors.append(tensors[key])
-            group.makers += makers.get(key, [])
-            group.readers += readers.get(key, [])
-    return [group for group in groups.values() if group.makers and group.readers]
+        maps.add(layer)
+    return maps.groups()
 
 
 def _factors(ranges: np.ndarray, readers: list[keras.layers.Layer]) -> np.ndarray:

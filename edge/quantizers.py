@@ -68,7 +68,12 @@ def _largest_weights(kernel: tf.Tensor) -> tf.Tensor:
 
 
 def kept(kernel: tf.Tensor, weights: dict[str, Any]) -> tf.Tensor:
-    """Returns the kernel with its zeros, or with its zeros and equal weights, put back."""
+    """Returns the kernel with its zeros, or with its zeros and equal weights, put back.
+
+    Args:
+        weights: `mask`, 0 or 1 in the shape of the kernel, or `clusters` in that shape, the group of each weight below
+            `number`, group 0 being the zeros, or neither.
+    """
     if "mask" in weights:
         return kernel * weights["mask"]
     if "clusters" in weights:

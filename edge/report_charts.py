@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from edge.report_labels import CHARACTER_WIDTH, MARKER, place_names
+
 # Slots defined by the style sheet (light and dark): a kind of file keeps its colour in every chart and table.
 KIND_SLOTS = {"keras": 0, "float32": 1, "float16": 2, "dynamic": 3, "int8": 4, "int8_qat": 5, "edgetpu": 6}
 OTHER_SLOT = 7
 
 LEFT, RIGHT, TOP, BOTTOM = 40, 12, 42, 34
-TEXT_WIDTH = 5.8  # average advance of a character at 11 units; only for keeping labels apart
+NAME_LENGTH = 44  # characters of the names of points on one spot; the tooltips have all of them
 
 
 @dataclass(frozen=True)
@@ -118,22 +120,15 @@ def scatter_chart(
 ) -> Markup:
     """Draws labelled points; points on the same spot share one label."""
     axes = _Axes(size, x_range, y_range)
-    parts = [axes.grid(x_label, False, y_label)]
-    taken = []
+    parts = [axes.grid(x_label, False, y_label), *_names(points, axes)]
     for point in points:
         x, y = axes.place(point.x, point.y)
-        taken.append((x - 5, y - 5, x + 5, y + 5))
         kind = "dot hollow" if point.hollow else "dot"
         tip = escape(f"{point.label}: {point.y:.1f} at {point.x:.3g} {x_label}")
         parts.append(
-            f'<circle class="{kind}" style="--c:var(--k{int(point.slot)})" cx="{x:.1f}" cy="{y:.1f}" r="5">'
+            f'<circle class="{kind}" style="--c:var(--k{int(point.slot)})" cx="{x:.1f}" cy="{y:.1f}" r="{MARKER:g}">'
             f"<title>{tip}</title></circle>"
         )
-    for names, x, y in _joined_labels(points, axes):
-        text = shortened(", ".join(names), 44)
-        left, top = _free_place(x, y, len(text) * TEXT_WIDTH, taken, size)
-        taken.append((left, top, left + len(text) * TEXT_WIDTH, top + 12))
-        parts.append(f'<text class="name" x="{left:.1f}" y="{top + 10:.1f}">{escape(text)}</text>')
     return _svg(name, title, description, size, parts)
 
 
@@ -204,13 +199,34 @@ def _legend(series: Sequence[Series], width: int) -> str:
         return ""
     parts, x = [], float(width - RIGHT)
     for line in reversed(series):
-        x -= min(len(line.name), 24) * TEXT_WIDTH
+        x -= min(len(line.name), 24) * CHARACTER_WIDTH
         parts.append(f'<text class="name" x="{x:.1f}" y="13">{escape(shortened(line.name, 24))}</text>')
         dash = ' stroke-dasharray="5 3"' if line.dashed else ""
         style = f"--c:var(--k{int(line.slot)})"
         parts.append(f'<line class="line" style="{style}"{dash} x1="{x - 18:.1f}" x2="{x - 4:.1f}" y1="9" y2="9"/>')
         x -= 28
     return "".join(parts)
+
+
+def _names(points: Sequence[Point], axes: _Axes) -> list[str]:
+    """Draws the names of points beside them; where the chart is full a name is left to the tooltip and the table."""
+    groups = _joined_labels(points, axes)
+    texts = [shortened(", ".join(names), NAME_LENGTH) for names, _, _ in groups]
+    inside = (LEFT + 2, TOP - 18, axes.width, axes.height - BOTTOM - 2)
+    markers = [axes.place(point.x, point.y) for point in points]
+    parts = []
+    for text, place in zip(texts, place_names([(x, y) for _, x, y in groups], texts, markers, inside), strict=True):
+        if place is None:
+            continue
+        left, top, right, _ = place.box
+        if place.line:
+            x1, y1, x2, y2 = place.line
+            parts.append(f'<line class="axis" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
+        x = {"start": left, "middle": (left + right) / 2, "end": right}[place.anchor]
+        parts.append(
+            f'<text class="name" text-anchor="{place.anchor}" x="{x:.1f}" y="{top + 10:.1f}">{escape(text)}</text>'
+        )
+    return parts
 
 
 def _joined_labels(points: Sequence[Point], axes: _Axes) -> list[tuple[list[str], float, float]]:
@@ -224,21 +240,6 @@ def _joined_labels(points: Sequence[Point], axes: _Axes) -> list[tuple[list[str]
         else:
             near[0].append(point.label)
     return groups
-
-
-def _free_place(
-    x: float, y: float, width: float, taken: list[tuple[float, float, float, float]], size: tuple[int, int]
-) -> tuple[float, float]:
-    """Returns the top left corner of the first position around a point that covers nothing drawn before."""
-    tries = [(x + 9, y - 6), (x - 9 - width, y - 6), (x - width / 2, y - 21), (x - width / 2, y + 9)]
-    tries += [(x + 6, y - 18), (x + 6, y + 6), (x - 6 - width, y - 18), (x - 6 - width, y + 6)]
-    tries += [(x + 9, y - 6 + 13 * step) for step in (-2, 2, -3, 3)]
-    for left, top in tries:
-        inside = left >= LEFT and left + width <= size[0] and top >= 0 and top + 12 <= size[1] - BOTTOM
-        hits = any(left < b[2] and left + width > b[0] and top < b[3] and top + 12 > b[1] for b in taken)
-        if inside and not hits:
-            return left, top
-    return min(max(x + 9, LEFT), max(float(LEFT), size[0] - width)), y - 6
 
 
 def _svg(name: str, title: str, description: str, size: tuple[int, int], parts: Sequence[str]) -> Markup:

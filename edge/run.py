@@ -48,13 +48,15 @@ class RunFolder:
 def start_run(path: Path, recipe: Recipe, data_dir: Path, command: str, overwrite: bool) -> RunFolder:
     """Makes a run folder, or opens the one of the same recipe and data so that its work goes on.
 
+    A run that ended before it trained, over a mistyped `--data` for instance, does not keep the folder.
+
     Raises:
         InputError: the folder holds another run or other files, and `overwrite` was not given.
     """
     path = Path(path)
     if path.is_file():
         raise InputError(f"--out: expected a folder. Received: {path}, a file. Choose another name.")
-    if overwrite:
+    if overwrite or _has_only_begun(path):
         _remove_run(path)
     elif path.is_dir() and any(path.iterdir()):
         _refuse_another_run(path, recipe, data_dir)
@@ -92,11 +94,14 @@ def open_run(path: Path, data_dir: Path | None = None) -> RunFolder:
 def run_facts(path: Path) -> dict[str, Any]:
     """Reads `run.json`: the data folder, the command and the machine of the run."""
     try:
-        return json.loads((path / "run.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        if not isinstance(facts, dict) or not isinstance(facts.get("data"), str):
+            raise ValueError("no data folder in it")
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path / 'run.json'}: expected the facts of the run as JSON. Received: {error}. Pass --data."
         ) from error
+    return facts
 
 
 def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
@@ -129,14 +134,16 @@ def verify_stage(
 ) -> dict[str, Any]:
     """Measures every exported file on the verification split and writes `verify.json`.
 
-    Files of other models (`also`) follow, read as `options` say; they are never part of the gate.
+    Files of other models (`also`) follow, read as `options` say; they are never part of the gate. One that was made
+    from the model of the run is held to it like the exported ones.
     """
     from edge.compress_files import smaller_models, unmade_models
     from edge.file_reading import ReadingOptions
     from edge.verify import verify_run
-    from edge.verify_also import add_other_files, read_others
+    from edge.verify_also import add_other_files, files_of_run, read_others, require_files
     from keras_retina.model.saving import load_detector
 
+    require_files(also)
     model, spec = load_detector(run.path / "model.keras")
     dataset = load_split(run, verification_split(run.recipe), report)
     smaller = smaller_models(run)
@@ -146,8 +153,10 @@ def verify_stage(
         raise InputError(f"{run.path / 'export'}: expected .tflite files. Received: none. Run `keras-retina export`.")
     settings, unmade = run.recipe.verification, unmade_models(run)
     taken = {path.stem for path in (*files, *theirs)}
-    others = read_others(also, dataset, options or ReadingOptions(), taken)
-    result = verify_run(run.path, model, spec, dataset, settings, files, report, smaller, unmade)
+    own = files_of_run(also, run.path, taken)
+    taken |= {path.stem for path in own}
+    others = read_others([path for path in also if path not in own], dataset, options or ReadingOptions(), taken)
+    result = verify_run(run.path, model, spec, dataset, settings, [*files, *own], report, smaller, unmade)
     return add_other_files(run.path, result, others, dataset, settings, report) if others else result
 
 
@@ -190,6 +199,11 @@ def training_minutes(run_dir: Path) -> float:
     """Returns the minutes spent in epochs, evaluation included, from `train/history.csv`."""
     with (run_dir / "train" / "history.csv").open(newline="", encoding="utf-8") as file:
         return sum(float(row["seconds"]) for row in csv.DictReader(file)) / 60.0
+
+
+def _has_only_begun(path: Path) -> bool:
+    members = {member.name for member in path.iterdir()} if path.is_dir() else set()
+    return {"recipe.yaml"} <= members <= {"recipe.yaml", "run.json"}
 
 
 def _refuse_another_run(path: Path, recipe: Recipe, data_dir: Path) -> None:

@@ -315,7 +315,11 @@ def least_stored_logit(score_threshold: float, quantization: tuple[float, int]) 
 def non_maximum_suppression(
     boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou_threshold: float, limit: int
 ) -> np.ndarray:
-    """Returns the indices that survive suppression within each class, best score first, at most `limit`."""
+    """Returns the indices that survive suppression within each class, best score first, at most `limit`.
+
+    `boxes` is float32 `[N, 4]`, y1, x1, y2, x2 in any unit; `scores` float32 `[N]`; `classes` int `[N]`. A box goes
+    when its IoU with a better one of its class is above `iou_threshold`.
+    """
     # A block of candidates at a time, best first: it ends with the block that has the last of `limit` boxes.
     order = np.lexsort((classes, -scores))
     corners, labels = np.ascontiguousarray(boxes[order].T), classes[order]
@@ -339,7 +343,8 @@ def fast_suppression(
 ) -> np.ndarray:
     """Returns the indices that survive suppression by any class, after only the best score of each anchor is left.
 
-    `rows` has the anchor of each box. It is what TFLite_Detection_PostProcess does without `use_regular_nms`.
+    `boxes` `[N, 4]` and `scores` `[N]` as above; `rows`, int `[N]`, has the anchor of each box. It is what
+    TFLite_Detection_PostProcess does without `use_regular_nms`.
     """
     best_first = np.lexsort((-scores, rows))
     best = best_first[np.flatnonzero(np.diff(rows[best_first], prepend=-1))]

@@ -91,7 +91,10 @@ class Tracker:
 
 
 def match(tracks: list[Track], boxes: np.ndarray, classes: np.ndarray) -> list[tuple[int, int]]:
-    """Returns pairs (track, detection) of one class, each at most once, the largest overlaps first."""
+    """Returns pairs (index in `tracks`, row of `boxes`) of one class, each at most once, the largest overlaps first.
+
+    `boxes` is float `[N, 4]`, y1, x1, y2, x2 in pixels, as those of the tracks; `classes` int `[N]`.
+    """
     if not tracks or not len(boxes):
         return []
     overlaps = iou(np.stack([track.box for track in tracks]), boxes)

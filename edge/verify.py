@@ -93,11 +93,11 @@ def verify_run(
     limits = next(iter(known.values()), Export())  # Keras is held to the thresholds that the files have inside
     size = {"multiply_adds": multiply_adds(model), "parameters": model.count_params()}
     keras_row = unmeasured_row(run_dir / KERAS_FILE, "keras") | size
-    rows = [keras_row]
     if parity["passed"]:
         detect = detect_function(model, spec, limits.iou_threshold, limits.max_detections)
         measure_keras(keras_row, folder / "keras.json", detect, spec, dataset)
         tell(summary(keras_row))
+        rows = [keras_row]
         for path in files:
             rows.append(measure_file(path, keras_row, folder, spec, dataset, settings) | size)
             tell(summary(rows[-1]))
@@ -105,17 +105,10 @@ def verify_run(
             rows += _measure_smaller(one, keras_row, folder, spec, dataset, settings, limits, tell)
     else:
         kinds = {path: known[path].kind if path in known else kind_in_name(path) for path in files}
-        rows += [unmeasured_row(path, kind) | size for path, kind in kinds.items()]
-        for one in smaller:
-            names = {one.path: "keras"} | {path: kind_in_name(path) for path in one.files}
-            rows += [unmeasured_row(path, kind) | {"model": one.name} for path, kind in names.items()]
-        for row in rows:
-            row["reason"] = f"not measured because of parity: {parity['reason']}"
-    for name in unmade:
-        absent = unmeasured_row(run_dir / "compress" / name / KERAS_FILE, "keras")
-        reason = f"the model is not made yet. Run `keras-retina compress {run_dir}`"
-        rows.append(absent | {"file": f"compress/{name}/{KERAS_FILE}", "model": name, "reason": reason})
-        tell(summary(rows[-1]))
+        rows = [keras_row, *(unmeasured_row(path, kind) | size for path, kind in kinds.items())]
+        rows += [row for one in smaller for row in _unmeasured_rows(one)]
+        rows = [row | {"reason": _because_of_parity(parity)} for row in rows]
+    rows += _unmade_rows(run_dir, unmade, tell)
     result = {
         "dataset": {
             "name": dataset.name,
@@ -129,6 +122,26 @@ def verify_run(
     }
     write_json(run_dir / RESULTS, result)
     return result
+
+
+def _unmade_rows(run_dir: Path, names: Sequence[str], tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Returns a row that is `not run` for each model of the recipe that has not been made."""
+    rows = []
+    for name in names:
+        absent = unmeasured_row(run_dir / "compress" / name / KERAS_FILE, "keras")
+        reason = f"the model is not made yet. Run `keras-retina compress {run_dir}`"
+        rows.append(absent | {"file": f"compress/{name}/{KERAS_FILE}", "model": name, "reason": reason})
+        tell(summary(rows[-1]))
+    return rows
+
+
+def _unmeasured_rows(one: SmallerModel) -> list[dict[str, Any]]:
+    names = {one.path: "keras"} | {path: kind_in_name(path) for path in one.files}
+    return [unmeasured_row(path, kind) | {"model": one.name} for path, kind in names.items()]
+
+
+def _because_of_parity(parity: dict[str, Any]) -> str:
+    return f"not measured because of parity: {parity['reason']}"
 
 
 def _measure_smaller(
@@ -151,7 +164,7 @@ def _measure_smaller(
         parity = check_parity(one.model, spec, dataset, raw, settings.parity)
     if not parity["passed"]:
         rows = [row, *(unmeasured_row(path, kind_in_name(path)) | facts for path in one.files)]
-        return [line | {"reason": f"not measured because of parity: {parity['reason']}"} for line in rows]
+        return [line | {"reason": _because_of_parity(parity)} for line in rows]
     detect = detect_function(one.model, spec, limits.iou_threshold, limits.max_detections)
     measure_keras(row, folder / f"keras_{one.name}.json", detect, spec, dataset)
     if row["status"] == "verified" and (reasons := shortfalls(row, float_row, limit)):

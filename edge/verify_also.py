@@ -1,7 +1,11 @@
-"""Rows of `verify.json` for files that are not of the run: measured on the same images, never part of the gate."""
+"""Rows of `verify.json` for files that are not of the run: measured on the same images, never part of the gate.
+
+A file that says it was made from the very model of the run is one of the run, wherever it lies: it is held to the gate.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +14,12 @@ from typing import Any
 from edge.edgetpu_graph import read_graphs
 from edge.file_reading import Reading, ReadingOptions, choose_reading, reading_lines
 from edge.gate import degenerate_scores
+from edge.inspect_file import inspect_file
 from edge.measure import evaluate_tflite
 from edge.runtime import ModelFileError
+from edge.tflite_file import sha256_of
 from edge.tflite_multiply_adds import graph_work
-from edge.verify import DETECTIONS_FOLDER, RESULTS
+from edge.verify import DETECTIONS_FOLDER, KERAS_FILE, RESULTS
 from edge.verify_rows import summary, unmeasured_row, write_json
 from keras_retina.data.records import Dataset
 from keras_retina.errors import InputError
@@ -33,23 +39,46 @@ class OtherFile:
     reason: str = ""
 
 
+def require_files(files: Sequence[Path]) -> None:
+    """Refuses a path that is no file, before models and data are read.
+
+    Raises:
+        InputError: one is missing or a folder.
+    """
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"--also: expected a .tflite file. Received: {path}, no such file. Correct the path.")
+
+
+def files_of_run(files: Sequence[Path], run_dir: Path, taken: Collection[str]) -> list[Path]:
+    """Returns the files that name the hash of the run's `model.keras`, as `export` writes it into each.
+
+    Raises:
+        InputError: one of them has the name of another file of the run; `taken` are their stems.
+    """
+    model = run_dir / KERAS_FILE
+    expected = sha256_of(model.read_bytes()) if model.is_file() else None
+    found: list[Path] = []
+    for path in files:
+        with contextlib.suppress(InputError):  # damaged or no file of ours: `read_others` says so
+            if expected is not None and (inspect_file(path)["detector"] or {}).get("model_sha256") == expected:
+                found.append(path)
+    for number, path in enumerate(found):
+        _check_name(path, {*taken, *(other.stem for other in found[:number])})
+    return found
+
+
 def read_others(
     files: Sequence[Path], dataset: Dataset, options: ReadingOptions, taken: Collection[str]
 ) -> list[OtherFile]:
     """Decides how each file is read, before anything long is measured; `taken` are the file stems of the run.
 
     Raises:
-        InputError: a file is missing or has a name that is taken, or an option or class names do not fit.
+        InputError: a file has a name that is taken, or an option or class names do not fit.
     """
     others: list[OtherFile] = []
     for path in files:
-        if not path.is_file():
-            raise InputError(f"--also: expected a .tflite file. Received: {path}, no such file. Correct the path.")
-        if path.stem in {*taken, *(other.path.stem for other in others)}:  # its detections are saved under its name
-            raise InputError(
-                f"--also: expected files with names of their own. Received: {path}, a name that a file of the run or "
-                "another one has. Copy it to another name."
-            )
+        _check_name(path, {*taken, *(other.path.stem for other in others)})
         try:
             others.append(OtherFile(path, choose_reading(path, dataset, options)))
         except ModelFileError as error:
@@ -77,6 +106,15 @@ def add_other_files(
     result = {**result, "rows": [*result["rows"], *rows]}
     write_json(run_dir / RESULTS, result)
     return result
+
+
+def _check_name(path: Path, taken: Collection[str]) -> None:
+    """Detections are saved under the name of their file."""
+    if path.stem in taken:
+        raise InputError(
+            f"--also: expected files with names of their own. Received: {path}, a name that a file of the run or "
+            "another one has. Copy it to another name."
+        )
 
 
 def _measured(

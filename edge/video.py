@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,10 +16,9 @@ from edge.ahead import Ahead
 from edge.detection_lines import detection_line, open_lines
 from edge.runtime import Detections, Detector
 from edge.tracker import Tracker
-from edge.video_capture import Frame, Source, import_cv2
-from keras_retina.data.images import printable
+from edge.video_capture import Frame, Source
+from edge.video_writer import Writer, video_path
 from keras_retina.drawing import class_colour, draw_boxes
-from keras_retina.errors import InputError
 
 AHEAD = 4  # frames that may wait between two threads
 PROGRESS_EVERY = 2.0  # seconds
@@ -29,9 +27,13 @@ Found = tuple[Frame, Detections]
 
 @dataclass(frozen=True)
 class Watched:
-    """What became of a video. `frames` were detected in and written; `last_index` counts those left out as well."""
+    """What became of a video. `frames` were detected in and written; `last_index` counts those left out as well.
+
+    `codec` is the FourCC of the written video, empty without a frame.
+    """
 
     picture: Path
+    codec: str
     frames: int
     last_index: int
     seconds: float
@@ -50,18 +52,19 @@ def watch(
     score_threshold: float,
     json_lines: str | None = None,
     progress: Callable[[str], None] | None = None,
+    video: Path | None = None,
 ) -> Watched:
     """Detects in every frame until the source ends or Ctrl-C stops it, and writes the annotated video and the lines.
 
-    Writes into `out_dir`: `<name>.mp4` with boxes, track numbers and the rate, and `detections.jsonl` (or to
-    `json_lines`), one line a frame: `{"frame", "time", "detections": [{"label", "score", "box", "track"}]}`. Of a
+    Writes `<name>.webm` into `out_dir`, or `video`, with boxes, track numbers and the rate; and `detections.jsonl` (or
+    to `json_lines`), one line a frame: `{"frame", "time", "detections": [{"label", "score", "box", "track"}]}`. Of a
     camera only the newest frame is kept while the network is busy; of a file none is left out. The first Ctrl-C (or
     a SIGTERM) finishes both files at the next frame.
 
     Raises:
         InputError: a file cannot be written, or would replace the video itself.
     """
-    target = picture_path(source, out_dir)
+    target = video_path(source, out_dir, video)
     out_dir.mkdir(parents=True, exist_ok=True)
     tracker, start, written, last = Tracker(), time.perf_counter(), 0, -1
     told, size = start, 1 if source.live else AHEAD
@@ -82,7 +85,7 @@ def watch(
             if progress and now - told >= PROGRESS_EVERY:
                 told = now
                 progress(progress_line(written, source.frame_count, rate))
-    return Watched(target, written, last, time.perf_counter() - start, stopped.is_set())
+    return Watched(target, writer.codec, written, last, time.perf_counter() - start, stopped.is_set())
 
 
 def detections(detector: Detector, frames: Iterable[Frame], score_threshold: float) -> Iterator[Found]:
@@ -94,7 +97,10 @@ def detections(detector: Detector, frames: Iterable[Frame], score_threshold: flo
 def annotated(
     image: np.ndarray, found: Detections, class_names: tuple[str, ...], numbers: np.ndarray
 ) -> np.ndarray:
-    """Returns a copy with boxes in the colour of their track and `#number label score`."""
+    """Returns a copy with boxes in the colour of their track and `#number label score`.
+
+    `image` is uint8 RGB `[height, width, 3]`; `numbers`, int `[N]`, are the tracks of the N objects found.
+    """
     labels = [f"#{number} {class_names[index]}" for number, index in zip(numbers, found.classes, strict=True)]
     return draw_boxes(image, found.boxes, labels, found.scores, [class_colour(int(number)) for number in numbers])
 
@@ -102,70 +108,6 @@ def annotated(
 def progress_line(written: int, expected: int | None, rate: float) -> str:
     """Returns how far it is and how fast."""
     return f"frame {written}{f' of {expected}' if expected else ''}: {rate:.1f} frames/s"
-
-
-def picture_path(source: Source, out_dir: Path) -> Path:
-    """Returns where the annotated video goes.
-
-    Raises:
-        InputError: that is the video itself, or `out_dir` is a file.
-    """
-    if out_dir.exists() and not out_dir.is_dir():
-        raise InputError(f"--out: expected a folder. Received: {printable(out_dir)}, a file. Choose another name.")
-    target = out_dir / f"{'camera' if source.live else Path(source.name).stem}.mp4"
-    if not source.live and target.resolve() == Path(source.name).resolve():
-        raise InputError(
-            f"--out: expected another folder than that of the video. Received: {printable(out_dir)}, where "
-            f"{printable(target.name)} would be replaced. Choose another folder."
-        )
-    return target
-
-
-class Writer:
-    """An MP4 (MPEG-4 Part 2, which every OpenCV can write) at the rate of its source, opened by the first frame."""
-
-    def __init__(self, path: Path, source: Source) -> None:
-        self._path, self._live, self._rate = path, source.live, source.rate
-        self._video: Any = None
-        self._size = (0, 0)
-        self._written = 0
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._video is not None:
-            self._video.release()
-
-    def write(self, frame: Frame, picture: np.ndarray, rate: float) -> None:
-        """Writes a frame with the rate in its corner; of a camera as often as its time in the file asks for."""
-        cv2 = import_cv2()
-        if self._video is None:
-            self._open(picture)
-        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-        if bgr.shape[1::-1] != self._size:  # a stream may change; the file cannot
-            bgr = cv2.resize(bgr, self._size)
-        for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-            place = (8, self._size[1] - 8)
-            cv2.putText(bgr, f"{rate:.1f} frames/s", place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, width, cv2.LINE_AA)
-        for _ in range(copies(frame.seconds, self._rate, self._written) if self._live else 1):
-            self._video.write(bgr)
-            self._written += 1
-
-    def _open(self, picture: np.ndarray) -> None:
-        cv2 = import_cv2()
-        self._size = (picture.shape[1], picture.shape[0])
-        self._video = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*"mp4v"), self._rate, self._size)
-        if not self._video.isOpened():
-            raise InputError(
-                f"{printable(self._path)}: expected to write an MP4 of {self._size[0]} x {self._size[1]} pixels. "
-                "Received: a refusal of OpenCV. Check the folder and the free space."
-            )
-
-
-def copies(seconds: float, rate: float, written: int) -> int:
-    """Returns how often a camera's frame is written so that the file lasts as long as what it shows."""
-    return max(0, int(seconds * rate) + 1 - written)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -37,6 +37,7 @@ from keras_retina.cli_options import (
     reading_options,
 )
 from keras_retina.cli_output import say, show_metrics, show_quantization, show_rows, suggest, write_json
+from keras_retina.cli_run import exit_by_gate, run_all
 from keras_retina.cli_web import serve_web
 from keras_retina.errors import InputError
 
@@ -60,7 +61,7 @@ def demo(
     data = out.parent / f"{out.name}_data"
     write_builtin_set(data)
     say(f"built-in data: {data}")
-    _run_all(find_recipe("demo"), data, out, set_, overwrite, check=False, print_expected=False)
+    run_all(find_recipe("demo"), data, out, set_, overwrite, check=False, print_expected=False)
 
 
 app.command("check-data")(check_data)
@@ -144,7 +145,7 @@ def verify(
     run: RunArgument,
     data: DataOption = None,
     also: Annotated[
-        list[Path] | None, typer.Option("--also", help="A .tflite detection file of others, measured beside the gate.")
+        list[Path] | None, typer.Option("--also", help="A .tflite detection file of others, measured without a vote.")
     ] = None,
     labels: LabelsOption = None,
     class_map: ClassMapOption = None,
@@ -162,7 +163,7 @@ def verify(
     show_rows(result)
     write_json(json_, result)
     suggest(f"keras-retina report {run}")
-    _exit_by_gate(result)
+    exit_by_gate(result)
 
 
 app.command("detect")(detect)
@@ -193,65 +194,43 @@ def run(
     ] = False,
 ) -> None:
     """Train, export, verify and report in one command, resuming where it stopped."""
-    _run_all(find_recipe(recipe), data, out, set_, overwrite, check, print_expected)
+    run_all(find_recipe(recipe), data, out, set_, overwrite, check, print_expected)
 
 
 def main() -> None:
     """Entry point: turns bad input into one line on stderr and exit status 2."""
     try:
-        app(standalone_mode=True)
+        status = app(prog_name="keras-retina", standalone_mode=len(sys.argv) < 2)  # alone it prints the help
     except Exception as error:
-        if not _is_bad_input(error):
+        message = error_line(error)
+        if message is None:
             raise
-        message = " ".join(str(error).split())
         print(f"keras-retina: {message}", file=sys.stderr)
         sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
-def _run_all(
-    recipe_path: Path,
-    data: Path,
-    out: Path | None,
-    set_: list[str] | None,
-    overwrite: bool,
-    check: bool,
-    print_expected: bool,
-) -> None:
-    from edge.compress import compress_stage
-    from edge.compress_files import export_compressed
-    from edge.expected import compare, expected_block
-    from edge.measure import machine_name
-    from edge.run import (
-        report_stage,
-        start_run,
-        train_stage,
-        training_minutes,
-        verify_stage,
-    )
-    from edge.run_export import export_stage
-    from keras_retina.recipe import load_recipe
+def error_line(error: Exception) -> str | None:
+    """Returns what to print of bad input, None for an error that is ours."""
+    message = usage_error(error)
+    if message is None and _is_bad_input(error):
+        message = file_error(error) if isinstance(error, OSError) else str(error)
+    return None if message is None else " ".join(message.split())
 
-    settings = load_recipe(recipe_path, set_)
-    run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
-    train_stage(run, say)
-    compress_stage(run, say)
-    export_stage(run, say)
-    export_compressed(run, say)
-    result = verify_stage(run, say)
-    page = report_stage(run)
-    show_rows(result)
-    say(f"wrote {run.path / 'verify.json'} and {page}")
-    if print_expected:
-        say(expected_block(result, training_minutes(run.path), machine_name(), command()))
-    if check:
-        failures = compare(result, settings)
-        for failure in failures:
-            say(f"check failed: {failure}")
-        if failures:
-            raise typer.Exit(1)
-        say("check passed: every AP is within the recipe's tolerance")
-    suggest(f"keras-retina detect {run.path}/export/{settings.name}_int8.tflite IMAGE_OR_FOLDER")
-    _exit_by_gate(result)
+
+def usage_error(error: Exception) -> str | None:
+    """Returns what typer says of an option or argument that is wrong or missing, which it would print in a frame."""
+    format_message, context = getattr(error, "format_message", None), getattr(error, "ctx", None)
+    if format_message is None:
+        return None
+    return f"{format_message().rstrip('.')}. See: {context.command_path if context else 'keras-retina'} --help"
+
+
+def file_error(error: OSError) -> str:
+    """Returns which file could not be opened and why, in the order of all other errors."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: expected a place that can be read or written. Received: {error.strerror}. Correct it."
 
 
 def _is_bad_input(error: Exception) -> bool:
@@ -259,8 +238,3 @@ def _is_bad_input(error: Exception) -> bool:
     runtime = sys.modules.get("edge.runtime")
     kinds: tuple[type[Exception], ...] = (InputError, OSError)
     return isinstance(error, kinds if runtime is None else (*kinds, runtime.ModelFileError))
-
-
-def _exit_by_gate(result: dict[str, Any]) -> None:
-    if not result["gate"]["passed"]:
-        raise typer.Exit(1)

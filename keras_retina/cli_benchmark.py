@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_retina.cli_options import JsonOption
+from keras_retina.cli_options import JsonOption, output_file
 from keras_retina.cli_output import say, write_json
 from keras_retina.errors import InputError
 
@@ -23,7 +23,9 @@ def benchmark(
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each file, 5 invokes a turn.")] = 20,
     image: Annotated[Path | None, typer.Option("--image", help="What the files see. Default: noise.")] = None,
     json_: JsonOption = None,
-    chart: Annotated[Path | None, typer.Option("--chart", help="Draw latency and operators to this .png.")] = None,
+    chart: Annotated[
+        Path | None, typer.Option("--chart", help="Draw latency and operators to this .png.", callback=output_file)
+    ] = None,
 ) -> None:
     """Measure speed, memory and operators of any .tflite files side by side; exit 2 if one could not be measured."""
     from edge.benchmark import benchmark as measure

@@ -8,7 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_retina.cli_options import JsonOption, RecipeArgument, RequiredDataOption, SetOption, load_named
+from keras_retina.cli_options import (
+    JsonOption,
+    RecipeArgument,
+    RequiredDataOption,
+    SetOption,
+    load_named,
+    output_file,
+)
 from keras_retina.cli_output import say, show_coverage, suggest, write_json
 from keras_retina.data.storage import address
 
@@ -16,7 +23,9 @@ from keras_retina.data.storage import address
 def check_data(
     data: RequiredDataOption,
     recipe: Annotated[str | None, typer.Option("--recipe", help="Adds anchor coverage at its input size.")] = None,
-    picture: Annotated[Path | None, typer.Option("--picture", help="Where to draw the worst covered boxes.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Where to draw the worst covered boxes.", callback=output_file)
+    ] = None,
     json_: JsonOption = None,
     set_: SetOption = None,
 ) -> None:

@@ -27,6 +27,10 @@ def detect(
     json_lines: Annotated[
         str | None, typer.Option("--json-lines", help="File, or - for standard output. Default: OUT/detections.jsonl.")
     ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option("--video", help="The annotated video: .webm, .mkv, .mp4, .mov or .avi. Default: OUT/<name>.webm."),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the network.")] = 2,
     delegate: Annotated[
         str | None, typer.Option("--delegate", help="edgetpu (a Coral), or a LiteRT delegate library.")
@@ -41,27 +45,34 @@ def detect(
     threshold = SHOW_SCORE_THRESHOLD if score is None else score
     camera = camera_name(source)
     if camera is not None:
-        _watch(detector, open_camera(camera), out, threshold, json_lines)
+        _watch(detector, open_camera(camera), out, threshold, json_lines, video)
     elif Path(source).suffix.lower() in VIDEO_SUFFIXES:
-        _watch(detector, open_video(Path(source)), out, threshold, json_lines)
+        _watch(detector, open_video(Path(source)), out, threshold, json_lines, video)
+    elif video is not None:
+        raise InputError(f"--video: expected a video or a camera to annotate. Received: {source}. Leave it out.")
     else:
         tell = partial(print, file=sys.stderr) if json_lines == "-" else say
         tell(f"wrote {detect_paths(detector, Path(source), out, threshold, json_lines)}")
 
 
-def _watch(detector: Detector, source: Source, out: Path, score: float, json_lines: str | None) -> None:
+def _watch(
+    detector: Detector, source: Source, out: Path, score: float, json_lines: str | None, video: Path | None
+) -> None:
     from edge.detection_lines import LINES
     from edge.video import watch
     from edge.video_capture import missing_frames
+    from edge.video_writer import IN_BROWSERS
     from keras_retina.data.images import printable
 
     tell = partial(print, file=sys.stderr) if json_lines == "-" else say
-    watched = watch(detector, source, out, score, json_lines, _progress)
+    watched = watch(detector, source, out, score, json_lines, _progress, video)
     if sys.stderr.isatty():
         print(file=sys.stderr)  # ends the line of progress
     left_out = watched.last_index + 1 - watched.frames
     if watched.frames:
         tell(f"wrote {watched.picture}" + (f" and {out / LINES}" if json_lines is None else ""))
+        if watched.codec not in IN_BROWSERS:
+            tell(f"its codec is {watched.codec}, which browsers do not play; a .webm plays")
     tell(
         ("stopped: " if watched.stopped else "")
         + f"{watched.frames} frames in {watched.seconds:.1f} s, {watched.rate:.1f} frames/s"

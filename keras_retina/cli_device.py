@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from keras_retina.cli_options import JsonOption
+from keras_retina.cli_options import AnyFileArgument, JsonOption
 from keras_retina.cli_output import plain, say, write_json
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 
 def edgetpu(
-    file: Annotated[Path, typer.Argument(help="Any .tflite file, whoever wrote it.")],
+    file: AnyFileArgument,
     json_: JsonOption = None,
 ) -> None:
     """Predict what the Edge TPU compiler does with a .tflite; runs it too, where it is installed."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from keras_retina.cli_options import JsonOption
+from keras_retina.cli_options import AnyFileArgument, JsonOption
 from keras_retina.cli_output import plain, say, write_json
 
 SHOWN_LABELS = 20
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="Any .tflite file, whoever wrote it.")],
+    file: AnyFileArgument,
     json_: JsonOption = None,
 ) -> None:
     """Show tensors, operators, metadata and, of our own files, detector, export settings and training of a .tflite."""

@@ -13,15 +13,31 @@ if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
     from edge.file_reading import ReadingOptions
     from keras_retina.recipe import Recipe
 
+
+def output_file(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
+    """Refuses a file that could not be written at the end, before the work begins."""
+    from keras_retina.errors import InputError
+
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        received = "a folder" if path.is_dir() else "in no folder that exists"
+        raise InputError(
+            f"{parameter.opts[0]}: expected a file to write. Received: {path}, {received}. Choose another place."
+        )
+    return path
+
+
 DATA_HELP = "Folder, pack or TFRecord pattern; also gs:// and the like."
 DataOption = Annotated[Path | None, typer.Option("--data", help=DATA_HELP)]
 RequiredDataOption = Annotated[Path, typer.Option("--data", help=DATA_HELP)]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/<recipe name>.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, overrides the recipe.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the measurements to this file.")]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", help="Write the measurements to this file.", callback=output_file)
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")]
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe that is installed.")]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+AnyFileArgument = Annotated[Path, typer.Argument(help="Any .tflite file, whoever wrote it.")]
 LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Class names of a file of others, one a line.")]
 ClassMapOption = Annotated[
     str | None, typer.Option("--class-map", help="class of the file=class of the data,...; or a file of such lines.")

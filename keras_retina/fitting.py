@@ -65,15 +65,9 @@ def fit_detector(
     Raises:
         InputError: a loss that is not a number, or a disk that is full.
     """
-    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-    checkpoint = tf.train.Checkpoint(model=detector, optimizer=network.optimizer, epoch=epoch)
-    manager = tf.train.CheckpointManager(checkpoint, str(train_dir / "checkpoints"), max_to_keep=1)
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).expect_partial()
-        report(f"resuming after epoch {int(epoch)}")
+    manager, epoch = _resumed(network, detector, train_dir, report)
     first_epoch = int(epoch)
     trim_history(train_dir / "history.csv", first_epoch)
-
     wait = InputWait()
     patience = settings.early_stop.patience * settings.evaluate_every if settings.early_stop else None
     if first_epoch < settings.epochs and not patience_is_over(read_state(train_dir), first_epoch, patience):
@@ -108,6 +102,19 @@ def fit_detector(
         if int(epoch) < settings.epochs:
             report(f"stopped early after epoch {int(epoch)}: the validation AP had not risen for {patience} epochs")
     _take_final_weights(detector, network, settings, train_dir, report)
+
+
+def _resumed(
+    network: keras.Model, detector: keras.Model, train_dir: Path, report: Callable[[str], None]
+) -> tuple[tf.train.CheckpointManager, tf.Variable]:
+    """Restores the last checkpoint, if there is one; returns who writes the next ones and the epochs that are done."""
+    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+    checkpoint = tf.train.Checkpoint(model=detector, optimizer=network.optimizer, epoch=epoch)
+    manager = tf.train.CheckpointManager(checkpoint, str(train_dir / "checkpoints"), max_to_keep=1)
+    if manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).expect_partial()
+        report(f"resuming after epoch {int(epoch)}")
+    return manager, epoch
 
 
 def _take_final_weights(

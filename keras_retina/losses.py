@@ -107,7 +107,10 @@ def box_loss(targets: tf.Tensor, deltas: tf.Tensor, beta: float = 0.1) -> tf.Ten
 
 
 def global_normaliser(positives: tf.Tensor) -> tf.Tensor:
-    """Returns the number of positive anchors over all replicas, at least 1.0, given this replica's number."""
+    """Returns the number of positive anchors over all replicas, at least 1.0, given this replica's number.
+
+    Both are float32 scalars; no gradient flows through them.
+    """
     positives = tf.stop_gradient(positives)
     replica = tf.distribute.get_replica_context()
     if replica is not None and replica.num_replicas_in_sync > 1:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras, tf
+
+# After legacy_keras, which sets what TensorFlow reads; `keras.mixed_precision.LossScaleOptimizer` makes this class.
+from tf_keras.src.mixed_precision.loss_scale_optimizer import LossScaleOptimizerV3  # isort: skip
 
 # What computes faster in a precision: GPUs from this compute capability on, and processors with one of these flags.
 GPU_CAPABILITY = {"bfloat16": (8, 0), "float16": (7, 0)}
@@ -85,9 +89,30 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     target.set_weights(source.get_weights())
 
 
+class LossScaling(LossScaleOptimizerV3):
+    """Keras' dynamic loss scaling, in which a batch that overflows leaves nothing behind but half the scale.
+
+    Keras counts it in `iterations` all the same, and with them moves the learning rate and the bias correction of Adam.
+    """
+
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[tf.Tensor | None, tf.Variable]],
+        skip_gradients_aggregation: bool = False,
+    ) -> tf.Variable:
+        pairs = [(gradient, variable) for gradient, variable in grads_and_vars if gradient is not None]
+        if not skip_gradients_aggregation:
+            pairs = self.inner_optimizer.aggregate_gradients(pairs)
+        super().apply_gradients(pairs, skip_gradients_aggregation=True)
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient, _ in pairs])
+        self.iterations.assign_sub(tf.where(finite, tf.constant(0, tf.int64), 1))
+        return self.iterations
+
+
 def scale_loss(optimizer: keras.optimizers.Optimizer, precision: str) -> keras.optimizers.Optimizer:
     """Returns the optimiser for `precision`: float16 gradients would vanish without loss scaling.
 
-    A batch whose scaled gradients overflow is left out and halves the scale, which doubles after 2000 batches without.
+    A batch whose scaled gradients overflow is left out, also of `iterations`, and halves the scale, which doubles after
+    2000 batches without.
     """
-    return keras.mixed_precision.LossScaleOptimizer(optimizer) if precision == "float16" else optimizer
+    return LossScaling(optimizer) if precision == "float16" else optimizer

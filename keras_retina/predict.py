@@ -56,7 +56,13 @@ def predict_dataset(
     dataset: Dataset,
     load: Callable[[Record, DetectorSpec], np.ndarray] = network_input,
 ) -> list[dict[str, Any]]:
-    """Runs `detect` over a split and returns COCO results in pixels of the original images."""
+    """Runs `detect` over a split and returns COCO results in pixels of the original images.
+
+    Args:
+        detect: uint8 `[batch, height, width, 3]` -> `boxes` float32 `[batch, M, 4]` in pixels of the input, `scores`
+            and `classes` `[batch, M]`, and `count` `[batch]`, how many of the M rows hold.
+        load: returns the network input of one record, uint8 `[height, width, 3]`.
+    """
     results: list[dict[str, Any]] = []
     for records in batched(dataset.records, BATCH):
         found = detect(np.stack([load(record, spec) for record in records]))

@@ -33,7 +33,7 @@ for _side in (_Loader, _Dumper):
     )
 
 # RecursionError: brackets nested by the thousand. ValueError: scalars such as the date 2026-13-45.
-_NOT_YAML = (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError)
+_NOT_YAML = (yaml.YAMLError, RecursionError, ValueError)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -43,9 +43,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: the file is missing, is not plain YAML, or holds no sections.
     """
     if not path.is_file():
-        raise InputError(f"{path}: expected a recipe file. Received: no such file. Pass the path of a .yaml recipe.")
+        received = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: expected a recipe file. Received: {received}. Pass the path of a .yaml recipe.")
     try:
         fields = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected text in UTF-8. Received: {error}. Save the file as UTF-8.") from error
     except _NOT_YAML as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path}: expected plain YAML without tags. Received: {reason}. Correct the file.") from error

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from keras_retina.data.check_augmentation import check_augmentation
@@ -59,13 +60,8 @@ def train(
     _check_updates(settings, steps)
     strategy = distribution_strategy(settings.strategy, settings.batch_size)
     with strategy.scope():
-        detector = retinanet(recipe.model, len(train_set.class_names))
-        source = find_weights(recipe.model.backbone, data_dir)
-        load_pretrained(detector, recipe.model.backbone, source)
-        set_batch_norm_momentum(detector)
-        model = in_precision(detector, precision)
-        frozen, learning = split_at_frozen(model) if settings.feature_views else (None, model)
-        network = fold_frozen_batch_norm(learning)
+        networks, source = _networks(recipe, len(train_set.class_names), precision, data_dir)
+        network, model, detector = networks.learning, networks.whole, networks.detector
         compile_detector(network, spec, settings, steps, precision)
     report(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
@@ -74,7 +70,7 @@ def train(
 
     features = Path(settings.feature_cache) if settings.feature_cache else train_dir / "features"
     if settings.feature_views:
-        frozen = fold_frozen_batch_norm(frozen)
+        frozen = fold_frozen_batch_norm(networks.frozen)
         build_feature_cache(features, recipe, train_set, spec, frozen, settings.feature_views, report)
 
     def batches(first_step: int) -> tf.data.Dataset:
@@ -104,6 +100,36 @@ def train(
         estimate_batch_norm(detector, batches(settings.epochs * steps))
     save_detector(detector, spec, run_dir / "model.keras")
     return detector, spec
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """One detector in its parts, which share their variables but for those of another precision.
+
+    Attributes:
+        detector: float32, what is saved.
+        whole: the same in the precision of the training.
+        frozen: its layers that do not learn, where their features are computed once.
+        learning: what `fit` trains, from images or from those features, with frozen BatchNorm folded.
+    """
+
+    detector: keras.Model
+    whole: keras.Model
+    frozen: keras.Model | None
+    learning: keras.Model
+
+
+def _networks(
+    recipe: Recipe, class_count: int, precision: str, data_dir: Path | None
+) -> tuple[_Networks, Path | str | None]:
+    """Returns the networks of a recipe with pretrained weights, and where these came from."""
+    detector = retinanet(recipe.model, class_count)
+    source = find_weights(recipe.model.backbone, data_dir)
+    load_pretrained(detector, recipe.model.backbone, source)
+    set_batch_norm_momentum(detector)
+    whole = in_precision(detector, precision)
+    frozen, learning = split_at_frozen(whole) if recipe.training.feature_views else (None, whole)
+    return _Networks(detector, whole, frozen, fold_frozen_batch_norm(learning)), source
 
 
 def _check_updates(settings: Training, steps_per_epoch: int) -> None:

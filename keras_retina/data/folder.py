@@ -13,7 +13,8 @@ from keras_retina.data.pack import pack_splits, read_pack
 from keras_retina.data.records import Dataset
 from keras_retina.data.repair import refuse_unfixed
 from keras_retina.data.storage import address, remote_address
-from keras_retina.data.tfrecords import is_tfrecord_pattern, read_tfrecords, tfrecord_splits
+from keras_retina.data.tfrecord_files import is_tfrecord_pattern, tfrecord_splits
+from keras_retina.data.tfrecords import read_tfrecords
 from keras_retina.data.voc import read_voc, voc_class_names, voc_image_dir, voc_splits
 from keras_retina.data.yolo import read_yolo, yolo_splits
 from keras_retina.errors import InputError, closest

@@ -90,11 +90,13 @@ def inspect_image(path: str | ImageFile) -> tuple[int, int, str, bool]:
         InputError: the file is missing, empty, no image, or over PIXEL_LIMIT.
     """
     with _open(path) as image:
-        orientation = _read_orientation(image, path)
-        width, height = image.size
-        if orientation in _SWAPPING:
-            width, height = height, width
-        return height, width, image.mode, orientation in _TRANSPOSES
+        return _header(image, path)
+
+
+def inspect_bytes(data: bytes, file: PackedImage) -> tuple[int, int, str, bool]:
+    """Returns what `inspect_image(file)` does, of bytes that were just read from it."""
+    with _opened(io.BytesIO(data), file) as image:
+        return _header(image, file)
 
 
 def image_orientation(path: str | Path) -> int:
@@ -120,7 +122,10 @@ def require_complete(path: str | Path) -> None:
 
 
 def reduced(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns the image, smaller when it has more than `STORED_AREA` times the pixels of a `height` x `width` input."""
+    """Returns the image, smaller when it has more than `STORED_AREA` times the pixels of a `height` x `width` input.
+
+    Both are uint8 RGB `[rows, columns, 3]`; the sides keep their ratio.
+    """
     rows, columns = image.shape[:2]
     factor = min(1.0, (STORED_AREA * height * width / (rows * columns)) ** 0.5)
     size = (max(1, round(columns * factor)), max(1, round(rows * factor)))
@@ -173,7 +178,10 @@ def printable(text: object) -> str:
 
 
 def _open(path: str | ImageFile) -> Image.Image:
-    source = io.BytesIO(path.read_bytes()) if isinstance(path, PackedImage) else path
+    return _opened(io.BytesIO(path.read_bytes()) if isinstance(path, PackedImage) else path, path)
+
+
+def _opened(source: io.BytesIO | str | Path, path: str | ImageFile) -> Image.Image:
     try:
         image = Image.open(source, formats=_FORMATS)
     except FileNotFoundError as error:
@@ -188,6 +196,14 @@ def _open(path: str | ImageFile) -> Image.Image:
             f"Received: width={width}, height={height}. Reduce the image or remove it from the labels."
         )
     return image
+
+
+def _header(image: Image.Image, path: str | ImageFile) -> tuple[int, int, str, bool]:
+    orientation = _read_orientation(image, path)
+    width, height = image.size
+    if orientation in _SWAPPING:
+        width, height = height, width
+    return height, width, image.mode, orientation in _TRANSPOSES
 
 
 def _orientation(image: Image.Image) -> int:

@@ -1,6 +1,7 @@
 """TFRecord files that other tools wrote: `tf.train.Example` with the features of the TensorFlow object detection API.
 
-There is no index, so one pass over the files makes it: labels stay in memory, images where they are.
+There is no index, so one pass over the files makes it. One record is in memory at a time; of it only the labels and the
+place of the image stay, which is read when its turn comes.
 
     image/encoded                                  a JPEG or PNG file
     image/object/bbox/{ymin,xmin,ymax,xmax}        0..1 of the upright image
@@ -20,28 +21,31 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from keras_retina.data.images import inspect_image, printable
+from keras_retina.data.images import inspect_bytes, printable
 from keras_retina.data.pack import RECORD_HEAD, RECORD_TAIL
 from keras_retina.data.packed_image import PackedImage
 from keras_retina.data.records import Dataset, Problem, Record
 from keras_retina.data.repair import problem, repair_boxes
-from keras_retina.data.storage import address, file_size, matching_files, remote_errors
+from keras_retina.data.storage import address, file_size, remote_errors
 from keras_retina.errors import InputError
 
-# train.tfrecord, train-00000-of-00010.tfrecord, train-00000.tfrecord, train.tfrecord-00000-of-00010
-_FILE_NAME = re.compile(r"(?P<split>.+?)(?:[-_.]\d+(?:-of-(?P<of>\d+))?)?\.tfrecords?(?:-\d+-of-(?P<count>\d+))?")
 _CORNERS = ("ymin", "xmin", "ymax", "xmax")
 
 
 @dataclass(frozen=True)
 class _Example:
-    """What one record says: `labels` and `texts` are one for each box, or none at all."""
+    """What one record says: `labels` and `texts` are one for each box, or none at all.
+
+    `size` is the `(height, width)` that it gives, `found` that of the image in it or what is wrong with the image;
+    `corners` is float64 `[boxes, 4]`, y1, x1, y2, x2 in 0..1.
+    """
 
     where: str
     image: PackedImage
     source_id: str
     file_name: str
     size: tuple[int, int] | None
+    found: tuple[int, int] | str
     corners: np.ndarray
     labels: tuple[int, ...]
     texts: tuple[str, ...]
@@ -51,36 +55,6 @@ class _Example:
         """Returns number and name of the class of each box, None where the record has none."""
         count = len(self.corners)
         return list(zip(self.labels or [None] * count, self.texts or [None] * count, strict=True))
-
-
-def tfrecord_splits(place: Path) -> dict[str, list[Path]]:
-    """Maps each split to its files: those of a folder, or those that a pattern such as `DIR/train-*.tfrecord` matches.
-
-    Raises:
-        InputError: a file of a folder says that there are more of its split than there are.
-        OSError: a remote place cannot be reached.
-    """
-    is_pattern = is_tfrecord_pattern(place)
-    folder, pattern = (place.parent, place.name) if is_pattern else (place, "*.tfrecord*")
-    splits: dict[str, list[Path]] = {}
-    wanted: dict[str, int] = {}
-    for file in matching_files(folder, pattern):
-        name = _FILE_NAME.fullmatch(file.name)
-        if name:
-            splits.setdefault(name["split"], []).append(file)
-            wanted[name["split"]] = int(name["of"] or name["count"] or 0)
-    for split, files in splits.items():
-        if not is_pattern and wanted[split] and len(files) != wanted[split]:
-            raise InputError(
-                f"{printable(address(folder))}: {wanted[split]} TFRecord files of {split!r} were expected, "
-                f"as their names say. Received: {len(files)}. Copy the missing ones, or name the files with a pattern."
-            )
-    return splits
-
-
-def is_tfrecord_pattern(place: Path) -> bool:
-    """Returns whether a path names TFRecord files, not a folder."""
-    return ".tfrecord" in place.name and not place.is_dir()
 
 
 def read_tfrecords(
@@ -196,11 +170,19 @@ def _example(features: Any, data: bytes, file: Path, offset: int, number: int, w
         "".join(_texts(features, "image/source_id")[:1]),
         name[0],
         (height[0], width[0]) if height and width else None,
+        _image_size(encoded, image),
         np.array(sides, np.float64).T.reshape(-1, 4),
         labels,
         texts,
         crowd or (False,) * count,
     )
+
+
+def _image_size(data: bytes, image: PackedImage) -> tuple[int, int] | str:
+    try:
+        return inspect_bytes(data, image)[:2]
+    except InputError as error:
+        return str(error)
 
 
 def _texts(features: Any, name: str) -> tuple[str, ...]:
@@ -210,10 +192,9 @@ def _texts(features: Any, name: str) -> tuple[str, ...]:
 def _record(
     example: _Example, image_id: int, categories: Mapping[int, str]
 ) -> tuple[Record | None, list[Problem]]:
-    try:
-        height, width, _, _ = inspect_image(example.image)
-    except InputError as error:
-        return None, [problem("unreadable_image", example.where, str(error), fixed=False)]
+    if isinstance(example.found, str):
+        return None, [problem("unreadable_image", example.where, example.found, fixed=False)]
+    height, width = example.found
     if example.size not in (None, (height, width)):
         detail = (
             f"the size of {example.file_name!r} was expected. Received: (height, width)={example.size}, but the "

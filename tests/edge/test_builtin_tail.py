@@ -9,6 +9,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edge import runtime
+from edge.edgetpu import predict
+from edge.edgetpu_operators import DATA_TYPE
 from edge.export import write_detector
 from edge.runtime import Detector, read_description
 from edge.tflite_file import add_tensor, operator_name, read_flatbuffer, tensor_type, write_flatbuffer
@@ -128,6 +130,15 @@ def test_no_operator_is_custom_and_all_behind_the_heads_are_float_and_static(for
     kinds = {tensor_type(graph.tensors[index]) for operator in tail for index in (*operator.inputs, *operator.outputs)}
     assert kinds == {"float32", "int32", "bool"}
     assert {"EXP", "DIV", "NON_MAX_SUPPRESSION_V4"} <= {operator_name(model, operator) for operator in tail}
+
+
+@pytest.mark.parametrize("nms", ["per_class", "fast"])
+def test_the_edge_tpu_takes_the_network_and_leaves_the_tail(forms, nms):
+    prediction, raw = predict(forms["int8", nms, "builtin"]), predict(forms["int8", nms, "raw"])
+    assert (prediction.verdict, prediction.subgraphs, raw.verdict) == ("partial", 1, "maps")
+    mapped = [operator for operator in prediction.operators if operator.status == "mapped"]
+    assert len(mapped) == len(raw.operators) - 2  # the raw file ends with the heads as int8
+    assert {operator.reason for operator in prediction.operators if operator.status == "cpu"} == {DATA_TYPE}
 
 
 def test_outputs_are_those_of_the_postprocess_form(forms):

@@ -124,6 +124,26 @@ def test_a_size_that_is_computed_makes_the_file_unparsable(model):
     assert prediction.operators[0].reason == "Model failed in Tflite interpreter"
 
 
+@pytest.mark.parametrize("name", ["NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5"])
+def test_suppression_has_a_static_shape_when_its_limit_is_a_constant(model, name):
+    tensors = {
+        "boxes": ((20, 4), "float32", None),
+        "limit": ((), "int32", [5]),
+        "computed": ((), "int32", None),
+        "kept": ((5,), "int32", None),
+        "number": ((), "int32", None),
+    }
+
+    def suppress(limit):
+        return {4: (name, 1, ["boxes", "scores", limit, "bias", "bias"], ["kept", "number"], None)}
+
+    static = model(tensors, suppress("limit"))
+    assert (static.verdict, static.subgraphs, static.operators[4].reason) == ("partial", 1, DATA_TYPE)
+    dynamic = model(tensors, suppress("computed"))
+    assert dynamic.verdict == "unparsable"
+    assert f"dynamic-sized tensors: tensor 13 'kept' of {name}" in dynamic.problem
+
+
 def test_a_dimension_that_is_not_known_makes_the_file_unparsable(model):
     prediction = model({"image": ((-1, 8, 8, 3), "uint8", None)})
     assert prediction.verdict == "unparsable"

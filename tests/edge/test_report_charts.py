@@ -23,6 +23,7 @@ from edge.report_charts import (
     tick_texts,
 )
 from edge.report_format import breakable, code, diff_class, duration, megabytes, milliseconds, ratio, signed
+from edge.report_labels import place_names
 
 quick = settings(deadline=None, max_examples=60, derandomize=True)
 
@@ -110,10 +111,51 @@ def test_points_on_one_spot_share_a_label_and_labels_do_not_cover_each_other():
     tree = ElementTree.fromstring(scatter_chart("c", "t", "d", points, "MB", (0, 10), (45, 60)))
     names = [element for element in tree.iter("text") if element.get("class") == "name"]
     assert [element.text for element in names] == ["int8, twin", "near", "far"]
-    boxes = [(float(e.get("x")), float(e.get("y")), float(e.get("x")) + 5.8 * len(e.text)) for e in names]
+    assert_apart(names)
+
+
+def assert_apart(names):
+    """Names at 6.4 units a character and 12 high."""
+    boxes = []
+    for element in names:
+        width = 6.4 * len(element.text)
+        left = float(element.get("x")) - width * {"start": 0, "middle": 0.5, "end": 1}[element.get("text-anchor")]
+        boxes.append((left, float(element.get("y")), left + width))
     for index, (left, y, right) in enumerate(boxes):
         for other_left, other_y, other_right in boxes[:index]:
-            assert left >= other_right or right <= other_left or abs(y - other_y) >= 12
+            assert left >= other_right - 0.2 or right <= other_left + 0.2 or abs(y - other_y) >= 11.8
+
+
+@settings(quick, max_examples=15)
+@given(
+    st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10), st.integers(1, 24)), min_size=6, max_size=14),
+    st.sampled_from([1.0, 0.2, 0.02]),
+)
+def test_names_of_many_points_are_all_there_inside_the_chart_and_cover_neither_names_nor_points(drawn, spread):
+    points = [Point("n" * length, 0, 5 + (x - 5) * spread, 5 + (y - 5) * spread) for x, y, length in drawn]
+    tree = ElementTree.fromstring(scatter_chart("c", "t", "d", points, "MB", (0, 10), (0, 10)))
+    names = [element for element in tree.iter("text") if element.get("class") == "name"]
+    assert sum(element.text.count("n") for element in names) >= min(sum(length for _, _, length in drawn), 20)
+    assert len(names) <= len(points)
+    assert_apart(names)
+    assert all(LEFT <= float(element.get("x")) <= 400 and 20 <= float(element.get("y")) <= 226 for element in names)
+
+
+def test_names_that_do_not_fit_beside_their_point_get_a_line_to_it():
+    points, inside = [(100.0, 50.0)] * 9, (0.0, 0.0, 200.0, 100.0)
+    places = place_names(points, ["a" * 6] * 9, points[:1], inside)
+    assert None not in places
+    lines = [place for place in places if place.line is not None]
+    assert 1 <= len(lines) <= 5
+    for place in lines:
+        x1, y1, x2, y2 = place.line
+        assert math.hypot(x1 - 100, y1 - 50) == pytest.approx(5)
+        left, top, right, bottom = place.box
+        assert left - 1e-6 <= x2 <= right + 1e-6 and top - 1e-6 <= y2 <= bottom + 1e-6
+
+
+def test_a_name_that_fits_nowhere_is_left_out():
+    assert place_names([(5, 5)], ["a" * 20], [(5, 5)], (0, 0, 50, 50)) == [None]
 
 
 def test_every_kind_has_its_own_slot_and_an_unknown_one_has_the_last():

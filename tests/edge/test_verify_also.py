@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from edge.detect_split import detect_split
+from edge.export import origin_of, write_detector
 from edge.file_reading import ReadingOptions
 from edge.report_rows import verify_rows
 from edge.report_tables import hero_row
 from edge.runtime import Detector, read_image
 from edge.tflite_file import read_flatbuffer, write_flatbuffer
-from edge.verify_also import add_other_files, read_others
+from edge.verify_also import add_other_files, files_of_run, read_others, require_files
 from edge.verify_rows import unmeasured_row
 from keras_retina.data.records import Dataset, Record
 from keras_retina.errors import InputError
 from keras_retina.evaluate import coco_metrics
-from keras_retina.recipe import Verification
+from keras_retina.recipe import Export, Verification
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,23 @@ def test_a_row_of_others_is_measured_marked_and_outside_the_gate(theirs, exporte
     assert hero_row(rows) is rows[0]  # ours, even though it failed
 
 
+def test_a_file_that_was_made_from_the_model_of_the_run_is_one_of_the_run(small_quantized, theirs, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "model.keras").write_bytes(b"trained")
+    (run / "recipe.yaml").write_text("name: r")
+    own, other = tmp_path / "own.tflite", tmp_path / "other.tflite"
+    made = (small_quantized.int8, small_quantized.spec, "int8", "raw", Export(), 3)
+    write_detector(own, *made, origin_of(run / "recipe.yaml", run / "model.keras"))
+    write_detector(other, *made, origin_of(run / "recipe.yaml", theirs))
+    files = [theirs, own, other]
+    assert files_of_run(files, run, {"r_int8"}) == [own]
+    assert files_of_run([own], tmp_path, set()) == []  # no model there
+    for given, taken in (([own], {"own"}), ([own, own], set())):
+        with pytest.raises(InputError, match=r"names of their own\. Received: .*own\.tflite"):
+            files_of_run(given, run, taken)
+
+
 def test_a_name_that_is_taken_or_missing_is_refused_before_anything_runs(theirs, split, tmp_path):
     options = ReadingOptions(labels=tmp_path / "labels.txt")
     with pytest.raises(InputError, match="--also: expected files with names of their own. Received: .*theirs"):
@@ -78,6 +96,6 @@ def test_a_name_that_is_taken_or_missing_is_refused_before_anything_runs(theirs,
     with pytest.raises(InputError, match="names of their own"):
         read_others([theirs, theirs], split, options, set())
     with pytest.raises(InputError, match="--also: expected a .tflite file. Received: .*no.tflite, no such file"):
-        read_others([tmp_path / "no.tflite"], split, options, set())
+        require_files([theirs, tmp_path / "no.tflite"])
     with pytest.raises(InputError, match="--class-map"):
         read_others([theirs], split, ReadingOptions(tmp_path / "labels.txt", "circel=square"), set())

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edge import video, video_capture
+from edge import video, video_capture, video_writer
 from edge.runtime import Detector
-from edge.video_capture import Source, open_video
+from edge.video_capture import Frame, Source, open_video
 from keras_retina.data.images import read_image
 from keras_retina.errors import InputError
 
@@ -141,7 +145,7 @@ def test_ctrl_c_finishes_the_files_of_a_camera(exported, image_paths, tmp_path, 
     assert "stopped: " in out and "left out" in out
     assert signal.getsignal(signal.SIGINT) is before
     assert len(lines_of(lines)) >= 2
-    assert number_of_frames(tmp_path / "o" / "camera.mp4") >= 1
+    assert number_of_frames(tmp_path / "o" / "camera.webm") >= 1
     assert capture.released
 
 
@@ -170,7 +174,7 @@ def test_a_camera_that_is_unplugged_is_an_error_after_its_frames(exported, image
     status, _, errors = command(monkeypatch, capfd, *arguments)
     assert status == 2
     assert "until Ctrl-C. Received: " in errors[0]
-    assert number_of_frames(tmp_path / "o" / "camera.mp4") >= 1
+    assert number_of_frames(tmp_path / "o" / "camera.webm") >= 1
 
 
 def test_a_video_that_ends_in_a_frame_is_finished_first_and_then_status_2(
@@ -184,15 +188,17 @@ def test_a_video_that_ends_in_a_frame_is_finished_first_and_then_status_2(
     rows = lines_of(tmp_path / "o" / "detections.jsonl")
     assert 0 < len(rows) < FRAMES
     assert f"{len(rows)} of {FRAMES} frames, then the file ends in the middle" in errors[0]
-    assert number_of_frames(tmp_path / "o" / "clip.mp4") == len(rows)
-    assert f"wrote {tmp_path / 'o' / 'clip.mp4'}" in out
+    assert number_of_frames(tmp_path / "o" / "clip.webm") == len(rows)
+    assert f"wrote {tmp_path / 'o' / 'clip.webm'}" in out
 
 
-def test_bad_sources_and_places_are_one_line_and_status_2(exported, clip, tmp_path, monkeypatch, capfd):
+def test_bad_sources_and_places_are_one_line_and_status_2(
+    exported, clip, image_paths, tmp_path, monkeypatch, capfd
+):
     (tmp_path / "text.mp4").write_text("hello\n" * 100)
     (tmp_path / "file").write_text("")
     model = str(exported["int8"])
-    same = clip.rename(clip.with_suffix(".mp4"))  # an AVI whose name is where the drawn one would go
+    same = clip.rename(clip.with_suffix(".webm"))  # an AVI whose name is where the drawn one would go
     before = same.read_bytes()
     for arguments, said in (
         ([model, str(tmp_path / "text.mp4")], "text.mp4: expected a video"),
@@ -201,6 +207,10 @@ def test_bad_sources_and_places_are_one_line_and_status_2(exported, clip, tmp_pa
         ([str(same), str(same)], "no TFL3 mark"),
         ([model, str(same), "--out", str(tmp_path / "file")], "a file"),
         ([model, str(same), "--out", str(tmp_path)], "would be replaced"),
+        ([model, str(same), "--video", str(same)], "--video: expected another than the video"),
+        ([model, str(same), "--video", str(tmp_path / "a.wemb")], "Did you mean '.webm'"),
+        ([model, str(same), "--video", str(tmp_path / "no" / "a.webm")], "--video: expected a file in a folder"),
+        ([model, str(image_paths[0]), "--video", str(tmp_path / "a.webm")], "--video: expected a video or a camera"),
         ([model, str(same), "--json-lines", str(tmp_path / "no" / "x"), "--out", str(tmp_path / "o")], "--json-lines"),
         ([model, str(same), "--delegate", "/nowhere/lib.so"], "/nowhere/lib.so"),
     ):
@@ -232,9 +242,9 @@ def test_an_error_of_the_network_ends_the_command_and_not_a_thread_alone(clip, t
 
 
 def test_a_place_that_cannot_be_written_is_an_error_and_the_source_is_closed(exported, image_paths, tmp_path, capfd):
-    (tmp_path / "camera.mp4").mkdir()
+    (tmp_path / "camera.webm").mkdir()
     capture = FakeCamera(read_image(image_paths[0]))
-    with pytest.raises(InputError, match=r"camera\.mp4: expected to write an MP4 of 160 x 120 pixels"):
+    with pytest.raises(InputError, match=r"camera\.webm: expected to write a video of 160 x 120 pixels"):
         video.watch(Detector(exported["int8"]), camera(capture), tmp_path, SCORE)
     assert capture.released
 
@@ -256,13 +266,64 @@ def test_copies_of_a_cameras_frames_keep_the_time():
     """At 10 a second: frames of a camera that stopped for a third of a second are written again, hasty ones not."""
     written, times = [], (0.0, 0.1, 0.15, 0.5, 0.55)
     for seconds in times:
-        written.append(video.copies(seconds, 10.0, sum(written)))
+        written.append(video_writer.copies(seconds, 10.0, sum(written)))
     assert written == [1, 1, 0, 4, 0]
 
 
 def test_a_directory_or_the_video_itself_is_not_written_over(tmp_path):
-    source = Source(str(tmp_path / "a.mp4"), False, 10.0, None, None)
+    source = Source(str(tmp_path / "a.webm"), False, 10.0, None, None)
     with pytest.raises(InputError, match="would be replaced"):
-        video.picture_path(source, tmp_path)
-    assert video.picture_path(source, tmp_path / "o") == tmp_path / "o" / "a.mp4"
-    assert video.picture_path(camera(FakeCamera(np.zeros((2, 2, 3), np.uint8))), tmp_path).name == "camera.mp4"
+        video_writer.video_path(source, tmp_path)
+    assert video_writer.video_path(source, tmp_path / "o") == tmp_path / "o" / "a.webm"
+    live = camera(FakeCamera(np.zeros((2, 2, 3), np.uint8)))
+    assert video_writer.video_path(live, tmp_path).name == "camera.webm"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> dict[str, Any]:
+    """`{ending: path}` of five frames, and the FourCC that was taken at `<ending> codec`."""
+    folder, frame = tmp_path_factory.mktemp("written"), np.full((48, 64, 3), 90, np.uint8)
+    paths = {}
+    for ending in video_writer.CODECS:
+        path = folder / f"film{ending}"
+        with video_writer.Writer(path, Source("film", False, 10.0, None, None)) as writer:
+            for index in range(5):
+                writer.write(Frame(index, index / 10, frame), frame, 10.0)
+        paths[ending] = path
+        paths[ending + " codec"] = writer.codec
+    return paths
+
+
+def test_every_ending_gives_a_video_of_its_codec(written):
+    for ending, codecs in video_writer.CODECS.items():
+        assert number_of_frames(written[ending]) == 5
+        assert written[ending + " codec"] in codecs
+
+
+def test_what_is_written_plays_in_a_browser_where_we_say_so(written, tmp_path):
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("needs chromium: apt-get install chromium")
+    page = tmp_path / "page.html"
+    tell = "v => v.onloadeddata = v.onerror = e => v.parentNode.title = e.type + ' ' + v.readyState"
+    videos = "".join(f'<p id="{name}"><video preload="auto" src="{written[name].as_uri()}"></video></p>'
+                     for name in video_writer.CODECS)  # fmt: skip
+    page.write_text(f"{videos}<script>document.querySelectorAll('video').forEach({tell})</script>")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
+    done = subprocess.run([program, *flags, page.as_uri()], capture_output=True, text=True, timeout=240, check=True)
+    states = dict(re.findall(r'<p id="(\.\w+)" title="(\w+ \d)">', done.stdout))
+    assert states.keys() == video_writer.CODECS.keys()
+    for name, state in states.items():
+        if written[name + " codec"] in video_writer.IN_BROWSERS:
+            assert state in ("loadeddata 2", "loadeddata 3", "loadeddata 4"), name
+        else:
+            assert state == "error 0", name
+
+
+def test_opening_a_video_prints_nothing_and_leaves_standard_error_as_it_was(tmp_path, capfd):
+    frame = np.zeros((48, 64, 3), np.uint8)
+    for name in ("a.webm", "a.mp4"):
+        with video_writer.Writer(tmp_path / name, Source("film", False, 10.0, None, None)) as writer:
+            writer.write(Frame(0, 0.0, frame), frame, 1.0)
+    os.write(2, b"heard\n")
+    assert capfd.readouterr().err == "heard\n"

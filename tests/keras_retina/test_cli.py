@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from keras_retina.cli import file_error, main
+
 VERBS = (
     *("demo", "check-data", "fit-anchors", "show-batch", "pack"),
     *("train", "compress", "evaluate", "export", "verify", "detect", "benchmark", "edgetpu", "inspect", "serve-web"),
@@ -123,6 +125,72 @@ def test_a_text_file_is_not_a_tflite(tmp_path, tiny_coco):
     path.write_text("not a model")
     assert "fake.tflite" in one_line_of(keras_retina("evaluate", str(path), "--data", str(tiny_coco)))
     assert "fake.tflite" in one_line_of(keras_retina("detect", str(path), str(tiny_coco), "--out", str(tmp_path / "o")))
+
+
+@pytest.fixture
+def refusal(tmp_path, monkeypatch, capsys):
+    """A function that runs a command in a folder of odd files and returns its only line of error."""
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
+    (tmp_path / "nan.yaml").write_text("name: n\ntraining: {learning_rate: .nan}\n")
+    (tmp_path / "r.yaml").write_text("name: r\n")
+    (tmp_path / "zero.tflite").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+
+    def refused(command: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["keras-retina", *command.split()])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        lines = capsys.readouterr().err.splitlines()
+        assert (caught.value.code, len(lines)) == (2, 1), lines
+        return lines[0]
+
+    return refused
+
+
+def test_help_and_no_arguments_are_no_errors(monkeypatch, capsys):
+    for arguments, status in ((["edgetpu", "--help"], 0), ([], 2)):
+        monkeypatch.setattr(sys, "argv", ["keras-retina", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        output = capsys.readouterr()
+        assert caught.value.code == status
+        assert "Usage:" in output.out + output.err and "Traceback" not in output.err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("train folder.yaml --data .", "folder.yaml: expected a recipe file. Received: a folder."),
+        ("train latin.yaml --data .", "latin.yaml: expected text in UTF-8. Received: 'utf-8' codec can't decode"),
+        ("train nan.yaml --data .", "nan.yaml: training.learning_rate: Input should be a finite number."),
+        ("train r.yaml --data . --set training.epochs=abc", "training.epochs: Input should be a valid integer"),
+        ("train r.yaml --data . --out latin.yaml", "--out: expected a folder. Received: latin.yaml, a file."),
+        ("edgetpu zero.tflite", "zero.tflite: expected a whole .tflite file. Received: 0 bytes"),
+        ("edgetpu zero.tflite --json no/x.json", "--json: expected a file to write. Received: no/x.json, in no folder"),
+        ("inspect zero.tflite --json .", "--json: expected a file to write. Received: ., a folder."),
+        ("check-data --data . --picture no/x.png", "--picture: expected a file to write."),
+        ("benchmark zero.tflite --chart no/x.png", "--chart: expected a file to write."),
+        ("benchmark zero.tflite --threads 1,x", "--threads: expected whole numbers with commas"),
+        ("benchmark zero.tflite --rounds -1", "Invalid value for '--rounds': "),
+        ("detect zero.tflite zero.tflite --score nan", "Invalid value for '--score': "),
+        ("detect zero.tflite zero.tflite --threads 0", ". See: keras-retina detect --help"),
+        ("train r.yaml", "Missing option '--data'"),
+        ("train r.yaml --dta .", "No such option: --dta"),
+        ("trian r.yaml", "No such command 'trian'"),
+        ("report .", "expected a run folder, with recipe.yaml inside. Received: a folder without it"),
+    ],
+)
+def test_a_wrong_command_is_one_line_that_names_what_was_received(refusal, command, said):
+    assert said in refusal(command)
+
+
+def test_an_error_of_the_system_says_which_file_and_what_was_expected():
+    error = PermissionError(13, "Permission denied", "/root/a.json")
+    assert file_error(error) == (
+        "/root/a.json: expected a place that can be read or written. Received: Permission denied. Correct it."
+    )
+    assert file_error(OSError("no number")) == "no number"
 
 
 def test_check_data_reports_passes_and_writes_json(tiny_coco, tmp_path):

@@ -198,6 +198,31 @@ def test_a_batch_that_overflows_is_left_out_of_the_mean_and_halves_the_scale():
     assert float(model.optimizer.loss_scale) == scale / 2
 
 
+@pytest.mark.parametrize("accumulate_steps", [1, 2])
+def test_a_batch_that_overflows_moves_neither_schedule_nor_moments_nor_average(accumulate_steps):
+    """Adam in its warm-up: with two batches that overflow in between, the weights are those without them."""
+    settings = Training(
+        optimizer="adamw", learning_rate=0.5, warmup_steps=6, weight_average=0.5, accumulate_steps=accumulate_steps
+    )
+    weights, rates, counts = [], [], []
+    for batches in ((1.0, 2.0, 3.0, 4.0), (1.0, 3e38, 2.0, 3e38, 3.0, 4.0)):
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+        model.compile(scale_loss(build_optimizer(settings, 10), "float16"), "mae")
+        model.optimizer.build(model.trainable_variables)
+        for x in batches:
+            model.train_on_batch(np.array([[x]], np.float32), np.array([[100.0]], np.float32))
+        counts.append(int(model.optimizer.iterations))
+        rates.append(float(model.optimizer.learning_rate))
+        trained = model.get_weights()
+        swap_in_average(model)
+        weights.append([*trained, *model.get_weights()])
+    assert counts == [4 // accumulate_steps] * 2
+    assert rates[0] == rates[1] > 0
+    assert abs(weights[0][0].item()) > 0.01
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_the_average_and_the_learning_rate_are_seen_through_the_scaling():
     model = linear(accumulate_steps=1, weight_average=0.5)
     model.train_on_batch(np.ones((1, 1), np.float32), np.full((1, 1), 100.0, np.float32))

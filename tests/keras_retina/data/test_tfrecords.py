@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from keras_retina.data.folder import available_splits, load_dataset, read_dataset
 from keras_retina.data.images import read_image
+from keras_retina.data.packed_image import PackedImage
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import tf
 
@@ -116,6 +118,25 @@ def test_numbers_or_names_alone_are_enough(tmp_path, records, classes, names, in
     dataset = load_dataset(tmp_path, "train", classes=classes)
     assert dataset.class_names == names
     assert [record.classes[0] for record in dataset.records] == indices
+
+
+def test_files_are_read_once_with_one_record_in_memory(tmp_path, monkeypatch):
+    """Forty images of 400 kB: more than two of them are never held, and no image is read again for its size."""
+    noise = np.random.default_rng(0).integers(0, 256, 400_000, np.uint8).tobytes()
+    large = example(png(7) + noise, filename=[b"large.png"])
+    for number in range(4):
+        write(tmp_path / f"train-{number:05}-of-00004.tfrecord", *[large] * 10)
+    load_dataset(tmp_path, "train")  # imports, and what TensorFlow makes the first time
+    monkeypatch.setattr(PackedImage, "read_bytes", None)
+    tracemalloc.start()
+    try:
+        dataset = load_dataset(tmp_path, "train")
+        kept, highest = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(dataset.records) == 40
+    assert kept < 300_000
+    assert 400_000 < highest < 8 * 400_000
 
 
 # Bad input

@@ -1,0 +1,58 @@
+"""What `run` and `demo` share: every stage of a recipe, one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from keras_retina.cli_options import command
+from keras_retina.cli_output import say, show_rows, suggest
+
+
+def run_all(
+    recipe_path: Path,
+    data: Path,
+    out: Path | None,
+    set_: list[str] | None,
+    overwrite: bool,
+    check: bool,
+    print_expected: bool,
+) -> None:
+    """Runs every stage that is not done yet, then prints the table and compares it with `expected:` if asked to."""
+    from edge.compress import compress_stage
+    from edge.compress_files import export_compressed
+    from edge.expected import compare, expected_block
+    from edge.measure import machine_name
+    from edge.run import report_stage, start_run, train_stage, training_minutes, verify_stage
+    from edge.run_export import export_stage
+    from keras_retina.recipe import load_recipe
+
+    settings = load_recipe(recipe_path, set_)
+    run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
+    train_stage(run, say)
+    compress_stage(run, say)
+    export_stage(run, say)
+    export_compressed(run, say)
+    result = verify_stage(run, say)
+    page = report_stage(run)
+    show_rows(result)
+    say(f"wrote {run.path / 'verify.json'} and {page}")
+    if print_expected:
+        say(expected_block(result, training_minutes(run.path), machine_name(), command()))
+    if check:
+        failures = compare(result, settings)
+        for failure in failures:
+            say(f"check failed: {failure}")
+        if failures:
+            raise typer.Exit(1)
+        say("check passed: every AP is within the recipe's tolerance")
+    suggest(f"keras-retina detect {run.path}/export/{settings.name}_int8.tflite IMAGE_OR_FOLDER")
+    exit_by_gate(result)
+
+
+def exit_by_gate(result: dict[str, Any]) -> None:
+    """Ends with status 1 when a file failed or was not run."""
+    if not result["gate"]["passed"]:
+        raise typer.Exit(1)
