@@ -44,10 +44,10 @@ def amounts_by_loss(model: keras.Model, amount: float, curvatures: Mapping[str, 
     """
     kernels = {name: model.get_layer(name).get_weights()[0] for name in prunable_layers(model)}
     total = sum(kernel.size for kernel in kernels.values())
-    costs = {
-        name: curvature * np.sort(np.square(kernels[name].ravel(), dtype=np.float64))[: int(LARGEST * kernels[name].size)]
-        for name, curvature in curvatures.items()
-    }
+    costs = {}
+    for name, curvature in curvatures.items():
+        cheapest = np.sort(np.abs(kernels[name]), axis=None)[: int(LARGEST * kernels[name].size)]
+        costs[name] = curvature * np.square(cheapest, dtype=np.float64)
     wanted = round(amount * total)
     available = sum(cost.size for cost in costs.values())
     if not 0 < wanted <= available:
