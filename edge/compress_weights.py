@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import json
+
 from edge import clusters, sparsity
 from edge.compress_quantize import calibration_inputs
-from edge.fine_tune import CompressTask, fit_network, freeze_stages, steps_per_epoch
+from edge.fine_tune import CompressTask, fine_tune_batches, fit_network, freeze_stages, steps_per_epoch
 from edge.quantize_aware import quantizable
+from edge.sparsity_amounts import amounts_by_loss, even_amounts, loss_curvatures
+from edge.tflite_file import write_file
+from keras_retina.detector_losses import detector_losses
 from keras_retina.legacy_keras import keras
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.recipe_compress import Clusters, Sparsity
 
 START_FILE = "balanced.keras"
+AMOUNTS_FILE = "amounts.json"
+CURVATURE_BATCHES = 4
 
 
 def train_sparse(task: CompressTask) -> keras.Model:
-    """Returns the plain model of the parent after a fine-tuning that sets its smallest weights to zero.
+    """Returns the plain model of the parent, without BatchNorm, after a fine-tuning that sets weights to zero.
 
-    The last epoch is kept, not that of the best AP: earlier ones have fewer zeros.
+    With BatchNorm in the kernels a small weight is one of small effect, biases can make up for what is lost, and a
+    step takes less time. The last epoch is kept, not that of the best AP: earlier ones have fewer zeros.
     """
     wanted = task.settings.sparsity or Sparsity()
-    freeze_stages(task.parent, task)
+    balanced = _balanced(task)
+    amounts = _amounts(task, balanced, wanted)
     end = max(1, round(wanted.until * task.settings.fine_tune.epochs * steps_per_epoch(task)))
-    model, callbacks = sparsity.sparse_model(task.parent, wanted.amount, 0, end, wanted.pattern)
+    model, callbacks = sparsity.sparse_model(balanced, amounts, 0, end, wanted.pattern)
     fit_network(model, model, task, callbacks, checkpoint="last")
     plain = sparsity.strip(model)
     found = sparsity.sparsity_of(plain)
@@ -31,14 +40,33 @@ def train_sparse(task: CompressTask) -> keras.Model:
 
 def train_clustered(task: CompressTask) -> keras.Model:
     """Returns the plain model of the parent, without BatchNorm, after a fine-tuning with few values in each kernel."""
+    model = clusters.clustered_model(_balanced(task), (task.settings.clusters or Clusters()).number)
+    fit_network(model, model, task, checkpoint="last")
+    plain = clusters.strip(model)
+    task.report(f"different weights in a kernel: at most {max(clusters.clusters_of(plain).values())}")
+    return plain
+
+
+def _balanced(task: CompressTask) -> keras.Model:
+    """Returns what is changed: the parent without BatchNorm, channels balanced; the same again in a repeated call."""
     start = task.folder / START_FILE
     if not start.exists():
         freeze_stages(task.parent, task)
         inputs = calibration_inputs(task, task.recipe.export.calibration_images)
         save_detector(quantizable(task.parent, inputs), task.spec, start)
-    balanced, _ = load_detector(start)
-    model = clusters.clustered_model(balanced, (task.settings.clusters or Clusters()).number)
-    fit_network(model, model, task, checkpoint="last")
-    plain = clusters.strip(model)
-    task.report(f"different weights in a kernel: at most {max(clusters.clusters_of(plain).values())}")
-    return plain
+    return load_detector(start)[0]
+
+
+def _amounts(task: CompressTask, balanced: keras.Model, wanted: Sparsity) -> dict[str, float]:
+    """Returns the share of zeros of each kernel, and writes it beside the model; a repeated call reads it."""
+    if wanted.spread == "even" or wanted.pattern == "2_of_4":
+        return even_amounts(balanced, wanted.amount)
+    path = task.folder / AMOUNTS_FILE
+    if not path.exists():
+        learning = [name for name in sparsity.prunable_layers(balanced) if balanced.get_layer(name).trainable]
+        losses = detector_losses(task.recipe.training.loss, task.spec.coder_weights)
+        batches = fine_tune_batches(task).take(CURVATURE_BATCHES)
+        curvatures = loss_curvatures(balanced, learning, batches, losses)
+        amounts = amounts_by_loss(balanced, wanted.amount, curvatures)
+        write_file(path, (json.dumps(amounts, indent=1) + "\n").encode())
+    return json.loads(path.read_text(encoding="utf-8"))

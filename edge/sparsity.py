@@ -10,7 +10,7 @@ Source: Zhu and Gupta, To Prune, or Not to Prune, section 3 (the cubic schedule)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -73,36 +73,47 @@ def prunable_layers(model: keras.Model) -> list[str]:
 
 
 def sparse_model(
-    model: keras.Model, amount: float, begin_step: int, end_step: int, pattern: Pattern = "unstructured"
+    model: keras.Model, amounts: Mapping[str, float], begin_step: int, end_step: int, pattern: Pattern = "unstructured"
 ) -> tuple[keras.Model, list[keras.callbacks.Callback]]:
     """Returns a copy whose `fit` sets the smallest weights to zero, and the callbacks that this `fit` needs.
 
-    From `begin_step` to `end_step` the share of zeros grows fast at first and then slowly to `amount`, in each
-    prunable kernel alike; after it the choice is final. Pruned layers learn even if they were frozen: they must make
-    up for what they lose. Call `strip` afterwards.
+    From `begin_step` to `end_step` the share of zeros in a kernel grows fast at first and then slowly to its amount;
+    after it the choice is final. Pruned layers learn even if they were frozen: they must make up for what they lose.
+    Call `strip` afterwards.
 
     Args:
-        amount: share of the prunable weights, above 0 and below 1; 0.5 for `2_of_4`.
+        amounts: {layer: share of the weights of its kernel, 0 to below 1} (`edge.sparsity_amounts`); other layers and
+            those of amount 0 stay as they are. 0.5 for `2_of_4`.
         pattern: `2_of_4` leaves at most two weights of every four input channels, from `begin_step` on.
 
     Raises:
-        InputError: an amount or step out of range, a pattern that does not fit the amount, a model that is not plain.
+        InputError: an amount or step out of range, a pattern that does not fit the amount, a layer that is not pruned,
+            a model that is not plain.
     """
     check_is_flat(model)
     if pattern not in get_args(Pattern):
         raise InputError(f"sparsity: pattern expected one of {', '.join(get_args(Pattern))}. Received: {pattern!r}.")
-    if not 0 < amount < 1 or (pattern == "2_of_4" and amount != 0.5):
+    unknown = sorted(set(amounts) - set(prunable_layers(model)))
+    if unknown:
         raise InputError(
-            f"sparsity: expected an amount above 0 and below 1, and 0.5 for the pattern 2_of_4. "
-            f"Received: amount={amount}, pattern={pattern!r}. 0.7 is a good start."
+            f"sparsity: expected convolutions that pruning may change. Received: {', '.join(unknown)}. "
+            "Use names of `prunable_layers`."
         )
+    for name, amount in amounts.items():
+        if not 0 <= amount < 1 or (pattern == "2_of_4" and amount != 0.5):
+            raise InputError(
+                f"sparsity: expected an amount of at least 0 and below 1, and 0.5 for the pattern 2_of_4. "
+                f"Received: amount={amount} for {name}, pattern={pattern!r}. 0.7 is a good start."
+            )
+    if not any(amounts.values()):
+        raise InputError(f"sparsity: expected an amount above 0. Received: {dict(amounts)}. 0.7 is a good start.")
     if not 0 <= begin_step < end_step:
         raise InputError(
             f"sparsity: expected 0 <= begin_step < end_step. Received: {begin_step} and {end_step}. Train for longer."
         )
     frequency = min(FREQUENCY, end_step - begin_step)
     last_step = end_step - (end_step - begin_step) % frequency  # the last choice is made here, with the full amount
-    chosen = set(prunable_layers(model))
+    chosen = {name: amount for name, amount in amounts.items() if amount > 0}
     number_of_calls: dict[str, int] = {}
     for call in calls_of(model):
         number_of_calls[call.layer] = number_of_calls.get(call.layer, 0) + 1
@@ -118,7 +129,7 @@ def sparse_model(
         if pattern == "2_of_4":
             schedule = tfmot.sparsity.keras.ConstantSparsity(0.5, **steps)
             return tfmot.sparsity.keras.prune_low_magnitude(copy, schedule, sparsity_m_by_n=(2, 4))
-        schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, amount, **steps)
+        schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, chosen[layer.name], **steps)
         return tfmot.sparsity.keras.prune_low_magnitude(copy, schedule)
 
     wrapped = keras.models.clone_model(model, clone_function=wrap)

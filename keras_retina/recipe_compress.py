@@ -26,13 +26,16 @@ class Channels(Section):
 
 
 class Sparsity(Section):
-    """Sets the smallest weights to zero: the share `amount`, or two of each four.
+    """Sets the smallest weights to zero: the share `amount` of them, or two of each four.
 
-    The share rises over the first part `until` of the fine-tuning and stays for the rest.
+    `spread: by_loss` takes most from the kernels whose weights matter least to the loss on training batches, and none
+    from the `frozen_stages` of the fine-tuning; `even` takes the same share of each, as `2_of_4` always does. The share
+    rises over the first part `until` of the fine-tuning and stays for the rest.
     """
 
     amount: Inside = 0.7
     pattern: Literal["unstructured", "2_of_4"] = "unstructured"
+    spread: Literal["by_loss", "even"] = "by_loss"
     until: Inside = 0.6
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge.compress import add_compressed, compress_stage, is_done
@@ -140,6 +141,27 @@ def test_every_file_of_every_model_is_written_and_has_a_row(halved, plain_recipe
     assert rows["few", "float32"]["values_per_channel"] <= 8
     assert rows["qat", "int8_qat"]["values_per_channel"] <= 8
     assert rows["half", "float32"]["AP"] == pytest.approx(rows["half", "keras"]["AP"], abs=0.5)
+
+
+def test_what_each_kernel_loses_is_written_down_and_read_again(halved):
+    """A training that goes on must not measure again: other amounts would not fit the masks that it has."""
+    run, _ = halved
+    folder = run.path / "compress" / "sparse"
+    amounts = json.loads((folder / "amounts.json").read_text())
+    model, _ = load_detector(folder / "model.keras")
+    assert max(amounts.values()) - min(amounts.values()) > 0.1
+    for name, amount in amounts.items():
+        kernel = model.get_layer(name).get_weights()[0]
+        assert 1 - np.count_nonzero(kernel) / kernel.size == pytest.approx(amount, abs=1 / kernel.size)
+    (folder / "model.keras").rename(folder / "before.keras")
+    moved = dict(zip(amounts, reversed(amounts.values()), strict=True))
+    (folder / "amounts.json").write_text(json.dumps(moved))
+    lines: list[str] = []
+    compress_stage(run, lines.append)
+    (folder / "before.keras").replace(folder / "model.keras")
+    assert json.loads((folder / "amounts.json").read_text()) == moved
+    (folder / "amounts.json").write_text(json.dumps(amounts))
+    assert any(line.startswith("resuming after epoch 1") for line in lines)
 
 
 def test_other_settings_of_the_same_name_are_refused(halved, plain_recipe, tiny_coco):

@@ -9,9 +9,12 @@ import pytest
 
 from edge.file_kernels import sparsity_of_file
 from edge.sparsity import Sparsity, counted, prunable_layers, sparse_model, sparsity_of, strip
+from edge.sparsity_amounts import even_amounts
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras
 from keras_retina.losses import BoxLoss, FocalLoss
+
+NAME = "plain_1_conv"
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +22,10 @@ def model(small_quantized) -> keras.Model:
     return small_quantized.model
 
 
-def fitted(source: keras.Model, samples, amount: float, pattern: str) -> keras.Model:
+def fitted(source: keras.Model, samples, amounts: dict[str, float], pattern: str) -> keras.Model:
     """Prunes over the first 6 of 8 steps and strips."""
     inputs = np.concatenate([image for (image,) in samples()])[:2]
-    wrapped, callbacks = sparse_model(source, amount, 0, 6, pattern)
+    wrapped, callbacks = sparse_model(source, amounts, 0, 6, pattern)
     anchors = source.output["boxes"].shape[1]
     targets = {"classes": np.full((2, anchors), -1), "boxes": np.zeros((2, anchors, 5), np.float32)}
     wrapped.compile(keras.optimizers.Adam(0.003), loss={"classes": FocalLoss(), "boxes": BoxLoss()})
@@ -32,7 +35,7 @@ def fitted(source: keras.Model, samples, amount: float, pattern: str) -> keras.M
 
 @pytest.fixture(scope="module")
 def pruned(model, small_quantized) -> keras.Model:
-    return fitted(model, small_quantized.samples, 0.7, "unstructured")
+    return fitted(model, small_quantized.samples, even_amounts(model, 0.7), "unstructured")
 
 
 def test_stem_depthwise_and_prediction_kernels_are_left_alone(model):
@@ -53,7 +56,7 @@ def test_every_prunable_kernel_has_its_share_of_zeros_and_no_other_has_any(model
 
 def test_shared_layers_are_pruned_on_time(model, small_quantized):
     """tfmot counts a step for each of the three levels: without correction heads are done after a third of the time."""
-    wrapped, _ = sparse_model(model, 0.7, 30, 90)
+    wrapped, _ = sparse_model(model, even_amounts(model, 0.7), 30, 90)
     schedules = {
         name: wrapped.get_layer(f"prune_low_magnitude_{name}").pruning_schedule.end_step
         for name in ("plain_1_conv", "boxes_0_pointwise")
@@ -63,18 +66,28 @@ def test_shared_layers_are_pruned_on_time(model, small_quantized):
 
 @pytest.mark.parametrize(("end_step", "last"), [(96, 90), (90, 90), (33, 33), (49, 40)])
 def test_the_last_choice_has_the_full_amount(end_step, last, model):
-    wrapped, _ = sparse_model(model, 0.7, 30, end_step)
+    wrapped, _ = sparse_model(model, {"plain_1_conv": 0.7}, 30, end_step)
     schedule = wrapped.get_layer("prune_low_magnitude_plain_1_conv").pruning_schedule
     assert schedule.end_step == last
     assert (last - 30) % schedule.frequency == 0
 
 
 def test_two_of_four_input_channels_are_zero(model, small_quantized):
-    stripped = fitted(model, small_quantized.samples, 0.5, "2_of_4")
+    stripped = fitted(model, small_quantized.samples, even_amounts(model, 0.5), "2_of_4")
     kernel = stripped.get_layer("plain_2_conv").get_weights()[0]  # [3, 3, 32, 64]
     groups = kernel.transpose(3, 0, 1, 2).reshape(-1, 4)
     assert set(np.count_nonzero(groups, axis=1)) == {2}
     assert sparsity_of(stripped).share == pytest.approx(0.5, abs=0.01)
+
+
+def test_each_kernel_loses_its_own_amount_and_those_not_named_lose_nothing(model, small_quantized):
+    """Also when a layer of amount 0 is named: it is not wrapped, and learns only if it did before."""
+    amounts = {"plain_1_conv": 0.25, "boxes_0_pointwise": 0.9, "plain_2_conv": 0.0}
+    stripped = fitted(model, small_quantized.samples, amounts, "unstructured")
+    for name in prunable_layers(model):
+        kernel = stripped.get_layer(name).get_weights()[0]
+        share = 1 - np.count_nonzero(kernel) / kernel.size
+        assert share == pytest.approx(amounts.get(name, 0.0), abs=1 / kernel.size)
 
 
 def test_the_plain_model_has_the_old_layers_and_its_parent_is_unharmed(model, pruned):
@@ -85,7 +98,7 @@ def test_the_plain_model_has_the_old_layers_and_its_parent_is_unharmed(model, pr
 def test_a_frozen_layer_that_is_pruned_learns(model):
     source = keras.models.clone_model(model)
     source.get_layer("plain_1_conv").trainable = False
-    wrapped, _ = sparse_model(source, 0.7, 0, 10)
+    wrapped, _ = sparse_model(source, {"plain_1_conv": 0.7}, 0, 10)
     assert wrapped.get_layer("prune_low_magnitude_plain_1_conv").layer.trainable
     assert strip(wrapped).get_layer("plain_1_conv").trainable
 
@@ -114,11 +127,14 @@ def test_the_counts_by_hand():
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ((0.0, 0, 10), "amount"),
-        ((1.0, 0, 10), "amount"),
-        ((0.7, 10, 10), "begin_step"),
-        ((0.7, 0, 10, "2_of_4"), "0.5"),
-        ((0.7, 0, 10, "4_of_8"), "pattern"),
+        (({NAME: 0.0}, 0, 10), "above 0"),
+        (({NAME: 1.0}, 0, 10), "amount=1.0 for plain_1_conv"),
+        (({NAME: -0.1}, 0, 10), "amount=-0.1"),
+        (({}, 0, 10), "above 0"),
+        (({"plain_0_conv": 0.5}, 0, 10), "Received: plain_0_conv"),
+        (({NAME: 0.7}, 10, 10), "begin_step"),
+        (({NAME: 0.7}, 0, 10, "2_of_4"), "0.5"),
+        (({NAME: 0.7}, 0, 10, "4_of_8"), "pattern"),
     ],
 )
 def test_impossible_settings_are_refused(arguments, named, model):
