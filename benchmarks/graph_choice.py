@@ -1,0 +1,223 @@
+"""Which graph a detector should have, measured on files: upsampling, sigmoid, joined heads, anchors of a cell.
+
+    python benchmarks/graph_choice.py train   --out OUT recipes/bccd.yaml --data DIR [--trainings NAME ...]
+    python benchmarks/graph_choice.py measure --out OUT
+    python benchmarks/graph_choice.py latency --out OUT --image PHOTO    (run nothing else beside it)
+    python benchmarks/graph_choice.py table   --out OUT                  (prints Markdown)
+
+`train` makes five trainings a seed, alike but for one thing (`graph_training.TRAININGS`), the anchors fitted at the
+input size for each number of them. `measure` writes a float32 and an int8 file of each variant below, and finds the
+operators that XNNPACK takes, the prediction for the Edge TPU, and the AP on the validation split, decoded alike for
+all; variants of one training have the same weights. `latency` times the files of one seed in turns. All but `latency`
+goes on where it was interrupted. Results are in OUT/graph_choice.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import graph_forms
+from graph_table import latency_table, measure_table
+from graph_training import TRAININGS, WEIGHTS, load_variant, train_variant
+
+from edge.benchmark_rows import against_first, latency_statistics
+from edge.calibration import calibration_samples, choose_calibration_images
+from edge.convert import balanced_model, convert_heads, quantize_heads
+from edge.edgetpu import predict
+from edge.edgetpu_graph import read_graphs
+from edge.interleave import interleaved_latency
+from edge.measure import machine_name
+from edge.open_file import opened
+from edge.tflite_file import read_flatbuffer, write_file, write_flatbuffer
+from edge.tflite_multiply_adds import graph_work
+from keras_retina.data.folder import load_dataset
+from keras_retina.data.records import Dataset
+from keras_retina.detector_spec import DetectorSpec
+from keras_retina.evaluate import coco_metrics
+from keras_retina.predict import predict_dataset
+from keras_retina.recipe import Recipe, load_recipe
+
+KINDS = ("float32", "int8")
+EPOCHS = 30
+INPUT = "model.input={height: 320, width: 320, resize: stretch}"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A training, and how its graph ends."""
+
+    training: str
+    end: graph_forms.End = graph_forms.joined
+
+
+VARIANTS = {
+    "bilinear, logits, joined, 9 anchors": Variant("bilinear"),
+    "nearest": Variant("nearest"),
+    "transposed convolution": Variant("transposed"),
+    "sigmoid inside": Variant("bilinear", graph_forms.joined_probabilities),
+    "one output a level": Variant("bilinear", graph_forms.one_output_a_level),
+    "6 anchors a cell": Variant("anchors_6"),
+    "3 anchors a cell": Variant("anchors_3"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("train", "measure", "latency", "table"))
+    parser.add_argument("recipe", nargs="?", help="for `train`")
+    parser.add_argument("--data", type=Path, help="for `train`")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--trainings", nargs="+", help="of those of the table; all when none is given")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--set", action="append", default=[], help=f"over {INPUT} and training.epochs={EPOCHS}")
+    parser.add_argument("--image", type=Path, help="for `latency`: what the files see")
+    parser.add_argument("--rounds", type=int, default=20)
+    arguments = parser.parse_args()
+    if arguments.stage == "train" and (arguments.recipe is None or arguments.data is None):
+        parser.error("train: expected a recipe and --data")
+    stages = {"train": train, "measure": measure, "latency": latency, "table": table}
+    stages[arguments.stage](arguments)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Trains what is missing; one folder a training and seed."""
+    last = ["training.checkpoint=last", f"training.epochs={EPOCHS}", f"training.evaluate_every={EPOCHS}"]
+    for seed in arguments.seeds:
+        base = load_recipe(arguments.recipe, [INPUT, *last, *arguments.set, f"seed={seed}"])
+        datasets = load_splits(base, arguments.data)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "data.txt").write_text(str(arguments.data.resolve()), encoding="utf-8")
+        for name in arguments.trainings or TRAININGS:
+            folder = arguments.out / f"{name}-{seed}"
+            print(f"{folder.name}: {datetime.datetime.now():%H:%M:%S}", flush=True)
+            train_variant(base, TRAININGS[name], *datasets, folder, arguments.data, partial(print, flush=True))
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Writes and measures the files of every training that is done."""
+    result = read_result(arguments.out)
+    done = {(row["variant"], row["seed"]) for row in result["rows"]}
+    for name, variant in VARIANTS.items():
+        for folder in sorted(arguments.out.glob(f"{variant.training}-*/")):
+            seed = int(folder.name.rpartition("-")[2])
+            if (name, seed) in done or not (folder / WEIGHTS).exists():
+                continue
+            rows = measured_rows(name, variant, folder, Path((arguments.out / "data.txt").read_text(encoding="utf-8")))
+            result["rows"] += [{"variant": name, "seed": seed, **row} for row in rows]
+            write_result(arguments.out, result)
+            for row in rows:
+                print(f"{name}, seed {seed}, {row['kind']}: AP {row['AP']:.2f}", flush=True)
+
+
+def load_splits(recipe: Recipe, data_dir: Path) -> tuple[Dataset, Dataset]:
+    """Reads the training and the validation split."""
+    read = partial(load_dataset, data_dir, format=recipe.data.format, classes=recipe.data.classes)
+    return read(split=recipe.data.train), read(split=recipe.data.validation)
+
+
+def measured_rows(name: str, variant: Variant, folder: Path, data_dir: Path) -> list[Row]:
+    """Converts one variant of a training in both formats and returns what is measured without a clock."""
+    recipe = load_recipe(folder / "recipe.yaml")
+    train_set, validation_set = load_splits(recipe, data_dir)
+    model, spec = load_variant(folder, TRAININGS[variant.training], train_set.class_names)
+    images = choose_calibration_images(train_set, recipe.export.calibration_images, recipe.seed)
+    samples = partial(calibration_samples, images, spec)
+    ranges = graph_forms.level_ranges(model, samples()) if variant.end is graph_forms.one_output_a_level else {}
+    rows = []
+    for kind in KINDS:
+        if kind == "int8":
+            heads = quantize_heads(balanced_model(model, samples), spec, kind, samples)
+        else:
+            heads = convert_heads(model, spec, "float32")
+        graph = read_flatbuffer(heads)
+        variant.end(graph, ranges)
+        path = folder / file_name(name, kind)
+        write_file(path, write_flatbuffer(graph))
+        rows.append({"kind": kind, "file": str(path), **file_facts(path), **precision_of(path, spec, validation_set)})
+    anchors = recipe.model.anchors.model_dump(mode="json")
+    return [{**row, "anchors": anchors, "epochs": recipe.training.epochs} for row in rows]
+
+
+def file_facts(path: Path) -> Row:
+    """Returns size, multiply-adds, what XNNPACK takes and what the Edge TPU's compiler would."""
+    found, prediction = opened(path), predict(path)
+    return {
+        "size_bytes": path.stat().st_size,
+        "multiply_adds": graph_work(read_graphs(path)[0]).total,
+        **{name: found[name] for name in ("operators", "partitions", "left")},
+        "delegated": len(found["delegated"]),
+        "edgetpu": {
+            "verdict": prediction.verdict,
+            "problem": prediction.problem,
+            "mapped": sum(operator.status == "mapped" for operator in prediction.operators),
+            "operators": len(prediction.operators),
+            "subgraphs": prediction.subgraphs,
+            "parameter_bytes": prediction.parameter_bytes,
+            "largest_activation_bytes": prediction.largest_activation_bytes,
+        },
+    }
+
+
+def precision_of(path: Path, spec: DetectorSpec, validation_set: Dataset) -> Row:
+    """Returns the AP fields of a file on a split."""
+    found = predict_dataset(graph_forms.detect_function_of_file(path, spec), spec, validation_set)
+    return coco_metrics(validation_set, found)
+
+
+def latency(arguments: argparse.Namespace) -> None:
+    """Times all files of the first seed in turns, each held against the first variant in its format."""
+    result = read_result(arguments.out)
+    seed = arguments.seeds[0]
+    files = [row for row in result["rows"] if row["seed"] == seed]
+    rows: list[Row] = []
+    for threads in (1, 2):
+        paths = [Path(row["file"]) for row in files]
+        times = interleaved_latency(paths, threads, arguments.rounds, arguments.image)
+        first: dict[str, list[list[float]]] = {}  # the first file of each format
+        for row, mine in zip(files, times, strict=True):
+            first.setdefault(row["kind"], mine)
+            own = {"variant": row["variant"], "kind": row["kind"], "threads": threads}
+            rows.append({**own, **latency_statistics(mine), **against_first(first[row["kind"]], mine)})
+    facts = {"machine": machine_name(), "date": datetime.date.today().isoformat(), "rounds": arguments.rounds}
+    result["latency"] = {**facts, "rows": rows}
+    write_result(arguments.out, result)
+    print(latency_table(result["latency"]))
+
+
+def table(arguments: argparse.Namespace) -> None:
+    """Prints what there is as Markdown."""
+    result = read_result(arguments.out)
+    print(measure_table(result["rows"]))
+    if "latency" in result:
+        print(latency_table(result["latency"]))
+
+
+def file_name(variant: str, kind: str) -> str:
+    """Returns `sigmoid_inside_int8.tflite` and the like."""
+    words = variant.replace(",", "").split()
+    return f"{'_'.join(words)}_{kind}.tflite"
+
+
+def read_result(out: Path) -> dict[str, Any]:
+    path = out / "graph_choice.json"
+    if path.exists():
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    litert = importlib.metadata.version("ai-edge-litert")
+    return {"machine": machine_name(), "date": datetime.date.today().isoformat(), "litert": litert, "rows": []}
+
+
+def write_result(out: Path, result: dict[str, Any]) -> None:
+    (out / "graph_choice.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
