@@ -29,7 +29,7 @@ from graph_training import TRAININGS, WEIGHTS, load_variant, train_variant
 
 from edge.benchmark_rows import against_first, latency_statistics
 from edge.calibration import calibration_samples, choose_calibration_images
-from edge.convert import balanced_model, convert_heads, quantize_heads
+from edge.convert import Kind, Samples, convert_heads
 from edge.edgetpu import predict
 from edge.edgetpu_graph import read_graphs
 from edge.interleave import interleaved_latency
@@ -41,10 +41,11 @@ from keras_retina.data.folder import load_dataset
 from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.evaluate import coco_metrics
+from keras_retina.legacy_keras import keras
 from keras_retina.predict import predict_dataset
 from keras_retina.recipe import Recipe, load_recipe
 
-KINDS = ("float32", "int8")
+KINDS: tuple[Kind, ...] = ("float32", "int8")
 EPOCHS = 30
 INPUT = "model.input={height: 320, width: 320, resize: stretch}"
 
@@ -132,19 +133,23 @@ def measured_rows(name: str, variant: Variant, folder: Path, data_dir: Path) -> 
     images = choose_calibration_images(train_set, recipe.export.calibration_images, recipe.seed)
     samples = partial(calibration_samples, images, spec)
     ranges = graph_forms.level_ranges(model, samples()) if variant.end is graph_forms.one_output_a_level else {}
+    facts = {"anchors": recipe.model.anchors.model_dump(mode="json"), "epochs": recipe.training.epochs}
     rows = []
     for kind in KINDS:
-        if kind == "int8":
-            heads = quantize_heads(balanced_model(model, samples), spec, kind, samples)
-        else:
-            heads = convert_heads(model, spec, "float32")
-        graph = read_flatbuffer(heads)
+        graph = read_flatbuffer(converted_heads(model, spec, kind, samples, folder / f"heads_{kind}.tflite"))
         variant.end(graph, ranges)
         path = folder / file_name(name, kind)
         write_file(path, write_flatbuffer(graph))
-        rows.append({"kind": kind, "file": str(path), **file_facts(path), **precision_of(path, spec, validation_set)})
-    anchors = recipe.model.anchors.model_dump(mode="json")
-    return [{**row, "anchors": anchors, "epochs": recipe.training.epochs} for row in rows]
+        measured = {**file_facts(path), **precision_of(path, spec, validation_set)}
+        rows.append({"kind": kind, "file": str(path), **measured, **facts})
+    return rows
+
+
+def converted_heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: Samples, path: Path) -> bytes:
+    """Returns what all variants of a training share, bit by bit; it is converted once."""
+    if not path.exists():
+        write_file(path, convert_heads(model, spec, kind, samples))
+    return path.read_bytes()
 
 
 def file_facts(path: Path) -> Row:

@@ -51,7 +51,7 @@ class TransposedUpsampling(keras.layers.Layer):
     channel reads all input channels. It is no subclass of Conv2D, whose kernel has its channels the other way round.
     """
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tf.TensorShape) -> None:
         channels = int(input_shape[-1])
         self.kernel = self.add_weight("kernel", (2, 2, channels, channels))  # [height, width, outputs, inputs]
         self.kernel.assign(tf.broadcast_to(tf.eye(channels), self.kernel.shape))
