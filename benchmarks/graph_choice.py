@@ -46,7 +46,7 @@ from keras_retina.predict import predict_dataset
 from keras_retina.recipe import Recipe, load_recipe
 
 KINDS: tuple[Kind, ...] = ("float32", "int8")
-EPOCHS = 30
+EPOCHS = 20
 INPUT = "model.input={height: 320, width: 320, resize: stretch}"
 
 Row = dict[str, Any]
