@@ -105,14 +105,16 @@ def train(arguments: argparse.Namespace) -> None:
 
 def measure(arguments: argparse.Namespace) -> None:
     """Writes and measures the files of every training that is done."""
-    result = read_result(arguments.out)
-    done = {(row["variant"], row["seed"]) for row in result["rows"]}
+    data_dir = Path((arguments.out / "data.txt").read_text(encoding="utf-8"))
+    wanted = arguments.trainings or TRAININGS
     for name, variant in VARIANTS.items():
-        for folder in sorted(arguments.out.glob(f"{variant.training}-*/")):
+        for folder in sorted(arguments.out.glob(f"{variant.training}-*/")) if variant.training in wanted else ():
             seed = int(folder.name.rpartition("-")[2])
+            done = {(row["variant"], row["seed"]) for row in read_result(arguments.out)["rows"]}
             if (name, seed) in done or not (folder / WEIGHTS).exists():
                 continue
-            rows = measured_rows(name, variant, folder, Path((arguments.out / "data.txt").read_text(encoding="utf-8")))
+            rows = measured_rows(name, variant, folder, data_dir)
+            result = read_result(arguments.out)  # again: another training may have been measured meanwhile
             result["rows"] += [{"variant": name, "seed": seed, **row} for row in rows]
             write_result(arguments.out, result)
             for row in rows:
@@ -182,7 +184,7 @@ def latency(arguments: argparse.Namespace) -> None:
     """Times all files of the first seed in turns, each held against the first variant in its format."""
     result = read_result(arguments.out)
     seed = arguments.seeds[0]
-    files = [row for row in result["rows"] if row["seed"] == seed]
+    files = [row for row in in_order(result["rows"]) if row["seed"] == seed]
     rows: list[Row] = []
     for threads in (1, 2):
         paths = [Path(row["file"]) for row in files]
@@ -199,11 +201,16 @@ def latency(arguments: argparse.Namespace) -> None:
 
 
 def table(arguments: argparse.Namespace) -> None:
-    """Prints what there is as Markdown."""
+    """Prints what there is as Markdown, in the order of the variants."""
     result = read_result(arguments.out)
-    print(measure_table(result["rows"]))
+    print(measure_table(in_order(result["rows"])))
     if "latency" in result:
         print(latency_table(result["latency"]))
+
+
+def in_order(rows: list[Row]) -> list[Row]:
+    """Sorts rows as the variants are, the one that others are held against first."""
+    return sorted(rows, key=lambda row: (list(VARIANTS).index(row["variant"]), row["seed"], row["kind"]))
 
 
 def file_name(variant: str, kind: str) -> str:
