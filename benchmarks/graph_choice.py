@@ -2,6 +2,7 @@
 
     python benchmarks/graph_choice.py train   --out OUT recipes/bccd.yaml --data DIR [--trainings NAME ...]
     python benchmarks/graph_choice.py measure --out OUT
+    python benchmarks/graph_choice.py measure --out OUT --run RUN        (the ends of the graph of an exported run)
     python benchmarks/graph_choice.py latency --out OUT --image PHOTO    (run nothing else beside it)
     python benchmarks/graph_choice.py table   --out OUT                  (prints Markdown)
 
@@ -18,6 +19,7 @@ import argparse
 import datetime
 import importlib.metadata
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,9 +34,11 @@ from edge.calibration import calibration_samples, choose_calibration_images
 from edge.convert import Kind, Samples, convert_heads
 from edge.edgetpu import predict
 from edge.edgetpu_graph import read_graphs
+from edge.export import exported_file
 from edge.interleave import interleaved_latency
 from edge.measure import machine_name
 from edge.open_file import opened
+from edge.run import RunFolder, open_run
 from edge.tflite_file import read_flatbuffer, write_file, write_flatbuffer
 from edge.tflite_multiply_adds import graph_work
 from keras_retina.data.folder import load_dataset
@@ -42,6 +46,7 @@ from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.evaluate import coco_metrics
 from keras_retina.legacy_keras import keras
+from keras_retina.model.saving import load_detector
 from keras_retina.predict import predict_dataset
 from keras_retina.recipe import Recipe, load_recipe
 
@@ -60,6 +65,17 @@ class Variant:
     end: graph_forms.End = graph_forms.joined
 
 
+@dataclass(frozen=True)
+class Source:
+    """A trained detector: its recipe, where variants are written, and functions that load and convert it."""
+
+    recipe: Recipe
+    folder: Path
+    load: Callable[[tuple[str, ...]], tuple[keras.Model, DetectorSpec]]
+    heads: Callable[[keras.Model, DetectorSpec, Kind, Samples], bytes]
+
+
+RUN_TRAINING = "bilinear"  # of a run folder only the variants with the weights of this training can be made
 VARIANTS = {
     "bilinear, logits, joined, 9 anchors": Variant("bilinear"),
     "nearest": Variant("nearest"),
@@ -80,6 +96,7 @@ def main() -> None:
     parser.add_argument("--trainings", nargs="+", help="of those of the table; all when none is given")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--set", action="append", default=[], help=f"over {INPUT} and training.epochs={EPOCHS}")
+    parser.add_argument("--run", type=Path, help="for `measure`: an exported run folder instead of own trainings")
     parser.add_argument("--image", type=Path, help="for `latency`: what the files see")
     parser.add_argument("--rounds", type=int, default=20)
     arguments = parser.parse_args()
@@ -104,21 +121,55 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """Writes and measures the files of every training that is done."""
+    """Writes and measures the files of every training that is done, or of a run folder."""
+    if arguments.run:
+        run = open_run(arguments.run)
+        for name, variant in VARIANTS.items():
+            if variant.training == RUN_TRAINING:
+                measure_variant(name, variant, run_source(run, arguments.out), run.data_dir, arguments.out)
+        return
     data_dir = Path((arguments.out / "data.txt").read_text(encoding="utf-8"))
     wanted = arguments.trainings or TRAININGS
     for name, variant in VARIANTS.items():
         for folder in sorted(arguments.out.glob(f"{variant.training}-*/")) if variant.training in wanted else ():
-            seed = int(folder.name.rpartition("-")[2])
-            done = {(row["variant"], row["seed"]) for row in read_result(arguments.out)["rows"]}
-            if (name, seed) in done or not (folder / WEIGHTS).exists():
-                continue
-            rows = measured_rows(name, variant, folder, data_dir)
-            result = read_result(arguments.out)  # again: another training may have been measured meanwhile
-            result["rows"] += [{"variant": name, "seed": seed, **row} for row in rows]
-            write_result(arguments.out, result)
-            for row in rows:
-                print(f"{name}, seed {seed}, {row['kind']}: AP {row['AP']:.2f}", flush=True)
+            if (folder / WEIGHTS).exists():
+                measure_variant(name, variant, training_source(folder, variant.training), data_dir, arguments.out)
+
+
+def measure_variant(name: str, variant: Variant, source: Source, data_dir: Path, out: Path) -> None:
+    """Adds the rows of a variant to the results, unless they are there."""
+    seed = source.recipe.seed
+    if any((row["variant"], row["seed"]) == (name, seed) for row in read_result(out)["rows"]):
+        return
+    rows = measured_rows(name, variant, source, data_dir)
+    result = read_result(out)  # again: another training may have been measured meanwhile
+    result["rows"] += [{"variant": name, "seed": seed, **row} for row in rows]
+    write_result(out, result)
+    for row in rows:
+        print(f"{name}, seed {seed}, {row['kind']}: AP {row['AP']:.2f}", flush=True)
+
+
+def training_source(folder: Path, training: str) -> Source:
+    """Opens one training; its heads are converted once for all its variants."""
+    recipe = load_recipe(folder / "recipe.yaml")
+
+    def heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: Samples) -> bytes:
+        path = folder / f"heads_{kind}.tflite"
+        if not path.exists():
+            write_file(path, convert_heads(model, spec, kind, samples))
+        return path.read_bytes()
+
+    return Source(recipe, folder, partial(load_variant, folder, TRAININGS[training]), heads)
+
+
+def run_source(run: RunFolder, out: Path) -> Source:
+    """Opens a run folder; its raw files are the heads."""
+
+    def heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: Samples) -> bytes:
+        return exported_file(run.path / "export", run.recipe.name, kind, "raw").read_bytes()
+
+    out.mkdir(parents=True, exist_ok=True)
+    return Source(run.recipe, out, lambda class_names: load_detector(run.path / "model.keras"), heads)
 
 
 def load_splits(recipe: Recipe, data_dir: Path) -> tuple[Dataset, Dataset]:
@@ -127,31 +178,24 @@ def load_splits(recipe: Recipe, data_dir: Path) -> tuple[Dataset, Dataset]:
     return read(split=recipe.data.train), read(split=recipe.data.validation)
 
 
-def measured_rows(name: str, variant: Variant, folder: Path, data_dir: Path) -> list[Row]:
-    """Converts one variant of a training in both formats and returns what is measured without a clock."""
-    recipe = load_recipe(folder / "recipe.yaml")
+def measured_rows(name: str, variant: Variant, source: Source, data_dir: Path) -> list[Row]:
+    """Writes one variant of a detector in both formats and returns what is measured without a clock."""
+    recipe = source.recipe
     train_set, validation_set = load_splits(recipe, data_dir)
-    model, spec = load_variant(folder, TRAININGS[variant.training], train_set.class_names)
+    model, spec = source.load(train_set.class_names)
     images = choose_calibration_images(train_set, recipe.export.calibration_images, recipe.seed)
     samples = partial(calibration_samples, images, spec)
     ranges = graph_forms.level_ranges(model, samples()) if variant.end is graph_forms.one_output_a_level else {}
     facts = {"anchors": recipe.model.anchors.model_dump(mode="json"), "epochs": recipe.training.epochs}
     rows = []
     for kind in KINDS:
-        graph = read_flatbuffer(converted_heads(model, spec, kind, samples, folder / f"heads_{kind}.tflite"))
+        graph = read_flatbuffer(source.heads(model, spec, kind, samples))
         variant.end(graph, ranges)
-        path = folder / file_name(name, kind)
+        path = source.folder / file_name(name, kind)
         write_file(path, write_flatbuffer(graph))
         measured = {**file_facts(path), **precision_of(path, spec, validation_set)}
         rows.append({"kind": kind, "file": str(path), **measured, **facts})
     return rows
-
-
-def converted_heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: Samples, path: Path) -> bytes:
-    """Returns what all variants of a training share, bit by bit; it is converted once."""
-    if not path.exists():
-        write_file(path, convert_heads(model, spec, kind, samples))
-    return path.read_bytes()
 
 
 def file_facts(path: Path) -> Row:

@@ -72,7 +72,7 @@ def one_output_a_level(model: schema.ModelT, ranges: LevelRanges) -> None:
     removed: set[int] = set()
     for name in HEADS:
         operator = made_by[heads[name]]
-        if operator_name(model, operator) == "DEQUANTIZE":
+        if operator_name(model, operator) in ("DEQUANTIZE", "QUANTIZE"):  # as converted, or as exported
             removed.add(id(operator))
             operator = made_by[int(operator.inputs[0])]
         reshapes = [made_by[int(index)] for index in operator.inputs]
