@@ -1,0 +1,125 @@
+"""Writes the files of one variant of a detector and measures them without a clock: for `graph_choice.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import graph_forms
+from graph_training import Training, load_variant
+
+from edge.calibration import calibration_samples, choose_calibration_images
+from edge.convert import Kind, Samples, convert_heads
+from edge.edgetpu import predict
+from edge.edgetpu_graph import read_graphs
+from edge.export import exported_file
+from edge.open_file import opened
+from edge.run import RunFolder
+from edge.tflite_file import read_flatbuffer, write_file, write_flatbuffer
+from edge.tflite_multiply_adds import graph_work
+from keras_retina.data.folder import load_dataset
+from keras_retina.data.records import Dataset
+from keras_retina.detector_spec import DetectorSpec
+from keras_retina.evaluate import coco_metrics
+from keras_retina.legacy_keras import keras
+from keras_retina.model.saving import load_detector
+from keras_retina.predict import predict_dataset
+from keras_retina.recipe import Recipe, load_recipe
+
+KINDS: tuple[Kind, ...] = ("float32", "int8")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained detector: its recipe, where variants are written, and functions that load and convert it."""
+
+    recipe: Recipe
+    folder: Path
+    load: Callable[[tuple[str, ...]], tuple[keras.Model, DetectorSpec]]
+    heads: Callable[[keras.Model, DetectorSpec, Kind, Samples], bytes]
+
+
+def training_source(folder: Path, training: Training) -> Source:
+    """Opens one training; its heads are converted once for all its variants."""
+    recipe = load_recipe(folder / "recipe.yaml")
+
+    def heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: Samples) -> bytes:
+        path = folder / f"heads_{kind}.tflite"
+        if not path.exists():
+            write_file(path, convert_heads(model, spec, kind, samples))
+        return path.read_bytes()
+
+    return Source(recipe, folder, partial(load_variant, folder, training), heads)
+
+
+def run_source(run: RunFolder, out: Path) -> Source:
+    """Opens a run folder; its raw files are the heads."""
+
+    def heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: Samples) -> bytes:
+        return exported_file(run.path / "export", run.recipe.name, kind, "raw").read_bytes()
+
+    out.mkdir(parents=True, exist_ok=True)
+    return Source(run.recipe, out, lambda class_names: load_detector(run.path / "model.keras"), heads)
+
+
+def measured_rows(name: str, end: graph_forms.End, source: Source, data_dir: Path) -> list[Row]:
+    """Writes one variant of a detector in both formats and returns what is measured without a clock."""
+    recipe = source.recipe
+    train_set, validation_set = load_splits(recipe, data_dir)
+    model, spec = source.load(train_set.class_names)
+    images = choose_calibration_images(train_set, recipe.export.calibration_images, recipe.seed)
+    samples = partial(calibration_samples, images, spec)
+    ranges = graph_forms.level_ranges(model, samples()) if end is graph_forms.one_output_a_level else {}
+    facts = {"anchors": recipe.model.anchors.model_dump(mode="json"), "epochs": recipe.training.epochs}
+    rows = []
+    for kind in KINDS:
+        graph = read_flatbuffer(source.heads(model, spec, kind, samples))
+        end(graph, ranges)
+        path = source.folder / file_name(name, kind)
+        write_file(path, write_flatbuffer(graph))
+        measured = {**file_facts(path), **precision_of(path, spec, validation_set)}
+        rows.append({"kind": kind, "file": str(path), **measured, **facts})
+    return rows
+
+
+def file_facts(path: Path) -> Row:
+    """Returns size, multiply-adds, what XNNPACK takes and what the Edge TPU's compiler would."""
+    found, prediction = opened(path), predict(path)
+    return {
+        "size_bytes": path.stat().st_size,
+        "multiply_adds": graph_work(read_graphs(path)[0]).total,
+        **{name: found[name] for name in ("operators", "partitions", "left")},
+        "delegated": len(found["delegated"]),
+        "edgetpu": {
+            "verdict": prediction.verdict,
+            "problem": prediction.problem,
+            "mapped": sum(operator.status == "mapped" for operator in prediction.operators),
+            "operators": len(prediction.operators),
+            "subgraphs": prediction.subgraphs,
+            "parameter_bytes": prediction.parameter_bytes,
+            "largest_activation_bytes": prediction.largest_activation_bytes,
+        },
+    }
+
+
+def precision_of(path: Path, spec: DetectorSpec, validation_set: Dataset) -> Row:
+    """Returns the AP fields of a file on a split."""
+    found = predict_dataset(graph_forms.detect_function_of_file(path, spec), spec, validation_set)
+    return coco_metrics(validation_set, found)
+
+
+def load_splits(recipe: Recipe, data_dir: Path) -> tuple[Dataset, Dataset]:
+    """Reads the training and the validation split."""
+    read = partial(load_dataset, data_dir, format=recipe.data.format, classes=recipe.data.classes)
+    return read(split=recipe.data.train), read(split=recipe.data.validation)
+
+
+def file_name(variant: str, kind: str) -> str:
+    """Returns `sigmoid_inside_int8.tflite` and the like."""
+    words = variant.replace(",", "").split()
+    return f"{'_'.join(words)}_{kind}.tflite"
