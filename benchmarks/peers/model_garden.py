@@ -39,7 +39,7 @@ Labels = dict[str, Any]
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--fused-batch-norm", action="store_true", help="use_sync_bn=False, as good on one device")
-    made.add_argument("--keep", type=Path, help="weights file to write, for model_garden_export.py (train mode)")
+    made.add_argument("--keep", type=Path, help=".npz to write the weights to, for model_garden_export.py (train mode)")
     made.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adam")
     run(made.parse_args(), constant_step, trainer)
 
@@ -70,7 +70,8 @@ def trainer(arguments: argparse.Namespace) -> Trainer:
         estimate_batch_norm(model, batches)
         if arguments.keep:
             arguments.keep.parent.mkdir(parents=True, exist_ok=True)
-            model.save_weights(arguments.keep)
+            # Not save_weights: it leaves out the norms of the heads, which are in lists of lists.
+            np.savez(arguments.keep, *model.get_weights())
         reported = read_split(arguments.data, arguments.split)
         return results_of_split(reported, detect_function(model, heads_function(model, arguments.size), arguments.size))
 

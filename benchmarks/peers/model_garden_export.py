@@ -27,7 +27,7 @@ CALIBRATION_IMAGES = 300
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trained", type=Path, required=True, help="weights of model_garden.py train --keep")
+    parser.add_argument("--trained", type=Path, required=True, help=".npz of model_garden.py train --keep")
     parser.add_argument("--weights", type=Path, required=True, help="mobilenet_v2_1.0_imagenet_notop.weights.h5")
     parser.add_argument("--data", type=Path, required=True, help="COCO folder with annotations/<split>.json")
     parser.add_argument("--split", default="val", help="the split to detect on")
@@ -36,7 +36,8 @@ def main() -> None:
     arguments = parser.parse_args()
     reported = read_split(arguments.data, arguments.split)
     model = build_model(len(reported.category_ids), arguments.size, arguments.weights)
-    model.load_weights(arguments.trained)
+    with np.load(arguments.trained) as kept:
+        model.set_weights([kept[name] for name in kept.files])
     arguments.out.mkdir(parents=True, exist_ok=True)
     train = read_split(arguments.data, "train")
     for kind, content in converted(model, arguments.size, train).items():
