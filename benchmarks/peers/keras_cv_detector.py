@@ -17,7 +17,7 @@ import keras_cv
 import numpy as np
 import tensorflow as tf
 from keras_cv.src.backend import keras
-from reader import BATCH, CLASSES, SIZE, Split, constant_batch, read_split, results_of_split
+from reader import BATCH, CLASSES, Split, constant_batch, read_split, results_of_split
 from worker import Trainer, cosine, parser, run
 
 PYRAMID = {"P3": "block_5_add", "P4": "block_12_add", "P5": "block_16_project_BN"}  # strides 8, 16, 32
@@ -33,7 +33,7 @@ def main() -> None:
 
 def constant_step(arguments: argparse.Namespace) -> Callable[[], float]:
     """Returns step(), an update with the constant batch."""
-    images, boxes, classes = constant_batch()
+    images, boxes, classes = constant_batch(arguments.size)
     labels = {"boxes": tf.constant(boxes[..., [1, 0, 3, 2]]), "classes": tf.constant(classes, tf.float32)}
     batch = {"images": tf.constant(images, tf.float32), "bounding_boxes": labels}
     model, _ = compiled_model(CLASSES, arguments)
@@ -45,9 +45,9 @@ def trainer(arguments: argparse.Namespace) -> Trainer:
     split = read_split(arguments.data, "train")
     model, rate = compiled_model(len(split.category_ids), arguments)
     return Trainer(
-        step_function(model, training_batches(split)),
+        step_function(model, training_batches(split, arguments.size)),
         lambda fraction: model.optimizer.learning_rate.assign(rate(fraction)),
-        lambda: results_of_split(read_split(arguments.data, arguments.split), detect_function(model)),
+        lambda: results_of_split(read_split(arguments.data, arguments.split), detect_function(model, arguments.size)),
     )
 
 
@@ -81,7 +81,7 @@ def compiled_model(
     model = keras_cv.models.RetinaNet(
         num_classes=classes,
         bounding_box_format=FORMAT,
-        backbone=mobilenet_v2(arguments.weights, arguments.batch_norm == "trained"),
+        backbone=mobilenet_v2(arguments.weights, arguments.size, arguments.batch_norm == "trained"),
         prediction_decoder=keras_cv.layers.MultiClassNonMaxSuppression(
             FORMAT, from_logits=True, iou_threshold=0.5, confidence_threshold=0.05, max_detections=100
         ),
@@ -92,10 +92,10 @@ def compiled_model(
     return model, rate
 
 
-def mobilenet_v2(weights: Path, trains_batch_norm: bool) -> keras.Model:
+def mobilenet_v2(weights: Path, size: int, trains_batch_norm: bool) -> keras.Model:
     """Wraps MobileNetV2 of Keras, which KerasCV does not have, as a backbone with ImageNet weights."""
-    source = keras.applications.MobileNetV2(input_shape=(SIZE, SIZE, 3), include_top=False, weights=str(weights))
-    image = keras.layers.Input((SIZE, SIZE, 3))
+    source = keras.applications.MobileNetV2(input_shape=(size, size, 3), include_top=False, weights=str(weights))
+    image = keras.layers.Input((size, size, 3))
     scaled = keras.layers.Rescaling(1 / 127.5, -1.0)(image)
     network = keras.applications.MobileNetV2(input_tensor=scaled, include_top=False, weights=None)
     backbone = keras_cv.models.Backbone(inputs=image, outputs=network.get_layer(PYRAMID["P5"]).output)
@@ -108,16 +108,16 @@ def mobilenet_v2(weights: Path, trains_batch_norm: bool) -> keras.Model:
     return backbone
 
 
-def training_batches(split: Split) -> tf.data.Dataset:
+def training_batches(split: Split, size: int) -> tf.data.Dataset:
     """Endless batches: flip and jittered resize by 0.75 to 1.3, as in KerasCV's guide, image by image.
 
     JitteredResize zooms relative to the image as it is, not to its target, so the images are brought to the size of
-    detection first: 256 x 256 crops of a large photograph would show objects larger than any test image does.
+    detection first: crops of that size of a large photograph would show objects larger than any test image does.
     """
     flip = keras_cv.layers.RandomFlip("horizontal", bounding_box_format=FORMAT)
-    resize = keras_cv.layers.JitteredResize((SIZE, SIZE), (0.75, 1.3), bounding_box_format=FORMAT)
+    resize = keras_cv.layers.JitteredResize((size, size), (0.75, 1.3), bounding_box_format=FORMAT)
 
-    images = [fitted(image) for image in split.images]
+    images = [fitted(image, size) for image in split.images]
 
     def load(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         height, width = images[index].shape[:2]
@@ -133,14 +133,14 @@ def training_batches(split: Split) -> tf.data.Dataset:
     order = tf.data.Dataset.range(len(split.images)).shuffle(len(split.images)).repeat()
     samples = order.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
     most = max(len(boxes) for boxes in split.boxes)
-    shapes = {"images": [SIZE, SIZE, 3], "bounding_boxes": {"boxes": [most, 4], "classes": [most]}}
+    shapes = {"images": [size, size, 3], "bounding_boxes": {"boxes": [most, 4], "classes": [most]}}
     padding = {"images": 0.0, "bounding_boxes": {"boxes": -1.0, "classes": -1.0}}  # -1 is no object in KerasCV
     return samples.padded_batch(BATCH, shapes, padding, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def fitted(image: np.ndarray) -> np.ndarray:
-    """Returns the image as float32, resized so that its longer side is 256 pixels."""
-    scale = SIZE / max(image.shape[:2])
+def fitted(image: np.ndarray, size: int) -> np.ndarray:
+    """Returns the image as float32, resized so that its longer side is `size` pixels."""
+    scale = size / max(image.shape[:2])
     sides = [max(1, round(side * scale)) for side in image.shape[:2]]
     return tf.image.resize(image, sides, antialias=True).numpy()
 
@@ -157,7 +157,7 @@ def step_function(model: keras.Model, batches: tf.data.Dataset) -> Callable[[], 
     return step
 
 
-def detect_function(model: keras.Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def detect_function(model: keras.Model, size: int) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Returns detect(image): resized with the aspect kept, as in the guide; score 0.05, IoU 0.5, 100 boxes."""
 
     @tf.function
@@ -165,8 +165,8 @@ def detect_function(model: keras.Model) -> Callable[[np.ndarray], tuple[np.ndarr
         return model.decode_predictions(model({"images": images}, training=False), images)
 
     def detect(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        resized = fitted(image)
-        found = graph(tf.image.pad_to_bounding_box(resized, 0, 0, SIZE, SIZE)[tf.newaxis])
+        resized = fitted(image, size)
+        found = graph(tf.image.pad_to_bounding_box(resized, 0, 0, size, size)[tf.newaxis])
         count = int(found["num_detections"][0])
         scales = np.array(image.shape[:2] * 2) / np.array(resized.shape[:2] * 2)
         boxes = np.asarray(found["boxes"])[0, :count][:, [1, 0, 3, 2]] * scales

@@ -1,4 +1,4 @@
-"""Worker for Model Garden's RetinaNet, put together as MediaPipe Model Maker's object detector does (MobileNetV2, 256).
+"""Worker for Model Garden's RetinaNet, put together as MediaPipe Model Maker's object detector does (MobileNetV2).
 
     MG/bin/python benchmarks/peers/model_garden.py train --weights FILE --data DIR --split val --out FILE
 
@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from official.vision import configs
 from official.vision.losses import focal_loss, loss_utils
 from official.vision.modeling import factory
 from official.vision.ops import anchor, box_ops, preprocess_ops
-from reader import BATCH, CLASSES, SIZE, Split, constant_batch, read_split, results_of_split
+from reader import BATCH, CLASSES, Split, constant_batch, read_split, results_of_split
 from worker import Trainer, cosine, parser, run
 
 L2_WEIGHT_DECAY = 3e-5
@@ -38,6 +39,7 @@ Labels = dict[str, Any]
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--fused-batch-norm", action="store_true", help="use_sync_bn=False, as good on one device")
+    made.add_argument("--keep", type=Path, help=".npz to write the weights to, for model_garden_export.py (train mode)")
     made.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adam")
     run(made.parse_args(), constant_step, trainer)
 
@@ -45,9 +47,10 @@ def main() -> None:
 def constant_step(arguments: argparse.Namespace) -> Callable[[], float]:
     """Returns step(), an update with the constant batch."""
     keras.utils.set_random_seed(arguments.seed)
-    model = build_model(CLASSES, arguments.weights, arguments.fused_batch_norm)
-    images, boxes, classes = constant_batch()
-    labels = [label(tf.constant(box), tf.constant(kind)) for box, kind in zip(boxes, classes, strict=True)]
+    model = build_model(CLASSES, arguments.size, arguments.weights, arguments.fused_batch_norm)
+    images, boxes, classes = constant_batch(arguments.size)
+    anchors = anchors_of(arguments.size)
+    labels = [label(anchors, tf.constant(box), tf.constant(kind)) for box, kind in zip(boxes, classes, strict=True)]
     inputs = preprocess_ops.normalize_image(tf.constant(images), (0.5,), (0.5,))
     batch = (inputs, tf.nest.map_structure(lambda *parts: tf.stack(parts), *labels))
     optimizer, _ = OPTIMIZERS[arguments.optimizer]()
@@ -59,13 +62,18 @@ def trainer(arguments: argparse.Namespace) -> Trainer:
     keras.utils.set_random_seed(arguments.seed)
     split = read_split(arguments.data, "train")
     classes = len(split.category_ids)
-    model = build_model(classes, arguments.weights, arguments.fused_batch_norm)
+    model = build_model(classes, arguments.size, arguments.weights, arguments.fused_batch_norm)
     optimizer, rate = OPTIMIZERS[arguments.optimizer]()
-    batches = training_batches(split)
+    batches = training_batches(split, arguments.size)
 
     def detect() -> list[dict[str, Any]]:
         estimate_batch_norm(model, batches)
-        return results_of_split(read_split(arguments.data, arguments.split), detect_function(model))
+        if arguments.keep:
+            arguments.keep.parent.mkdir(parents=True, exist_ok=True)
+            # Not save_weights: it leaves out the norms of the heads, which are in lists of lists.
+            np.savez(arguments.keep, *model.get_weights())
+        reported = read_split(arguments.data, arguments.split)
+        return results_of_split(reported, detect_function(model, heads_function(model, arguments.size), arguments.size))
 
     return Trainer(
         update_function(model, optimizer, classes, batches),
@@ -99,14 +107,14 @@ about the same rate with a cosine and clipped gradients, 1.57; `adam`, with a wa
 """
 
 
-def build_model(classes: int, weights: Any, fused_batch_norm: bool = False) -> keras.Model:
+def build_model(classes: int, size: int, weights: Any, fused_batch_norm: bool = False) -> keras.Model:
     """Builds the detector; class 0 is the background, as everywhere in Model Garden."""
     retinanet, common = configs.retinanet, configs.common
     config = retinanet.RetinaNet(
         min_level=LEVELS[0],
         max_level=LEVELS[1],
         num_classes=classes + 1,
-        input_size=[SIZE, SIZE, 3],
+        input_size=[size, size, 3],
         anchor=retinanet.Anchor(num_scales=3, aspect_ratios=[0.5, 1.0, 2.0], anchor_size=3),
         backbone=configs.backbones.Backbone(
             type="mobilenet", mobilenet=configs.backbones.MobileNet(model_id="MobileNetV2")
@@ -117,16 +125,16 @@ def build_model(classes: int, weights: Any, fused_batch_norm: bool = False) -> k
         head=retinanet.RetinaNetHead(num_filters=128, use_separable_conv=True),
         norm_activation=common.NormActivation(activation="relu6", use_sync_bn=not fused_batch_norm),
     )
-    specs = keras.layers.InputSpec(shape=[None, SIZE, SIZE, 3])
+    specs = keras.layers.InputSpec(shape=[None, size, size, 3])
     model = factory.build_retinanet(specs, config, keras.regularizers.l2(L2_WEIGHT_DECAY / 2.0))
-    model(tf.zeros([1, SIZE, SIZE, 3]), training=True)
-    load_imagenet(model.backbone, weights)
+    model(tf.zeros([1, size, size, 3]), training=True)
+    load_imagenet(model.backbone, weights, size)
     return model
 
 
-def load_imagenet(backbone: keras.Model, weights: Any) -> None:
+def load_imagenet(backbone: keras.Model, weights: Any, size: int) -> None:
     """Copies the Keras MobileNetV2 into Model Garden's, convolution by convolution and norm by norm, in graph order."""
-    source = keras.applications.MobileNetV2(input_shape=(SIZE, SIZE, 3), include_top=False, weights=str(weights))
+    source = keras.applications.MobileNetV2(input_shape=(size, size, 3), include_top=False, weights=str(weights))
     for kind in ((keras.layers.Conv2D, keras.layers.DepthwiseConv2D), keras.layers.BatchNormalization):
         wanted = [layer for layer in source.layers if isinstance(layer, kind)]
         # `submodules` has the attributes of a block in the order of their names: _conv0, _conv1 ...
@@ -136,18 +144,23 @@ def load_imagenet(backbone: keras.Model, weights: Any) -> None:
             part.set_weights(layer.get_weights())
 
 
-ANCHORS = anchor.build_anchor_generator(*LEVELS, 3, [0.5, 1, 2], 3)(image_size=[SIZE, SIZE])
 LABELER = anchor.AnchorLabeler(0.5, 0.5)
 
 
-def label(boxes: tf.Tensor, classes: tf.Tensor) -> Labels:
+def anchors_of(size: int) -> dict[str, tf.Tensor]:
+    """Returns the anchors `[rows, columns, 9 * 4]` of each level."""
+    return anchor.build_anchor_generator(*LEVELS, 3, [0.5, 1, 2], 3)(image_size=[size, size])
+
+
+def label(anchors: dict[str, tf.Tensor], boxes: tf.Tensor, classes: tf.Tensor) -> Labels:
     """Returns the targets of one image from boxes `[n, 4]` yxyx, pixels of the input, and class indices `[n]`."""
-    found = LABELER.label_anchors(ANCHORS, boxes, classes[:, tf.newaxis] + 1)
+    found = LABELER.label_anchors(anchors, boxes, classes[:, tf.newaxis] + 1)
     return dict(zip(("classes", "boxes", "attributes", "class_weights", "box_weights"), found, strict=True))
 
 
-def training_batches(split: Split) -> tf.data.Dataset:
-    """Endless batches: flip, resize by 0.5 to 2 with the aspect kept, crop or pad to 256 x 256."""
+def training_batches(split: Split, size: int) -> tf.data.Dataset:
+    """Endless batches: flip, resize by 0.5 to 2 with the aspect kept, crop or pad to `size` x `size`."""
+    anchors = anchors_of(size)
 
     def load(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return split.images[index], split.boxes[index], split.classes[index]
@@ -157,16 +170,16 @@ def training_batches(split: Split) -> tf.data.Dataset:
         image, boxes, classes = (
             tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(boxes, [None, 4]), tf.ensure_shape(classes, [None])
         )  # fmt: skip
-        size = tf.shape(image)[:2]
+        sides = tf.shape(image)[:2]
         image = preprocess_ops.normalize_image(image, (0.5,), (0.5,))
-        image, boxes, _ = preprocess_ops.random_horizontal_flip(image, box_ops.normalize_boxes(boxes, size))
+        image, boxes, _ = preprocess_ops.random_horizontal_flip(image, box_ops.normalize_boxes(boxes, sides))
         image, info = preprocess_ops.resize_and_crop_image(
-            image, [SIZE, SIZE], [SIZE, SIZE], aug_scale_min=0.5, aug_scale_max=2.0
+            image, [size, size], [size, size], aug_scale_min=0.5, aug_scale_max=2.0
         )
-        boxes = box_ops.denormalize_boxes(boxes, size)
+        boxes = box_ops.denormalize_boxes(boxes, sides)
         boxes = preprocess_ops.resize_and_crop_boxes(boxes, info[2], info[1], info[3])
         kept = box_ops.get_non_empty_box_indices(boxes)
-        return tf.ensure_shape(image, [SIZE, SIZE, 3]), label(tf.gather(boxes, kept), tf.gather(classes, kept))
+        return tf.ensure_shape(image, [size, size, 3]), label(anchors, tf.gather(boxes, kept), tf.gather(classes, kept))
 
     order = tf.data.Dataset.range(len(split.images)).shuffle(len(split.images)).repeat()
     samples = order.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
@@ -219,22 +232,42 @@ def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:
         forward(images)
 
 
-def detect_function(model: keras.Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Returns detect(image) with Model Garden's decoding and NMS at its defaults: score 0.05, IoU 0.5, 100 boxes."""
-    anchors = {level: boxes[tf.newaxis] for level, boxes in ANCHORS.items()}
+Heads = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
+"""Class logits `[1, rows, columns, 9 * (classes + 1)]` and box deltas `[1, rows, columns, 9 * 4]` of each level."""
+
+
+def heads_function(model: keras.Model, size: int) -> Callable[[tf.Tensor], Heads]:
+    """Returns heads(normalised image `[1, size, size, 3]`), a tf.function that ends before the decoding."""
+    anchors = {level: boxes[tf.newaxis] for level, boxes in anchors_of(size).items()}
 
     @tf.function
-    def graph(image: tf.Tensor, shape: tf.Tensor) -> dict[str, tf.Tensor]:
-        return model(image, image_shape=shape, anchor_boxes=anchors, training=False)
+    def heads(image: tf.Tensor) -> Heads:
+        # What is decoded behind them is not asked for, so the graph loses it.
+        outputs = model(image, image_shape=tf.constant([[size, size]]), anchor_boxes=anchors, training=False)
+        return outputs["cls_outputs"], outputs["box_outputs"]
+
+    return heads
+
+
+def detect_function(
+    model: keras.Model, heads: Callable[[tf.Tensor], Heads], size: int
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Returns detect(image) with Model Garden's decoding and NMS at its defaults: score 0.05, IoU 0.5, 100 boxes."""
+    anchors = {level: boxes[tf.newaxis] for level, boxes in anchors_of(size).items()}
+
+    @tf.function
+    def decode(scores: dict[str, tf.Tensor], boxes: dict[str, tf.Tensor], shape: tf.Tensor) -> dict[str, tf.Tensor]:
+        return model.detection_generator(boxes, scores, anchors, shape, {})
 
     def detect(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         normal = preprocess_ops.normalize_image(tf.constant(image), (0.5,), (0.5,))
-        resized, info = preprocess_ops.resize_and_crop_image(normal, [SIZE, SIZE], [SIZE, SIZE])
-        found = {name: value[0].numpy() for name, value in graph(resized[tf.newaxis], info[tf.newaxis, 1]).items()
-                 if name.startswith(("detection_", "num_"))}  # fmt: skip
-        count = int(found["num_detections"])
-        boxes = found["detection_boxes"][:count] / np.tile(info[2].numpy(), 2)
-        return boxes, found["detection_scores"][:count], found["detection_classes"][:count].astype(int) - 1
+        resized, info = preprocess_ops.resize_and_crop_image(normal, [size, size], [size, size])
+        found = decode(*heads(resized[tf.newaxis]), info[tf.newaxis, 1])
+        count = int(found["num_detections"][0])
+        boxes, scores, classes = (
+            found[f"detection_{name}"][0, :count].numpy() for name in ("boxes", "scores", "classes")
+        )
+        return boxes / np.tile(info[2].numpy(), 2), scores, classes.astype(int) - 1
 
     return detect
 

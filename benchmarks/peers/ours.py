@@ -1,4 +1,4 @@
-"""Worker for keras_retina: a recipe at 256 x 256, through the functions that `keras-retina train` is made of.
+"""Worker for keras_retina: a recipe at `--size`, through the functions that `keras-retina train` is made of.
 
     python benchmarks/peers/ours.py train --recipe recipes/raccoon.yaml --weights FILE --data DIR --out FILE
 
@@ -33,8 +33,6 @@ from keras_retina.predict import detect_function, predict_dataset
 from keras_retina.recipe import Recipe, Training, load_recipe
 from keras_retina.schedule import learning_rate_schedule
 
-AT_256 = ["model.input.height=256", "model.input.width=256", f"training.batch_size={BATCH}"]
-
 
 def main() -> None:
     made = parser(__doc__)
@@ -49,7 +47,7 @@ def constant_step(arguments: argparse.Namespace) -> Callable[[], float]:
     recipe = _recipe(arguments)
     model = _compiled_model(recipe, CLASSES, arguments)
     spec = detector_spec(recipe.model, tuple(f"class {index}" for index in range(CLASSES)))
-    images, boxes, classes = constant_batch()
+    images, boxes, classes = constant_batch(arguments.size)
     settings, anchors = recipe.training.matching, tf.constant(spec.anchors())
     ignored = tf.zeros(boxes.shape[:2], tf.bool)
     labels = targets(
@@ -82,8 +80,9 @@ def trainer(arguments: argparse.Namespace) -> Trainer:
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
-    weights = f"model.backbone.weights={arguments.weights}"
-    return load_recipe(arguments.recipe, [*AT_256, weights, *arguments.set])
+    size = [f"model.input.{side}={arguments.size}" for side in ("height", "width")]
+    fixed = [*size, f"training.batch_size={BATCH}", f"model.backbone.weights={arguments.weights}"]
+    return load_recipe(arguments.recipe, [*fixed, *arguments.set])
 
 
 def _compiled_model(recipe: Recipe, classes: int, arguments: argparse.Namespace) -> keras.Model:

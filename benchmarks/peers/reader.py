@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-SIZE, BATCH = 256, 8
+BATCH = 8
 CLASSES, OBJECTS = 3, 12  # of the constant batch: about as many as there are blood cells in a photograph
 
 
@@ -46,14 +46,14 @@ def read_split(data: Path, split: str) -> Split:
     return Split(images, boxes, classes, [entry["id"] for entry in file["images"]], category_ids)
 
 
-def constant_batch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns noise uint8 `[8, 256, 256, 3]`, boxes float32 `[8, 12, 4]` yxyx and classes int32 `[8, 12]`, always the
-    same. The sides of the boxes are 24 to 110 pixels, like those of the blood cells at this size.
+def constant_batch(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns noise uint8 `[8, size, size, 3]`, boxes float32 `[8, 12, 4]` yxyx and classes int32 `[8, 12]`, always the
+    same. The sides of the boxes are 24 to 110 pixels of 256, like those of the blood cells.
     """
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8)
-    sides = random.uniform(24, 110, (BATCH, OBJECTS, 2))
-    corners = random.uniform(0, 1, (BATCH, OBJECTS, 2)) * (SIZE - sides)
+    images = random.integers(0, 256, (BATCH, size, size, 3), np.uint8)
+    sides = random.uniform(24, 110, (BATCH, OBJECTS, 2)) * size / 256
+    corners = random.uniform(0, 1, (BATCH, OBJECTS, 2)) * (size - sides)
     boxes = np.concatenate([corners, corners + sides], axis=-1).astype(np.float32)
     return images, boxes, random.integers(0, CLASSES, (BATCH, OBJECTS), np.int32)
 

@@ -21,15 +21,22 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rows = [score(path) for path in arguments.files]
-    print(f"{'detector':<20} {'data':<10} {'split':<6} {'minutes':>8} {'steps':>7} {'images/s':>9}  AP / AP50 / AP75")
+    heads = f"{'minutes':>8} {'steps':>6} {'images/s':>9}  {' / '.join(COLUMNS)}"
+    print(f"{'detector':<20} {'data':<10} {'split':<6} {'size':>5} {heads}")
     for row in rows:
-        aps = " / ".join(f"{row[name]:.1f}" for name in COLUMNS)
-        print(
-            f"{row['detector']:<20} {Path(row['data']).name:<10} {row['split']:<6} {row['seconds'] / 60:8.1f} "
-            f"{row['steps']:7d} {row['batch_size'] * row['steps'] / row['seconds']:9.1f}  {aps}"
-        )
+        print(line(row))
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")
+
+
+def line(row: dict) -> str:
+    """Returns a row of the table; a file that was not trained here, but converted, has no training to show."""
+    aps = " / ".join(f"{row[name]:.1f}" for name in COLUMNS)
+    trained = f"{'-':>8} {'-':>6} {'-':>9}"
+    if "steps" in row:
+        rate = row["batch_size"] * row["steps"] / row["seconds"]
+        trained = f"{row['seconds'] / 60:8.1f} {row['steps']:6d} {rate:9.1f}"
+    return f"{row['detector']:<20} {Path(row['data']).name:<10} {row['split']:<6} {row['size']:5d} {trained}  {aps}"
 
 
 def score(path: Path) -> dict:

@@ -2,7 +2,7 @@
 
     python benchmarks/peers/speed.py --weights FILE --model-garden MG/bin/python --keras-cv KERAS_CV/bin/python
 
-Each detector is a process that lives through the whole run: MobileNetV2 1.0 at 256 x 256, 8 images a step, one constant
+Each detector is a process that lives through the whole run: MobileNetV2 1.0, 8 images a step, one constant
 batch with 12 objects an image, its targets made beforehand unless the detector makes them in its step (KerasCV). A
 round asks one after the other, each round starting with the next one, for a few steps. The ratio is of the two times of
 one round, so that a machine that slows down meanwhile slows both.
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--model-garden", help="python with tf-models-official; left out if not given")
     parser.add_argument("--keras-cv", help="python with keras-cv; left out if not given")
     parser.add_argument("--recipe", default=str(HERE.parents[1] / "recipes" / "bccd.yaml"))
+    parser.add_argument("--size", type=int, default=256, help="height and width of the input")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=5, help="of each detector in a round")
     parser.add_argument("--json", type=Path, help="writes the seconds of every round")
@@ -58,7 +59,7 @@ def main() -> None:
         print(_line(name, row))
     if arguments.json:
         one_dnn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default of each")
-        settings = {"steps": arguments.steps, "rounds": arguments.rounds, "one_dnn": one_dnn}
+        settings = {"size": arguments.size, "steps": arguments.steps, "rounds": arguments.rounds, "one_dnn": one_dnn}
         arguments.json.write_text(json.dumps({**settings, "detectors": rows, "rounds_of": replies}, indent=2))
 
 
@@ -71,7 +72,8 @@ def commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
         found |= {"Model Garden": garden, "Model Garden, fused BN": [*garden, "--fused-batch-norm"]}
     if arguments.keras_cv:
         found["KerasCV"] = [arguments.keras_cv, str(HERE / "keras_cv_detector.py"), "steps"]
-    return {name: [*command, "--weights", arguments.weights] for name, command in found.items()}
+    common = ["--weights", arguments.weights, "--size", str(arguments.size)]
+    return {name: [*command, *common] for name, command in found.items()}
 
 
 def summary(replies: dict[str, list[dict[str, float]]], steps: int) -> dict[str, dict[str, Any]]:

@@ -1,8 +1,9 @@
 """The two modes of every worker: `steps` obeys speed.py over standard input, `train` trains for some minutes or steps.
 
-In both a step is one update of the weights from one batch of 8 images of 256 x 256. The clock of `train` starts after
-the first step, which traces and compiles the graph, for all detectors alike; the detector is asked for its learning
-rate by the share of the training that is over, so each schedule spans exactly the time, or the steps, that there are.
+In both a step is one update of the weights from one batch of 8 images of `--size` x `--size`. The clock of `train`
+starts after the first step, which traces and compiles the graph, for all detectors alike; the detector is asked for its
+learning rate by the share of the training that is over, so each schedule spans exactly the time, or the steps, that
+there are.
 The steps that some minutes give follow from the images a second of speed.py, so that a training may share the machine.
 """
 
@@ -41,6 +42,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("mode", choices=["steps", "train"])
     made.add_argument("--weights", type=Path, required=True, help="mobilenet_v2_1.0_imagenet_notop.weights.h5")
+    made.add_argument("--size", type=int, default=256, help="height and width of the input")
     made.add_argument("--data", type=Path, help="COCO folder with images/ and annotations/<split>.json (train mode)")
     made.add_argument("--split", default="val", help="the split to detect on (train mode)")
     length = made.add_mutually_exclusive_group()
@@ -121,9 +123,10 @@ def train(trainer: Trainer, minutes: float, most_steps: int | None = None) -> di
 def write_training(arguments: argparse.Namespace, trained: dict[str, Any]) -> None:
     """Writes what `train` returned, and what it was asked for, to `--out`."""
     length = {"minutes": None if arguments.steps else arguments.minutes}
-    asked = {"data": str(arguments.data), "split": arguments.split, **length, "batch_size": BATCH}
+    asked = {"data": str(arguments.data), "split": arguments.split, "size": arguments.size, "batch_size": BATCH}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({"detector": Path(sys.argv[0]).stem, **asked, **trained}), encoding="utf-8")
+    written = {"detector": Path(sys.argv[0]).stem, **asked, **length, **trained}
+    arguments.out.write_text(json.dumps(written), encoding="utf-8")
     count, rate = len(trained["detections"]), BATCH * trained["steps"] / trained["seconds"]
     print(f"wrote {arguments.out}: {trained['steps']} steps, {rate:.1f} images/s, {count} detections")
 
