@@ -20,6 +20,7 @@ from edge.open_file import opened
 from edge.run import RunFolder
 from edge.tflite_file import read_flatbuffer, write_file, write_flatbuffer
 from edge.tflite_multiply_adds import graph_work
+from keras_retina.data.fit_anchors import best_ious, input_boxes
 from keras_retina.data.folder import load_dataset
 from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec
@@ -75,7 +76,11 @@ def measured_rows(name: str, end: graph_forms.End, source: Source, data_dir: Pat
     images = choose_calibration_images(train_set, recipe.export.calibration_images, recipe.seed)
     samples = partial(calibration_samples, images, spec)
     ranges = graph_forms.level_ranges(model, samples()) if end is graph_forms.one_output_a_level else {}
-    facts = {"anchors": recipe.model.anchors.model_dump(mode="json"), "epochs": recipe.training.epochs}
+    facts = {
+        "anchors": recipe.model.anchors.model_dump(mode="json"),
+        "anchor_iou": float(best_ious(input_boxes(validation_set, recipe.model)[0], recipe.model).mean()),
+        "epochs": recipe.training.epochs,
+    }
     rows = []
     for kind in KINDS:
         graph = read_flatbuffer(source.heads(model, spec, kind, samples))
