@@ -226,13 +226,13 @@ def test_scalars_that_yaml_cannot_make_are_refused(load):
 def test_a_file_of_another_encoding_is_refused(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_bytes("name: größe".encode("latin-1"))
-    with pytest.raises(InputError, match="plain YAML"):
+    with pytest.raises(InputError, match="recipe.yaml: expected text in UTF-8. Received: .* position 8"):
         load_recipe(path)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(InputError, match="no such file"):
+    for path, received in ((tmp_path / "none.yaml", "no such file"), (tmp_path, "a folder")):
+        with pytest.raises(InputError, match=f"expected a recipe file. Received: {received}"):
             load_recipe(path)
 
 
