@@ -186,9 +186,9 @@ def test_a_wrong_command_is_one_line_that_names_what_was_received(refusal, comma
 
 
 def test_an_error_of_the_system_says_which_file_and_what_was_expected():
-    error = PermissionError(13, "Permission denied", "/root/a.json")
+    error = PermissionError(13, "Permission denied", "/closed/a.json")
     assert file_error(error) == (
-        "/root/a.json: expected a place that can be read or written. Received: Permission denied. Correct it."
+        "/closed/a.json: expected a place that can be read or written. Received: Permission denied. Correct it."
     )
     assert file_error(OSError("no number")) == "no number"
 
