@@ -6,12 +6,14 @@ import json
 
 from edge import clusters, sparsity
 from edge.compress_quantize import calibration_inputs
+from edge.effective_kernels import set_effective_kernels
 from edge.fine_tune import CompressTask, fine_tune_batches, fit_network, freeze_stages, steps_per_epoch
 from edge.quantize_aware import quantizable
 from edge.sparsity_amounts import amounts_by_loss, even_amounts, loss_curvatures
 from edge.tflite_file import write_file
 from keras_retina.detector_losses import detector_losses
 from keras_retina.legacy_keras import keras
+from keras_retina.model.batch_norm import estimate_batch_norm, set_batch_norm_momentum
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.recipe_compress import Clusters, Sparsity
 
@@ -21,18 +23,21 @@ CURVATURE_BATCHES = 4
 
 
 def train_sparse(task: CompressTask) -> keras.Model:
-    """Returns the plain model of the parent, without BatchNorm, after a fine-tuning that sets weights to zero.
+    """Returns the plain model of the parent after a fine-tuning that sets weights to zero.
 
-    With BatchNorm in the kernels a small weight is one of small effect, biases can make up for what is lost, and a
-    step takes less time. The last epoch is kept, not that of the best AP: earlier ones have fewer zeros.
+    BatchNorm of the stages that train trains as well, whatever the recipe says: what follows a kernel that lost most of
+    its weights must learn another scale. The last epoch is kept, not that of the best AP: earlier ones have fewer zeros.
     """
     wanted = task.settings.sparsity or Sparsity()
-    balanced = _balanced(task)
-    amounts = _amounts(task, balanced, wanted)
+    freeze_stages(task.parent, task, batch_norm="trained")
+    set_effective_kernels(task.parent)
+    set_batch_norm_momentum(task.parent)
+    amounts = _amounts(task, task.parent, wanted)
     end = max(1, round(wanted.until * task.settings.fine_tune.epochs * steps_per_epoch(task)))
-    model, callbacks = sparsity.sparse_model(balanced, amounts, 0, end, wanted.pattern)
+    model, callbacks = sparsity.sparse_model(task.parent, amounts, 0, end, wanted.pattern)
     fit_network(model, model, task, callbacks, checkpoint="last")
     plain = sparsity.strip(model)
+    estimate_batch_norm(plain, fine_tune_batches(task))
     found = sparsity.sparsity_of(plain)
     task.report(f"zeros: {found.share:.1%} of the weights that may be, {found.total_share:.1%} of all convolutions")
     return plain
@@ -57,16 +62,16 @@ def _balanced(task: CompressTask) -> keras.Model:
     return load_detector(start)[0]
 
 
-def _amounts(task: CompressTask, balanced: keras.Model, wanted: Sparsity) -> dict[str, float]:
+def _amounts(task: CompressTask, model: keras.Model, wanted: Sparsity) -> dict[str, float]:
     """Returns the share of zeros of each kernel, and writes it beside the model; a repeated call reads it."""
     if wanted.spread == "even" or wanted.pattern == "2_of_4":
-        return even_amounts(balanced, wanted.amount)
+        return even_amounts(model, wanted.amount)
     path = task.folder / AMOUNTS_FILE
     if not path.exists():
-        learning = [name for name in sparsity.prunable_layers(balanced) if balanced.get_layer(name).trainable]
+        learning = [name for name in sparsity.prunable_layers(model) if model.get_layer(name).trainable]
         losses = detector_losses(task.recipe.training.loss, task.spec.coder_weights)
         batches = fine_tune_batches(task).take(CURVATURE_BATCHES)
-        curvatures = loss_curvatures(balanced, learning, batches, losses)
-        amounts = amounts_by_loss(balanced, wanted.amount, curvatures)
+        curvatures = loss_curvatures(model, learning, batches, losses)
+        amounts = amounts_by_loss(model, wanted.amount, curvatures)
         write_file(path, (json.dumps(amounts, indent=1) + "\n").encode())
     return json.loads(path.read_text(encoding="utf-8"))

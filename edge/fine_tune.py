@@ -54,15 +54,18 @@ def fine_tune(model: keras.Model, task: CompressTask) -> None:
         estimate_batch_norm(model, fine_tune_batches(task))
 
 
-def freeze_stages(model: keras.Model, task: CompressTask) -> None:
-    """Lets the layers train that a fine-tuning trains.
+def freeze_stages(
+    model: keras.Model, task: CompressTask, batch_norm: Literal["frozen", "trained"] | None = None
+) -> None:
+    """Lets the layers train that a fine-tuning trains, BatchNorm as the recipe says unless `batch_norm` does.
 
     A model whose BatchNorm was folded away lacks the layers that end the backbone's parts; it keeps what is stored.
     """
     backbone = task.recipe.model.backbone
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
         frozen = min(task.settings.fine_tune.frozen_stages, backbone.frozen_stages)
-        freeze(model, backbone.model_copy(update={"frozen_stages": frozen}))
+        changes = {"frozen_stages": frozen, "batch_norm": batch_norm or backbone.batch_norm}
+        freeze(model, backbone.model_copy(update=changes))
 
 
 def fit_network(

@@ -20,14 +20,8 @@ def without_batch_norm(model: keras.Model) -> keras.Model:
     Raises:
         InputError: a BatchNorm that no convolution can take up, or a model that is not flat and functional.
     """
-    check_is_flat(model)
-    calls = calls_of(model)
-    readers = readers_of(calls)
-    outputs = output_places(model)
-    folded: dict[str, str] = {}  # convolution -> its BatchNorm
-    for layer in model.layers:
-        if type(layer) is keras.layers.BatchNormalization:
-            folded[_convolution_before(layer, model, calls, readers, set(outputs.values()))] = layer.name
+    folded = norms_of_convolutions(model)
+    calls, outputs = calls_of(model), output_places(model)
     layers = {layer.name: _clone(layer, layer.name in folded) for layer in model.layers}
     skipped = set(folded.values())
     inputs = {name: keras.Input(model.get_layer(name).output_shape[0][1:], name=name) for name in model.input_names}
@@ -42,6 +36,19 @@ def without_batch_norm(model: keras.Model) -> keras.Model:
         elif layer.weights and layer.name not in skipped:
             layers[layer.name].set_weights(layer.get_weights())
     return result
+
+
+def norms_of_convolutions(model: keras.Model) -> dict[str, str]:
+    """Returns {convolution: the BatchNorm behind it} of a flat detector.
+
+    Raises:
+        InputError: a BatchNorm that is not right behind a convolution of its own, or a model that is not flat.
+    """
+    check_is_flat(model)
+    calls = calls_of(model)
+    readers, outputs = readers_of(calls), set(output_places(model).values())
+    norms = [layer for layer in model.layers if type(layer) is keras.layers.BatchNormalization]
+    return {_convolution_before(norm, model, calls, readers, outputs): norm.name for norm in norms}
 
 
 def check_is_flat(model: keras.Model) -> None:

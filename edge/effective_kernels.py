@@ -1,0 +1,31 @@
+"""Kernels that are as large as their effect, with BatchNorm left in place to train."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge.fold_batch_norm import norms_of_convolutions
+from keras_retina.legacy_keras import keras
+
+
+def set_effective_kernels(model: keras.Model) -> None:
+    """Multiplies each convolution by what the BatchNorm behind it does, and changes that BatchNorm so that nothing changes.
+
+    A channel whose scale gamma is small then has a small kernel: magnitudes of weights can be compared over channels,
+    as after folding, and BatchNorm still normalises while the detector trains. In place; inference gives the same
+    outputs, and so does training but for the share of epsilon in the variance.
+
+    Raises:
+        InputError: a BatchNorm that is not right behind a convolution of its own, or a model that is not flat.
+    """
+    for convolution_name, norm_name in norms_of_convolutions(model).items():
+        convolution, norm = model.get_layer(convolution_name), model.get_layer(norm_name)
+        variance = norm.moving_variance.numpy().astype(np.float64) + norm.epsilon
+        gamma = np.abs(norm.gamma.numpy().astype(np.float64)) if norm.scale else np.ones_like(variance)
+        # Below the root of epsilon the variance that is left would be negative: such a channel is as good as gone.
+        factor = np.maximum(gamma, np.sqrt(norm.epsilon)) / np.sqrt(variance)
+        kernel, *bias = convolution.get_weights()
+        channels = kernel.shape[2:] if isinstance(convolution, keras.layers.DepthwiseConv2D) else (-1,)
+        convolution.set_weights([kernel * factor.reshape(channels), *(values * factor for values in bias)])
+        norm.moving_mean.assign(norm.moving_mean * factor)
+        norm.moving_variance.assign(np.maximum(np.square(factor) * variance - norm.epsilon, 0.0))
