@@ -17,7 +17,7 @@ from keras_retina.detector_spec import DetectorSpec, detector_spec
 from keras_retina.fitting import compile_detector, fit_detector
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.memory import keep_freed_memory
-from keras_retina.model.batch_norm import set_batch_norm_momentum
+from keras_retina.model.batch_norm import estimate_batch_norm, set_batch_norm_momentum
 from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.model.graph import Place, calls_of, output_places, rebuild
 from keras_retina.model.retinanet import retinanet
@@ -144,6 +144,8 @@ def train_variant(
         return training_batches(train_set, spec, recipe.augmentation, *common, recipe.data.cache_mebibytes)
 
     fit_detector(network, detector, spec, settings, steps, batches, validation_set, folder / "train", report)
+    if recipe.model.backbone.batch_norm == "trained":
+        estimate_batch_norm(detector, batches(settings.epochs * steps))
     temporary = folder / f"writing.{WEIGHTS}"
     detector.save_weights(temporary)
     temporary.rename(folder / WEIGHTS)

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.compress_quantize import calibration_inputs
 from edge.compress_weights import CURVATURE_BATCHES
+from edge.effective_kernels import set_effective_kernels
 from edge.fine_tune import CompressTask, fine_tune_batches, freeze_stages
-from edge.quantize_aware import quantizable
 from edge.run import load_split, open_run
 from edge.sparsity import prunable_layers, sparsity_of
 from edge.sparsity_amounts import amounts_by_loss, even_amounts, loss_curvatures
@@ -41,11 +40,11 @@ def main() -> None:
     model, spec = load_detector(run.path / "model.keras")
     settings = CompressedModel(sparsity=Sparsity())
     task = CompressTask("", model, spec, run.recipe, settings, train_set, train_set, run.path, lambda line: None)
-    freeze_stages(model, task)
-    balanced = quantizable(model, calibration_inputs(task, run.recipe.export.calibration_images))
+    freeze_stages(model, task, batch_norm="trained")
+    set_effective_kernels(model)
     losses = detector_losses(run.recipe.training.loss, spec.coder_weights)
     batches = list(fine_tune_batches(task).take(CURVATURE_BATCHES + LOSS_BATCHES))
-    curvatures = loss_curvatures(balanced, prunable_layers(balanced), batches[:CURVATURE_BATCHES], losses)
+    curvatures = loss_curvatures(model, prunable_layers(model), batches[:CURVATURE_BATCHES], losses)
 
     def loss_of(pruned: keras.Model) -> float:
         graph = tf.function(lambda images: pruned(images, training=False))
@@ -55,11 +54,11 @@ def main() -> None:
         ]
         return float(np.mean(found))
 
-    print(f"dense: loss {loss_of(balanced):.3f}")
+    print(f"dense: loss {loss_of(model):.3f}")
     for amount, spread in itertools.product(arguments.amounts, ("even", "by_loss")):
         is_even = spread == "even"
-        amounts = even_amounts(balanced, amount) if is_even else amounts_by_loss(balanced, amount, curvatures)
-        pruned = without_smallest(balanced, amounts)
+        amounts = even_amounts(model, amount) if is_even else amounts_by_loss(model, amount, curvatures)
+        pruned = without_smallest(model, amounts)
         print(f"{spread:<8} {sparsity_of(pruned).share:.3f} zeros: loss {loss_of(pruned):.3f}")
 
 

@@ -26,7 +26,8 @@ def train_sparse(task: CompressTask) -> keras.Model:
     """Returns the plain model of the parent after a fine-tuning that sets weights to zero.
 
     BatchNorm of the stages that train trains as well, whatever the recipe says: what follows a kernel that lost most of
-    its weights must learn another scale. The last epoch is kept, not that of the best AP: earlier ones have fewer zeros.
+    its weights must learn another scale. The last epoch is kept, not that of the best AP: earlier ones have fewer
+    zeros.
     """
     wanted = task.settings.sparsity or Sparsity()
     freeze_stages(task.parent, task, batch_norm="trained")

@@ -9,7 +9,7 @@ from keras_retina.legacy_keras import keras
 
 
 def set_effective_kernels(model: keras.Model) -> None:
-    """Multiplies each convolution by what the BatchNorm behind it does, and changes that BatchNorm so that nothing changes.
+    """Multiplies each convolution by what the BatchNorm behind it does, and makes up for it in that BatchNorm.
 
     A channel whose scale gamma is small then has a small kernel: magnitudes of weights can be compared over channels,
     as after folding, and BatchNorm still normalises while the detector trains. In place; inference gives the same
