@@ -61,6 +61,28 @@ class Writer:
         best, places = self.add_two(Operator.TOPK_V2, inputs, made, schema.TopKV2OptionsT())
         return best, places
 
+    def largest_of_groups(self, values: int, size: int, groups: int, number: int) -> int:
+        """Returns the places of the `number` largest of each group of float values, `[groups * number]`, in no order.
+
+        Value i is in group i % `groups`, so that neighbours, which are large together, are in different ones. Groups
+        must have more than `number` values: -infinity fills the last row and is never chosen.
+        """
+        rows = -(-size // groups)
+        padding = self.constant([[0, rows * groups - size]], np.int32)
+        flat = [self.reshape(values, [size]), padding, self.constant(-np.inf, np.float32)]
+        padded = self.add(Operator.PADV2, flat, [rows * groups], options=schema.PadV2OptionsT())
+        order = self.constant([1, 0], np.int32)
+        table = [self.reshape(padded, [rows, groups]), order]
+        transposed = self.add(Operator.TRANSPOSE, table, [groups, rows], options=schema.TransposeOptionsT())
+        shape = [groups, number]
+        made: list[tuple[list[int], str]] = [(shape, "float32"), (shape, "int32")]
+        inputs = [transposed, self.constant(number, np.int32)]
+        _, chosen = self.add_two(Operator.TOPK_V2, inputs, made, schema.TopKV2OptionsT())
+        starts = self.arithmetic(Operator.MUL, chosen, self.constant(groups, np.int32), shape, "int32")
+        group = self.constant(np.arange(groups)[:, None], np.int32)
+        places = self.arithmetic(Operator.ADD, starts, group, shape, "int32")
+        return self.reshape(places, [groups * number], "int32")
+
     def arithmetic(self, builtin: int, left: int, right: int, shape: list[int], kind: str = "float32") -> int:
         options = {
             Operator.ADD: schema.AddOptionsT,

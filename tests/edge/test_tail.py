@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from edge.convert import convert_heads
 from edge.export import is_exported, write_detector
@@ -52,6 +53,33 @@ def test_the_best_anchors_alone_give_the_same_detections(network, small_quantize
         np.testing.assert_array_equal(best.scores, whole.scores)
         np.testing.assert_array_equal(best.boxes, whole.boxes)
         np.testing.assert_array_equal(best.classes, whole.classes)
+
+
+@pytest.mark.parametrize("count", [80, 200, 750])  # 756 anchors: 10, 25 and 93 groups, which leaves 4, 19 and 81 places
+@pytest.mark.filterwarnings("ignore:.*experimental_preserve_all_tensors")
+def test_the_best_eight_of_every_group_are_chosen(network, small_quantized, image_paths, tmp_path, monkeypatch, count):
+    monkeypatch.setattr("edge.tail.CANDIDATES", count)
+    write_detector(tmp_path / "file.tflite", network, small_quantized.spec, "float32", "postprocess", Export())
+    interpreter = Interpreter(str(tmp_path / "file.tflite"), experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    detector = Detector(tmp_path / "file.tflite")
+    pixels, _ = detector.prepare(read_image(image_paths[0]))
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels)
+    interpreter.invoke()
+    operators = {}
+    graph = read_flatbuffer((tmp_path / "file.tflite").read_bytes())
+    for operator in graph.subgraphs[0].operators:
+        operators.setdefault(operator_name(graph, operator), operator)  # the first of each
+    highest = interpreter.get_tensor(operators["REDUCE_MAX"].outputs[0]).ravel()
+    chosen = interpreter.get_tensor(operators["GATHER"].inputs[1])
+    groups = count // 8
+    expected = [
+        place * groups + group
+        for group in range(groups)
+        for place in np.argsort(-highest[group::groups], kind="stable")[:8]
+    ]
+    assert len(highest) == 756
+    assert sorted(chosen.tolist()) == sorted(expected)
 
 
 def test_a_raw_file_without_the_metadata_for_mediapipe_is_smaller_and_the_same_detector(
