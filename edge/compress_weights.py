@@ -13,7 +13,7 @@ from edge.sparsity_amounts import amounts_by_loss, even_amounts, loss_curvatures
 from edge.tflite_file import write_file
 from keras_retina.detector_losses import detector_losses
 from keras_retina.legacy_keras import keras
-from keras_retina.model.batch_norm import estimate_batch_norm, set_batch_norm_momentum
+from keras_retina.model.batch_norm import estimate_batch_norm
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.recipe_compress import Clusters, Sparsity
 
@@ -32,7 +32,6 @@ def train_sparse(task: CompressTask) -> keras.Model:
     wanted = task.settings.sparsity or Sparsity()
     freeze_stages(task.parent, task, batch_norm="trained")
     set_effective_kernels(task.parent)
-    set_batch_norm_momentum(task.parent)
     amounts = _amounts(task, task.parent, wanted)
     end = max(1, round(wanted.until * task.settings.fine_tune.epochs * steps_per_epoch(task)))
     model, callbacks = sparsity.sparse_model(task.parent, amounts, 0, end, wanted.pattern)

@@ -14,7 +14,7 @@ from keras_retina.fitting import compile_detector, fit_detector
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.memory import keep_freed_memory
 from keras_retina.model.backbones import freeze
-from keras_retina.model.batch_norm import estimate_batch_norm
+from keras_retina.model.batch_norm import estimate_batch_norm, set_batch_norm_momentum
 from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.recipe import CompressedModel, FineTune, Recipe, Training
 
@@ -66,6 +66,7 @@ def freeze_stages(
         frozen = min(task.settings.fine_tune.frozen_stages, backbone.frozen_stages)
         changes = {"frozen_stages": frozen, "batch_norm": batch_norm or backbone.batch_norm}
         freeze(model, backbone.model_copy(update=changes))
+        set_batch_norm_momentum(model)  # also of stages that `train` left frozen
 
 
 def fit_network(
