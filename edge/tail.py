@@ -33,7 +33,7 @@ looks at no class after another, and has all columns.
 PICKS = 8
 """Anchors of each group that are given to TFLite_Detection_PostProcess.
 
-With 61,200 anchors in 625 groups these are all of the best 1,000, and 99.6 % of the best 2,000 if they lie anywhere.
+If the best of 61,200 anchors lie anywhere in 625 groups, these hold all of the best 1,000 and 99.8 % of the best 2,000.
 """
 
 
@@ -130,7 +130,7 @@ def _candidates(model: schema.ModelT, heads: dict[str, int], spec: DetectorSpec)
 
     TFLite_Detection_PostProcess decodes every anchor it is given and goes through all of them for every class: at
     512 x 640 that takes as long as the network. Only `CANDIDATES` anchors are given to it: the best `PICKS` of each
-    group. To sort out the best of all would take four times as long.
+    group. To sort out the best of all takes several times as long.
     """
     count, number = len(spec.anchors()), len(spec.class_names)
     anchors = add_anchors(model, spec)
