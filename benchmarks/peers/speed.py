@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--model-garden", help="python with tf-models-official; left out if not given")
     parser.add_argument("--keras-cv", help="python with keras-cv; left out if not given")
     parser.add_argument("--recipe", default=str(HERE.parents[1] / "recipes" / "bccd.yaml"))
+    parser.add_argument("--set", action="append", default=[], help="section.key=value, for ours, as in keras-retina")
     parser.add_argument("--size", type=int, default=256, help="height and width of the input")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=5, help="of each detector in a round")
@@ -65,8 +66,8 @@ def main() -> None:
 
 def commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
     """Returns the command line of each worker, ours first."""
-    ours = [arguments.ours, str(HERE / "ours.py"), "steps", "--recipe", arguments.recipe]
-    found = {"ours": ours, "ours, wide": ours + [part for setting in WIDE for part in ("--set", setting)]}
+    ours = [arguments.ours, str(HERE / "ours.py"), "steps", "--recipe", arguments.recipe, *_set(arguments.set)]
+    found = {"ours": ours, "ours, wide": [*ours, *_set(WIDE)]}
     if arguments.model_garden:
         garden = [arguments.model_garden, str(HERE / "model_garden.py"), "steps"]
         found |= {"Model Garden": garden, "Model Garden, fused BN": [*garden, "--fused-batch-norm"]}
@@ -74,6 +75,10 @@ def commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
         found["KerasCV"] = [arguments.keras_cv, str(HERE / "keras_cv_detector.py"), "steps"]
     common = ["--weights", arguments.weights, "--size", str(arguments.size)]
     return {name: [*command, *common] for name, command in found.items()}
+
+
+def _set(settings: list[str]) -> list[str]:
+    return [part for setting in settings for part in ("--set", setting)]
 
 
 def summary(replies: dict[str, list[dict[str, float]]], steps: int) -> dict[str, dict[str, Any]]:
