@@ -74,13 +74,17 @@ def fit_network(
     detector: keras.Model,
     task: CompressTask,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    checkpoint: Literal["best", "last"] = "best",
+    checkpoint: Literal["last"] | None = None,
 ) -> None:
-    """Compiles and fits `network`; `detector` shares its variables and is evaluated (`fit_detector`)."""
+    """Compiles and fits `network`; `detector` shares its variables and is evaluated (`fit_detector`).
+
+    The recipe's `training.checkpoint` says which epoch is kept, unless it has to be the last.
+    """
     keep_freed_memory()
     keras.utils.set_random_seed(task.recipe.seed)
     training = fine_tune_settings(task.recipe.training, task.settings.fine_tune)
-    training = training.model_copy(update={"checkpoint": checkpoint})
+    if checkpoint:
+        training = training.model_copy(update={"checkpoint": checkpoint})
     compile_detector(network, task.spec, training, steps_per_epoch(task), "float32")
     train_dir = task.folder / "train"
     train_dir.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,7 @@ class FineTune(Section):
     """Training after the change; batches, augmentation, matching and losses are those of the recipe.
 
     `frozen_stages` of the backbone never train here. BatchNorm trains if the recipe trains it, and with `sparsity`
-    always. The epoch with the best AP on the validation split is kept; with `sparsity` and `clusters` the last one.
+    always. `training.checkpoint` says which epoch is kept; with `sparsity` and `clusters` it is the last one.
     """
 
     epochs: Count = 10

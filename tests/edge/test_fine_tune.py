@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.fine_tune import CompressTask, freeze_stages
+from edge.fine_tune import CompressTask, fit_network, freeze_stages
 from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import detector_spec
 from keras_retina.legacy_keras import keras
@@ -58,3 +58,16 @@ def test_batch_norm_stays_frozen_in_all_stages_where_the_recipe_says_so_unless_a
     assert not any(layer.trainable for layer in norms(frozen.parent))
     freeze_stages(frozen.parent, frozen, batch_norm="trained")
     assert any(layer.trainable for layer in norms(frozen.parent))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "asked", "kept"), [("best", None, "best"), ("last", None, "last"), ("best", "last", "last")]
+)
+def test_a_recipe_that_keeps_the_last_epoch_keeps_it_of_smaller_models_too(task, monkeypatch, recipe, asked, kept):
+    """A recipe without a third split must not choose epochs by the images that it reports."""
+    seen = []
+    monkeypatch.setattr("edge.fine_tune.fit_detector", lambda *arguments: seen.append(arguments[3].checkpoint))
+    training = task.recipe.training.model_copy(update={"checkpoint": recipe})
+    changed = dataclasses.replace(task, recipe=task.recipe.model_copy(update={"training": training}))
+    fit_network(changed.parent, changed.parent, changed, checkpoint=asked)
+    assert seen == [kept]
