@@ -159,7 +159,7 @@ def write_detector(
     """Puts the tail of `head` behind converted heads (`convert_heads`); writes the file and the `.json` beside it."""
     graph = read_flatbuffer(heads_only)
     if head == "raw":
-        end_at_heads(graph)
+        end_at_heads(graph, unsigned=settings.mediapipe_raw)
     else:
         (end_with_builtin if head == "builtin" else end_with_postprocess)(graph, spec, settings)
     if head != "raw" or settings.mediapipe_raw:

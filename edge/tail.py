@@ -37,29 +37,47 @@ If the best of 61,200 anchors lie anywhere in 625 groups, these hold all of the 
 """
 
 
-def end_at_heads(model: schema.ModelT) -> None:
-    """Makes the raw form: outputs `boxes` and `classes`, in this order; uint8 where the network is int8, else float32.
+def end_at_heads(model: schema.ModelT, unsigned: bool = True) -> None:
+    """Makes the raw form: outputs `boxes` and `classes`, in this order, 8-bit where the network is int8, else float32.
 
-    They stay two tensors with a scale each; MediaPipe and the Edge TPU take uint8, not int8. Of 16-bit heads 8 bits
-    would lose what they are for.
+    They stay two tensors with a scale each. `unsigned` makes them uint8, which is what MediaPipe takes; it costs a
+    QUANTIZE each that XNNPACK leaves to the interpreter. Of 16-bit heads 8 bits would lose what they are for.
     """
     graph = model.subgraphs[0]
     heads = _heads(model)
-    for operator in graph.operators:
-        is_head = operator_name(model, operator) == "DEQUANTIZE" and operator.outputs[0] in heads.values()
-        if is_head and tensor_type(graph.tensors[operator.inputs[0]]) == "int8":
-            int8 = graph.tensors[operator.inputs[0]].quantization
-            output = graph.tensors[operator.outputs[0]]
-            output.type = schema.TensorType.UINT8
-            output.quantization = schema.QuantizationParametersT(
-                scale=np.array(int8.scale, np.float32), zeroPoint=np.array(int8.zeroPoint, np.int64) + 128
-            )
-            operator.opcodeIndex = operator_code(model, Operator.QUANTIZE)
-            operator.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
-            operator.builtinOptions = schema.QuantizeOptionsT()
+    for name, operator in _int8_ends(model, heads).items():
+        if unsigned:
+            _end_unsigned(model, operator)
+        else:
+            heads[name] = int(operator.inputs[0])
+            graph.operators.remove(operator)
     for name, index in heads.items():
         graph.tensors[index].name = name.encode()
     _set_signature(model, {name: heads[name] for name in ("boxes", "classes")}, ["boxes", "classes"])
+
+
+def _int8_ends(model: schema.ModelT, heads: dict[str, int]) -> dict[str, schema.OperatorT]:
+    """Returns the DEQUANTIZE behind each head that is int8."""
+    graph = model.subgraphs[0]
+    ends = {
+        int(operator.outputs[0]): operator
+        for operator in graph.operators
+        if operator_name(model, operator) == "DEQUANTIZE" and tensor_type(graph.tensors[operator.inputs[0]]) == "int8"
+    }
+    return {name: ends[index] for name, index in heads.items() if index in ends}
+
+
+def _end_unsigned(model: schema.ModelT, operator: schema.OperatorT) -> None:
+    """Makes a DEQUANTIZE a QUANTIZE to uint8: the same scale, a zero point 128 higher."""
+    tensors = model.subgraphs[0].tensors
+    int8, output = tensors[operator.inputs[0]].quantization, tensors[operator.outputs[0]]
+    output.type = schema.TensorType.UINT8
+    output.quantization = schema.QuantizationParametersT(
+        scale=np.array(int8.scale, np.float32), zeroPoint=np.array(int8.zeroPoint, np.int64) + 128
+    )
+    operator.opcodeIndex = operator_code(model, Operator.QUANTIZE)
+    operator.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
+    operator.builtinOptions = schema.QuantizeOptionsT()
 
 
 def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Export) -> None:

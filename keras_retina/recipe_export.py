@@ -13,7 +13,8 @@ class Export(Section):
     """Files to write. `heads`: with TFLite_Detection_PostProcess, ending at the two raw heads, and/or from builtin
     operators only with the outputs of the first.
 
-    `mediapipe_raw`: raw files hold what MediaPipe decodes them with, 24 bytes an anchor; without, it refuses them.
+    `mediapipe_raw`: raw files are MediaPipe's too: they hold what it decodes them with, 24 bytes an anchor, and int8
+    ones end in uint8. Without, it refuses them, and int8 ones end in int8, which is faster.
     `nms`: suppress overlaps within each class, or `fast`, among the best class of every anchor.
     `int16` has int8 weights and 16-bit activations. `float_layers` names Keras layers that stay float in the `int8` and
     `int16` files; a layer that is shared by the pyramid levels stays float on all of them.

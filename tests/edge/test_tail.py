@@ -95,3 +95,28 @@ def test_a_raw_file_without_the_metadata_for_mediapipe_is_smaller_and_the_same_d
     np.testing.assert_array_equal(found[True][0].boxes, found[False][0].boxes)
     assert len(found[True][0].boxes) > 0
     assert found[True][1] - found[False][1] >= 24 * len(small_quantized.spec.anchors())
+
+
+def test_an_int8_raw_file_that_is_not_mediapipes_ends_in_int8_and_finds_the_same(
+    small_networks, small_quantized, image_paths, tmp_path
+):
+    detectors, operators = {}, {}
+    for choice in (True, False):
+        path = tmp_path / f"{choice}.tflite"
+        write_detector(path, small_networks["int8"], small_quantized.spec, "int8", "raw", Export(mediapipe_raw=choice))
+        detectors[choice] = Detector(path)
+        graph = read_flatbuffer(path.read_bytes())
+        operators[choice] = [operator_name(graph, one) for one in graph.subgraphs[0].operators]
+    types = {
+        choice: [detail["dtype"] for detail in detector.interpreter.get_output_details()]
+        for choice, detector in detectors.items()
+    }
+    assert types == {True: [np.uint8, np.uint8], False: [np.int8, np.int8]}
+    assert operators[True].count("QUANTIZE") == operators[False].count("QUANTIZE") + 2
+    assert "DEQUANTIZE" not in operators[False]
+    for path in image_paths:
+        mine, other = (detectors[choice].detect(read_image(path), 0.05) for choice in (True, False))
+        assert len(mine.scores) > 0
+        np.testing.assert_array_equal(mine.boxes, other.boxes)
+        np.testing.assert_array_equal(mine.scores, other.scores)
+        np.testing.assert_array_equal(mine.classes, other.classes)
