@@ -65,8 +65,7 @@ def _all_scores(writer: Writer, logits: int, anchors: int, classes: int) -> tupl
 
 def _best_classes(writer: Writer, logits: int, anchors: int, classes: int) -> tuple[int, int, int, int]:
     """Returns the same of the best anchors, each with its best class."""
-    axis = writer.constant([2], np.int32)
-    highest = writer.add(Operator.REDUCE_MAX, [logits, axis], [1, anchors], "float32", schema.ReducerOptionsT())
+    highest = writer.highest(logits, 2, [1, anchors])
     options = schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)
     labels = writer.add(Operator.ARG_MAX, [logits, writer.constant(2, np.int32)], [1, anchors], "int32", options)
     best, rows, number = _top(writer, highest, anchors)

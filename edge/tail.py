@@ -12,9 +12,10 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
 from edge.anchor_tensor import add_anchors
-from edge.builtin_tail import CANDIDATES, add_builtin_tail
+from edge.builtin_tail import add_builtin_tail
 from edge.tail_writer import Writer, clip_to_input
 from edge.tflite_file import add_operator, add_tensor, operator_code, operator_name, tensor_type
+from keras_retina.anchors import anchors_per_cell
 from keras_retina.detector_spec import DetectorSpec
 from keras_retina.recipe import Export
 
@@ -30,11 +31,14 @@ loses its last class on two threads, and says nothing (tensorflow issue 56058, s
 looks at no class after another, and has all columns.
 """
 
-PICKS = 8
-"""Anchors of each group that are given to TFLite_Detection_PostProcess.
+FEW_ANCHORS = 5000
+"""TFLite_Detection_PostProcess is given all anchors of a detector that has no more than these."""
 
-If the best of 61,200 anchors lie anywhere in 625 groups, these hold all of the best 1,000 and 99.8 % of the best 2,000.
-"""
+CANDIDATES = 2000
+"""Anchors that it is given of a detector with more."""
+
+PICKS = 4
+"""Cells that are taken of each group of cells, where there are more cells than `CANDIDATES`."""
 
 
 def end_at_heads(model: schema.ModelT, unsigned: bool = True) -> None:
@@ -146,27 +150,42 @@ def _heads(model: schema.ModelT) -> dict[str, int]:
 def _candidates(model: schema.ModelT, heads: dict[str, int], spec: DetectorSpec) -> tuple[int, int, int, int]:
     """Returns deltas `[1, n, 4]`, logits `[1, n, classes]` and anchors `[n, 4]` of the best anchors, and n.
 
-    TFLite_Detection_PostProcess decodes every anchor it is given and goes through all of them for every class: at
-    512 x 640 that takes as long as the network. Only `CANDIDATES` anchors are given to it: the best `PICKS` of each
-    group. To sort out the best of all takes several times as long.
+    TFLite_Detection_PostProcess decodes every anchor it is given, and sorts and goes through their scores class by
+    class: at 512 x 640 that takes as long as the network. It is given the anchor with the highest score of each cell,
+    because the others there find the same object, and of many cells the best `PICKS` of each group. To sort out the
+    best of all would take several times as long.
     """
     count, number = len(spec.anchors()), len(spec.class_names)
     anchors = add_anchors(model, spec)
-    if count <= CANDIDATES:
+    if count <= FEW_ANCHORS:
         return heads["boxes"], heads["classes"], anchors, count
     writer = Writer(model)
-    axis = writer.constant([2], np.int32)
-    highest = writer.add(Operator.REDUCE_MAX, [heads["classes"], axis], [1, count], options=schema.ReducerOptionsT())
-    groups = max(1, CANDIDATES // PICKS)
-    rows, chosen = writer.largest_of_groups(highest, count, groups, PICKS), groups * PICKS
-    best = [
+    rows, chosen = _best_of_cells(writer, heads["classes"], count, number, spec)
+    deltas, logits, places = (
         writer.gather(writer.reshape(tensor, [count, values]), rows, [chosen, values])
         for tensor, values in ((heads["boxes"], 4), (heads["classes"], number), (anchors, 4))
-    ]
-    boxes, logits = (
-        writer.reshape(tensor, [1, chosen, values]) for tensor, values in zip(best, (4, number), strict=False)
     )
-    return boxes, logits, best[2], chosen
+    return writer.reshape(deltas, [1, chosen, 4]), writer.reshape(logits, [1, chosen, number]), places, chosen
+
+
+def _best_of_cells(writer: Writer, logits: int, count: int, number: int, spec: DetectorSpec) -> tuple[int, int]:
+    """Returns the rows `[n]` of the best anchors, at most one of a cell and `CANDIDATES` in all, and n."""
+    per_cell = anchors_per_cell(spec.anchor_scales, spec.anchor_ratios)
+    cells = count // per_cell
+    table = writer.reshape(logits, [cells, per_cell * number])
+    if cells > CANDIDATES:
+        highest = writer.highest(table, 1, [cells])
+        groups = max(1, CANDIDATES // PICKS)
+        chosen, taken = writer.largest_of_groups(highest, cells, groups, PICKS), groups * PICKS
+        table = writer.gather(table, chosen, [taken, per_cell * number])
+    else:
+        chosen, taken = writer.constant(np.arange(cells), np.int32), cells
+    scores = writer.highest(writer.reshape(table, [taken, per_cell, number]), 2, [taken, per_cell])
+    options = schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)
+    inputs = [scores, writer.constant(1, np.int32)]
+    best = writer.add(Operator.ARG_MAX, inputs, [taken], "int32", options)
+    first = writer.arithmetic(Operator.MUL, chosen, writer.constant(per_cell, np.int32), [taken], "int32")
+    return writer.arithmetic(Operator.ADD, first, best, [taken], "int32"), taken
 
 
 def _pad_columns(model: schema.ModelT, scores: int, shape: list[int], empty: int) -> int:

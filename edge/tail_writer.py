@@ -46,6 +46,11 @@ class Writer:
     def gather(self, tensor: int, indices: int, shape: list[int], kind: str = "float32") -> int:
         return self.add(Operator.GATHER, [tensor, indices], shape, kind, schema.GatherOptionsT(axis=0))
 
+    def highest(self, tensor: int, axis: int, shape: list[int]) -> int:
+        """Returns the maximum over an axis; `shape` is what is left."""
+        inputs = [tensor, self.constant([axis], np.int32)]
+        return self.add(Operator.REDUCE_MAX, inputs, shape, "float32", schema.ReducerOptionsT())
+
     def cast(self, tensor: int, shape: list[int]) -> int:
         return self.add(Operator.CAST, [tensor], shape, "float32", schema.CastOptionsT())
 

@@ -8,8 +8,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edge.convert import convert_heads
 from edge.export import is_exported, write_detector
-from edge.runtime import Detector, anchor_boxes, decode, read_image
-from edge.tail import POSTPROCESS
+from edge.runtime import Detector, anchor_boxes, decode, non_maximum_suppression, read_image
+from edge.tail import PICKS, POSTPROCESS
 from edge.tflite_file import operator_name, read_flatbuffer
 from keras_retina.recipe import Export
 
@@ -35,51 +35,61 @@ def test_boxes_are_cut_at_the_border_of_the_input_and_not_moved(network, small_q
     assert distances.min(axis=1).max() < 1e-4
 
 
-def test_the_best_anchors_alone_give_the_same_detections(network, small_quantized, image_paths, tmp_path, monkeypatch):
-    """Of 756 anchors, the 200 of highest score hold all that 20 boxes are chosen from."""
-    settings, spec = Export(max_detections=20), small_quantized.spec
-    files = {}
-    for name, count in (("all", 756), ("best", 200)):
-        monkeypatch.setattr("edge.tail.CANDIDATES", count)
-        path = tmp_path / f"{name}.tflite"
-        write_detector(path, network, spec, "float32", "postprocess", settings)
-        graph = read_flatbuffer(path.read_bytes())
-        (custom,) = (one for one in graph.subgraphs[0].operators if operator_name(graph, one) == POSTPROCESS)
-        assert [graph.subgraphs[0].tensors[index].shape.tolist()[-2] for index in custom.inputs] == [count] * 3
-        files[name] = Detector(path)
-    for path in image_paths:
-        whole, best = (files[name].detect(read_image(path), 0.01) for name in ("all", "best"))
-        assert len(whole.scores) == 20
-        np.testing.assert_array_equal(best.scores, whole.scores)
-        np.testing.assert_array_equal(best.boxes, whole.boxes)
-        np.testing.assert_array_equal(best.classes, whole.classes)
+def best_of_cells(logits: np.ndarray, per_cell: int, candidates: int) -> np.ndarray:
+    """Returns the rows that a file with `candidates` keeps, sorted: the plain way."""
+    highest = logits.max(axis=1).reshape(-1, per_cell)  # [cells, per_cell]
+    cells = np.arange(len(highest))
+    if len(cells) > candidates:
+        groups = candidates // PICKS
+        by_score = np.argsort(-highest.max(axis=1), kind="stable")
+        cells = np.concatenate([by_score[by_score % groups == group][:PICKS] for group in range(groups)])
+    return np.sort(cells * per_cell + highest[cells].argmax(axis=1))
 
 
-@pytest.mark.parametrize("count", [80, 200, 750])  # 756 anchors: 10, 25 and 93 groups, which leaves 4, 19 and 81 places
+@pytest.mark.parametrize(
+    "count", [756, 100, 80, 20]
+)  # 756 anchors in 84 cells: all, one of each, of 20 and of 5 groups
 @pytest.mark.filterwarnings("ignore:.*experimental_preserve_all_tensors")
-def test_the_best_eight_of_every_group_are_chosen(network, small_quantized, image_paths, tmp_path, monkeypatch, count):
+def test_the_best_anchor_of_each_cell_and_the_best_cells_of_each_group_are_candidates(
+    network, small_quantized, image_paths, tmp_path, monkeypatch, count
+):
     monkeypatch.setattr("edge.tail.CANDIDATES", count)
-    write_detector(tmp_path / "file.tflite", network, small_quantized.spec, "float32", "postprocess", Export())
-    interpreter = Interpreter(str(tmp_path / "file.tflite"), experimental_preserve_all_tensors=True)
+    monkeypatch.setattr("edge.tail.FEW_ANCHORS", count)
+    spec, settings = small_quantized.spec, Export(max_detections=20)
+    for head in ("raw", "postprocess"):
+        write_detector(tmp_path / f"{head}.tflite", network, spec, "float32", head, settings)
+    raw, whole = (Detector(tmp_path / f"{head}.tflite") for head in ("raw", "postprocess"))
+    pixels, _ = raw.prepare(read_image(image_paths[0]))
+    raw.invoke(pixels)
+    logits, deltas = raw.heads()
+    rows = np.arange(756) if count == 756 else best_of_cells(logits, 9, count)
+    interpreter = Interpreter(str(tmp_path / "postprocess.tflite"), experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
-    detector = Detector(tmp_path / "file.tflite")
-    pixels, _ = detector.prepare(read_image(image_paths[0]))
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels)
     interpreter.invoke()
-    operators = {}
+    graph = read_flatbuffer((tmp_path / "postprocess.tflite").read_bytes())
+    (custom,) = (one for one in graph.subgraphs[0].operators if operator_name(graph, one) == POSTPROCESS)
+    given = interpreter.get_tensor(custom.inputs[0])[0]
+    assert len(given) == len(rows) == {756: 756, 100: 84, 80: 80, 20: 20}[count]
+    assert sorted(given.tolist()) == sorted(deltas[rows].tolist())
+    found = whole.detect(read_image(image_paths[0]), 0.01)
+    scores, boxes = (
+        1 / (1 + np.exp(-logits[rows])),
+        decode(deltas[rows], anchor_boxes(raw.description)[rows], (10, 10, 5, 5)),
+    )
+    of, kind = np.nonzero(scores >= 0.01)
+    kept = non_maximum_suppression(boxes[of], scores[of, kind], kind, 0.5, 20)
+    assert len(kept) == len(found.scores) > 10
+    np.testing.assert_allclose(found.scores, scores[of, kind][kept], atol=1e-5)
+    np.testing.assert_array_equal(found.classes, kind[kept])
+
+
+def test_a_file_of_few_anchors_gives_all_to_its_post_processing(network, small_quantized, tmp_path):
+    write_detector(tmp_path / "file.tflite", network, small_quantized.spec, "float32", "postprocess", Export())
     graph = read_flatbuffer((tmp_path / "file.tflite").read_bytes())
-    for operator in graph.subgraphs[0].operators:
-        operators.setdefault(operator_name(graph, operator), operator)  # the first of each
-    highest = interpreter.get_tensor(operators["REDUCE_MAX"].outputs[0]).ravel()
-    chosen = interpreter.get_tensor(operators["GATHER"].inputs[1])
-    groups = count // 8
-    expected = [
-        place * groups + group
-        for group in range(groups)
-        for place in np.argsort(-highest[group::groups], kind="stable")[:8]
-    ]
-    assert len(highest) == 756
-    assert sorted(chosen.tolist()) == sorted(expected)
+    (custom,) = (one for one in graph.subgraphs[0].operators if operator_name(graph, one) == POSTPROCESS)
+    assert [graph.subgraphs[0].tensors[index].shape.tolist()[-2] for index in custom.inputs] == [756] * 3
+    assert "ARG_MAX" not in [operator_name(graph, one) for one in graph.subgraphs[0].operators]
 
 
 def test_a_raw_file_without_the_metadata_for_mediapipe_is_smaller_and_the_same_detector(
