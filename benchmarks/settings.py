@@ -18,6 +18,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+SMOOTH_L1 = "training.loss={box: smooth_l1, box_beta: 1.0, box_weight: 0.125}"
+USUAL_ANCHORS = "model.anchors={size: 4.0, scales: [1.0, 1.26, 1.587], ratios: [0.5, 1.0, 2.0]}"  # of the paper
+
 SETTINGS: dict[str, list[str]] = {
     "recipe": [],
     "rate_half": ["training.learning_rate=5.0e-4"],
@@ -29,11 +32,20 @@ SETTINGS: dict[str, list[str]] = {
     "average_0.998": ["training.weight_average=0.998"],
     "box_weight_0.1": ["training.loss.box_weight=0.1"],
     "box_weight_0.5": ["training.loss.box_weight=0.5"],
+    "gamma_1.5": ["training.loss.gamma=1.5"],
+    "smooth_l1": [SMOOTH_L1],
+    "match_0.5": ["training.matching={positive: 0.5, negative: 0.5}"],
+    "usual_anchors": [USUAL_ANCHORS],
+    "frozen_0": ["model.backbone.frozen_stages=0"],
     "frozen_2": ["model.backbone.frozen_stages=2"],
     "frozen_4": ["model.backbone.frozen_stages=4"],
+    "batch_norm_trained": ["model.backbone.batch_norm=trained"],
+    "batch_norm_frozen": ["model.backbone.batch_norm=frozen"],
     "width_64": ["model.pyramid.width=64", "model.head.width=64"],
     "two_convolutions": ["model.head.convolutions=2"],
     "letterbox": ["model.input.resize=letterbox"],
+    "scale_0.5_2": ["augmentation.scale=[0.5, 2.0]"],
+    "no_colour": ["augmentation.brightness=0", "augmentation.contrast=0", "augmentation.saturation=0"],
     "batch_4": ["training.batch_size=4"],
     "batch_16": ["training.batch_size=16"],
     "mosaic_0.5": ["augmentation.mosaic=0.5"],
