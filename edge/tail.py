@@ -31,7 +31,7 @@ loses its last class on two threads, and says nothing (tensorflow issue 56058, s
 looks at no class after another, and has all columns.
 """
 
-FEW_ANCHORS = 5000
+FEW_ANCHORS = 10000
 """TFLite_Detection_PostProcess is given all anchors of a detector that has no more than these."""
 
 CANDIDATES = 2000
