@@ -81,10 +81,11 @@ def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set
     settings = run.recipe.compress[name]
     folder = run.path / FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / SETTINGS_FILE, _settings(run.recipe, name).encode())
+    write_file(folder / SETTINGS_FILE, _settings(ancestry(run.recipe.compress, name)).encode())
     parent, spec = load_detector(parent_file(run, settings))
     section = f"{FOLDER}.{name}"
-    task = CompressTask(section, parent, spec, run.recipe, settings, train_set, validation_set, folder, report)
+    teacher = load_detector(run.path / MODEL_FILE)[0] if settings.fine_tune.distillation else None
+    task = CompressTask(section, parent, spec, run.recipe, settings, train_set, validation_set, folder, report, teacher)
     if settings.quantize is not None:
         model = train_quantized(task)
         save_quantize_aware(model, spec, folder / MODEL_FILE)
@@ -123,17 +124,22 @@ def sizes(model: keras.Model) -> dict[str, int]:
 
 
 def _check_settings(folder: Path, recipe: Recipe, name: str) -> None:
-    """Refuses a model that was made, or begun, with other settings."""
+    """Refuses a model that was made, or begun, with other settings. One that an older file lacks has its default."""
     path = folder / SETTINGS_FILE
-    if path.exists() and path.read_text(encoding="utf-8") != _settings(recipe, name):
+    if not path.exists():
+        return
+    try:
+        begun = _settings([CompressedModel.model_validate(fields) for fields in json.loads(path.read_text("utf-8"))])
+    except ValueError:  # cut off, or of a version with other settings
+        begun = ""
+    if begun != _settings(ancestry(recipe.compress, name)):
         raise InputError(
             f"{folder}: expected a model of these settings. Received: one that was begun with others, {path.name}. "
             f"Delete the folder to make {name!r} anew."
         )
 
 
-def _settings(recipe: Recipe, name: str) -> str:
-    """Returns what a model is made with, as JSON: its own section and those of its parents, without files and gate."""
+def _settings(line: list[CompressedModel]) -> str:
+    """Returns what a model and its parents (`ancestry`) are made with, as JSON: all but files and gate."""
     left_out = {"formats", "minimum_ap_ratio"}
-    line = [model.model_dump(mode="json", exclude=left_out) for model in ancestry(recipe.compress, name)]
-    return json.dumps(line, indent=2)
+    return json.dumps([model.model_dump(mode="json", exclude=left_out) for model in line], indent=2)

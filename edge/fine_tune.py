@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edge.distillation import with_teacher
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import DetectorSpec
@@ -37,6 +38,8 @@ class CompressTask:
     validation_set: Dataset
     folder: Path
     report: Callable[[str], None]
+    teacher: keras.Model | None = None
+    """The float model, where the settings ask for distillation."""
 
 
 def fine_tune(model: keras.Model, task: CompressTask) -> None:
@@ -85,6 +88,8 @@ def fit_network(
     training = fine_tune_settings(task.recipe.training, task.settings.fine_tune)
     if checkpoint:
         training = training.model_copy(update={"checkpoint": checkpoint})
+    if task.teacher is not None:
+        network = with_teacher(network, task.teacher, task.settings.fine_tune.distillation)
     compile_detector(network, task.spec, training, steps_per_epoch(task), "float32")
     train_dir = task.folder / "train"
     train_dir.mkdir(parents=True, exist_ok=True)

@@ -62,6 +62,8 @@ class FineTune(Section):
 
     `frozen_stages` of the backbone never train here. BatchNorm trains if the recipe trains it, and with `sparsity`
     always. `training.checkpoint` says which epoch is kept; with `sparsity` and `clusters` it is the last one.
+    `distillation` is the weight of a loss against the outputs of the float model, beside those against the labels; 0 is
+    none.
     """
 
     epochs: Count = 10
@@ -72,6 +74,7 @@ class FineTune(Section):
     weight_average: Annotated[float, Field(gt=0, lt=1)] | None = None
     evaluate_every: Count = 2
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 0
+    distillation: Annotated[float, Field(ge=0)] = 0.0
 
 
 class CompressedModel(Section):

@@ -22,6 +22,7 @@ from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.recipe import Recipe
 
 FINE_TUNE = {"epochs": 1, "warmup_steps": 0, "evaluate_every": 1}
+TAUGHT = {**FINE_TUNE, "distillation": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +33,12 @@ def plain_recipe(tiny_recipe) -> Recipe:
     fields["compress"] = {
         "half": {
             "channels": {"keep": 0.5, "criterion": "l1", "rounds": 2, "round_epochs": 1},
-            "fine_tune": FINE_TUNE,
+            "fine_tune": TAUGHT,
             "formats": ["float32"],
         },
-        "sparse": {"parent": "half", "sparsity": {"amount": 0.6}, "fine_tune": FINE_TUNE, "formats": ["int8"]},
+        "sparse": {"parent": "half", "sparsity": {"amount": 0.6}, "fine_tune": TAUGHT, "formats": ["int8"]},
         "few": {"parent": "sparse", "clusters": {"number": 8}, "fine_tune": FINE_TUNE, "formats": ["float32"]},
-        "qat": {"parent": "few", "quantize": {}, "fine_tune": FINE_TUNE},
+        "qat": {"parent": "few", "quantize": {}, "fine_tune": TAUGHT},
     }
     fields["export"] |= {"formats": ["float32"], "heads": ["raw"]}
     fields["verification"] |= {"latency_runs": 1, "minimum_ap_ratio": 0.0, "maximum_class_drop": 100.0}
@@ -178,6 +179,22 @@ def test_other_settings_of_the_same_name_are_refused(halved, plain_recipe, tiny_
     with pytest.raises(InputError, match=r"half: expected a model of these settings"):
         compress_stage(start_run(run.path, Recipe.model_validate(fields), tiny_coco, "test", False), lambda line: None)
     start_run(run.path, plain_recipe, tiny_coco, "test", False)
+
+
+def test_a_setting_that_an_older_settings_file_lacks_had_its_default(halved):
+    """New settings of a later version must not make the models of an earlier one worthless."""
+    run, _ = halved
+    path = run.path / "compress" / "few" / "settings.json"
+    text = path.read_text()
+    older = json.loads(text)
+    assert older[-1]["fine_tune"].pop("distillation") == 0.0
+    path.write_text(json.dumps(older))
+    compress_stage(run, lambda line: None)
+    for broken in ("[", json.dumps([*older[:-1], older[-1] | {"unknown": 1}])):
+        path.write_text(broken)
+        with pytest.raises(InputError, match=r"few: expected a model of these settings"):
+            compress_stage(run, lambda line: None)
+    path.write_text(text)
 
 
 def test_a_run_without_a_model_is_refused(plain_recipe, tiny_coco, tmp_path):
