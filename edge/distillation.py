@@ -6,11 +6,15 @@ anchors that a label matches.
 
 from __future__ import annotations
 
-from keras_retina.legacy_keras import keras, tf
-from keras_retina.losses import smooth_l1
-from keras_retina.model.folding import fold_frozen_batch_norm
+from collections.abc import Sequence
 
-DELTA_BETA = 0.1
+from keras_retina.detector_losses import box_loss_of_images
+from keras_retina.legacy_keras import keras, tf
+from keras_retina.model.folding import fold_frozen_batch_norm
+from keras_retina.recipe import Loss
+
+TEACHER_SCORE = 0.1
+"""From this score on the teacher's box of an anchor is learnt; below, it was hardly trained."""
 SHARPNESS = 2.0
 
 
@@ -31,38 +35,41 @@ def class_distillation(teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.abs(wanted - tf.sigmoid(student)) ** SHARPNESS * excess)
 
 
-def box_distillation(teacher: tf.Tensor, student: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """Returns smooth L1 between the deltas, each anchor times the teacher's score, summed.
-
-    Args:
-        teacher, student: deltas `[batch, A, 4]`.
-        scores: the teacher's best score of each anchor, `[batch, A]`, 0..1.
-    """
-    return tf.reduce_sum(scores[..., None] * smooth_l1(student - teacher, DELTA_BETA))
-
-
 class DistillationLoss(keras.layers.Layer):
     """The distillation loss of a batch, a scalar, from the student's logits and deltas and the teacher's.
 
-    Divided by the sum of the teacher's best scores, at least 1: its count of positive anchors.
+    Classes learn from every anchor by `class_distillation`, boxes by the box loss of the recipe from the anchors of
+    which the teacher is sure. Both are divided by the number of these anchors, at least 1.
     """
+
+    def __init__(self, settings: Loss, coder_weights: Sequence[float]) -> None:
+        super().__init__(name="distillation", dtype="float32")
+        self.settings, self.coder_weights = settings, tuple(coder_weights)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         classes, boxes, teacher_classes, teacher_boxes = inputs
         scores = tf.sigmoid(tf.reduce_max(teacher_classes, axis=-1))  # [batch, A]
-        loss = class_distillation(teacher_classes, classes) + box_distillation(teacher_boxes, boxes, scores)
-        return loss / tf.maximum(tf.reduce_sum(scores), 1.0)
+        is_sure = tf.cast(scores >= TEACHER_SCORE, tf.float32)
+        targets = tf.concat([teacher_boxes, is_sure[..., None]], axis=-1)  # as of keras_retina.matching.targets
+        box_loss = tf.reduce_sum(box_loss_of_images(self.settings, self.coder_weights, targets, boxes))
+        return (class_distillation(teacher_classes, classes) + box_loss) / tf.maximum(tf.reduce_sum(is_sure), 1.0)
 
 
-def with_teacher(student: keras.Model, teacher: keras.Model, weight: float) -> keras.Model:
+def with_teacher(
+    student: keras.Model, teacher: keras.Model, weight: float, settings: Loss, coder_weights: Sequence[float]
+) -> keras.Model:
     """Returns a model for `fit` of the student's layers and outputs whose loss has `weight` x the distillation in it.
 
     The teacher becomes untrainable; it has the student's anchors and classes, and an input of the same size.
+
+    Args:
+        settings: the loss of the recipe, whose box loss is used.
+        coder_weights: those of the deltas.
     """
     teacher.trainable = False
     wanted = fold_frozen_batch_norm(teacher)(student.inputs[0], training=False)
     found = student.output
     model = keras.Model(student.inputs, found, name=student.name)
     outputs = [found["classes"], found["boxes"], wanted["classes"], wanted["boxes"]]
-    model.add_loss(weight * DistillationLoss(name="distillation", dtype="float32")(outputs))
+    model.add_loss(weight * DistillationLoss(settings, coder_weights)(outputs))
     return model

@@ -89,7 +89,8 @@ def fit_network(
     if checkpoint:
         training = training.model_copy(update={"checkpoint": checkpoint})
     if task.teacher is not None:
-        network = with_teacher(network, task.teacher, task.settings.fine_tune.distillation)
+        weight = task.settings.fine_tune.distillation
+        network = with_teacher(network, task.teacher, weight, training.loss, task.spec.coder_weights)
     compile_detector(network, task.spec, training, steps_per_epoch(task), "float32")
     train_dir = task.folder / "train"
     train_dir.mkdir(parents=True, exist_ok=True)

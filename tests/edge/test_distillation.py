@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.distillation import box_distillation, class_distillation, with_teacher
+from edge.distillation import DistillationLoss, class_distillation, with_teacher
 from keras_retina.detector_losses import detector_losses
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.model.retinanet import retinanet
 from keras_retina.recipe import Loss
+
+CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 def logit(score: float) -> float:
@@ -40,21 +42,34 @@ def test_huge_logits_have_finite_loss_and_gradient():
     assert np.isfinite(tape.gradient(loss, student)).all()
 
 
-def test_boxes_count_as_much_as_the_teacher_is_sure_by_hand():
-    """Beyond the beta of 0.1 smooth L1 is |d| - 0.05: 0.95 at the anchor of 0.5, nothing at that of 0."""
-    teacher, student = tf.zeros([1, 2, 4]), tf.constant([[[1.0, 0, 0, 0], [9.0, 9.0, 9.0, 9.0]]])
-    assert float(box_distillation(teacher, student, tf.constant([[0.5, 0.0]]))) == pytest.approx(0.475)
+def test_boxes_are_learnt_where_the_teacher_is_sure_by_hand():
+    """Beyond a beta of 0.1 smooth L1 is |d| - 0.05; equal logits cost nothing; two of three anchors are sure."""
+    scores = tf.constant([[[logit(0.9)], [logit(0.11)], [logit(0.09)]]])
+    teacher, student = tf.zeros([1, 3, 4]), tf.constant([[[1.0, 0, 0, 0], [0, 0, 2.0, 0], [9.0, 9.0, 9.0, 9.0]]])
+    settings = Loss(box="smooth_l1", box_beta=0.1, box_weight=2.0)
+    loss = DistillationLoss(settings, CODER_WEIGHTS)([scores, student, scores, teacher])
+    assert float(loss) == pytest.approx(2.0 * (0.95 + 1.95) / 2)
+
+
+def test_a_teacher_that_is_sure_of_nothing_teaches_no_box():
+    scores = tf.fill([1, 2, 1], logit(0.01))
+    loss = DistillationLoss(Loss(), CODER_WEIGHTS)([scores, tf.ones([1, 2, 4]), scores, tf.zeros([1, 2, 4])])
+    assert float(loss) == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.fixture
 def pair(tiny_recipe) -> tuple[keras.Model, keras.Model]:
+    """A student and its teacher, whose scores of a start, 0.01 everywhere, are moved apart: something to learn."""
     keras.utils.set_random_seed(1)
-    return retinanet(tiny_recipe.model, 2), retinanet(tiny_recipe.model, 2)
+    student, teacher = retinanet(tiny_recipe.model, 2), retinanet(tiny_recipe.model, 2)
+    layer = teacher.get_layer("classes_prediction_pointwise")
+    layer.bias.assign(layer.bias + tf.linspace(-2.0, 4.0, layer.bias.shape[0]))
+    return student, teacher
 
 
 def test_outputs_and_trainable_weights_are_those_of_the_student(pair):
     student, teacher = pair
-    model = with_teacher(student, teacher, 1.0)
+    model = with_teacher(student, teacher, 1.0, Loss(), CODER_WEIGHTS)
     image = np.random.default_rng(1).uniform(-1, 1, (1, *student.input_shape[1:])).astype(np.float32)
     for name, values in student(image, training=False).items():
         np.testing.assert_array_equal(model(image, training=False)[name], values)
@@ -66,12 +81,9 @@ def test_a_student_that_learns_from_nothing_else_comes_nearer_to_its_teacher(pai
     image = np.random.default_rng(1).uniform(-1, 1, (2, *student.input_shape[1:])).astype(np.float32)
     anchors = student.output["classes"].shape[1]
     nothing = {"classes": np.full((2, anchors), -2), "boxes": np.zeros((2, anchors, 5), np.float32)}  # all ignored
-    model = with_teacher(student, teacher, 1.0)
-    # Scores of a start are 0.01 everywhere: moved apart, so that there is something to learn.
-    layer = teacher.get_layer("classes_prediction_pointwise")
-    layer.bias.assign(layer.bias + tf.linspace(-2.0, 4.0, layer.bias.shape[0]))
+    model = with_teacher(student, teacher, 1.0, Loss(), CODER_WEIGHTS)
     before = [values.copy() for values in teacher.get_weights()]
-    model.compile(keras.optimizers.Adam(1e-2), detector_losses(Loss(), (10.0, 10.0, 5.0, 5.0)))
+    model.compile(keras.optimizers.Adam(1e-2), detector_losses(Loss(), CODER_WEIGHTS))
     losses = model.fit(image, nothing, epochs=30, verbose=0).history
     assert losses["loss"][-1] < 0.2 * losses["loss"][0]
     assert losses["classes_loss"] == [0.0] * 30
@@ -88,7 +100,7 @@ def test_twice_the_weight_is_twice_the_loss(pair):
     }
     losses = []
     for weight in (1.0, 2.0):
-        model = with_teacher(student, teacher, weight)
-        model.compile("sgd", detector_losses(Loss(), (10.0, 10.0, 5.0, 5.0)))
+        model = with_teacher(student, teacher, weight, Loss(), CODER_WEIGHTS)
+        model.compile("sgd", detector_losses(Loss(), CODER_WEIGHTS))
         losses.append(model.evaluate(image, targets, verbose=0, return_dict=True)["loss"])
     assert losses[0] > 0 and losses[1] == pytest.approx(2 * losses[0], rel=1e-5)
