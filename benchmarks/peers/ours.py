@@ -24,7 +24,7 @@ from keras_retina.detector_spec import DetectorSpec, detector_spec
 from keras_retina.legacy_keras import keras, tf
 from keras_retina.matching import targets
 from keras_retina.memory import keep_freed_memory
-from keras_retina.model.batch_norm import estimate_batch_norm
+from keras_retina.model.batch_norm import estimate_batch_norm, set_batch_norm_momentum
 from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.weights import load_pretrained
@@ -90,6 +90,7 @@ def _compiled_model(recipe: Recipe, classes: int, arguments: argparse.Namespace)
     keras.utils.set_random_seed(arguments.seed)
     detector = retinanet(recipe.model, classes)
     load_pretrained(detector, recipe.model.backbone, str(arguments.weights))
+    set_batch_norm_momentum(detector)
     model = fold_frozen_batch_norm(detector)
     losses = detector_losses(settings.loss, recipe.model.coder_weights)
     model.compile(optimizer=_optimizer(settings), loss=losses)
