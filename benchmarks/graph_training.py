@@ -144,8 +144,7 @@ def train_variant(
         return training_batches(train_set, spec, recipe.augmentation, *common, recipe.data.cache_mebibytes)
 
     fit_detector(network, detector, spec, settings, steps, batches, validation_set, folder / "train", report)
-    if recipe.model.backbone.batch_norm == "trained":
-        estimate_batch_norm(detector, batches(settings.epochs * steps))
+    estimate_batch_norm(detector, batches(settings.epochs * steps))
     temporary = folder / f"writing.{WEIGHTS}"
     detector.save_weights(temporary)
     temporary.rename(folder / WEIGHTS)

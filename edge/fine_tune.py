@@ -45,22 +45,21 @@ class CompressTask:
 def fine_tune(model: keras.Model, task: CompressTask) -> None:
     """Fits a plain detector in place; an interrupted call is continued.
 
-    The first `frozen_stages` stages of the backbone stay as they are, and so does BatchNorm unless the recipe trains
-    it.
+    The first `frozen_stages` stages of the backbone stay as they are, and so does its BatchNorm unless the recipe
+    trains it. BatchNorm of the heads always trains.
 
     Raises:
         InputError: a loss that is not a number, or a disk that is full; what was saved before is kept.
     """
     freeze_stages(model, task)
     fit_network(fold_frozen_batch_norm(model), model, task)
-    if task.recipe.model.backbone.batch_norm == "trained":
-        estimate_batch_norm(model, fine_tune_batches(task))
+    estimate_batch_norm(model, fine_tune_batches(task))
 
 
 def freeze_stages(
     model: keras.Model, task: CompressTask, batch_norm: Literal["frozen", "trained"] | None = None
 ) -> None:
-    """Lets the layers train that a fine-tuning trains, BatchNorm as the recipe says unless `batch_norm` does.
+    """Lets the layers train that a fine-tuning trains, the backbone's BatchNorm as the recipe says, or `batch_norm`.
 
     A model whose BatchNorm was folded away lacks the layers that end the backbone's parts; it keeps what is stored.
     """

@@ -86,12 +86,23 @@ class Pyramid(Section):
 
 
 class Head(Section):
-    """Class and box heads, shared over the levels."""
+    """Class and box heads, shared over the levels; `batch_norm: per_level` normalises each level for itself."""
 
     convolutions: Annotated[int, Field(ge=0, le=8)] = 3
     width: Annotated[int, Field(ge=8, multiple_of=8)] = 64
     convolution: Literal["separable", "full"] = "separable"
+    batch_norm: Literal["none", "per_level"] = "none"
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
+
+    @model_validator(mode="after")
+    def _norms_have_convolutions(self) -> Head:
+        if self.batch_norm == "per_level" and self.convolutions == 0:
+            raise ValueError(
+                "expected a hidden convolution before every BatchNorm. "
+                f"Received: batch_norm={self.batch_norm!r}, convolutions={self.convolutions}. "
+                "Set convolutions to 1..8 or batch_norm: none"
+            )
+        return self
 
 
 class Model(Section):

@@ -96,8 +96,8 @@ def train(
     fit_detector(network, model, spec, settings, steps, batches, validation_set, train_dir, report)
     if model is not detector:
         copy_weights(model, detector)
-    if recipe.model.backbone.batch_norm == "trained":
-        estimate_batch_norm(detector, batches(settings.epochs * steps))
+    reader = split_at_frozen(detector)[1] if settings.feature_views else detector  # of what the batches hold
+    estimate_batch_norm(reader, batches(settings.epochs * steps))
     save_detector(detector, spec, run_dir / "model.keras")
     return detector, spec
 

@@ -121,8 +121,7 @@ def _results(
 ) -> list[dict[str, Any]]:
     if recipe.training.weight_average is not None:
         model.optimizer.finalize_variable_values(model.trainable_variables)
-    if recipe.model.backbone.batch_norm == "trained":
-        estimate_batch_norm(model, batches)
+    estimate_batch_norm(model, batches)
     return predict_dataset(detect_function(model, spec), spec, reported)
 
 

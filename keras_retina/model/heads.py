@@ -14,18 +14,32 @@ def head_outputs(
 ) -> tf.Tensor:
     """Applies one shared head to every level and returns `[batch, anchors, values]`, levels in order.
 
-    `anchors` runs over level, row, column, anchor of the cell: the order of `anchors.anchor_boxes`.
+    `anchors` runs over level, row, column, anchor of the cell: the order of `anchors.anchor_boxes`. With `batch_norm:
+    per_level` the convolutions stay shared and each level, numbered as in `levels`, has a BatchNorm behind each of
+    them: features of different levels have different statistics.
+
+    Source of the norms: Tan et al., EfficientDet, and Model Garden's RetinaNet; the paper has none.
     """
-    hidden_activation = "relu" if settings.convolution == "full" else "relu6"
+    activation = "relu" if settings.convolution == "full" else "relu6"
+    has_norms = settings.batch_norm == "per_level"
     hidden: list[Apply] = [
-        convolution(settings.width, settings.convolution, f"{name}_{index}", activation=hidden_activation)
+        convolution(
+            settings.width,
+            settings.convolution,
+            f"{name}_{index}",
+            activation=None if has_norms else activation,
+            bias=None if has_norms else 0.0,
+        )
         for index in range(settings.convolutions)
     ]
     predict = convolution(anchors_per_cell * values, settings.convolution, f"{name}_prediction", bias=bias)
     rows = []
     for number, tensor in enumerate(levels):
-        for layer in hidden:
+        for index, layer in enumerate(hidden):
             tensor = layer(tensor)
+            if has_norms:
+                tensor = keras.layers.BatchNormalization(name=f"{name}_{index}_norm_{number}")(tensor)
+                tensor = keras.layers.Activation(activation, name=f"{name}_{index}_{activation}_{number}")(tensor)
         tensor = predict(tensor)  # [batch, height, width, anchors_per_cell * values]
         rows.append(keras.layers.Reshape((-1, values), name=f"{name}_reshape_{number}")(tensor))
     if len(rows) == 1:

@@ -97,6 +97,8 @@ def test_a_name_is_required(load):
         ("model: {input: {resize: strech}}", "model.input.resize", "'strech'", "'stretch'"),
         ("model: {head: {width: 65}}", "model.head.width", "65", "Closest: 64"),
         ("model: {head: {prior: 1.0}}", "model.head.prior", "1.0", "less than 1"),
+        ("model: {head: {batch_norm: per_leve}}", "model.head.batch_norm", "'per_leve'", "'per_level'"),
+        ("model: {head: {batch_norm: per_level, convolutions: 0}}", "model.head", "convolutions=0", "batch_norm: none"),
         ("model: {pyramid: {levels: [3, 9]}}", "model.pyramid", "[3, 9]", "[3, 7]"),
         ("model: {anchors: {size: 0}}", "model.anchors.size", "0", "greater than 0"),
         ("model: {anchors: {scales: []}}", "model.anchors.scales", "[]", "at least 1"),

@@ -15,9 +15,12 @@ import pytest
 
 from keras_retina.callbacks import save_weights
 from keras_retina.data.folder import load_dataset
+from keras_retina.data.records import Dataset
+from keras_retina.detector_spec import detector_spec
 from keras_retina.duration import Pace
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras, tf
+from keras_retina.model.batch_norm import MOMENTUM
 from keras_retina.model.saving import load_detector
 from keras_retina.precision import Device
 from keras_retina.recipe import Recipe, dump_recipe
@@ -125,13 +128,41 @@ def test_the_model_is_loaded_with_the_classes_of_the_data(trained):
 
 def test_trained_batch_norm_has_the_statistics_of_the_final_weights(trained, plain_recipe, splits):
     """Six steps after the start, moving averages would still be half way to mean 0 and variance 1."""
+    model, _ = load_detector(trained / "model.keras")
+    check_statistics(model, ("plain_0_norm", "plain_3_norm", "plain_6_norm"), plain_recipe, splits[0])
+
+
+@pytest.mark.parametrize(("views", "precision"), [(None, "float32"), (8, "float32"), (8, "bfloat16")])
+def test_norms_of_the_heads_train_also_with_a_frozen_backbone_and_with_kept_features(
+    plain_recipe, splits, tmp_path, monkeypatch, eagerly, views, precision
+):
+    """Random weights that are frozen: a recipe cannot ask for them, but they stand in for those of ImageNet."""
+    monkeypatch.setattr("keras_retina.train.choose_precision", lambda *_: precision)
+    recipe = with_training(plain_recipe, epochs=1, evaluate_every=1)
+    backbone = recipe.model.backbone.model_copy(update={"batch_norm": "frozen", "frozen_stages": 5})
+    head = recipe.model.head.model_copy(update={"batch_norm": "per_level"})
+    network = recipe.model.model_copy(update={"backbone": backbone, "head": head})
+    training = recipe.training.model_copy(update={"feature_views": views})
+    recipe = recipe.model_copy(update={"model": network, "training": training})
+    train(recipe, *splits, tmp_path, report=lambda _: None)
+    model, _ = load_detector(tmp_path / "model.keras")
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    learned = [norm for norm in norms if norm.trainable]
+    assert {norm.name for norm in learned} == {f"{head}_0_norm_{n}" for head in ("classes", "boxes") for n in range(5)}
+    assert {norm.momentum for norm in learned} == {MOMENTUM}
+    assert not any(norm.moving_mean.numpy().any() for norm in norms if not norm.trainable)
+    checked = ("classes_0_norm_0", "boxes_0_norm_0", "boxes_0_norm_2")
+    assert all(np.ptp(model.get_layer(name).gamma) > 0 for name in checked)
+    check_statistics(model, checked, recipe, splits[0])
+
+
+def check_statistics(model: keras.Model, names: tuple[str, ...], recipe: Recipe, dataset: Dataset) -> None:
+    """Asserts that the statistics of norms are, roughly, those of ten random views of the training images."""
     from keras_retina.data.pipeline import training_batches
 
-    model, spec = load_detector(trained / "model.keras")
-    images, _ = next(
-        iter(training_batches(splits[0], spec, plain_recipe.augmentation, plain_recipe.training.matching, 10, 99))
-    )
-    for name in ("plain_0_norm", "plain_3_norm", "plain_6_norm"):
+    spec = detector_spec(recipe.model, dataset.class_names)
+    images, _ = next(iter(training_batches(dataset, spec, recipe.augmentation, recipe.training.matching, 10, 99)))
+    for name in names:
         norm = model.get_layer(name)
         values = keras.Model(model.input, norm.input)(images).numpy().reshape(-1, norm.moving_mean.shape[0])
         typical = np.sqrt(values.var(axis=0).mean())

@@ -79,3 +79,68 @@ def test_the_prior_is_the_score_of_every_anchor_at_the_start(prior: float):
     silent = [np.zeros((1, 64 >> level, 96 >> level, 16), np.float32) for level in (3, 4, 5)]
     scores = 1 / (1 + np.exp(-np.asarray(model(silent))))
     np.testing.assert_allclose(scores, prior, rtol=1e-5)
+
+
+# BatchNorm for each level
+
+
+def per_level(convolution: str = "separable", convolutions: int = 2) -> Head:
+    return Head(convolutions=convolutions, width=8, convolution=convolution, batch_norm="per_level")
+
+
+@pytest.mark.parametrize("convolution", ["separable", "full"])
+def test_each_hidden_convolution_has_one_norm_a_level_and_no_bias(convolution: str):
+    model = build(per_level(convolution), 4, 16)
+    norms = [layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert sorted(norms) == [f"boxes_{index}_norm_{level}" for index in (0, 1) for level in (0, 1, 2)]
+    hidden = [layer for layer in model.layers if layer.name.startswith(("boxes_0", "boxes_1")) and layer.weights]
+    assert not any(layer.use_bias for layer in hidden if layer.name not in norms)
+    plain = build(Head(convolutions=2, width=8, convolution=convolution), 4, 16)
+    biases, of_a_norm = 2 * 8, 4 * 8
+    assert model.count_params() == plain.count_params() - biases + 2 * 3 * of_a_norm
+
+
+@pytest.mark.parametrize(("convolution", "limit"), [("separable", 6.0), ("full", None)])
+def test_each_level_is_normalised_by_its_own_statistics_before_the_activation(convolution: str, limit: float | None):
+    """The 1x1 convolution copies, or adds the neighbours up; the prediction copies: only norm and ReLU are left."""
+    inputs = [keras.Input((4, 4, 8)), keras.Input((4, 4, 8))]
+    model = keras.Model(inputs, head_outputs(inputs, per_level(convolution, 1), 2, 4, "boxes"))
+    centre = np.zeros((3, 3, 8, 8), np.float32)
+    centre[1, 1] = np.eye(8)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            layer.set_weights([centre.sum(axis=3, keepdims=True)])
+        elif isinstance(layer, keras.layers.Conv2D):
+            kernel = centre if layer.kernel_size == (3, 3) else centre[1:2, 1:2]
+            layer.set_weights([kernel, *(np.zeros(8, np.float32) for _ in range(layer.use_bias))])
+    random = np.random.default_rng(0)
+    expected, features = [], random.normal(scale=5.0, size=(2, 1, 4, 4, 8)).astype(np.float32)
+    for level, values in enumerate(features):
+        norm = model.get_layer(f"boxes_0_norm_{level}")
+        gamma, beta, mean, variance = random.uniform(0.5, 2.0, (4, 8))
+        norm.set_weights([gamma, beta, mean, variance])
+        normalised = gamma * (values - mean) / np.sqrt(variance + norm.epsilon) + beta
+        expected.append(np.clip(normalised, 0.0, limit).reshape(1, -1, 4))
+    received = np.asarray(model(list(features), training=False))
+    np.testing.assert_allclose(received, np.concatenate(expected, axis=1), rtol=1e-5, atol=1e-5)
+
+
+def test_without_norms_the_layers_are_those_of_always():
+    names = [layer.name for layer in build(Head(convolutions=1, width=8), 4, 16, (3, 4)).layers]
+    assert sorted(name for name in names if name.startswith("boxes")) == [
+        "boxes", "boxes_0_depthwise", "boxes_0_pointwise", "boxes_prediction_depthwise", "boxes_prediction_pointwise",
+        "boxes_reshape_0", "boxes_reshape_1",
+    ]  # fmt: skip
+
+
+def test_one_level_has_one_norm():
+    names = [layer.name for layer in build(per_level(convolutions=1), 4, 16, (5,)).layers]
+    assert [name for name in names if "norm" in name] == ["boxes_0_norm_0"]
+
+
+@pytest.mark.parametrize("convolution", ["separable", "full"])
+def test_the_prior_is_the_score_at_the_start_with_norms_too(convolution: str):
+    model = build(per_level(convolution), 4, 16, bias=prior_bias(0.01))
+    silent = [np.zeros((1, 64 >> level, 96 >> level, 16), np.float32) for level in (3, 4, 5)]
+    scores = 1 / (1 + np.exp(-np.asarray(model(silent, training=False))))
+    np.testing.assert_allclose(scores, 0.01, rtol=1e-5)
