@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from edge.fold_batch_norm import channel_factors
 from edge.prune_cost import time_cost
 from edge.prune_groups import ChannelGroup
 from keras_retina.errors import InputError
@@ -25,17 +26,20 @@ def kernel_norms(model: keras.Model, groups: Sequence[ChannelGroup], order: Lite
 
     Without the BatchNorm the norm would mean nothing: it scales every channel. Norms are relative to their mean over
     the group in each layer, and averaged over the layers that make the channel or convolve it by itself (depthwise).
+    Of the BatchNorms of the levels behind a shared convolution the root mean square of the factors counts.
     That says nothing about one group against another, so a channel is worth its relative norm times the time that it
     takes: priced by `edge.prune_cost.time_cost`, all groups shrink alike.
 
     Source: Li et al., Pruning Filters for Efficient ConvNets, section 3.1.
     """
-    norms, worth = _norm_behind(model), _time_of_one(model, groups)
+    norms, worth = _norms_behind(model), _time_of_one(model, groups)
     importance = []
     for group, time in zip(groups, worth, strict=True):
         depthwise = [name for name in group.between if isinstance(model.get_layer(name), keras.layers.DepthwiseConv2D)]
         places = {**group.producers, **{name: group.between[name] for name in depthwise}}
-        values = [_kernel_norm(model.get_layer(name), norms.get(name), order)[where] for name, where in places.items()]
+        values = [
+            _kernel_norm(model.get_layer(name), norms.get(name, []), order)[where] for name, where in places.items()
+        ]
         importance.append(time * _relative(values))
     return importance
 
@@ -43,7 +47,7 @@ def kernel_norms(model: keras.Model, groups: Sequence[ChannelGroup], order: Lite
 def norm_scales(model: keras.Model, groups: Sequence[ChannelGroup]) -> list[np.ndarray]:
     """Returns the |gamma| of a channel's BatchNorms, relative to its mean over the group in each layer.
 
-    It is made comparable as in `kernel_norms`, which stands in for groups without a gamma: pyramid and heads.
+    It is made comparable as in `kernel_norms`, which stands in for groups without a gamma, as those of the pyramid.
 
     Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming, section 3.
     """
@@ -113,23 +117,23 @@ def _time_of_one(model: keras.Model, groups: Sequence[ChannelGroup]) -> np.ndarr
     return time_cost(model, groups).saved(counts, np.ones_like(counts))
 
 
-def _norm_behind(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """Returns {convolution: the BatchNorm that reads it}."""
-    layers = {layer.name: layer for layer in model.layers}
-    is_norm = {name for name, layer in layers.items() if isinstance(layer, keras.layers.BatchNormalization)}
-    return {call.inputs[0][0]: layers[call.layer] for call in calls_of(model) if call.layer in is_norm}
+def _norms_behind(model: keras.Model) -> dict[str, list[keras.layers.Layer]]:
+    """Returns {convolution: the BatchNorms that read it}."""
+    found: dict[str, list[keras.layers.Layer]] = {}
+    for call in calls_of(model):
+        layer = model.get_layer(call.layer)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            found.setdefault(call.inputs[0][0], []).append(layer)
+    return found
 
 
-def _kernel_norm(layer: keras.layers.Layer, norm: keras.layers.Layer | None, order: int) -> np.ndarray:
+def _kernel_norm(layer: keras.layers.Layer, norms: list[keras.layers.Layer], order: int) -> np.ndarray:
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         kernel = layer.depthwise_kernel.numpy()[..., 0]  # [height, width, channels]
     else:
         kernel = layer.kernel.numpy()  # [height, width, inputs, channels]
     values = np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), order, axis=0)
-    if norm is None:
-        return values
-    scale = np.abs(norm.gamma.numpy()) if norm.scale else 1.0
-    return values * scale / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
+    return values * channel_factors(norms) if norms else values
 
 
 def _relative(values: list[np.ndarray]) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 import tensorflow_model_optimization as tfmot
 
-from edge.fold_batch_norm import CONVOLUTIONS, check_is_flat, readers_of
+from edge.fold_batch_norm import CONVOLUTIONS, check_is_flat, number_of_kernels, readers_of
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras
 from keras_retina.model.graph import Place, calls_of, output_places
@@ -159,10 +159,12 @@ def strip(model: keras.Model) -> keras.Model:
 
 
 def sparsity_of(model: keras.Model) -> Sparsity:
-    """Counts the zeros of a plain model."""
+    """Counts the zeros of a plain model, each kernel as often as a file has it (`number_of_kernels`)."""
     prunable = set(prunable_layers(model))
     kernels = [
-        (layer.get_weights()[0], layer.name in prunable) for layer in model.layers if type(layer) in CONVOLUTIONS
+        (model.get_layer(name).get_weights()[0], name in prunable)
+        for name, copies in number_of_kernels(model).items()
+        for _ in range(copies)
     ]
     return counted(kernels)
 

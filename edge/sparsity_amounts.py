@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from edge.fold_batch_norm import number_of_kernels
 from edge.sparsity import prunable_layers
 from keras_retina.errors import InputError
 from keras_retina.legacy_keras import keras, tf
@@ -34,7 +35,8 @@ def even_amounts(model: keras.Model, amount: float) -> dict[str, float]:
 def amounts_by_loss(model: keras.Model, amount: float, curvatures: Mapping[str, float]) -> dict[str, float]:
     """Returns {layer: share of its kernel that goes}, so that `amount` of all prunable weights do at the least cost.
 
-    A weight costs its square times the curvature of its layer. No kernel loses more than `LARGEST`.
+    A weight costs its square times the curvature of its layer. No kernel loses more than `LARGEST`. One that a file has
+    several of (`number_of_kernels`) counts as often, and a weight of it costs that part of it in each.
 
     Args:
         curvatures: of the layers that may lose weights (`loss_curvatures`); the other prunable ones keep theirs.
@@ -43,20 +45,22 @@ def amounts_by_loss(model: keras.Model, amount: float, curvatures: Mapping[str, 
         InputError: these layers have not enough weights for `amount`.
     """
     kernels = {name: model.get_layer(name).get_weights()[0] for name in prunable_layers(model)}
-    total = sum(kernel.size for kernel in kernels.values())
+    copies = number_of_kernels(model)
+    total = sum(kernel.size * copies[name] for name, kernel in kernels.items())
     costs = {}
     for name, curvature in curvatures.items():
         cheapest = np.sort(np.abs(kernels[name]), axis=None)[: int(LARGEST * kernels[name].size)]
-        costs[name] = curvature * np.square(cheapest, dtype=np.float64)
+        costs[name] = curvature * np.square(cheapest, dtype=np.float64) / copies[name]
     wanted = round(amount * total)
-    available = sum(cost.size for cost in costs.values())
+    available = sum(cost.size * copies[name] for name, cost in costs.items())
     if not 0 < wanted <= available:
         raise InputError(
             f"sparsity: expected an amount above 0 and at most {int(1000 * available / total) / 1000}, the weights of "
             f"layers that train, {LARGEST:.0%} of each. Received: amount={amount}. Lower it, or train more stages "
             "(fine_tune.frozen_stages)."
         )
-    limit = np.partition(np.concatenate(list(costs.values())), wanted - 1)[wanted - 1]
+    every = np.concatenate([np.repeat(cost, copies[name]) for name, cost in costs.items()])
+    limit = np.partition(every, wanted - 1)[wanted - 1]
     return {name: float(np.searchsorted(cost, limit, "right") / kernels[name].size) for name, cost in costs.items()}
 
 

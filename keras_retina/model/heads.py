@@ -18,7 +18,7 @@ def head_outputs(
     per_level` the convolutions stay shared and each level, numbered as in `levels`, has a BatchNorm behind each of
     them: features of different levels have different statistics.
 
-    Source of the norms: Tan et al., EfficientDet, and Model Garden's RetinaNet; the paper has none.
+    Source of the norms: the code of EfficientDet and of Model Garden's RetinaNet; the paper's heads have none.
     """
     activation = "relu" if settings.convolution == "full" else "relu6"
     has_norms = settings.batch_norm == "per_level"

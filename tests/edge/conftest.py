@@ -103,13 +103,42 @@ class Quantized:
     int16: bytes
 
 
+@dataclass(frozen=True)
+class SmallDetector:
+    """A very small detector, its description, and a function that returns the inputs that it is calibrated on."""
+
+    model: Any
+    spec: Any
+    samples: Any
+
+
 @pytest.fixture(scope="session")
 def small_quantized(image_paths) -> Quantized:
-    """The plain backbone on 64 x 64 pixels, two classes, not equalized; logits are about -2 +- 2, deltas 0 +- 1."""
+    """`small_detector` with heads without BatchNorm, not equalized."""
+    from edge.convert import float_heads, quantize_heads
+
+    small = small_detector(image_paths, Head(width=8, convolutions=1))
+    networks = [quantize_heads(small.model, small.spec, kind, small.samples) for kind in ("int8", "int16")]
+    return Quantized(small.model, small.spec, small.samples, float_heads(small.model, small.spec), *networks)
+
+
+@pytest.fixture(scope="session")
+def small_per_level(image_paths) -> SmallDetector:
+    """`small_detector` with a BatchNorm for each of the three levels in the heads, no two alike; logits -2 +- 3."""
+    small = small_detector(image_paths, Head(width=8, convolutions=1, batch_norm="per_level"))
+    random = np.random.default_rng(6)
+    for layer in small.model.layers:
+        if "_0_norm_" in layer.name:
+            layer.gamma.assign(random.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.beta.assign(random.uniform(0.0, 1.0, layer.beta.shape))
+    return small
+
+
+def small_detector(image_paths: list[Path], head: Head) -> SmallDetector:
+    """The plain backbone on 64 x 64 pixels, two classes; logits are about -2 +- 2, deltas 0 +- 1."""
     from functools import partial
 
     from edge.calibration import calibration_samples
-    from edge.convert import float_heads, quantize_heads
     from keras_retina.detector_spec import detector_spec
     from keras_retina.legacy_keras import keras
     from keras_retina.model.retinanet import retinanet
@@ -118,7 +147,7 @@ def small_quantized(image_paths) -> Quantized:
         backbone=Backbone(name="plain", weights="none", frozen_stages=0, batch_norm="trained"),
         input=Input(height=64, width=64),
         pyramid=Pyramid(width=8, levels=(3, 5)),
-        head=Head(width=8, convolutions=1),
+        head=head,
     )
     keras.utils.set_random_seed(4)
     model, spec = retinanet(settings, 2), detector_spec(settings, ("disc", "square"))
@@ -133,8 +162,7 @@ def small_quantized(image_paths) -> Quantized:
         layer = model.get_layer(f"{name}_prediction_pointwise")
         kernel, bias = layer.get_weights()
         layer.set_weights([kernel * deviation / float(np.std(outputs[name])), np.full_like(bias, mean)])
-    networks = [quantize_heads(model, spec, kind, samples) for kind in ("int8", "int16")]
-    return Quantized(model, spec, samples, float_heads(model, spec), *networks)
+    return SmallDetector(model, spec, samples)
 
 
 @pytest.fixture(scope="session")

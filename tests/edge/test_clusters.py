@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edge.clusters import clustered_model, clusters_of, strip
+from edge.convert import convert_heads
 from edge.file_kernels import clusters_of_file
 from edge.fold_batch_norm import without_batch_norm
 from edge.sparsity import prunable_layers, sparsity_of
@@ -51,6 +52,17 @@ def test_other_kernels_and_the_parent_are_unharmed(source, clustered):
     assert len(np.unique(kernel)) > 100
     assert min(clusters_of(source).values()) > 8
     assert [layer.name for layer in clustered.layers] == [layer.name for layer in source.layers]
+
+
+def test_each_level_with_a_norm_of_its_own_has_a_kernel_with_clusters(small_per_level):
+    with pytest.raises(InputError, match=r"expected a model without BatchNormalization.*quantizable"):
+        clustered_model(small_per_level.model, 8)
+    plain = strip(clustered_model(without_batch_norm(small_per_level.model), 8))
+    counts = clusters_of(plain)
+    assert {f"boxes_0_pointwise_{level}" for level in range(3)} <= set(counts)
+    assert max(counts.values()) <= 8
+    found = clusters_of_file(convert_heads(plain, small_per_level.spec, "int8", small_per_level.samples))
+    assert len(found) == len(counts) and max(found.values()) <= 8
 
 
 def test_training_moves_the_values(source, clustered):

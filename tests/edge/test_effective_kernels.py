@@ -66,6 +66,53 @@ def test_a_channel_of_negative_and_one_of_no_scale_keep_their_outputs(chain):
     assert sizes[1] < sizes[3] / 10, "a channel without effect has a small kernel"
 
 
+@pytest.fixture
+def levels() -> keras.Model:
+    """A convolution that two maps share, each with a BatchNorm behind it: epsilon 1, three channels."""
+    image = keras.Input((4, 4, 2), name="image")
+    shared = keras.layers.Conv2D(3, 1, use_bias=False, name="shared")
+    maps = {"large": image, "small": keras.layers.MaxPooling2D(2)(image)}
+    heads = {
+        name: keras.layers.BatchNormalization(epsilon=1.0, name=f"norm_{name}")(shared(tensor))
+        for name, tensor in maps.items()
+    }
+    model = keras.Model(image, heads)
+    large = [-4.0, 1.0, 0.0], [0.5, 0.0, 1.0], [0.3, -0.3, 0.0], [3.0, 0.0, 8.0]  # gamma, beta, mean, variance
+    small = [3.0, 7.0, 0.0], [0.0, -0.5, 0.0], [0.0, 0.1, 0.2], [8.0, 48.0, 3.0]
+    for name, values in (("large", large), ("small", small)):
+        model.get_layer(f"norm_{name}").set_weights([np.array(value) for value in values])
+    return model
+
+
+def test_a_shared_kernel_is_scaled_by_the_root_mean_square_of_its_norms(levels):
+    """Factors by hand: 4/2 and 3/3, 1/1 and 7/7; of gamma 0 it is the least that leaves a variance, 1/2."""
+    kernel = levels.get_layer("shared").get_weights()[0]
+    image = np.random.default_rng(2).uniform(-1, 1, (3, 4, 4, 2)).astype(np.float32)
+    before = levels(image, training=False)
+    for _ in range(2):
+        set_effective_kernels(levels)
+        found = levels.get_layer("shared").get_weights()[0]
+        np.testing.assert_allclose(found, kernel * [np.sqrt((4 + 1) / 2), 1.0, 0.5], rtol=1e-5)
+        for name, expected in before.items():
+            np.testing.assert_allclose(levels(image, training=False)[name], expected, atol=1e-5)
+    assert all(
+        (norm.moving_variance.numpy() >= 0).all() for norm in map(levels.get_layer, ("norm_large", "norm_small"))
+    )
+
+
+def test_the_outputs_of_a_detector_with_norms_for_each_level_stay_the_same(small_per_level):
+    model = keras.models.clone_model(small_per_level.model)
+    model.set_weights(small_per_level.model.get_weights())
+    set_effective_kernels(model)
+    assert not np.allclose(
+        *(one.get_layer("boxes_0_pointwise").get_weights()[0] for one in (model, small_per_level.model))
+    )
+    for (image,) in small_per_level.samples():
+        for name, expected in small_per_level.model(image, training=False).items():
+            scale = max(1.0, float(np.abs(expected).max()))
+            np.testing.assert_allclose(model(image, training=False)[name], expected, atol=1e-5 * scale)
+
+
 def test_a_model_without_batch_norm_stays_as_it_is(chain):
     plain = without_batch_norm(chain)
     before = plain.get_weights()

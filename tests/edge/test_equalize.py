@@ -74,6 +74,31 @@ def test_channels_behind_relu6_and_outputs_are_left_alone():
     assert all((one == other).all() for one, other in zip(model.get_weights(), same.get_weights(), strict=True))
 
 
+def test_linear_norms_of_several_levels_before_a_shared_convolution_are_one_group(samples):
+    """No detector of ours has them without ReLU6 behind; what would be scaled must still be all of them."""
+    image = keras.Input((16, 16, 3))
+    first, second = keras.layers.Conv2D(4, 1, use_bias=False, name="first"), keras.layers.Conv2D(5, 1, name="second")
+    rows = []
+    for level, tensor in enumerate((image, keras.layers.MaxPooling2D(2)(image))):
+        norm = keras.layers.BatchNormalization(name=f"norm_{level}", gamma_initializer="random_normal")
+        rows.append(keras.layers.Reshape((-1, 5))(second(norm(first(tensor)))))
+    model = keras.Model(image, keras.layers.Concatenate(axis=1)(rows))
+    (group,) = channel_groups(keras.models.clone_model(model))
+    assert [layer.name for layer in group.makers] == ["norm_0", "norm_1"]
+    assert [layer.name for layer in group.readers] == ["second"]
+    copy = equalized(model, samples)
+    assert not np.allclose(copy.get_layer("norm_1").gamma, model.get_layer("norm_1").gamma)
+    for (one,) in samples:
+        np.testing.assert_allclose(copy(one), model(one), atol=1e-5 * float(np.abs(model(one)).max()))
+
+
+def test_a_detector_with_norms_for_each_level_keeps_its_outputs(small_per_level):
+    copy = equalized(small_per_level.model, small_per_level.samples())
+    for (image,) in small_per_level.samples():
+        for name, expected in small_per_level.model(image, training=False).items():
+            np.testing.assert_allclose(copy(image, training=False)[name], expected, atol=1e-3)
+
+
 def test_a_whole_detector_keeps_its_outputs(tiny_model, tiny_spec, image_paths):
     from edge.calibration import calibration_samples
 

@@ -8,12 +8,18 @@ import zipfile
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from flatbuffers import flexbuffers
 
 from edge.anchor_tensor import centre_size_anchors
 from edge.calibration import calibration_samples, choose_calibration_images, network_input
 from edge.convert import check_input_quantization, check_operators, convert_heads
-from edge.export import export_detector, is_exported, labels_text
+from edge.delegation import delegation
+from edge.edgetpu import predict
+from edge.export import export_detector, is_exported, labels_text, write_detector
+from edge.open_file import load
+from edge.quantization_error import pixels_of
+from edge.ranges import LOWEST_LOGIT
 from edge.runtime import Detector, read_description
 from edge.tail import empty_columns, postprocess_options
 from edge.tflite_file import operator_histogram, operator_name, read_flatbuffer, tensor_quantization, tensor_type
@@ -105,6 +111,45 @@ def test_int8_heads_follow_keras(exported, tiny_model, tiny_spec, image_paths):
         for received, name in zip(detector.heads(), ("classes", "boxes"), strict=True):
             correlation = np.corrcoef(received.ravel(), np.ravel(expected[name]))[0, 1]
             assert correlation > 0.8  # a random network is far noisier in 8 bits than a trained one
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "dynamic", "int8"])
+def test_norms_of_the_heads_are_in_the_convolutions_of_the_file(small_per_level, small_quantized, tmp_path, kind):
+    """The operators are those of the detector without them: no MUL and no ADD is left, XNNPACK takes all at once."""
+    files = {}
+    for name, small in (("norms", small_per_level), ("none", small_quantized)):
+        data = convert_heads(small.model, small.spec, kind, small.samples)
+        files[name] = tmp_path / f"{name}.tflite"
+        files[name].write_bytes(data)
+    counts = {name: operator_histogram(graph_of(path)) for name, path in files.items()}
+    more = {"DEQUANTIZE": 2 * 2} if kind == "float16" else {}  # kernels of two more levels in two heads
+    assert {**counts["norms"], **{op: counts["norms"][op] - number for op, number in more.items()}} == counts["none"]
+    taken = {name: delegation(load(path, 1)._get_ops_details()) for name, path in files.items()}
+    assert (taken["norms"].partitions, taken["norms"].left) == (taken["none"].partitions, taken["none"].left)
+    assert (
+        taken["norms"].partitions == 1 or kind == "float16"
+    )  # which has the pixels' scaling apart, with norms or without
+
+
+def test_heads_with_a_norm_for_each_level_map_to_the_edge_tpu(small_per_level, tmp_path):
+    path = tmp_path / "norms_raw.tflite"
+    data = convert_heads(small_per_level.model, small_per_level.spec, "int8", small_per_level.samples)
+    write_detector(path, data, small_per_level.spec, "int8", "raw", Export(mediapipe_raw=False))
+    found = predict(path)
+    assert (found.verdict, found.subgraphs, found.advice) == ("maps", 1, ())
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("float32", 1e-4), ("float16", 0.02), ("dynamic", 0.3), ("int8", 0.5)])
+def test_heads_with_a_norm_for_each_level_follow_keras(small_per_level, kind, tolerance):
+    """Logits and deltas have deviations of about 3 and 1.5; int8 has no logits that are as good as no score."""
+    data = convert_heads(small_per_level.model, small_per_level.spec, kind, small_per_level.samples)
+    network = Interpreter(model_content=data)
+    network.allocate_tensors()
+    for (image,) in small_per_level.samples():
+        found = network.get_signature_runner()(image=pixels_of(image, small_per_level.spec))
+        for name, expected in small_per_level.model(image, training=False).items():
+            wanted = np.maximum(expected, LOWEST_LOGIT) if (kind, name) == ("int8", "classes") else expected
+            assert np.sqrt(np.mean((found[name] - wanted) ** 2)) < tolerance, name
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4, 7])

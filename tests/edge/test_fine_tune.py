@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edge.fine_tune import CompressTask, fit_network, freeze_stages
+from edge.fine_tune import CompressTask, fine_tune, fit_network, freeze_stages
 from keras_retina.data.records import Dataset
 from keras_retina.detector_spec import detector_spec
-from keras_retina.legacy_keras import keras
+from keras_retina.legacy_keras import keras, tf
 from keras_retina.model.batch_norm import MOMENTUM
 from keras_retina.model.retinanet import retinanet
 from keras_retina.recipe import load_recipe
@@ -58,6 +59,54 @@ def test_batch_norm_stays_frozen_in_all_stages_where_the_recipe_says_so_unless_a
     assert not any(layer.trainable for layer in norms(frozen.parent))
     freeze_stages(frozen.parent, frozen, batch_norm="trained")
     assert any(layer.trainable for layer in norms(frozen.parent))
+
+
+def with_head_norms(task: CompressTask) -> CompressTask:
+    """Returns the task of a recipe with frozen BatchNorm in the backbone and a norm for each level in the heads."""
+    backbone = task.recipe.model.backbone.model_copy(update={"batch_norm": "frozen"})
+    head = task.recipe.model.head.model_copy(update={"batch_norm": "per_level"})
+    model = task.recipe.model.model_copy(update={"backbone": backbone, "head": head})
+    recipe = task.recipe.model_copy(update={"model": model})
+    return dataclasses.replace(task, parent=retinanet(model, 1), recipe=recipe)
+
+
+def test_norms_of_the_heads_train_whatever_the_backbone_does(task):
+    changed = with_head_norms(task)
+    freeze_stages(changed.parent, changed)
+    training = [layer for layer in norms(changed.parent) if layer.trainable]
+    assert {layer.name for layer in training} == {
+        f"{head}_0_norm_{level}" for head in ("classes", "boxes") for level in range(3)
+    }
+    assert {layer.momentum for layer in training} == {MOMENTUM}
+
+
+@pytest.mark.parametrize("has_norms", [True, False])
+def test_statistics_are_measured_anew_wherever_a_norm_trained_and_nowhere_else(task, monkeypatch, has_norms):
+    changed = with_head_norms(task)
+    if not has_norms:
+        head = changed.recipe.model.head.model_copy(update={"batch_norm": "none"})
+        changed = dataclasses.replace(
+            changed, parent=retinanet(changed.recipe.model.model_copy(update={"head": head}), 1)
+        )
+    random = np.random.default_rng(0)
+    images = tf.constant(random.uniform(-1, 1, (4, 64, 64, 3)), tf.float32)
+    asked = []
+
+    def batches(_: CompressTask) -> tf.data.Dataset:
+        asked.append(1)
+        return tf.data.Dataset.from_tensors((images, 0)).repeat()
+
+    monkeypatch.setattr("edge.fine_tune.fit_network", lambda *_: None)
+    monkeypatch.setattr("edge.fine_tune.fine_tune_batches", batches)
+    before = {layer.name: layer.moving_mean.numpy() for layer in norms(changed.parent)}
+    fine_tune(changed.parent, changed)
+    moved = {layer.name for layer in norms(changed.parent) if (layer.moving_mean.numpy() != before[layer.name]).any()}
+    assert moved == {layer.name for layer in norms(changed.parent) if layer.trainable}
+    assert bool(moved) == has_norms
+    if has_norms:
+        norm = changed.parent.get_layer("classes_0_norm_0")
+        values = keras.Model(changed.parent.input, norm.input)(images, training=False).numpy()
+        np.testing.assert_allclose(norm.moving_mean, values.mean(axis=(0, 1, 2)), rtol=0.02, atol=1e-4)
 
 
 @pytest.mark.parametrize(

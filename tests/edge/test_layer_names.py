@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from edge.convert import float_heads
 from edge.layer_names import feature_maps, layer_operators, layers_in
 from edge.tflite_file import operator_name, read_flatbuffer
 
@@ -27,6 +28,15 @@ def test_the_maps_of_the_quantized_and_the_float_network_have_the_same_names(sma
     assert list(feature_maps(read_flatbuffer(small_quantized.int8))) == float_names
     assert list(feature_maps(read_flatbuffer(small_quantized.int16))) == float_names
     assert {"boxes", "classes"} < set(float_names)
+
+
+def test_a_norm_of_one_level_names_the_operator_of_that_level_alone(small_per_level):
+    found = layer_operators(read_flatbuffer(float_heads(small_per_level.model, small_per_level.spec)))
+    shared = found["boxes_0_pointwise"]
+    assert len(shared) == 3
+    for level in range(3):
+        assert [operator in shared for operator in found[f"boxes_0_norm_{level}"]] == [True]
+    assert len({id(found[f"boxes_0_norm_{level}"][0]) for level in range(3)}) == 3
 
 
 def test_every_layer_with_weights_is_found(small_quantized):

@@ -32,13 +32,15 @@ UNTRAINED = {"weights": "none", "frozen_stages": 0, "batch_norm": "trained"}
 CLASSES = ("disc", "square")
 
 
-def settings(name: str, convolution: str, levels: tuple[int, int] = (3, 6), **backbone) -> Model:
+def settings(
+    name: str, convolution: str, levels: tuple[int, int] = (3, 6), head_norms: str = "none", **backbone
+) -> Model:
     return Model.model_validate(
         {
             "backbone": {"name": name, **backbone},
             "input": {"height": 64, "width": 64},
             "pyramid": {"levels": levels, "width": 16, "convolution": convolution},
-            "head": {"width": 16, "convolutions": 1, "convolution": convolution},
+            "head": {"width": 16, "convolutions": 1, "convolution": convolution, "batch_norm": head_norms},
         }
     )
 
@@ -100,6 +102,8 @@ def pruned(detector) -> keras.Model:
     [
         ("plain", "separable", {}),
         ("plain", "full", {}),
+        ("plain", "separable", {"head_norms": "per_level"}),
+        ("plain", "full", {"head_norms": "per_level"}),
         ("mobilenet_v2", "separable", {"alpha": 0.35}),
         ("mobilenet_v2", "full", {"alpha": 0.35}),
         ("resnet50", "full", {}),
@@ -178,6 +182,21 @@ def test_the_target_is_met_by_widths_that_are_multiples_of_8(detector, pruned):
     for layer in pruned.layers:
         if isinstance(layer, keras.layers.Conv2D) and "prediction" not in layer.name:
             assert layer.filters % 8 == 0 and layer.filters >= 8
+
+
+@pytest.mark.parametrize("importance", [kernel_norms, norm_scales])
+def test_heads_with_a_norm_for_each_level_are_pruned_to_the_target_and_saved(importance, tmp_path):
+    model_settings = settings("plain", "separable", head_norms="per_level", **UNTRAINED)
+    model = lively(retinanet(model_settings, len(CLASSES)))
+    smaller = prune_to(model, 0.5, importance)
+    assert multiply_adds(smaller) <= 0.5 * multiply_adds(model)
+    width = smaller.get_layer("boxes_0_pointwise").filters
+    assert {smaller.get_layer(f"boxes_0_norm_{level}").gamma.shape for level in range(4)} == {(width,)}
+    assert all(smaller.get_layer(f"boxes_0_norm_{level}").trainable for level in range(4))
+    save_detector(smaller, detector_spec(model_settings, CLASSES), tmp_path / "smaller.keras")
+    loaded, _ = load_detector(tmp_path / "smaller.keras")
+    for name, expected in smaller(images(), training=False).items():
+        np.testing.assert_array_equal(loaded(images(), training=False)[name], expected)
 
 
 def test_a_target_on_parameters(detector):

@@ -76,6 +76,27 @@ def test_a_batch_norm_without_gamma_counts_as_none():
     np.testing.assert_allclose(norm_scales(model, groups)[0], kernel_norms(model, groups)[0])
 
 
+def test_the_norms_of_all_levels_behind_a_shared_convolution_count():
+    """Two levels of 4 x 4 and 2 x 2 cells; factors by hand: 4/2, 1/1, 1/1 on the one, 3/3, 7/1, 1/1 on the other."""
+    image = keras.Input((4, 4, 1), name="image")
+    shared, last = layers.Conv2D(3, 1, use_bias=False, name="shared"), layers.Conv2D(1, 1, name="last")
+    rows = []
+    for level, tensor in enumerate((image, layers.MaxPooling2D(2)(image))):
+        norm = layers.BatchNormalization(epsilon=1.0, name=f"norm_{level}")
+        rows.append(layers.Reshape((-1, 1))(last(layers.ReLU()(norm(shared(tensor))))))
+    model = keras.Model(image, {"out": layers.Concatenate(axis=1)(rows)})
+    model.get_layer("shared").set_weights([np.array([1.0, -2.0, 3.0]).reshape(1, 1, 1, 3)])
+    for level, gamma, variance in ((0, [4.0, 1.0, -1.0], [3.0, 0.0, 0.0]), (1, [3.0, -7.0, 1.0], [8.0, 0.0, 0.0])):
+        model.get_layer(f"norm_{level}").set_weights([np.array(gamma), np.zeros(3), np.zeros(3), np.array(variance)])
+    groups = prune_groups(model)
+    (each,) = time_cost(model, groups).saved(np.array([3]), np.ones(1))
+    made = np.array([1.0, 2.0, 3.0]) * np.sqrt([(4 + 1) / 2, (1 + 49) / 2, (1 + 1) / 2])
+    np.testing.assert_allclose(kernel_norms(model, groups)[0], each * made / made.mean(), rtol=1e-6)
+    gammas = np.array([[4.0, 1.0, 1.0], [3.0, 7.0, 1.0]])
+    relative = (gammas / gammas.mean(axis=1, keepdims=True)).mean(axis=0)
+    np.testing.assert_allclose(norm_scales(model, groups)[0], each * relative, rtol=1e-6)
+
+
 def test_kernels_that_are_all_zero_have_no_importance(model):
     model.get_layer("bare").set_weights([np.zeros((1, 1, 3, 2)), np.zeros(2)])
     groups = prune_groups(model)

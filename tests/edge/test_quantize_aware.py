@@ -167,6 +167,56 @@ def test_frozen_layers_do_not_learn(small_quantized, calibration):
 
 
 @pytest.fixture(scope="module")
+def per_level(small_per_level, calibration) -> keras.Model:
+    return quantize_aware(small_per_level.model, calibration)
+
+
+def test_each_norm_of_a_level_leaves_a_convolution_and_the_prediction_stays_shared(per_level, file, small_per_level):
+    plain = float_model(per_level)
+    heads = [layer.name for layer in plain.layers if layer.weights and layer.name.startswith("classes")]
+    shared = ["classes_0_depthwise", "classes_prediction_depthwise", "classes_prediction_pointwise"]
+    assert sorted(heads) == sorted([*shared, *(f"classes_0_pointwise_{level}" for level in range(3))])
+    data = convert_heads(per_level, small_per_level.spec, "int8_qat")
+    assert operator_histogram(read_flatbuffer(data)) == operator_histogram(read_flatbuffer(file))
+
+
+def test_keras_and_file_agree_with_a_norm_for_each_level_before_and_after_training(small_per_level, calibration):
+    model = quantize_aware(small_per_level.model, calibration)
+    assert_agreement(model, convert_heads(model, small_per_level.spec, "int8_qat"), calibration)
+    trained(model, calibration)
+    assert_agreement(model, convert_heads(model, small_per_level.spec, "int8_qat"), calibration)
+
+
+def test_a_model_with_a_convolution_for_each_level_is_saved_and_loaded(
+    per_level, small_per_level, calibration, tmp_path
+):
+    save_quantize_aware(per_level, small_per_level.spec, tmp_path / "small.keras")
+    loaded, _ = load_quantize_aware(tmp_path / "small.keras")
+    assert ranges_of(loaded) == ranges_of(per_level)
+    for name, expected in per_level(calibration[0], training=False).items():
+        np.testing.assert_array_equal(loaded(calibration[0], training=False)[name], expected)
+
+
+def test_zeros_of_a_kernel_with_a_norm_for_each_level_survive_in_the_kernel_of_each(small_per_level, calibration):
+    source = keras.models.clone_model(small_per_level.model)
+    source.set_weights(small_per_level.model.get_weights())
+    for name in prunable_layers(source):
+        kernel, *bias = source.get_layer(name).get_weights()
+        kernel[np.abs(kernel) < np.quantile(np.abs(kernel), 0.6)] = 0.0
+        source.get_layer(name).set_weights([kernel, *bias])
+    model = trained(quantize_aware(source, calibration, "sparsity"), calibration, 2)
+    plain = float_model(model)
+    zeros = source.get_layer("boxes_0_pointwise").get_weights()[0] == 0
+    for level in range(3):
+        kernel = plain.get_layer(f"boxes_0_pointwise_{level}").get_weights()[0]
+        np.testing.assert_array_equal(kernel == 0, zeros)
+    assert sparsity_of(plain) == sparsity_of(source)
+    in_file = sparsity_of_file(convert_heads(model, small_per_level.spec, "int8_qat"))
+    assert in_file.share >= sparsity_of(source).share > 0.59
+    assert in_file.prunable == sparsity_of(source).prunable
+
+
+@pytest.fixture(scope="module")
 def sparse_source(small_quantized, calibration) -> keras.Model:
     """Balanced and without BatchNorm, the smaller 60 % of each prunable kernel zero."""
     source = quantizable(small_quantized.model, calibration)

@@ -7,7 +7,9 @@ import gzip
 import numpy as np
 import pytest
 
+from edge.convert import float_heads
 from edge.file_kernels import sparsity_of_file
+from edge.fold_batch_norm import without_batch_norm
 from edge.sparsity import Sparsity, counted, prunable_layers, sparse_model, sparsity_of, strip
 from edge.sparsity_amounts import even_amounts
 from keras_retina.errors import InputError
@@ -115,6 +117,18 @@ def test_zeros_are_found_in_the_file(pruned, small_quantized):
     assert found.share >= expected.share
     assert found.share < expected.share + 0.05  # small weights are rounded to 0 as well
     assert len(gzip.compress(data)) < 0.6 * len(gzip.compress(small_quantized.int8))
+
+
+def test_kernels_of_heads_with_a_norm_for_each_level_are_counted_as_the_file_has_them(small_per_level):
+    source = small_per_level.model
+    pruned = fitted(source, small_per_level.samples, even_amounts(source, 0.7), "unstructured")
+    expected = sparsity_of(pruned)
+    of_a_head, levels = 8 * 8, 3
+    plain = sum(pruned.get_layer(name).get_weights()[0].size for name in prunable_layers(pruned))
+    assert expected.prunable == plain + 2 * (levels - 1) * of_a_head
+    found = sparsity_of_file(float_heads(pruned, small_per_level.spec))
+    assert found == expected
+    assert sparsity_of(without_batch_norm(pruned)) == expected
 
 
 def test_the_counts_by_hand():

@@ -46,6 +46,23 @@ def test_weights_that_are_zero_already_count_as_gone():
     assert amounts_by_loss(sparse, 0.25, {"early": 1.0, "late": 1.0}) == {"early": 0.5, "late": 0.0}
 
 
+def test_a_kernel_that_the_file_has_for_each_level_counts_as_often():
+    """`late` twice with half of the cost each: 1 4 9 | 12.5 18 24.5, of twelve; the largest weight of four stays."""
+    image = keras.Input((1, 1, 3), name="image")
+    tensor = keras.layers.Conv2D(2, 1, use_bias=False, name="early")(keras.layers.Conv2D(2, 1, name="stem")(image))
+    late, predict = keras.layers.Conv2D(2, 1, use_bias=False, name="late"), keras.layers.Conv2D(1, 1, name="prediction")
+    rows = [predict(keras.layers.BatchNormalization()(late(one))) for one in (tensor, keras.layers.ReLU()(tensor))]
+    model = keras.Model(image, {"classes": keras.layers.Concatenate(axis=1)(rows)})
+    for name, values in (("early", [1.0, 2.0, 3.0, 4.0]), ("late", [5.0, 6.0, -7.0, 8.0])):
+        model.get_layer(name).set_weights([np.float32(values).reshape(1, 1, 2, 2)])
+    both = {"early": 1.0, "late": 1.0}
+    assert amounts_by_loss(model, 0.25, both) == {"early": 0.75, "late": 0.0}
+    assert amounts_by_loss(model, 5 / 12, both) == {"early": 0.75, "late": 0.25}
+    assert amounts_by_loss(model, 2 / 12, {"early": 1.0, "late": 0.01}) == {"early": 0.0, "late": 0.25}
+    with pytest.raises(InputError, match=r"at most 0\.5,"):
+        amounts_by_loss(model, 0.6, {"late": 1.0})
+
+
 @pytest.mark.parametrize("amount", [0.0, 0.5, 0.9])
 def test_an_amount_that_the_learning_layers_do_not_have_is_refused(amount, two):
     with pytest.raises(InputError, match=rf"at most 0\.375.*Received: amount={amount}"):

@@ -12,13 +12,13 @@ from keras_retina.precision import in_precision
 from keras_retina.recipe import Model
 
 
-def settings(name: str = "mobilenet_v2", **backbone) -> Model:
+def settings(name: str = "mobilenet_v2", head_norms: str = "none", **backbone) -> Model:
     return Model.model_validate(
         {
             "backbone": {"name": name, **backbone},
             "input": {"height": 64, "width": 96},
             "pyramid": {"levels": [3, 5], "width": 16},
-            "head": {"width": 16, "convolutions": 1},
+            "head": {"width": 16, "convolutions": 1, "batch_norm": head_norms},
         }
     )
 
@@ -55,6 +55,20 @@ def test_outputs_and_gradients_are_those_of_the_detector(name: str):
     for expected_one, received_one in zip(expected_gradients, received_gradients, strict=True):
         difference = np.linalg.norm(received_one - expected_one)
         assert difference <= 1e-2 * np.linalg.norm(expected_one)  # ReLU6 of a value that rounds to 0 differs
+
+
+def test_norms_of_the_heads_stay_and_follow_the_batch():
+    model = retinanet(settings(frozen_stages=2, head_norms="per_level"), 3)
+    randomize(model)
+    folded = fold_frozen_batch_norm(model)
+    norms = {layer.name for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    assert norms == {f"{head}_0_norm_{level}" for head in ("classes", "boxes") for level in range(3)}
+    for name, expected in model(images(), training=False).items():
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(folded(images(), training=False)[name] / scale, expected / scale, atol=1e-4)
+    norm, before = model.get_layer("boxes_0_norm_1"), model.get_layer("boxes_0_norm_1").moving_mean.numpy()
+    folded(images(), training=True)
+    assert (norm.moving_mean.numpy() != before).all()
 
 
 def test_no_frozen_batch_norm_and_no_padding_is_left():
