@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_retina.recipe import Verification
@@ -12,11 +12,14 @@ DISTINCT_SCORES = 10
 """Fewer different scores over a whole split come from a network that no longer looks at the image."""
 
 
-def rule_text(settings: Verification) -> str:
-    """Returns the gate as one sentence."""
+def rule_text(settings: Verification, ratios: Mapping[str, float]) -> str:
+    """Returns the gate as one sentence; `ratios` are those of the smaller models, {name: minimum_ap_ratio}."""
+    own = [f"{name} {ratio:g} x" for name, ratio in ratios.items() if ratio != settings.minimum_ap_ratio]
+    exceptions = f" ({', '.join(own)})" if own else ""
     return (
         f"raw heads of the float32 file within {settings.parity:g} of Keras; AP of every file >= "
-        f"{settings.minimum_ap_ratio:g} x the AP of the float Keras model; no class loses more than "
+        f"{settings.minimum_ap_ratio:g} x{exceptions} "
+        "the AP of the float Keras model; no class loses more than "
         f"{settings.maximum_class_drop:g} AP points beyond that; scores not degenerate"
     )
 

@@ -109,6 +109,7 @@ def verify_run(
         rows += [row for one in smaller for row in _unmeasured_rows(one)]
         rows = [row | {"reason": _because_of_parity(parity)} for row in rows]
     rows += _unmade_rows(run_dir, unmade, tell)
+    rule = rule_text(settings, {one.name: one.minimum_ap_ratio for one in smaller})
     result = {
         "dataset": {
             "name": dataset.name,
@@ -116,7 +117,7 @@ def verify_run(
             "images": len(dataset.records),
             "sha256": dataset_sha256(dataset),
         },
-        "gate": {"rule": rule_text(settings), "passed": all(row["status"] == "verified" for row in rows)},
+        "gate": {"rule": rule, "passed": all(row["status"] == "verified" for row in rows)},
         "parity": parity,
         "rows": rows,
     }

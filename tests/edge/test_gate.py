@@ -38,7 +38,13 @@ def test_the_settings_of_the_recipe_are_used_and_named():
     settings = Verification(minimum_ap_ratio=0.5, maximum_class_drop=30.0, parity=0.25)
     assert shortfalls(metrics(20.0, a=0.0), metrics(40.0, a=50.0), settings) == []
     for number in ("0.5 x", "30 AP points", "0.25"):
-        assert number in rule_text(settings)
+        assert number in rule_text(settings, {})
+
+
+def test_smaller_models_of_another_ratio_are_named():
+    rule = rule_text(Verification(minimum_ap_ratio=0.99), {"small": 0.95, "same": 0.99, "half": 0.98})
+    assert "0.99 x (small 0.95 x, half 0.98 x) the AP" in rule
+    assert "0.99 x the AP" in rule_text(Verification(minimum_ap_ratio=0.99), {"same": 0.99})
 
 
 @pytest.mark.parametrize(
