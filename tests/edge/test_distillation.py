@@ -94,10 +94,8 @@ def test_a_student_that_learns_from_nothing_else_comes_nearer_to_its_teacher(pai
 def test_twice_the_weight_is_twice_the_loss(pair):
     student, teacher = pair
     image = np.random.default_rng(2).uniform(-1, 1, (1, *student.input_shape[1:])).astype(np.float32)
-    targets = {
-        "classes": np.full((1, student.output["classes"].shape[1]), -2),
-        "boxes": np.zeros((1, student.output["classes"].shape[1], 5)),
-    }
+    anchors = student.output["classes"].shape[1]
+    targets = {"classes": np.full((1, anchors), -2), "boxes": np.zeros((1, anchors, 5))}
     losses = []
     for weight in (1.0, 2.0):
         model = with_teacher(student, teacher, weight, Loss(), CODER_WEIGHTS)
