@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,17 @@ def run_all(
         if failures:
             raise typer.Exit(1)
         say("check passed: every AP is within the recipe's tolerance")
-    suggest(f"keras-retina detect {run.path}/export/{settings.name}_int8.tflite IMAGE_OR_FOLDER")
+    smallest = smallest_file(result["rows"])
+    if smallest:
+        suggest(f"keras-retina detect {run.path}/export/{smallest} IMAGE_OR_FOLDER")
     exit_by_gate(result)
+
+
+def smallest_file(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Returns the smallest verified `.tflite` of a run, one that ends in boxes if there is one; None without any."""
+    files = [row for row in rows if row["status"] == "verified" and row["file"].endswith(".tflite")]
+    files.sort(key=lambda row: (row["file"].endswith(("_raw.tflite", "_builtin.tflite")), row["size_bytes"]))
+    return files[0]["file"] if files else None
 
 
 def exit_by_gate(result: dict[str, Any]) -> None:
