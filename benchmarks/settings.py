@@ -26,6 +26,7 @@ SETTINGS: dict[str, list[str]] = {
     "rate_half": ["training.learning_rate=5.0e-4"],
     "rate_double": ["training.learning_rate=2.0e-3"],
     "sgd": ["training.optimizer=sgd", "training.learning_rate=2.0e-2", "training.clip_norm=1.0"],
+    "steps": ["training.schedule=step", "training.decay_at=[0.6, 0.85]"],
     "clip_1": ["training.clip_norm=1.0"],
     "no_clip": ["training.clip_norm=null"],
     "no_average": ["training.weight_average=null"],
@@ -34,6 +35,7 @@ SETTINGS: dict[str, list[str]] = {
     "box_weight_0.5": ["training.loss.box_weight=0.5"],
     "gamma_1.5": ["training.loss.gamma=1.5"],
     "smooth_l1": [SMOOTH_L1],
+    "giou": ["training.loss={box: giou, box_weight: 1.0}"],
     "match_0.5": ["training.matching={positive: 0.5, negative: 0.5}"],
     "usual_anchors": [USUAL_ANCHORS],
     "frozen_0": ["model.backbone.frozen_stages=0"],
@@ -44,6 +46,7 @@ SETTINGS: dict[str, list[str]] = {
     "width_64": ["model.pyramid.width=64", "model.head.width=64"],
     "two_convolutions": ["model.head.convolutions=2"],
     "letterbox": ["model.input.resize=letterbox"],
+    "stretch": ["model.input.resize=stretch"],
     "scale_0.5_2": ["augmentation.scale=[0.5, 2.0]"],
     "no_colour": ["augmentation.brightness=0", "augmentation.contrast=0", "augmentation.saturation=0"],
     "batch_4": ["training.batch_size=4"],
@@ -51,6 +54,7 @@ SETTINGS: dict[str, list[str]] = {
     "mosaic_0.5": ["augmentation.mosaic=0.5"],
     "cutout_0.5": ["augmentation.cutout=0.5"],
     "rand_augment_2": ["augmentation.rand_augment=2"],
+    "bfloat16": ["training.precision=bfloat16"],
 }
 
 
