@@ -3,9 +3,9 @@
     python benchmarks/integer_kernels.py RUN MODEL [--split test] [--sets xnnpack builtin reference]
 
 RUN is a run folder, MODEL the name of a quantization-aware model in it whose raw int8 file was exported. All sets add
-the same integers; they round the sums to 8 bits in slightly different ways. How far they are apart is what no Keras
-model can be nearer to than by luck. The shares are those of the class logits that differ by half a step or more, on the
-first image. `reference` takes seconds an image.
+the same integers; they round the sums to 8 bits in slightly different ways, so that no Keras model agrees with all of
+them. The shares are those of the class logits that differ by half a step or more, on the first image. `reference` takes
+seconds an image.
 """
 
 from __future__ import annotations
@@ -56,13 +56,10 @@ def main() -> None:
         logits[name], _ = detector.heads()
     step = first.interpreter.get_output_details()[1]["quantization"][0]
     print(f"{'':<10} {'AP':>6} {'AP50':>6}   logits that differ from those of {', '.join(logits)}")
+    found = {"keras": predict_dataset(detect_function(model, spec), spec, dataset)}
+    found |= {name: results(detector, dataset) for name, detector in detectors.items()}
     for name, values in logits.items():
-        found = (
-            predict_dataset(detect_function(model, spec), spec, dataset)
-            if name == "keras"
-            else results(detectors[name], dataset)
-        )
-        metrics = coco_metrics(dataset, found)
+        metrics = coco_metrics(dataset, found[name])
         shares = [float((np.abs(values - others) > step / 2).mean()) for others in logits.values()]
         print(
             f"{name:<10} {metrics['AP']:6.2f} {metrics['AP50']:6.2f}   {' '.join(f'{share:.3f}' for share in shares)}"
