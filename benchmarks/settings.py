@@ -1,11 +1,12 @@
-"""Settings of a training compared by validation AP after the same wall time, over several seeds.
+"""Settings of a training compared by validation AP after the same time of training steps, over several seeds.
 
     python benchmarks/settings.py recipes/raccoon.yaml [NAME ...] --data DIR --minutes 4 --seeds 0 1 2 --out OUT
 
-Every setting of the table below is the recipe with one thing changed, trained for `--minutes` from start to end; a
-faster setting therefore gets more epochs. Runs take turns by seed, so that a slow hour hits all settings alike. Each is
+Every setting of the table below is the recipe with one thing changed. The steps of all of them are timed first, in
+turns, and each is trained for the epochs that take `--minutes` at its speed: a faster setting gets more epochs. The
+speeds are kept in `--out`, so only this first part needs a quiet machine; the trainings may share it. Each training is
 a folder under `--out` and is not repeated when it is there; the table is printed from all of them. Only the validation
-split is looked at. Run nothing else beside it.
+split is looked at.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+ROUNDS, STEPS = 5, 8  # in which a setting's speed is measured
 
 SMOOTH_L1 = "training.loss={box: smooth_l1, box_beta: 1.0, box_weight: 0.125}"
 USUAL_ANCHORS = "model.anchors={size: 4.0, scales: [1.0, 1.26, 1.587], ratios: [0.5, 1.0, 2.0]}"  # of the paper
@@ -72,18 +76,65 @@ def main() -> None:
     if unknown:
         parser.error(f"expected names of the table. Received: {', '.join(unknown)}. Use {', '.join(SETTINGS)}")
     names = arguments.names or list(SETTINGS)
+    speeds = kept_speeds(arguments.recipe, arguments.set, names, arguments.out / "speeds.json")
+    images = number_of_training_images(arguments.recipe, arguments.data)
     for seed in arguments.seeds:
         for name in names:
             folder = arguments.out / f"{name}-{seed}"
             if not (folder / "metrics.json").exists():
-                overrides = [*arguments.set, *SETTINGS[name], f"seed={seed}", f"training.minutes={arguments.minutes}"]
-                train(arguments.recipe, arguments.data, folder, overrides)
-    print_table(arguments.out, names)
+                epochs = max(round(60 * arguments.minutes * speeds[name] / images), 1)
+                overrides = [*arguments.set, *SETTINGS[name], f"seed={seed}"]
+                train(arguments.recipe, arguments.data, folder, overrides, epochs)
+    print_table(arguments.out, names, speeds)
 
 
-def train(recipe: str, data: str, folder: Path, overrides: list[str]) -> None:
+def kept_speeds(recipe: str, overrides: list[str], names: list[str], path: Path) -> dict[str, float]:
+    """Returns images a second for each name from `path`, after measuring those that are missing there."""
+    speeds = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    missing = [name for name in names if name not in speeds]
+    if missing:
+        speeds |= measured_speeds(recipe, overrides, missing)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(speeds, indent=1) + "\n", encoding="utf-8")
+    return speeds
+
+
+def measured_speeds(recipe: str, overrides: list[str], names: list[str]) -> dict[str, float]:
+    """Returns images a second of the training step alone, the median of rounds that take turns."""
+    from random_step import random_step
+
+    from keras_retina.recipe import load_recipe
+
+    steps, sizes = {}, {}
+    for name in names:
+        settings = load_recipe(recipe, [*overrides, *SETTINGS[name]])
+        precision = "bfloat16" if settings.training.precision == "bfloat16" else "float32"
+        steps[name] = random_step(settings, precision=precision)
+        sizes[name] = STEPS * settings.training.batch_size
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            for _ in range(STEPS):
+                step()
+            found[name].append(sizes[name] / (time.perf_counter() - start))
+    for name, rates in found.items():
+        print(f"{name}: {statistics.median(rates):.1f} images/s ({min(rates):.1f} .. {max(rates):.1f})", flush=True)
+    return {name: statistics.median(rates) for name, rates in found.items()}
+
+
+def number_of_training_images(recipe: str, data: str) -> int:
+    """Returns how many images an epoch has."""
+    from keras_retina.data.folder import load_dataset
+    from keras_retina.recipe import load_recipe
+
+    settings = load_recipe(recipe).data
+    return len(load_dataset(data, settings.train, settings.format, settings.classes).records)
+
+
+def train(recipe: str, data: str, folder: Path, overrides: list[str], epochs: int) -> None:
     """Trains one setting; AP is measured once, at its end, with the averaged weights of the last step."""
-    common = ["training.epochs=100000", "training.evaluate_every=100000", "training.checkpoint=last"]
+    common = [f"training.epochs={epochs}", f"training.evaluate_every={epochs}", "training.checkpoint=last"]
     command = [sys.executable, "-m", "keras_retina", "train", recipe, "--data", data, "--out", str(folder)]
     for override in (*common, *overrides):
         command += ["--set", override]
@@ -91,9 +142,9 @@ def train(recipe: str, data: str, folder: Path, overrides: list[str]) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def print_table(out: Path, names: list[str]) -> None:
-    """Prints mean, lowest and highest AP of every setting that has been trained, and its epochs."""
-    print(f"{'setting':<18} {'AP':>5} {'lowest .. highest':>18} {'AP50':>6} {'epochs':>7} {'seeds':>6}")
+def print_table(out: Path, names: list[str], speeds: dict[str, float]) -> None:
+    """Prints mean, lowest and highest AP of every setting that has been trained, its epochs and images a second."""
+    print(f"{'setting':<18} {'AP':>5} {'lowest .. highest':>18} {'AP50':>6} {'epochs':>7} {'images/s':>8} {'seeds':>6}")
     for name in names:
         runs = [path.parent for path in sorted(out.glob(f"{name}-*/metrics.json"))]
         metrics = [json.loads((run / "metrics.json").read_text(encoding="utf-8")) for run in runs]
@@ -103,7 +154,7 @@ def print_table(out: Path, names: list[str]) -> None:
         epochs = [last_epoch(run / "train" / "history.csv") for run in runs]
         print(
             f"{name:<18} {statistics.mean(found):5.1f} {min(found):8.1f} .. {max(found):5.1f}  "
-            f"{statistics.mean(found50):5.1f} {statistics.mean(epochs):7.1f} {len(found):6}"
+            f"{statistics.mean(found50):5.1f} {statistics.mean(epochs):7.1f} {speeds[name]:8.1f} {len(found):6}"
         )
 
 
