@@ -5,8 +5,9 @@
 Every setting of the table below is the recipe with one thing changed. The steps of all of them are timed first, in
 turns, and each is trained for the epochs that take `--minutes` at its speed: a faster setting gets more epochs. The
 speeds are kept in `--out`, so only this first part needs a quiet machine; the trainings may share it. Each training is
-a folder under `--out` and is not repeated when it is there; the table is printed from all of them. Only the validation
-split is looked at.
+a folder under `--out` and is not repeated when it is there; the table is printed from all of them. Use another `--out`
+for another recipe, `--set` or `--minutes`. What is timed is the step alone, with the default losses. Only the
+validation split is looked at.
 """
 
 from __future__ import annotations
