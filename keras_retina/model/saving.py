@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from keras_retina.legacy_keras import keras
 SPEC_MEMBER = "detector.json"
 ANCHORS_MEMBER = "anchors.npy"
 CONFIG_MEMBER = "config.json"
+WEIGHTS_MEMBER = "model.weights.h5"
 LARGEST_TEXT = 16 * 2**20  # bytes of a JSON member; a detector's are below one MiB
 
 # Keras imports any module and calls any function that a model file names, and its safe mode refuses lambdas alone.
@@ -94,7 +97,8 @@ def load_detector(path: Path) -> tuple[keras.Model, DetectorSpec]:
         ) from error
     _refuse_code(config, path)
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        _load_weights(model, path)
     except (*_UNREADABLE, ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: the model was not loaded. Received: {_one_line(error)}. Use the model.keras of a run folder."
@@ -132,6 +136,19 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(config, list):
         for value in config:
             yield from _objects(value)
+
+
+def _load_weights(model: keras.Model, path: Path) -> None:
+    """Copies the weights into an ordinary file, which also checks their CRC, and lets Keras read that.
+
+    `keras.models.load_model` reads inside the zip while it unpacks the other members. The first releases of Python 3.12
+    and 3.13 then read from the wrong position. Source: CPython issue 127847.
+    """
+    with tempfile.TemporaryDirectory(prefix="keras_retina_") as folder:
+        weights = Path(folder) / WEIGHTS_MEMBER
+        with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS_MEMBER) as member, weights.open("wb") as file:
+            shutil.copyfileobj(member, file)
+        model.load_weights(weights)
 
 
 def _check_outputs(model: keras.Model, spec: DetectorSpec, path: Path) -> None:

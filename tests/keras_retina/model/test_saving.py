@@ -93,6 +93,18 @@ def test_plain_keras_opens_the_file_where_this_project_is_not_installed(saved, t
             np.testing.assert_allclose(outputs[name], value, rtol=1e-5, atol=1e-6)
 
 
+def test_a_detector_is_loaded_without_tensorflows_files(saved, monkeypatch):
+    """With Python 3.12.1 and 3.13.0, Keras ends in an OutOfRangeError when it reads the zip through `tf.io.gfile`."""
+    monkeypatch.setattr(tf.io.gfile.GFile, "__init__", lambda *_, **__: pytest.fail("tf.io.gfile was asked to open it"))
+    load_detector(saved)
+
+
+def test_the_name_of_the_file_does_not_matter(saved, tiny_detector, tmp_path):
+    path = tmp_path / "model.weights"
+    path.write_bytes(saved.read_bytes())
+    assert load_detector(path)[1] == tiny_detector[1]
+
+
 def test_anchors_and_coder_are_members_of_the_file(saved, tiny_detector):
     _, spec = tiny_detector
     with zipfile.ZipFile(saved) as archive:
@@ -242,6 +254,14 @@ def test_damaged_weights_are_refused(saved, tmp_path):
     refusal(path)
 
 
+def test_one_wrong_byte_in_the_weights_is_refused(saved, tmp_path):
+    path = tmp_path / "model.keras"
+    content = bytearray(saved.read_bytes())
+    content[content.index(b"\x89HDF") + 200_000] ^= 1
+    path.write_bytes(content)
+    assert "CRC" in refusal(path)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -340,7 +360,8 @@ def test_a_lambda_layer_is_refused(saved, tmp_path):
 )
 def test_a_model_that_would_run_code_is_refused_before_keras_sees_it(saved, tmp_path, monkeypatch, layer: dict):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(keras.models, "load_model", lambda *_, **__: pytest.fail("Keras was asked to load it"))
+    for owner, name in ((keras.saving, "deserialize_keras_object"), (keras.models, "load_model")):
+        monkeypatch.setattr(owner, name, lambda *_, **__: pytest.fail("Keras was asked to load it"))
     assert "could run code" in refusal(with_layer(saved, tmp_path / "model.keras", layer))
     assert "antigravity" not in sys.modules
     assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]
