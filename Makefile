@@ -1,4 +1,4 @@
-# `make demo` and `make test` need Python 3.10 or newer and nothing else; both make the virtual environment first.
+# `make demo` and `make test` need Python 3.11 to 3.13 and nothing else; both make the virtual environment first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def _context(run: Run, dataset: Dataset | None, command: str | None, pictures: i
         "published": published_line(run.recipe),
         "sidecars": sidecar_pairs(run),
         "version": package_versions()["keras-retina"],
-        "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
     context |= table_rows(run, reference, hero_row(run.rows))
     context |= per_class_section(run, reference)
