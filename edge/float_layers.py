@@ -34,7 +34,7 @@ def leave_in_float(model: schema.ModelT, float_model: schema.ModelT, layers: Seq
         for operator in graph.operators
         if id(operator) not in chosen and not _is_dequantize(model, operator)
         for index in operator.inputs
-    }
+    } | {int(index) for index in graph.outputs}  # a raw file ends at quantized heads, which nothing in it reads
     floats: dict[int, int] = {}  # quantized feature map -> the same in float, where there is one by now
     constants: dict[int, int] = {}
     operators: list[schema.OperatorT] = []
@@ -66,6 +66,22 @@ def leave_in_float(model: schema.ModelT, float_model: schema.ModelT, layers: Seq
             operators.append(operator)
     graph.operators = operators
     drop_unused_weights(model)
+
+
+def end_in_float(model: schema.ModelT) -> None:
+    """Puts a DEQUANTIZE behind each head of a raw file that is stored in 8 bits; undoes `edge.tail.end_at_heads`."""
+    graph = model.subgraphs[0]
+    makers = {int(operator.outputs[0]): operator for operator in graph.operators}
+    for entry in model.signatureDefs[0].outputs:
+        head = source = int(entry.tensorIndex)
+        if graph.tensors[head].type == schema.TensorType.FLOAT32:
+            continue
+        if operator_name(model, makers[head]) == "QUANTIZE":  # to the uint8 that MediaPipe takes
+            source = int(makers[head].inputs[0])
+            graph.operators.remove(makers[head])
+        entry.tensorIndex = _float_copy(model, source)
+        graph.operators.append(_conversion(model, Operator.DEQUANTIZE, source, entry.tensorIndex))
+        graph.outputs = np.where(graph.outputs == head, entry.tensorIndex, graph.outputs).astype(np.int32)
 
 
 def chosen_operators(model: schema.ModelT, layers: Sequence[str]) -> set[int]:

@@ -7,10 +7,11 @@ import pytest
 
 from edge.convert import check_operators
 from edge.export import write_detector
-from edge.float_layers import chosen_operators, leave_in_float
+from edge.float_layers import chosen_operators, end_in_float, leave_in_float
 from edge.layer_names import feature_maps, layer_operators, layers_in
 from edge.quantization_error import map_errors, pixels_of
 from edge.runtime import Detector
+from edge.tail import end_at_heads
 from edge.tflite_file import operator_histogram, operator_name, read_flatbuffer, tensor_type, write_flatbuffer
 from keras_retina.errors import InputError
 from keras_retina.recipe import Export
@@ -84,6 +85,42 @@ def test_a_head_that_is_float_leaves_the_file_without_a_rounding(small_quantized
     (image,) = next(iter(small_quantized.samples()))
     detector.invoke(pixels_of(image, small_quantized.spec))
     detector.detect(pixels_of(image, small_quantized.spec)[0])
+
+
+@pytest.mark.parametrize("unsigned", [True, False])
+def test_a_raw_file_with_a_float_layer_before_its_end_still_stores_its_head(small_quantized, tmp_path, unsigned):
+    layers = ["boxes", *(f"boxes_reshape_{level}" for level in range(3)), "boxes_prediction_pointwise"]
+    model, path = read_flatbuffer(small_quantized.int8), tmp_path / "raw.tflite"
+    end_at_heads(model, unsigned)
+    leave_in_float(model, read_flatbuffer(small_quantized.float_network), layers)
+    write_detector(path, write_flatbuffer(model), small_quantized.spec, "int8", "raw", Export(mediapipe_raw=unsigned))
+    in_8_bits, (image,) = Detector(path), next(iter(small_quantized.samples()))
+    boxes = in_8_bits.interpreter.get_output_details()[0]
+    assert boxes["dtype"] == (np.uint8 if unsigned else np.int8)
+    write_detector(path, write_flatbuffer(in_float(small_quantized, "int8", *layers)), small_quantized.spec, "int8",
+                   "raw", Export())  # fmt: skip
+    without_rounding = Detector(path)
+    for detector in (in_8_bits, without_rounding):
+        detector.invoke(pixels_of(image, small_quantized.spec))
+    step = boxes["quantization"][0]
+    inside = np.abs(without_rounding.heads()[1]) < 100 * step  # values out of the range are clipped
+    assert inside.mean() > 0.9
+    np.testing.assert_allclose(in_8_bits.heads()[1][inside], without_rounding.heads()[1][inside], atol=0.51 * step)
+
+
+@pytest.mark.parametrize("unsigned", [True, False])
+def test_a_raw_file_that_ends_in_float_again_has_the_operators_it_had(small_quantized, unsigned):
+    model = read_flatbuffer(small_quantized.int8)
+    end_at_heads(model, unsigned)
+    end_in_float(model)
+    graph, before = model.subgraphs[0], read_flatbuffer(small_quantized.int8)
+    assert operator_histogram(model) == operator_histogram(before)
+    assert [tensor_type(graph.tensors[index]) for index in graph.outputs] == ["float32", "float32"]
+    named = {entry.name: graph.tensors[entry.tensorIndex] for entry in model.signatureDefs[0].outputs}
+    assert {name: int(tensor.shape[2]) for name, tensor in named.items()} == {b"boxes": 4, b"classes": 2}
+    assert set(feature_maps(model)) == set(feature_maps(before))
+    end_in_float(model)  # one that ends in float stays as it is
+    assert operator_histogram(model) == operator_histogram(before)
 
 
 def test_the_error_of_a_map_drops_when_all_layers_up_to_it_are_float(small_quantized):
