@@ -8,14 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge.calibration import calibration_samples, choose_calibration_images
 from edge.convert import balanced_model, float_heads
-from edge.float_trials import Trial, TrialFiles, average_precision, layers_and_readers, try_layers
+from edge.float_trials import (
+    CANDIDATES,
+    LEAST_GAIN,
+    Group,
+    Heads,
+    Trial,
+    TrialFiles,
+    average_precision,
+    head_error,
+    layers_and_readers,
+    search_groups,
+    stages_of,
+    try_layers,
+)
 from edge.int16 import take_camera_bytes
 from edge.layer_names import layers_in
 from edge.quantization_error import Comparison, MapError, map_errors
@@ -28,8 +44,6 @@ from keras_retina.legacy_keras import keras
 ERROR_IMAGES = 8
 HEAD_IMAGES = 4
 AP_IMAGES = 64
-CANDIDATES = 3
-LEAST_GAIN = 0.02  # of the error of the heads; less is not worth an AP
 
 
 def debug_quantization(
@@ -44,9 +58,9 @@ def debug_quantization(
     """Compares a raw int8 file with its float parent; returns what `NAME_int8_debug.json` holds.
 
     `feature_maps`: the error of each, in order of execution. `layers`: what leaving one in float takes off the error
-    of the heads, alone and with its readers, best first. `ap`: of the float network, of the file, and of the file with
-    the best candidates in float. `suggested_float_layers` is empty when int8 reaches `minimum_ap_ratio` of the float
-    AP, or no few layers win back half of what it misses.
+    of the heads, alone and with its readers, best first; where a gain is None, `reason` says why. `ap`: of the float
+    network, of the file, and of the file with the best candidates in float. `suggested_float_layers` is empty when
+    int8 reaches `minimum_ap_ratio` of the float AP, or no few layers win back half of what it misses.
 
     Raises:
         InputError: the file is not of this model, or an image cannot be read.
@@ -60,12 +74,13 @@ def debug_quantization(
     files = TrialFiles(network, float_network, spec)
     float_heads_only = _camera_bytes(float_network, spec)
     images = [image for (image,) in itertools.islice(samples(), HEAD_IMAGES)]
-    groups = layers_and_readers(network)
-    tried = list(dict.fromkeys([*((layer,) for layer in groups), *groups.values()]))
-    head_error, trials = try_layers(
-        files, files.heads(files.write(float_heads_only), images), images, tried, progress
-    )
-    ap = _average_precisions(files, float_heads_only, trials, training_subset(train_set, AP_IMAGES), progress)
+    readers = layers_and_readers(network)
+    stages = stages_of(network, list(readers))
+    expected = files.heads(files.write(float_heads_only), images)
+    error, groups, alone = _search(files, expected, images, stages, readers, progress)
+    singles = [*alone, *(group.trial for group in groups if len(group.layers) == 1)]
+    subset = training_subset(train_set, AP_IMAGES)
+    ap = _average_precisions(files, float_heads_only, singles, subset, progress)
     chosen, reason = suggestion(ap["float"], ap["int8"], ap["trials"], minimum_ap_ratio)
     return {
         "file": file.name,
@@ -74,8 +89,8 @@ def debug_quantization(
         "feature_map_images": error_images,
         "feature_maps": [_map_facts(error) for error in errors],
         "head_error_images": len(images),
-        "head_error": head_error,
-        "layers": _ranked(groups, trials),
+        "head_error": error,
+        "layers": _ranked(readers, groups, alone),
         "ap": ap,
         "suggested_float_layers": chosen,
         "reason": reason,
@@ -106,13 +121,59 @@ def _average_precisions(
     return {"images": len(subset.records), "float": float_ap, "int8": int8_ap, "trials": tried}
 
 
-def _ranked(groups: Mapping[str, tuple[str, ...]], trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    gains = {trial.layers: trial.gain for trial in trials}
-    rows = [
-        {"layer": layer, "gain": gains[(layer,)], "with_readers": list(group), "gain_with_readers": gains[group]}
-        for layer, group in groups.items()
-    ]
-    return sorted(rows, key=lambda row: -max(row["gain"], row["gain_with_readers"]))
+def _search(
+    files: TrialFiles,
+    expected: Sequence[Heads],
+    images: Sequence[np.ndarray],
+    stages: Sequence[tuple[str, ...]],
+    readers: Mapping[str, tuple[str, ...]],
+    progress: Callable[[str], None],
+) -> tuple[float, list[Group], list[Trial]]:
+    """Returns the error of the heads of the file, the groups where the search ended, and trials of layers alone."""
+    error = head_error(expected, files.heads(files.file(()), images))
+    attempt = partial(try_layers, files, expected, images, error=error)
+    counted = itertools.count(1)
+
+    def reported(layers: tuple[str, ...]) -> Trial:
+        trial = attempt(layers)
+        gain = trial.reason if trial.gain is None else f"{100 * trial.gain:.1f} % of the error of the heads gone"
+        names = layers[0] if len(layers) == 1 else f"{layers[0]} to {layers[-1]} ({len(layers)} layers)"
+        progress(f"debug: file {next(counted)}, in float {names}: {gain}")
+        return trial
+
+    groups = search_groups(stages, readers, reported)
+    return error, groups, [reported(group.layers) for group in groups if len(group.layers) == 1]
+
+
+def _ranked(
+    readers: Mapping[str, tuple[str, ...]], groups: Sequence[Group], alone: Sequence[Trial]
+) -> list[dict[str, Any]]:
+    """Returns a row for each layer: best gain first, those without any gain last, in the order of execution."""
+    own = {trial.layers: trial for trial in alone}
+    rows = {}
+    for group in groups:
+        together = group.trial
+        for layer in group.layers:
+            single = own.get(group.layers)  # none of a group of several layers
+            rows[layer] = {
+                "layer": layer,
+                "gain": single.gain if single else None,
+                "with_readers": list(readers[layer]),
+                "gain_with_readers": together.gain if single else None,
+                "reason": single.reason or together.reason if single else _why_untried(group),
+            }
+    return sorted((rows[layer] for layer in readers), key=lambda row: -_best_gain(row))
+
+
+def _best_gain(row: Mapping[str, Any]) -> float:
+    gains = [row[name] for name in ("gain", "gain_with_readers") if row[name] is not None]
+    return max(gains, default=-math.inf)
+
+
+def _why_untried(group: Group) -> str:
+    layers, trial = group.layers, group.trial
+    gain = trial.reason if trial.gain is None else f"with their readers they gain {100 * trial.gain:.1f} %"
+    return f"not tried alone: one of {len(layers)} layers, {layers[0]} to {layers[-1]}; {gain}"
 
 
 def training_subset(train_set: Dataset, count: int) -> Dataset:
@@ -126,10 +187,11 @@ def training_subset(train_set: Dataset, count: int) -> Dataset:
 def ap_candidates(trials: Sequence[Trial], count: int) -> list[tuple[str, ...]]:
     """Returns the `count` best trials that name another layer, and the unions of the best two, three, ..."""
     best: list[tuple[str, ...]] = []
-    for trial in sorted(trials, key=lambda trial: (-trial.gain, len(trial.layers))):
+    measured = [(trial.gain, trial.layers) for trial in trials if trial.gain is not None]
+    for gain, layers in sorted(measured, key=lambda trial: (-trial[0], len(trial[1]))):
         known = {layer for layers in best for layer in layers}
-        if trial.gain >= LEAST_GAIN and len(best) < count and not known & set(trial.layers):
-            best.append(trial.layers)
+        if gain >= LEAST_GAIN and len(best) < count and not known & set(layers):
+            best.append(layers)
     unions = [tuple(layer for layers in best[:end] for layer in layers) for end in range(2, len(best) + 1)]
     return [*best, *unions]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 SHOWN_LAYERS = 12
+GAINS = ("gain", "gain_with_readers")  # of a layer that was left in float, None where it was not measured
 
 
 def say(text: str) -> None:
@@ -79,7 +80,8 @@ def show_quantization(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 140)
-    shown, ap = result["layers"][:SHOWN_LAYERS], result["ap"]
+    measured = [row for row in result["layers"] if any(row[name] is not None for name in GAINS)]
+    shown, ap = measured[:SHOWN_LAYERS], result["ap"]
     table = Table(
         title=f"{result['file']}: the {len(shown)} of {len(result['layers'])} layers that disturb the heads most",
         caption="dB: signal to quantization noise of the layer's worst map. alone: on float inputs; channel: median "
@@ -106,9 +108,18 @@ def show_quantization(result: dict[str, Any]) -> None:
             _number(min((one["channel_sqnr_db"] for one in alone), default=None), 1),
             _number(worst["accumulated"]["sqnr_db"], 1),
             _number(worst["accumulated"]["cosine"], 4),
-            *(f"{-100 * row[name]:+.1f}" for name in ("gain", "gain_with_readers")),
+            *("-" if row[name] is None else f"{-100 * row[name]:+.1f}" for name in GAINS),
         )
     console.print(table)
+    reasons: dict[str, list[str]] = {}
+    for row in result["layers"]:
+        if row["reason"]:
+            reasons.setdefault(row["reason"], []).append(row["layer"])
+    if reasons:
+        table = Table("layers", "why", title="Layers that were not tried alone, or could not be measured")
+        for reason, layers in reasons.items():
+            table.add_row(escape(layers[0] if len(layers) == 1 else str(len(layers))), escape(reason))
+        console.print(table)
     table = Table("left in float", "AP", title=f"AP on {ap['images']} training images, to compare with each other only")
     for name, value in (("everything", ap["float"]), ("as in the file", ap["int8"])):
         table.add_row(name, _number(value))
