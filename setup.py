@@ -1,9 +1,13 @@
 """Packaging; the two packages and the recipes that `keras-retina demo` needs after installation."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
-    packages=["keras_retina", "keras_retina.data", "keras_retina.model", "keras_retina.recipes", "edge"],
+    packages=[*find_packages(include=["keras_retina", "keras_retina.*", "edge", "edge.*"]), "keras_retina.recipes"],
     package_dir={"keras_retina.recipes": "recipes"},
-    package_data={"keras_retina.recipes": ["*.yaml"], "edge": ["*.html.jinja", "web/*.*"]},
+    package_data={
+        "keras_retina.recipes": ["*.yaml"],
+        "edge.report": ["*.html.jinja"],
+        "edge.detect.web": ["page/*.*"],
+    },
 )

@@ -25,7 +25,7 @@ import mediapipe
 import numpy as np
 
 from edge.runtime import Detections, Detector, read_image
-from keras_retina.boxes import iou
+from keras_retina.geometry.boxes import iou
 
 vision = mediapipe.tasks.vision
 LEAST_IOU, LARGEST_DIFFERENCE = 0.9, 0.05

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 from random_step import CLASSES, random_step
 
-from keras_retina.legacy_keras import keras, tf
+from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.graph import calls_of, learning_places
 from keras_retina.model.retinanet import retinanet
-from keras_retina.recipe import load_recipe
+from keras_retina.recipe.recipe import load_recipe
 
 BAR = 1 / 0.6
 

@@ -20,7 +20,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from keras_retina.data.records import Dataset, Record
-from keras_retina.evaluate import coco_metrics, ground_truth
+from keras_retina.evaluate.coco import coco_metrics, ground_truth
 
 CLASSES = 80
 BOXES, DETECTIONS = 7, 40  # an image

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_retina.legacy_keras import tf
+from keras_retina.foundation.legacy_keras import tf
+from keras_retina.geometry.matching import BACKGROUND
 from keras_retina.losses import focal_loss
-from keras_retina.matching import BACKGROUND
 
 SHAPES = ((8, 36_828, 3), (1, 100_000, 80))  # 384 x 512 with nine anchors a cell; the classes of COCO
 

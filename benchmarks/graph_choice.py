@@ -29,11 +29,11 @@ from graph_measure import Row, Source, load_splits, measured_rows, run_source, t
 from graph_table import latency_table, measure_table
 from graph_training import TRAININGS, WEIGHTS, train_variant
 
-from edge.benchmark_rows import against_first, latency_statistics
-from edge.interleave import interleaved_latency
-from edge.measure import machine_name
+from edge.benchmark.comparison import against_first, latency_statistics
+from edge.benchmark.interleave import interleaved_latency
+from edge.detectors.measure import machine_name
 from edge.run import open_run
-from keras_retina.recipe import load_recipe
+from keras_retina.recipe.recipe import load_recipe
 
 EPOCHS = 20
 INPUT = "model.input={height: 320, width: 320, resize: stretch}"

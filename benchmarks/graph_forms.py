@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge.open_file import load
-from edge.ranges import Histogram, Range, best_range, class_range, set_ranges
+from edge.detectors.open_file import load
+from edge.export.tails import end_at_heads
+from edge.quantize.ranges import Histogram, Range, best_range, class_range, set_ranges
 from edge.runtime import EVALUATION_SCORE_THRESHOLD, decode, dequantized, non_maximum_suppression
-from edge.tail import end_at_heads
-from edge.tflite_file import add_operator, add_tensor, operator_code, operator_name, tensor_type
-from keras_retina.detector_spec import DetectorSpec
-from keras_retina.legacy_keras import keras, tf
+from edge.tflite.flatbuffer import add_operator, add_tensor, operator_code, operator_name, tensor_type
+from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.graph import calls_of, output_places
+from keras_retina.model.spec import DetectorSpec
 
 HEADS = ("boxes", "classes")
 IOU_THRESHOLD, MAX_DETECTIONS = 0.5, 100  # the defaults of `export`
@@ -96,7 +96,7 @@ def one_output_a_level(model: schema.ModelT, ranges: LevelRanges) -> None:
 
 
 def level_ranges(model: keras.Model, samples: Iterable[list[np.ndarray]]) -> LevelRanges:
-    """Returns the range of each level's boxes and logits on calibration inputs, chosen as `edge.ranges` chooses."""
+    """Returns the range of each level's boxes and logits on calibration inputs, chosen as `edge.quantize.ranges` chooses."""
     inputs_of = {(call.layer, call.number): call.inputs for call in calls_of(model)}
     places = {name: inputs_of[place] for name, place in output_places(model).items()}
     outputs = {name: [model.get_layer(layer).get_output_at(number) for layer, number in places[name]] for name in HEADS}
@@ -111,7 +111,7 @@ def level_ranges(model: keras.Model, samples: Iterable[list[np.ndarray]]) -> Lev
 
 
 def detect_function_of_file(path: Path, spec: DetectorSpec) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Returns what `keras_retina.predict.predict_dataset` calls, for a file with any of the ends above."""
+    """Returns what `keras_retina.evaluate.predict.predict_dataset` calls, for a file with any of the ends above."""
     interpreter = load(path, 2)
     image_index = interpreter.get_input_details()[0]["index"]
     details = sorted(interpreter.get_output_details(), key=lambda detail: detail["name"])
@@ -130,7 +130,7 @@ def detect_function_of_file(path: Path, spec: DetectorSpec) -> Callable[[np.ndar
 
 
 def detections(outputs: dict[str, np.ndarray], anchors: np.ndarray, spec: DetectorSpec) -> dict[str, np.ndarray]:
-    """Returns `boxes [100, 4]`, `scores`, `classes` and `count` of one image, as `keras_retina.decode.detections`."""
+    """Returns `boxes [100, 4]`, `scores`, `classes` and `count` of one image, as `keras_retina.geometry.nms.detections`."""
 
     def joined_rows(kind: str, values: int) -> np.ndarray:
         return np.concatenate([outputs[name].reshape(-1, values) for name in outputs if name.startswith(kind)])

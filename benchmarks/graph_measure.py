@@ -11,24 +11,24 @@ from typing import Any
 import graph_forms
 from graph_training import Training, load_variant
 
-from edge.calibration import calibration_samples, choose_calibration_images
-from edge.convert import Kind, Samples, convert_heads
-from edge.edgetpu import predict
-from edge.edgetpu_graph import read_graphs
-from edge.export import exported_file
-from edge.open_file import opened
+from edge.detectors.open_file import opened
+from edge.edgetpu.predict import predict
+from edge.export.convert import Kind, Samples, convert_heads
+from edge.export.export import exported_file
+from edge.quantize.calibration import calibration_samples, choose_calibration_images
 from edge.run import RunFolder
-from edge.tflite_file import read_flatbuffer, write_file, write_flatbuffer
-from edge.tflite_multiply_adds import graph_work
-from keras_retina.data.fit_anchors import best_ious, input_boxes
+from edge.tflite.flatbuffer import read_flatbuffer, write_file, write_flatbuffer
+from edge.tflite.graph import read_graphs
+from edge.tflite.multiply_adds import graph_work
+from keras_retina.data.checks.fit_anchors import best_ious, input_boxes
 from keras_retina.data.folder import load_dataset
 from keras_retina.data.records import Dataset
-from keras_retina.detector_spec import DetectorSpec
-from keras_retina.evaluate import coco_metrics
-from keras_retina.legacy_keras import keras
+from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.evaluate.predict import predict_dataset
+from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.saving import load_detector
-from keras_retina.predict import predict_dataset
-from keras_retina.recipe import Recipe, load_recipe
+from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.recipe import Recipe, load_recipe
 
 KINDS: tuple[Kind, ...] = ("float32", "int8")
 

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from keras_retina.data.fit_anchors import best_ious, fit_anchors, input_boxes
+from keras_retina.data.checks.fit_anchors import best_ious, fit_anchors, input_boxes
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
-from keras_retina.detector_spec import DetectorSpec, detector_spec
-from keras_retina.fitting import compile_detector, fit_detector
-from keras_retina.legacy_keras import keras, tf
-from keras_retina.memory import keep_freed_memory
-from keras_retina.model.batch_norm import estimate_batch_norm, set_batch_norm_momentum
-from keras_retina.model.folding import fold_frozen_batch_norm
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.model.graph import Place, calls_of, output_places, rebuild
 from keras_retina.model.retinanet import retinanet
+from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.model.weights import find_weights, load_pretrained
-from keras_retina.recipe import Anchors, Model, Recipe, dump_recipe, load_recipe
+from keras_retina.recipe.recipe import Anchors, Model, Recipe, dump_recipe, load_recipe
+from keras_retina.train.batch_norm import estimate_batch_norm, set_batch_norm_momentum
+from keras_retina.train.fit import compile_detector, fit_detector
+from keras_retina.train.folding import fold_frozen_batch_norm
 
 WEIGHTS = "model.weights.h5"
 
@@ -120,7 +120,7 @@ def train_variant(
     data_dir: Path,
     report: Callable[[str], None],
 ) -> None:
-    """Trains a variant, or finishes an interrupted training, as `keras_retina.train` does; writes recipe and weights.
+    """Trains a variant, or finishes an interrupted training, as `keras_retina.train.train` does; writes recipe and weights.
 
     The library's own function builds and saves only what recipes can say, so its steps are repeated here.
     """

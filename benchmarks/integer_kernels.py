@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from edge.calibration import network_input
-from edge.export import exported_file
-from edge.quantize_aware_file import load_quantize_aware
+from edge.export.export import exported_file
+from edge.quantize.calibration import network_input
+from edge.quantize.saving import load_quantize_aware
 from edge.run import load_split, open_run
 from edge.runtime import Detector
 from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset
-from keras_retina.evaluate import coco_metrics
-from keras_retina.predict import detect_function, predict_dataset, results_of_image
-from keras_retina.thresholds import EVALUATION_SCORE_THRESHOLD
+from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.evaluate.predict import detect_function, predict_dataset, results_of_image
+from keras_retina.evaluate.thresholds import EVALUATION_SCORE_THRESHOLD
 
 SETS = {
     "xnnpack": OpResolverType.AUTO,

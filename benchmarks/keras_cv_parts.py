@@ -14,11 +14,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_retina.anchors import anchor_boxes, anchor_groups
-from keras_retina.data.augmentation import random_view
-from keras_retina.legacy_keras import tf
-from keras_retina.matching import match
-from keras_retina.recipe import Augmentation
+from keras_retina.data.augment.view import random_view
+from keras_retina.foundation.legacy_keras import tf
+from keras_retina.geometry.anchors import anchor_boxes, anchor_groups
+from keras_retina.geometry.matching import match
+from keras_retina.recipe.recipe import Augmentation
 
 HEIGHT, WIDTH, BATCH, BOXES = 384, 512, 8, 24
 

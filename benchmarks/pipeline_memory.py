@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_retina.data.pack import read_pack
+from keras_retina.data.formats.pack import read_pack
+from keras_retina.data.formats.write_pack import write_pack
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset, Record
-from keras_retina.data.write_pack import write_pack
-from keras_retina.detector_spec import detector_spec
-from keras_retina.memory import keep_freed_memory
-from keras_retina.recipe import Augmentation, Input, Matching, Model
+from keras_retina.foundation.machine import keep_freed_memory
+from keras_retina.model.spec import detector_spec
+from keras_retina.recipe.recipe import Augmentation, Input, Matching, Model
 
 SIDE = 384  # of the network input
 STORED = 576  # of an image: the size that training keeps for this input

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from random_step import random_step
 
-from keras_retina.legacy_keras import tf
-from keras_retina.recipe import load_recipe
+from keras_retina.foundation.legacy_keras import tf
+from keras_retina.recipe.recipe import load_recipe
 
 ROWS = 20
 

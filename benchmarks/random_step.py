@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_retina.legacy_keras import tf
+from keras_retina.foundation.legacy_keras import tf
+from keras_retina.foundation.machine import keep_freed_memory
+from keras_retina.geometry.matching import BACKGROUND
 from keras_retina.losses import BoxLoss, FocalLoss
-from keras_retina.matching import BACKGROUND
-from keras_retina.memory import keep_freed_memory
-from keras_retina.model.folding import fold_frozen_batch_norm
 from keras_retina.model.retinanet import retinanet
-from keras_retina.optimizer import build_optimizer
-from keras_retina.precision import in_precision
-from keras_retina.recipe import Recipe
+from keras_retina.recipe.recipe import Recipe
+from keras_retina.train.folding import fold_frozen_batch_norm
+from keras_retina.train.optimizer import build_optimizer
+from keras_retina.train.precision import in_precision
 
 CLASSES = 5
 EVERY_POSITIVE = 97  # one anchor in so many is an object

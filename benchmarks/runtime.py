@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.measure import machine_name
+from edge.detectors.measure import machine_name
 from edge.runtime import Detector, anchor_boxes, read_image, resize_image
 
 TURNS = 5  # of each in a round

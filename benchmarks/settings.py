@@ -104,7 +104,7 @@ def measured_speeds(recipe: str, overrides: list[str], names: list[str]) -> dict
     """Returns images a second of the training step alone, the median of rounds that take turns."""
     from random_step import random_step
 
-    from keras_retina.recipe import load_recipe
+    from keras_retina.recipe.recipe import load_recipe
 
     steps, sizes = {}, {}
     for name in names:
@@ -127,7 +127,7 @@ def measured_speeds(recipe: str, overrides: list[str], names: list[str]) -> dict
 def number_of_training_images(recipe: str, data: str) -> int:
     """Returns how many images an epoch has."""
     from keras_retina.data.folder import load_dataset
-    from keras_retina.recipe import load_recipe
+    from keras_retina.recipe.recipe import load_recipe
 
     settings = load_recipe(recipe).data
     return len(load_dataset(data, settings.train, settings.format, settings.classes).records)

@@ -63,7 +63,7 @@ def milliseconds(recipe_path: str, variant: str) -> float:
     """Returns the median over `STEPS` steps on one random batch; a tenth of the steps with XLA."""
     from random_step import random_step
 
-    from keras_retina.recipe import load_recipe
+    from keras_retina.recipe.recipe import load_recipe
 
     overrides = ["model.backbone.frozen_stages=0"] if variant == "all_stages" else []
     recipe = load_recipe(recipe_path, overrides)

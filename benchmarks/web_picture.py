@@ -16,8 +16,8 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from edge.tasks_vision import find_tasks_vision
-from edge.web_server import page_server
+from edge.detect.web.server import page_server
+from edge.detect.web.tasks_vision import find_tasks_vision
 
 DESKTOP, PHONE = (900, 760), (390, 844)
 COLOURS = 128

@@ -6,15 +6,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from edge.calibration import choose_calibration_images
-from edge.compress import FOLDER, METRICS_FILE, MODEL_FILE, is_done, load_compressed
-from edge.convert import Kind
-from edge.export import export_detector, exported_file, is_exported, needs_calibration, origin_of
+from edge.compress.models import FOLDER, METRICS_FILE, MODEL_FILE, is_done, load_compressed
+from edge.export.convert import Kind
+from edge.export.export import export_detector, exported_file, is_exported, needs_calibration, origin_of
+from edge.quantize.calibration import choose_calibration_images
 from edge.run import RunFolder, load_split
-from edge.verify import SmallerModel
+from edge.verify.verify import SmallerModel
 from keras_retina.data.packed_image import ImageFile
-from keras_retina.recipe import CompressedModel
-from keras_retina.recipe_compress import ancestry
+from keras_retina.recipe.compress import ancestry
+from keras_retina.recipe.recipe import CompressedModel
 
 
 def export_compressed(run: RunFolder, report: Callable[[str], None]) -> list[Path]:

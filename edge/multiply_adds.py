@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keras_retina.errors import InputError
-from keras_retina.legacy_keras import keras
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.graph import calls_of, shapes_of
 
 

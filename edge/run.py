@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.measure import machine_name
+from edge.detectors.measure import machine_name
 from keras_retina import __version__
 from keras_retina.data.records import Dataset
-from keras_retina.data.storage import address
-from keras_retina.errors import InputError
-from keras_retina.recipe import Recipe, dump_recipe, load_recipe
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import address
+from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
 
 if TYPE_CHECKING:
-    from edge.file_reading import ReadingOptions
+    from edge.detectors.reading import ReadingOptions
 
 RUN_MEMBERS = (
     "recipe.yaml",
@@ -109,11 +109,11 @@ def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
     if (run.path / "model.keras").exists() and (run.path / "metrics.json").exists():
         report("train: done before, skipped")
         return
-    from keras_retina.data.pack import check_pack_input
-    from keras_retina.evaluate import coco_metrics
+    from keras_retina.data.formats.pack import check_pack_input
+    from keras_retina.evaluate.coco import coco_metrics
+    from keras_retina.evaluate.predict import detect_function, predict_dataset
     from keras_retina.model.saving import load_detector
-    from keras_retina.predict import detect_function, predict_dataset
-    from keras_retina.train import train, write_metrics
+    from keras_retina.train.train import train, write_metrics
 
     check_pack_input(run.data_dir, run.recipe.data.train, run.recipe.model.input.height, run.recipe.model.input.width)
     train_set = load_split(run, run.recipe.data.train, report)
@@ -138,9 +138,9 @@ def verify_stage(
     from the model of the run is held to it like the exported ones.
     """
     from edge.compress_files import smaller_models, unmade_models
-    from edge.file_reading import ReadingOptions
-    from edge.verify import verify_run
-    from edge.verify_also import add_other_files, files_of_run, read_others, require_files
+    from edge.detectors.reading import ReadingOptions
+    from edge.verify.others import add_other_files, files_of_run, read_others, require_files
+    from edge.verify.verify import verify_run
     from keras_retina.model.saving import load_detector
 
     require_files(also)
@@ -162,7 +162,7 @@ def verify_stage(
 
 def report_stage(run: RunFolder) -> Path:
     """Writes `report.html`."""
-    from edge.report import write_report
+    from edge.report.report import write_report
     from keras_retina.data.folder import load_dataset
 
     data = run.recipe.data

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from edge.run import RunFolder, load_split
-from edge.tflite_file import write_file
+from edge.tflite.flatbuffer import write_file
 from keras_retina.data.packed_image import ImageFile
-from keras_retina.errors import InputError
+from keras_retina.foundation.errors import InputError
 
 
 def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
     """Writes the `.tflite` files of the recipe that are missing in `export/`, and returns all of them."""
-    from edge.calibration import choose_calibration_images, images_used
-    from edge.export import export_detector, exported_file, is_exported, needs_calibration, origin_of
+    from edge.export.export import export_detector, exported_file, is_exported, needs_calibration, origin_of
+    from edge.quantize.calibration import choose_calibration_images, images_used
     from keras_retina.model.saving import load_detector
 
     settings, name = run.recipe.export, run.recipe.name
@@ -43,8 +43,8 @@ def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
 
 def debug_stage(run: RunFolder, report: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
     """Measures the int8 file of an exported run layer by layer; writes `export/NAME_int8_debug.json` and returns it."""
-    from edge.calibration import choose_calibration_images
-    from edge.debug_quantization import debug_quantization
+    from edge.quantize.calibration import choose_calibration_images
+    from edge.verify.debug.debug import debug_quantization
     from keras_retina.model.saving import load_detector
 
     settings, name = run.recipe.export, run.recipe.name

@@ -1,5 +1,5 @@
 """`python -m keras_retina` is `keras-retina`."""
 
-from keras_retina.cli import main
+from keras_retina.cli.app import main
 
 main()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.iou_loss import GIoULoss, giou_loss
-from keras_retina.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss, box_loss
-from keras_retina.recipe import Loss
+from keras_retina.recipe.recipe import Loss
 
 
 def detector_losses(settings: Loss, coder_weights: Sequence[float]) -> dict[str, keras.losses.Loss]:

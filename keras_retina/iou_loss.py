@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from keras_retina.errors import InputError
-from keras_retina.legacy_keras import keras, tf
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses import global_normaliser
 
 LARGEST_LOG_SIDE = math.log(1000 / 16)
@@ -35,9 +35,9 @@ def giou_loss(targets: tf.Tensor, deltas: tf.Tensor, coder_weights: Sequence[flo
     changes when both axes are scaled.
 
     Args:
-        targets: float32 `[batch, A, 5]` of `keras_retina.matching.targets`: four deltas and 1.0 where matched.
+        targets: float32 `[batch, A, 5]` of `keras_retina.geometry.matching.targets`: four deltas and 1.0 where matched.
         deltas: float32 `[batch, A, 4]`.
-        coder_weights: `(wy, wx, wh, ww)` of `keras_retina.boxes.encode`.
+        coder_weights: `(wy, wx, wh, ww)` of `keras_retina.geometry.boxes.encode`.
 
     Returns: float32 `[batch]`.
     """
@@ -52,7 +52,7 @@ def giou_loss(targets: tf.Tensor, deltas: tf.Tensor, coder_weights: Sequence[flo
 class GIoULoss(keras.losses.Loss):
     """`1 - generalized_iou` of matched anchors, divided by the positive anchors of the global batch, times `weight`.
 
-    `y_true`: float `[batch, A, 5]` of `keras_retina.matching.targets`. `y_pred`: deltas `[batch, A, 4]`.
+    `y_true`: float `[batch, A, 5]` of `keras_retina.geometry.matching.targets`. `y_pred`: deltas `[batch, A, 4]`.
 
     Raises:
         InputError: a negative weight.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from keras_retina.errors import InputError
-from keras_retina.legacy_keras import keras, tf
-from keras_retina.matching import IGNORED
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.geometry.matching import IGNORED
 
 
 def focal_loss(classes: tf.Tensor, logits: tf.Tensor, alpha: float | None = 0.25, gamma: float = 2.0) -> tf.Tensor:
@@ -21,7 +21,7 @@ def focal_loss(classes: tf.Tensor, logits: tf.Tensor, alpha: float | None = 0.25
     ever rounded to 0 or 1: value and gradient are finite for any logit.
 
     Args:
-        classes: int `[batch, A]`: class index, or `BACKGROUND`, or `IGNORED` of `keras_retina.matching`.
+        classes: int `[batch, A]`: class index, or `BACKGROUND`, or `IGNORED` of `keras_retina.geometry.matching`.
         logits: float32 `[batch, A, K]`.
         alpha: weight of the target class, `1 - alpha` for the others; None for no balancing.
         gamma: 0 is alpha-balanced cross entropy.
@@ -96,7 +96,7 @@ def box_loss(targets: tf.Tensor, deltas: tf.Tensor, beta: float = 0.1) -> tf.Ten
     """Returns smooth L1 summed over the matched anchors and four deltas of each image, not normalised.
 
     Args:
-        targets: float32 `[batch, A, 5]` of `keras_retina.matching.targets`: four deltas and 1.0 where matched. The
+        targets: float32 `[batch, A, 5]` of `keras_retina.geometry.matching.targets`: four deltas and 1.0 where matched. The
             mask is that flag, not the value: an anchor that fits its box exactly counts.
         deltas: float32 `[batch, A, 4]`.
 
@@ -122,7 +122,7 @@ def global_normaliser(positives: tf.Tensor) -> tf.Tensor:
 class FocalLoss(keras.losses.Loss):
     """Focal loss of class logits, divided by the positive anchors of the global batch (`focal_loss` has the equation).
 
-    `y_true`: int `[batch, A]`, codes of `keras_retina.matching`. `y_pred`: logits `[batch, A, K]`. The images of a
+    `y_true`: int `[batch, A]`, codes of `keras_retina.geometry.matching`. `y_pred`: logits `[batch, A, K]`. The images of a
     batch are summed, and so are the replicas' gradients: the reduction is SUM and must stay so.
 
     Raises:
@@ -154,7 +154,7 @@ class FocalLoss(keras.losses.Loss):
 class BoxLoss(keras.losses.Loss):
     """Smooth L1 of the deltas of matched anchors, divided by the positive anchors of the global batch, times `weight`.
 
-    `y_true`: float `[batch, A, 5]` of `keras_retina.matching.targets`. `y_pred`: deltas `[batch, A, 4]`.
+    `y_true`: float `[batch, A, 5]` of `keras_retina.geometry.matching.targets`. `y_pred`: deltas `[batch, A, 4]`.
 
     Raises:
         InputError: a negative beta or weight.

@@ -76,7 +76,7 @@ def _draw_split(image_dir: Path, split: str, count: int, generator: np.random.Ge
 @pytest.fixture(scope="session")
 def tiny_recipe():
     """MobileNetV2 0.35 from random weights on 128 x 128 pixels, a thin pyramid and one convolution in each head."""
-    from keras_retina.recipe import recipe_from_fields
+    from keras_retina.recipe.recipe import recipe_from_fields
 
     return recipe_from_fields(
         {
@@ -97,9 +97,9 @@ def tiny_recipe():
 @pytest.fixture(scope="session")
 def tiny_detector(tiny_recipe):
     """The model of `tiny_recipe` as it starts, and its description; tests must leave its weights as they are."""
-    from keras_retina.detector_spec import detector_spec
-    from keras_retina.legacy_keras import keras
+    from keras_retina.foundation.legacy_keras import keras
     from keras_retina.model.retinanet import retinanet
+    from keras_retina.model.spec import detector_spec
 
     keras.utils.set_random_seed(1)
     return retinanet(tiny_recipe.model, len(TINY_CLASSES)), detector_spec(tiny_recipe.model, TINY_CLASSES)
@@ -115,7 +115,7 @@ def write_tflite():
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    from edge.tflite_file import TYPES, write_file, write_flatbuffer
+    from edge.tflite.flatbuffer import TYPES, write_file, write_flatbuffer
 
     def write(
         path: Path, tensors: dict, operators: list, metadata: bytes | None = None, more_subgraphs: int = 0

@@ -1,4 +1,4 @@
-"""COCO AP of the files that the workers wrote, side by side, all by pycocotools through `keras_retina.evaluate`.
+"""COCO AP of the files that the workers wrote, side by side, all by pycocotools through `keras_retina.evaluate.coco`.
 
     python benchmarks/peers/score.py DETECTIONS.json ... [--json FILE]
 """
@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from keras_retina.data.folder import load_dataset
-from keras_retina.evaluate import coco_metrics
+from keras_retina.evaluate.coco import coco_metrics
 
 COLUMNS = ("AP", "AP50", "AP75")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from keras_retina.data.pipeline import training_labels
 from keras_retina.data.records import Dataset
-from keras_retina.detector_spec import DetectorSpec
-from keras_retina.errors import InputError
-from keras_retina.recipe import Augmentation
+from keras_retina.foundation.errors import InputError
+from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.recipe import Augmentation
 
 SAMPLES = 64
 

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from keras_retina.data.coco import coco_categories, coco_image_dir, coco_splits, order_categories, read_coco
-from keras_retina.data.csv_rows import csv_class_names, csv_splits, read_csv
+from keras_retina.data.formats.coco import coco_categories, coco_image_dir, coco_splits, order_categories, read_coco
+from keras_retina.data.formats.csv_file import csv_class_names, csv_splits, read_csv
+from keras_retina.data.formats.pack import pack_splits, read_pack
+from keras_retina.data.formats.repair import refuse_unfixed
+from keras_retina.data.formats.tfrecord_files import is_tfrecord_pattern, tfrecord_splits
+from keras_retina.data.formats.tfrecords import read_tfrecords
+from keras_retina.data.formats.voc import read_voc, voc_class_names, voc_image_dir, voc_splits
+from keras_retina.data.formats.yolo import read_yolo, yolo_splits
 from keras_retina.data.images import printable
-from keras_retina.data.pack import pack_splits, read_pack
 from keras_retina.data.records import Dataset
-from keras_retina.data.repair import refuse_unfixed
-from keras_retina.data.storage import address, remote_address
-from keras_retina.data.tfrecord_files import is_tfrecord_pattern, tfrecord_splits
-from keras_retina.data.tfrecords import read_tfrecords
-from keras_retina.data.voc import read_voc, voc_class_names, voc_image_dir, voc_splits
-from keras_retina.data.yolo import read_yolo, yolo_splits
-from keras_retina.errors import InputError, closest
+from keras_retina.foundation.errors import InputError, closest
+from keras_retina.foundation.files import address, remote_address
 
 DataFormat = Literal["coco", "voc", "yolo", "csv", "pack"]
 DATA_FORMATS = ("auto", "coco", "voc", "yolo", "csv", "pack")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from keras_retina.data.packed_image import ImageFile, PackedImage
-from keras_retina.errors import InputError, closest
+from keras_retina.foundation.errors import InputError, closest
 
 ResizeMode = Literal["stretch", "letterbox"]
 RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "letterbox")

@@ -6,8 +6,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_retina.data.storage import address, read_bytes
-from keras_retina.errors import InputError
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import address, read_bytes
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_retina.anchors import AnchorGroups, anchor_groups
-from keras_retina.data.augmentation import random_view
+from keras_retina.data.augment.mosaic import mosaic
+from keras_retina.data.augment.rand_augment import rand_augment
+from keras_retina.data.augment.view import random_view
 from keras_retina.data.images import read_image, reduced
-from keras_retina.data.mosaic import mosaic
-from keras_retina.data.rand_augment import rand_augment
 from keras_retina.data.records import Dataset, Record
-from keras_retina.detector_spec import DetectorSpec
-from keras_retina.legacy_keras import tf
-from keras_retina.matching import targets
-from keras_retina.recipe import Augmentation, Matching
+from keras_retina.foundation.legacy_keras import tf
+from keras_retina.geometry.anchors import AnchorGroups, anchor_groups
+from keras_retina.geometry.matching import targets
+from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.recipe import Augmentation, Matching
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from keras_retina.legacy_keras import keras, tf
-from keras_retina.recipe import Backbone
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.recipe.recipe import Backbone
 
 # Names of the layers whose outputs are C3, C4 and C5 (strides 8, 16, 32).
 MOBILENET_V2_FEATURES = ("block_5_add", "block_12_add", "block_16_project_BN")

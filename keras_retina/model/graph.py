@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras_retina.legacy_keras import keras, tf
+from keras_retina.foundation.legacy_keras import keras, tf
 
 Place = tuple[str, int]
 """The output of a layer's call: its name, and which call of it."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from keras_retina.legacy_keras import keras, tf
+from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.layers import Apply, convolution
-from keras_retina.recipe import Head
+from keras_retina.recipe.recipe import Head
 
 
 def head_outputs(

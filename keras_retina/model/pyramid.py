@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from keras_retina.legacy_keras import keras, tf
+from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.layers import convolution
-from keras_retina.recipe import Pyramid
+from keras_retina.recipe.recipe import Pyramid
 
 
 def feature_pyramid(features: dict[int, tf.Tensor], settings: Pyramid) -> list[tf.Tensor]:

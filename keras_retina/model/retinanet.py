@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from keras_retina.anchors import anchors_per_cell
-from keras_retina.legacy_keras import keras
+from keras_retina.foundation.legacy_keras import keras
+from keras_retina.geometry.anchors import anchors_per_cell
 from keras_retina.model.backbones import backbone_features, freeze
 from keras_retina.model.heads import head_outputs, prior_bias
 from keras_retina.model.pyramid import feature_pyramid
-from keras_retina.recipe import Model
+from keras_retina.recipe.recipe import Model
 
 
 def retinanet(settings: Model, num_classes: int) -> keras.Model:

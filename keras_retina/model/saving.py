@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_retina.detector_spec import DetectorSpec, spec_from_json
-from keras_retina.errors import InputError
-from keras_retina.legacy_keras import keras
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import keras
+from keras_retina.model.spec import DetectorSpec, spec_from_json
 
 SPEC_MEMBER = "detector.json"
 ANCHORS_MEMBER = "anchors.npy"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_retina.errors import InputError
-from keras_retina.legacy_keras import keras
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.backbones import backbone_layers
-from keras_retina.recipe import Backbone
+from keras_retina.recipe.recipe import Backbone
 
 WEIGHTS_FOLDER_VARIABLE = "KERAS_RETINA_WEIGHTS"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from keras_retina.recipe import Backbone, Export, Head, Input, Model, Pyramid
+from keras_retina.recipe.recipe import Backbone, Export, Head, Input, Model, Pyramid
 
 CLASS_NAMES = ("circle", "square", "<b>../cross</b>")
 SETTINGS = Model(
@@ -46,7 +46,7 @@ def image_paths(tmp_path_factory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def tiny_spec():
-    from keras_retina.detector_spec import detector_spec
+    from keras_retina.model.spec import detector_spec
 
     return detector_spec(SETTINGS, CLASS_NAMES)
 
@@ -54,9 +54,9 @@ def tiny_spec():
 @pytest.fixture(scope="session")
 def tiny_model(image_paths, tiny_spec):
     """Random weights, scaled so that logits are about -4 +- 2 and deltas about 0 +- 1."""
-    from edge.calibration import network_input
+    from edge.quantize.calibration import network_input
     from keras_retina.data.images import read_image, resize_image
-    from keras_retina.legacy_keras import keras
+    from keras_retina.foundation.legacy_keras import keras
     from keras_retina.model.retinanet import retinanet
 
     keras.utils.set_random_seed(3)
@@ -84,7 +84,7 @@ def export_settings() -> Export:
 @pytest.fixture(scope="session")
 def exported(tiny_model, tiny_spec, export_settings, image_paths, tmp_path_factory) -> dict[str, Path]:
     """`{"float32": path, "float32_raw": path, ...}`."""
-    from edge.export import export_detector
+    from edge.export.export import export_detector
 
     folder = tmp_path_factory.mktemp("export")
     paths = export_detector(tiny_model, tiny_spec, folder, "tiny", export_settings, image_paths)
@@ -115,7 +115,7 @@ class SmallDetector:
 @pytest.fixture(scope="session")
 def small_quantized(image_paths) -> Quantized:
     """`small_detector` with heads without BatchNorm, not equalized."""
-    from edge.convert import float_heads, quantize_heads
+    from edge.export.convert import float_heads, quantize_heads
 
     small = small_detector(image_paths, Head(width=8, convolutions=1))
     networks = [quantize_heads(small.model, small.spec, kind, small.samples) for kind in ("int8", "int16")]
@@ -138,10 +138,10 @@ def small_detector(image_paths: list[Path], head: Head) -> SmallDetector:
     """The plain backbone on 64 x 64 pixels, two classes; logits are about -2 +- 2, deltas 0 +- 1."""
     from functools import partial
 
-    from edge.calibration import calibration_samples
-    from keras_retina.detector_spec import detector_spec
-    from keras_retina.legacy_keras import keras
+    from edge.quantize.calibration import calibration_samples
+    from keras_retina.foundation.legacy_keras import keras
     from keras_retina.model.retinanet import retinanet
+    from keras_retina.model.spec import detector_spec
 
     settings = Model(
         backbone=Backbone(name="plain", weights="none", frozen_stages=0, batch_norm="trained"),
@@ -168,8 +168,8 @@ def small_detector(image_paths: list[Path], head: Head) -> SmallDetector:
 @pytest.fixture(scope="session")
 def small_networks(small_quantized) -> dict[str, bytes]:
     """`{kind: network}` of `small_quantized` that take camera bytes and end at the heads."""
-    from edge.int16 import take_camera_bytes
-    from edge.tflite_file import read_flatbuffer, write_flatbuffer
+    from edge.export.int16 import take_camera_bytes
+    from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 
     model = read_flatbuffer(small_quantized.float_network)
     take_camera_bytes(model, small_quantized.spec)

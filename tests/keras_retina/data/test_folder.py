@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_retina.data.folder import available_splits, find_format, load_dataset, read_dataset
-from keras_retina.errors import InputError
+from keras_retina.foundation.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data (BCCD and raccoon photographs)")

@@ -19,7 +19,7 @@ from keras_retina.data.images import (
     resize_transform,
     resized_shape,
 )
-from keras_retina.errors import InputError
+from keras_retina.foundation.errors import InputError
 
 
 def quadrants(height: int = 32, width: int = 48) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_retina.legacy_keras import keras, tf
+from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.backbones import (
     MOBILENET_V2_STAGES,
     PLAIN_STAGES,
@@ -14,7 +14,7 @@ from keras_retina.model.backbones import (
     backbone_layers,
     freeze,
 )
-from keras_retina.recipe import Backbone
+from keras_retina.recipe.recipe import Backbone
 
 
 def network(settings: Backbone, height: int = 64, width: int = 96) -> keras.Model:

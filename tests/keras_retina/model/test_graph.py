@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_retina.legacy_keras import keras
+from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.graph import Call, calls_of, learning_places, output_places, rebuild, shapes_of
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_retina.anchors import anchor_boxes
-from keras_retina.legacy_keras import keras
+from keras_retina.foundation.legacy_keras import keras
+from keras_retina.geometry.anchors import anchor_boxes
 from keras_retina.model.heads import head_outputs, prior_bias
-from keras_retina.recipe import Head
+from keras_retina.recipe.recipe import Head
 
 SCALES, RATIOS = (1.0, 1.5), (0.5, 1.0, 2.0)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_retina.detector_spec import detector_spec
-from keras_retina.legacy_keras import keras, tf
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.geometry.matching import targets
 from keras_retina.losses import BoxLoss, FocalLoss
-from keras_retina.matching import targets
 from keras_retina.model.retinanet import retinanet
-from keras_retina.optimizer import build_optimizer
-from keras_retina.recipe import MOBILENET_ALPHAS, Backbone, Head, Input, Model, Pyramid, Recipe, load_recipe
+from keras_retina.model.spec import detector_spec
+from keras_retina.recipe.recipe import MOBILENET_ALPHAS, Backbone, Head, Input, Model, Pyramid, Recipe, load_recipe
+from keras_retina.train.optimizer import build_optimizer
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 RANDOM = {"weights": "none", "frozen_stages": 0, "batch_norm": "trained"}

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_retina.errors import InputError
-from keras_retina.legacy_keras import keras, tf
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.model.saving import ANCHORS_MEMBER, SPEC_MEMBER, load_detector, save_detector
 

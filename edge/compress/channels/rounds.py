@@ -1,0 +1,70 @@
+"""Structured pruning of a detector in rounds, each followed by a fine-tuning, resuming where it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge.compress.channels.cost import multiply_add_cost, parameter_cost, time_cost
+from edge.compress.channels.groups import ChannelGroup
+from edge.compress.channels.latency import latency_on_this_machine
+from edge.compress.channels.prune import prune_to
+from edge.compress.channels.rank import kernel_norms, loss_changes, norm_scales
+from edge.compress.fine_tune import CompressTask, fine_tune, fine_tune_batches
+from edge.multiply_adds import multiply_adds
+from keras_retina.detector_losses import detector_losses
+from keras_retina.foundation.legacy_keras import keras
+from keras_retina.model.saving import load_detector, save_detector
+from keras_retina.recipe.compress import Channels
+
+MODEL_FILE = "model.keras"
+START_FILE = "pruned.keras"
+TAYLOR_BATCHES = 4  # more images hardly change the order of the channels
+
+
+def prune_rounds(task: CompressTask) -> keras.Model:
+    """Removes channels and fine-tunes, as often as `rounds` says, and returns the last model."""
+    channels = task.settings.channels or Channels()
+    short = task.settings.fine_tune.model_copy(update={"epochs": channels.round_epochs})
+    model = task.parent
+    for number in range(1, channels.rounds + 1):
+        turn = task
+        if number < channels.rounds:
+            settings = task.settings.model_copy(update={"fine_tune": short})
+            turn = dataclasses.replace(task, settings=settings, folder=task.folder / f"round_{number}")
+            if (turn.folder / MODEL_FILE).exists():
+                model, _ = load_detector(turn.folder / MODEL_FILE)
+                continue
+        start = turn.folder / START_FILE
+        if start.exists():
+            model, _ = load_detector(start)
+        else:
+            turn.folder.mkdir(parents=True, exist_ok=True)
+            model = _pruned(model, task, channels)
+            save_detector(model, task.spec, start)
+        share = multiply_adds(model) / multiply_adds(task.parent)
+        task.report(f"round {number} of {channels.rounds}: {share:.3f} x the multiply-adds")
+        fine_tune(model, turn)
+        if turn is not task:
+            save_detector(model, task.spec, turn.folder / MODEL_FILE)
+    return model
+
+
+def _pruned(model: keras.Model, task: CompressTask, channels: Channels) -> keras.Model:
+    """Returns the model without the channels that one round removes."""
+
+    def importance(model: keras.Model, groups: Sequence[ChannelGroup]) -> list[np.ndarray]:
+        if channels.criterion == "taylor":
+            losses = detector_losses(task.recipe.training.loss, task.spec.coder_weights)
+            return loss_changes(model, groups, fine_tune_batches(task).take(TAYLOR_BATCHES), losses)
+        if channels.criterion == "batch_norm":
+            return norm_scales(model, groups)
+        return kernel_norms(model, groups, 1 if channels.criterion == "l1" else 2)
+
+    cost = parameter_cost if channels.of == "parameters" else multiply_add_cost
+    price = parameter_cost if channels.of == "parameters" else time_cost
+    measure = latency_on_this_machine(task.spec) if channels.of == "latency" else None
+    share = channels.keep ** (1 / channels.rounds)
+    return prune_to(model, share, importance, cost, price, measure, channels.multiple)

@@ -1,0 +1,145 @@
+"""Makes the smaller models of a recipe, each in a folder of its own under `compress/`, resuming where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from edge.compress.channels.rounds import prune_rounds
+from edge.compress.fine_tune import CompressTask
+from edge.compress.quantized import train_quantized
+from edge.compress.weights.train import train_clustered, train_sparse
+from edge.multiply_adds import multiply_adds
+from edge.quantize.aware import float_model
+from edge.quantize.saving import load_quantize_aware, save_quantize_aware
+from edge.run import RunFolder, load_split
+from edge.tflite.flatbuffer import write_file
+from keras_retina.data.records import Dataset
+from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.evaluate.predict import detect_function, predict_dataset
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import keras
+from keras_retina.model.saving import load_detector, save_detector
+from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.compress import ancestry
+from keras_retina.recipe.recipe import CompressedModel, Recipe, dump_recipe, load_recipe
+
+FOLDER = "compress"
+MODEL_FILE = "model.keras"
+METRICS_FILE = "metrics.json"
+SETTINGS_FILE = "settings.json"
+
+Report = Callable[[str], None]
+
+
+def compress_stage(run: RunFolder, report: Report) -> None:
+    """Makes every model of `compress:` that is not there yet: `compress/NAME/model.keras` and `metrics.json`.
+
+    Raises:
+        InputError: the run is not trained, a model of other settings is there, a target that cannot be reached, or a
+            fine-tuning that failed; what was saved before is kept, and the same call goes on from there.
+    """
+    if not run.recipe.compress:
+        return
+    for name in run.recipe.compress:
+        _check_settings(run.path / FOLDER / name, run.recipe, name)
+    missing = [name for name in run.recipe.compress if not is_done(run, name)]
+    if not missing:
+        report("compress: done before, skipped")
+        return
+    if not (run.path / MODEL_FILE).exists():
+        raise InputError(f"{run.path}: expected a trained {MODEL_FILE}. Received: none. Run `keras-retina train`.")
+    train_set = load_split(run, run.recipe.data.train, report)
+    validation_set = load_split(run, run.recipe.data.validation, report)
+    for name in missing:
+        report(f"compress {name}:")
+        compress_model(run, name, train_set, validation_set, report)
+
+
+def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
+    """Returns the run with `compress.NAME...=value` in its recipe, which is written into the folder.
+
+    Raises:
+        InputError: another section, a value that the section does not take, or a model that was begun with others.
+    """
+    for override in overrides:
+        if not override.strip().startswith("compress."):
+            raise InputError(
+                f"--set: expected a key of the section compress, since the run is trained. Received: {override!r}. "
+                "Example: compress.half.channels.keep=0.5"
+            )
+    recipe = load_recipe(run.path / "recipe.yaml", overrides)
+    for name in recipe.compress:
+        _check_settings(run.path / FOLDER / name, recipe, name)
+    write_file(run.path / "recipe.yaml", dump_recipe(recipe).encode())
+    return RunFolder(run.path, recipe, run.data_dir)
+
+
+def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set: Dataset, report: Report) -> None:
+    """Makes one model of `compress:` from its parent, which must be there."""
+    settings = run.recipe.compress[name]
+    folder = run.path / FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / SETTINGS_FILE, _settings(ancestry(run.recipe.compress, name)).encode())
+    parent, spec = load_detector(parent_file(run, settings))
+    section = f"{FOLDER}.{name}"
+    teacher = load_detector(run.path / MODEL_FILE)[0] if settings.fine_tune.distillation else None
+    task = CompressTask(section, parent, spec, run.recipe, settings, train_set, validation_set, folder, report, teacher)
+    if settings.quantize is not None:
+        model = train_quantized(task)
+        save_quantize_aware(model, spec, folder / MODEL_FILE)
+        plain = float_model(model)
+    else:
+        make = prune_rounds if settings.channels else train_sparse if settings.sparsity else train_clustered
+        model = plain = make(task)
+        save_detector(model, spec, folder / MODEL_FILE)
+    metrics = coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, validation_set))
+    facts = {"split": validation_set.split, **metrics, **sizes(plain), "parent": sizes(parent)}
+    write_file(folder / METRICS_FILE, (json.dumps(facts, indent=2) + "\n").encode())
+    left = facts["multiply_adds"] / facts["parent"]["multiply_adds"]
+    report(f"compress {name}: validation AP {metrics['AP']}, {left:.3f} x the multiply-adds of its parent")
+
+
+def is_done(run: RunFolder, name: str) -> bool:
+    """Tells whether a model is whole."""
+    folder = run.path / FOLDER / name
+    return (folder / MODEL_FILE).exists() and (folder / METRICS_FILE).exists()
+
+
+def load_compressed(run: RunFolder, name: str) -> tuple[keras.Model, DetectorSpec]:
+    """Loads a model that is whole and its description; a quantized one rounds as its file does."""
+    path = run.path / FOLDER / name / MODEL_FILE
+    return (load_quantize_aware if run.recipe.compress[name].quantize else load_detector)(path)
+
+
+def parent_file(run: RunFolder, settings: CompressedModel) -> Path:
+    """Returns the file of the model that another is made from."""
+    return run.path / MODEL_FILE if settings.parent is None else run.path / FOLDER / settings.parent / MODEL_FILE
+
+
+def sizes(model: keras.Model) -> dict[str, int]:
+    """Returns multiply-adds for one image and parameters of a model."""
+    return {"multiply_adds": multiply_adds(model), "parameters": model.count_params()}
+
+
+def _check_settings(folder: Path, recipe: Recipe, name: str) -> None:
+    """Refuses a model that was made, or begun, with other settings. One that an older file lacks has its default."""
+    path = folder / SETTINGS_FILE
+    if not path.exists():
+        return
+    try:
+        begun = _settings([CompressedModel.model_validate(fields) for fields in json.loads(path.read_text("utf-8"))])
+    except ValueError:  # cut off, or of a version with other settings
+        begun = ""
+    if begun != _settings(ancestry(recipe.compress, name)):
+        raise InputError(
+            f"{folder}: expected a model of these settings. Received: one that was begun with others, {path.name}. "
+            f"Delete the folder to make {name!r} anew."
+        )
+
+
+def _settings(line: list[CompressedModel]) -> str:
+    """Returns what a model and its parents (`ancestry`) are made with, as JSON: all but files and gate."""
+    left_out = {"formats", "minimum_ap_ratio"}
+    return json.dumps([model.model_dump(mode="json", exclude=left_out) for model in line], indent=2)

@@ -1,0 +1,138 @@
+"""Objects in a video or in front of a camera: capture, network and drawing side by side, in three threads."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge.detect.ahead import Ahead
+from edge.detect.capture import Frame, Source
+from edge.detect.lines import detection_line, open_lines
+from edge.detect.tracker import Tracker
+from edge.detect.video_file import Writer, video_path
+from edge.runtime import Detections, Detector
+from keras_retina.foundation.drawing import class_colour, draw_boxes
+
+AHEAD = 4  # frames that may wait between two threads
+PROGRESS_EVERY = 2.0  # seconds
+Found = tuple[Frame, Detections]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What became of a video. `frames` were detected in and written; `last_index` counts those left out as well.
+
+    `codec` is the FourCC of the written video, empty without a frame.
+    """
+
+    picture: Path
+    codec: str
+    frames: int
+    last_index: int
+    seconds: float
+    stopped: bool
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, from the first frame asked for to the last one written."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+
+def watch(
+    detector: Detector,
+    source: Source,
+    out_dir: Path,
+    score_threshold: float,
+    json_lines: str | None = None,
+    progress: Callable[[str], None] | None = None,
+    video: Path | None = None,
+) -> Watched:
+    """Detects in every frame until the source ends or Ctrl-C stops it, and writes the annotated video and the lines.
+
+    Writes `<name>.webm` into `out_dir`, or `video`, with boxes, track numbers and the rate; and `detections.jsonl` (or
+    to `json_lines`), one line a frame: `{"frame", "time", "detections": [{"label", "score", "box", "track"}]}`. Of a
+    camera only the newest frame is kept while the network is busy; of a file none is left out. The first Ctrl-C (or
+    a SIGTERM) finishes both files at the next frame.
+
+    Raises:
+        InputError: a file cannot be written, or would replace the video itself.
+    """
+    target = video_path(source, out_dir, video)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    tracker, start, written, last = Tracker(), time.perf_counter(), 0, -1
+    told, size = start, 1 if source.live else AHEAD
+    with (
+        stopped_by_signal() as stopped,
+        Ahead(source.frames(), size, source.live, stopped) as frames,
+        Ahead(detections(detector, frames, score_threshold), size, stopped=stopped) as found,
+        open_lines(json_lines, out_dir) as lines,
+        Writer(target, source) as writer,
+    ):
+        for frame, objects in found:
+            numbers = tracker.update(objects.boxes, objects.classes, frame.index - last)
+            written, last, now = written + 1, frame.index, time.perf_counter()
+            rate = written / (now - start)
+            writer.write(frame, annotated(frame.image, objects, detector.class_names, numbers), rate)
+            where = {"frame": frame.index, "time": round(frame.seconds, 4)}
+            lines.write(detection_line(where, objects, detector.class_names, numbers.tolist()))
+            if progress and now - told >= PROGRESS_EVERY:
+                told = now
+                progress(progress_line(written, source.frame_count, rate))
+    return Watched(target, writer.codec, written, last, time.perf_counter() - start, stopped.is_set())
+
+
+def detections(detector: Detector, frames: Iterable[Frame], score_threshold: float) -> Iterator[Found]:
+    """Yields each frame with what is in it."""
+    for frame in frames:
+        yield frame, detector.detect(frame.image, score_threshold)
+
+
+def annotated(
+    image: np.ndarray, found: Detections, class_names: tuple[str, ...], numbers: np.ndarray
+) -> np.ndarray:
+    """Returns a copy with boxes in the colour of their track and `#number label score`.
+
+    `image` is uint8 RGB `[height, width, 3]`; `numbers`, int `[N]`, are the tracks of the N objects found.
+    """
+    labels = [f"#{number} {class_names[index]}" for number, index in zip(numbers, found.classes, strict=True)]
+    return draw_boxes(image, found.boxes, labels, found.scores, [class_colour(int(number)) for number in numbers])
+
+
+def progress_line(written: int, expected: int | None, rate: float) -> str:
+    """Returns how far it is and how fast."""
+    return f"frame {written}{f' of {expected}' if expected else ''}: {rate:.1f} frames/s"
+
+
+@contextmanager
+def stopped_by_signal() -> Iterator[threading.Event]:
+    """Lets the first Ctrl-C or SIGTERM set the event, and the second one do what it did before.
+
+    Does nothing outside the main thread, where signals do not arrive.
+    """
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def stop(*_: object) -> None:
+        stopped.set()
+        restore()
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield stopped
+    finally:
+        restore()

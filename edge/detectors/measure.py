@@ -1,0 +1,102 @@
+"""The detections of one exported file on a split, and how long the file takes for an image."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.detectors.foreign import ForeignDetector
+from edge.detectors.reading import Reading, open_detector
+from edge.detectors.split import detect_split
+from edge.runtime import EVALUATION_SCORE_THRESHOLD, Detector
+from keras_retina.data.images import read_image
+from keras_retina.data.records import Dataset
+from keras_retina.foundation.errors import InputError
+
+WARM_UP = 3
+
+
+def evaluate_tflite(
+    path: Path,
+    dataset: Dataset,
+    threads: int = 2,
+    latency_runs: int = 30,
+    reading: Reading | None = None,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Returns the detections of a split in the COCO results format, and the latency of the file.
+
+    The latency is measured alone, after the detections: `median` and `p95` in milliseconds of single-image invokes of
+    the interpreter after warm-up, `threads`, `machine`; `end_to_end_median` is from the decoded image to the boxes,
+    over the first `latency_runs` images of the split. `reading` (`edge.detectors.reading.choose_reading`) is for a file that
+    is not ours, or has other classes than the data.
+
+    Raises:
+        edge.runtime.ModelFileError: the file is no detector, or not ours and without a reading.
+        RuntimeError: the interpreter could not run it.
+        InputError: the detector has other classes than the data, or an image cannot be read.
+    """
+    reading = reading or Reading()
+    detector = open_detector(path, threads, reading)
+    check_classes(dataset.class_names if reading.columns else detector.class_names or (), dataset, path)
+    results = detect_split(path, dataset, reading=reading)
+    latency = invoke_latency(detector, read_image(dataset.records[0].path), latency_runs)
+    facts = {
+        "median": round(statistics.median(latency), 3),
+        "p95": round(float(np.percentile(latency, 95)), 3),
+        "threads": threads,
+        "machine": machine_name(),
+        "end_to_end_median": round(statistics.median(end_to_end_latency(detector, dataset, latency_runs)), 3),
+    }
+    return results, facts
+
+
+def invoke_latency(detector: Detector | ForeignDetector, image: np.ndarray, runs: int) -> list[float]:
+    """Returns the milliseconds of `runs` invokes of the interpreter on one image, after warm-up."""
+    pixels, _ = detector.prepare(image)
+    milliseconds = []
+    for _ in range(WARM_UP + runs):
+        start = time.perf_counter()
+        detector.invoke(pixels)
+        milliseconds.append(1000 * (time.perf_counter() - start))
+    return milliseconds[WARM_UP:]
+
+
+def end_to_end_latency(detector: Detector | ForeignDetector, dataset: Dataset, runs: int) -> list[float]:
+    """Returns the milliseconds from decoded image to boxes of the first `runs` images of a split."""
+    milliseconds = []
+    for record in dataset.records[:runs]:
+        image = read_image(record.path)
+        start = time.perf_counter()
+        detector.detect(image, EVALUATION_SCORE_THRESHOLD)
+        milliseconds.append(1000 * (time.perf_counter() - start))
+    return milliseconds
+
+
+def check_classes(class_names: tuple[str, ...], dataset: Dataset, source: Path | str) -> None:
+    """Raises InputError unless detector and data name the same classes in the same order and there are images."""
+    if tuple(class_names) != tuple(dataset.class_names):
+        raise InputError(
+            f"{source}: expected the classes of the data, {list(dataset.class_names)}. "
+            f"Received: {list(class_names)}. Use the data that the detector was trained on."
+        )
+    if not dataset.records:
+        raise InputError(
+            f"{dataset.name}: expected images in the split {dataset.split!r}. Received: none. Choose another split."
+        )
+
+
+def machine_name() -> str:
+    """Returns processor, cores and system, e.g. `AMD EPYC 7B13, 2 cores, Linux x86_64`."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", cpuinfo.read_text(errors="replace"), re.MULTILINE)
+        name = found.group(1).strip() if found else name
+    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"

@@ -1,0 +1,150 @@
+"""Opens any `.tflite` in a process of its own, where a damaged one can do no harm, and measures what opening costs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.detectors.child import ChildError, run_module
+from edge.runtime import ModelFileError, read_image, resize_image
+
+PATIENCE = 600.0  # seconds until a file counts as one that never ends
+MIB = 1 << 20
+
+
+def opened(path: Path, threads: int = 1, image: Path | None = None) -> dict[str, Any]:
+    """Loads a file, runs it once and returns what that took; the file may be anybody's, and in any state.
+
+    Returns:
+        `load_ms` from the path to allocated tensors, `first_ms` of the first invoke, `peak_mib` of memory of the whole
+        process, `base_mib` of it before the file was opened (None where the system does not tell), `operators`,
+        `delegated` (indices), `partitions` and `left` (`edge.detectors.delegation`).
+
+    Raises:
+        ModelFileError: LiteRT refuses the file, or crashes on it.
+    """
+    task = {"path": str(path), "threads": threads, "image": image and str(image)}
+    try:
+        answer = run_module("edge.detectors.open_file", task, timeout=PATIENCE)
+    except ChildError as error:
+        answer = {"error": str(error)}
+    if answer["error"]:
+        raise ModelFileError(
+            f"{path}: expected a .tflite file that LiteRT runs. Received: {refusal(answer['error'])}"
+        ) from None
+    return dict(answer["facts"])
+
+
+def refusal(error: str) -> str:
+    """Returns LiteRT's words in one line, and what to do."""
+    text = " ".join(error.split())[:300].rstrip(".")
+    if "edgetpu-custom-op" in text:
+        return f"{text}. It is compiled for the Edge TPU; use the file it was compiled from."
+    return f"{text}. Convert or download the model again."
+
+
+def example_inputs(details: Sequence[dict[str, Any]], image: np.ndarray | None = None) -> list[np.ndarray]:
+    """Returns values for the inputs of an interpreter: the image where one fits, else noise that is always the same.
+
+    Whole numbers wider than 8 bits are 0, because they are often places in a table.
+    """
+    generator = np.random.default_rng(0)
+    inputs = []
+    for detail in details:
+        shape, kind = [max(1, int(side)) for side in detail["shape"]], np.dtype(detail["dtype"])
+        is_picture = len(shape) == 4 and shape[0] == 1 and shape[3] == 3 and kind.name in ("uint8", "int8", "float32")
+        if is_picture:
+            noise = generator.integers(0, 256, shape[1:], np.uint8)
+            pixels = noise if image is None else resize_image(image, shape[1], shape[2], "stretch")[0]
+            inputs.append(_as_input(pixels[None], kind))
+        elif kind.kind == "f":
+            inputs.append(generator.random(shape, np.float32).astype(kind))
+        elif kind.itemsize == 1 and kind.kind in "iu":
+            limits = np.iinfo(kind)
+            inputs.append(generator.integers(limits.min, limits.max, shape, kind, endpoint=True))
+        else:
+            inputs.append(np.zeros(shape, kind))
+    return inputs
+
+
+def set_inputs(interpreter: Any, inputs: Sequence[np.ndarray]) -> None:
+    """Copies values into the inputs of an interpreter, in their order."""
+    for detail, values in zip(interpreter.get_input_details(), inputs, strict=True):
+        interpreter.set_tensor(detail["index"], values)
+
+
+def load(path: str | Path, threads: int) -> Any:
+    """Returns an interpreter with allocated tensors."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def memory_mib(field: str) -> float | None:
+    """Returns `VmRSS` (now) or `VmHWM` (highest so far) of this process in MiB; None where /proc does not exist."""
+    # getrusage would do for the peak, but a started process inherits the one of its parent.
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    found = next((line for line in lines if line.startswith(f"{field}:")), None)
+    return None if found is None else round(int(found.split()[1]) * 1024 / MIB, 1)
+
+
+def _as_input(pixels: np.ndarray, kind: np.dtype) -> np.ndarray:
+    if kind == np.uint8:
+        return pixels
+    if kind == np.int8:
+        return (pixels.astype(np.int16) - 128).astype(np.int8)
+    return (pixels.astype(np.float32) - 127.5) / 127.5
+
+
+def _open(path: str, threads: int, image: np.ndarray | None) -> dict[str, Any]:
+    import ai_edge_litert.interpreter  # noqa: F401 - its own loading is not the file's
+
+    from edge.detectors.delegation import delegation
+
+    base = memory_mib("VmRSS")
+    start = time.perf_counter()
+    interpreter = load(path, threads)
+    loaded = time.perf_counter()
+    set_inputs(interpreter, example_inputs(interpreter.get_input_details(), image))
+    ready = time.perf_counter()
+    interpreter.invoke()
+    ended = time.perf_counter()
+    peak = memory_mib("VmHWM")
+    found = delegation(interpreter._get_ops_details())
+    return {
+        "load_ms": round(1000 * (loaded - start), 3),
+        "first_ms": round(1000 * (ended - ready), 3),
+        "peak_mib": peak,
+        "base_mib": base,
+        "operators": found.total,
+        "delegated": sorted(found.operators),
+        "partitions": found.partitions,
+        "left": found.left,
+    }
+
+
+def main() -> None:
+    """Reads `{"path", "threads", "image"}` from standard input and prints `{"error", "facts"}`."""
+    task = json.load(sys.stdin)
+    image = None if task["image"] is None else read_image(task["image"])
+    answer: dict[str, Any] = {"error": "", "facts": {}}
+    try:
+        answer["facts"] = _open(task["path"], task["threads"], image)
+    except (ValueError, RuntimeError, TypeError, MemoryError) as error:
+        answer["error"] = f"{error}" or type(error).__name__
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

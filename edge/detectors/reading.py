@@ -1,0 +1,136 @@
+"""How a `.tflite` is read against a data set: ours by its description, anybody's by metadata, options, defaults."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge.detectors.class_map import Counterparts, counterparts, parse_class_map
+from edge.detectors.foreign import ForeignDetector, Preprocessing
+from edge.detectors.open_file import opened
+from edge.runtime import SPEC_MEMBER, Detector, read_description
+from edge.tflite.read_metadata import parse_labels
+from keras_retina.data.records import Dataset
+from keras_retina.foundation.errors import InputError
+
+RESIZE_MODES = ("stretch", "letterbox")
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """What the command line says about a file; None leaves it to the file.
+
+    Attributes:
+        labels: a file with a class name a line.
+        class_map: `name=name,...`, or a file with such pairs (`edge.detectors.class_map.parse_class_map`).
+        mean, std: of the pixels of a float32 or int8 input.
+        resize: `stretch` or `letterbox`.
+    """
+
+    labels: Path | None = None
+    class_map: str | None = None
+    mean: float | None = None
+    std: float | None = None
+    resize: str | None = None
+
+    @property
+    def given_for_foreign(self) -> list[str]:
+        """The options that only make sense for a file without our description."""
+        values = {"labels": self.labels, "input-mean": self.mean, "input-std": self.std, "resize": self.resize}
+        return [f"--{name}" for name, value in values.items() if value is not None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was decided. `preprocessing` is None for ours, `columns` where the classes are those of the data."""
+
+    preprocessing: Preprocessing | None = None
+    columns: tuple[int, ...] | None = None
+    read_as: dict[str, Any] = field(default_factory=dict)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file has the description that `keras-retina export` writes, whatever its state."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return SPEC_MEMBER in archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
+
+
+def open_detector(path: Path, threads: int, reading: Reading) -> Detector | ForeignDetector:
+    """Opens a file in the way that was decided for it."""
+    if reading.preprocessing is None:
+        return Detector(path, threads)
+    return ForeignDetector(path, threads, reading.preprocessing)
+
+
+def choose_reading(path: Path, dataset: Dataset, options: ReadingOptions) -> Reading:
+    """Decides how to read a file, and says so in `read_as`.
+
+    Raises:
+        edge.runtime.ModelFileError: no detector, or LiteRT refuses the file.
+        InputError: an option does not go with the file, class names are not known, or none is a class of the data.
+    """
+    if is_ours(path):
+        return _reading_of_ours(path, dataset, options)
+    if (options.mean is None) != (options.std is None):
+        raise InputError("--input-mean, --input-std: expected both or none. Received: one. Add the other.")
+    opened(path)  # in a process of its own: a damaged file may end it
+    asked = Preprocessing(options.mean, options.std, options.resize or RESIZE_MODES[0])
+    detector = ForeignDetector(path, 1, asked)
+    names, source = _class_names(path, detector, options.labels)
+    matched = counterparts(names, dataset.class_names, parse_class_map(options.class_map or ""), str(path))
+    read_as = {**detector.read_as, "labels": source, **_without_counterpart(matched)}
+    return Reading(detector.preprocessing, matched.columns, read_as)
+
+
+def reading_lines(path: Path, reading: Reading) -> list[str]:
+    """Returns what a person should know about how a file was read; nothing for ours with the data's own classes."""
+    said = dict(reading.read_as)
+    missing, unused = said.pop("missing", []), said.pop("unused", [])
+    lines = [f"{path.name}: {name}: {value}" for name, value in said.items()]
+    if missing:
+        lines.append(f"{path.name}: classes of the data that it does not know, AP 0: {', '.join(missing)}")
+    if unused:
+        shown = ", ".join(unused[:8]) + (", ..." if len(unused) > 8 else "")
+        lines.append(f"{path.name}: {len(unused)} of its classes are not in the data, left out: {shown}")
+    return lines
+
+
+def _reading_of_ours(path: Path, dataset: Dataset, options: ReadingOptions) -> Reading:
+    if options.given_for_foreign:
+        raise InputError(
+            f"{', '.join(options.given_for_foreign)}: expected a file without the description of keras-retina. "
+            f"Received: {path}, which says all of it. Leave the option out."
+        )
+    names = read_description(path).class_names
+    if options.class_map is None:
+        return Reading()
+    matched = counterparts(names, dataset.class_names, parse_class_map(options.class_map), str(path))
+    return Reading(None, matched.columns, _without_counterpart(matched))
+
+
+def _class_names(path: Path, detector: ForeignDetector, labels: Path | None) -> tuple[tuple[str, ...], str]:
+    if labels is not None:
+        if not labels.is_file():
+            raise InputError(f"--labels: expected a text file. Received: {labels}, nothing there. Correct the path.")
+        try:
+            names = parse_labels(labels.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise InputError(f"--labels: expected UTF-8 text. Received: {labels}: {error}. Convert it.") from error
+        source = f"{labels}, {len(names)} names"
+    else:
+        names = detector.class_names or ()
+        source = f"from the metadata, {len(names)} names"
+    if not names:
+        raise InputError(
+            f"{path}: expected class names in its metadata. Received: none. Pass --labels FILE with a name a line."
+        )
+    return names, source
+
+
+def _without_counterpart(matched: Counterparts) -> dict[str, Any]:
+    return {"missing": list(matched.missing), "unused": list(matched.unused)}

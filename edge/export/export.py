@@ -1,0 +1,226 @@
+"""Writes the `.tflite` files of a detector, each described inside and beside, with what it was calibrated on."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+from edge.export.convert import QUANTIZED_KINDS, Kind, convert_heads
+from edge.export.tails import end_at_heads, end_with_builtin, end_with_postprocess
+from edge.quantize.calibration import LISTING, calibration_listing, calibration_samples
+from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, SPEC_MEMBER
+from edge.tflite.flatbuffer import (
+    append_members,
+    operator_histogram,
+    read_flatbuffer,
+    sha256_of,
+    tensor_quantization,
+    tensor_type,
+    write_file,
+    write_flatbuffer,
+)
+from edge.tflite.metadata import add_metadata
+from keras_retina import __version__
+from keras_retina.data.packed_image import ImageFile
+from keras_retina.foundation.errors import InputError, closest
+from keras_retina.foundation.legacy_keras import keras
+from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.recipe import Export
+
+LABELS = "labels.txt"
+FORM_ENDINGS = {"postprocess": None, "raw": "raw", "builtin": "builtin"}
+SETTINGS = ("score_threshold", "iou_threshold", "max_detections", "nms", "mediapipe_raw")
+DEFAULTS = {"nms": "per_class", "float_layers": []}  # of files made before there was a choice
+UNKNOWN_ORIGIN: Mapping[str, str] = MappingProxyType({})
+
+
+def export_detector(
+    model: keras.Model,
+    spec: DetectorSpec,
+    out_dir: Path,
+    name: str,
+    settings: Export,
+    calibration_images: Sequence[ImageFile],
+    progress: Callable[[str], None] | None = None,
+    model_name: str | None = None,
+    origin: Mapping[str, str] = UNKNOWN_ORIGIN,
+) -> list[Path]:
+    """Writes `NAME_<format>.tflite` (postprocess), `..._raw.tflite` and `..._builtin.tflite` as `settings` asks.
+
+    Beside them: `labels.txt`, `calibration.txt` when int8 or int16 is among the formats, and a `.json` for every file.
+    Each format is converted (and calibrated) once; its forms share the network bit by bit.
+
+    Args:
+        calibration_images: files of the training split; at most `settings.calibration_images` of them are used.
+        progress: called with the name of a file before it is made.
+        model_name: that of a smaller model, which stands behind the format in the names of its files.
+        origin: what `origin_of` says of the model, to be stored in every file.
+
+    Returns:
+        The `.tflite` files in the order of `settings.formats` and `settings.heads`.
+
+    Raises:
+        InputError: no calibration image for int8 or int16, an unknown float layer, a model that TFLite cannot express,
+            an image cannot be read, or a file cannot be written.
+    """
+    out_dir = Path(out_dir)
+    images = list(calibration_images)[: settings.calibration_images]
+    _check(model, spec, settings, images)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    write_file(out_dir / LABELS, labels_text(spec.class_names).encode())
+    if needs_calibration(settings):
+        write_file(out_dir / LISTING, calibration_listing(images).encode())
+    paths = []
+    for kind in settings.formats:
+        if progress:
+            progress(exported_file(out_dir, name, kind, "postprocess", model_name).name)
+        samples = functools.partial(calibration_samples, images, spec)
+        heads_only = convert_heads(model, spec, kind, samples, settings.float_layers)
+        for head in settings.heads:
+            path = exported_file(out_dir, name, kind, head, model_name)
+            write_detector(path, heads_only, spec, kind, head, settings, len(images), origin)
+            paths.append(path)
+    return paths
+
+
+def exported_file(out_dir: Path, name: str, kind: str, head: str, model_name: str | None = None) -> Path:
+    """Returns `NAME_<format>[_<model>][_<form>].tflite`; the int8 of a quantization-aware model is an `int8` too."""
+    parts = [name, "int8" if kind == "int8_qat" else kind, model_name, FORM_ENDINGS[head]]
+    return out_dir / f"{'_'.join(part for part in parts if part)}.tflite"
+
+
+def origin_of(recipe_file: Path, model_file: Path) -> dict[str, str]:
+    """Returns the hashes that tell which training a file comes from: of the resolved recipe and the trained model."""
+    return {"recipe_sha256": sha256_of(recipe_file.read_bytes()), "model_sha256": sha256_of(model_file.read_bytes())}
+
+
+def needs_calibration(settings: Export) -> bool:
+    """Tells whether one of the formats is quantized with images."""
+    return bool(QUANTIZED_KINDS.keys() & set(settings.formats))
+
+
+def is_exported(path: Path, settings: Export) -> bool:
+    """Tells whether a file is there, and made with the settings that are inside it."""
+    sidecar = path.with_suffix(".json")
+    if not path.exists() or not sidecar.exists():
+        return False
+    try:
+        facts = json.loads(sidecar.read_text(encoding="utf-8"))
+    except ValueError:  # cut off or edited: the export writes it again
+        return False
+    wanted = {name: getattr(settings, name) for name in SETTINGS}
+    if facts["kind"] in QUANTIZED_KINDS:
+        wanted["float_layers"] = list(settings.float_layers)
+    return wanted == {name: facts.get(name, DEFAULTS.get(name)) for name in wanted}
+
+
+def labels_text(class_names: Sequence[str]) -> str:
+    """Returns one class name a line, without a background row; line breaks inside a name become spaces."""
+    return "".join(" ".join(name.split()) + "\n" for name in class_names)
+
+
+def described(
+    flatbuffer: bytes,
+    spec: DetectorSpec,
+    kind: str,
+    head: str,
+    settings: Export,
+    origin: Mapping[str, str] = UNKNOWN_ORIGIN,
+) -> bytes:
+    """Appends detector, export settings and labels to a flatbuffer; `edge.runtime` reads them."""
+    export = _export_facts(kind, head, settings, origin) | {
+        "flatbuffer_bytes": len(flatbuffer),
+        "flatbuffer_sha256": sha256_of(flatbuffer),
+    }
+    members = {
+        SPEC_MEMBER: spec.to_json().encode(),
+        EXPORT_MEMBER: json.dumps(export, indent=2).encode(),
+        LABELS_MEMBER: labels_text(spec.class_names).encode(),
+    }
+    return append_members(flatbuffer, members)
+
+
+def write_detector(
+    path: Path,
+    heads_only: bytes,
+    spec: DetectorSpec,
+    kind: Kind,
+    head: str,
+    settings: Export,
+    calibration_images: int = 0,
+    origin: Mapping[str, str] = UNKNOWN_ORIGIN,
+) -> None:
+    """Puts the tail of `head` behind converted heads (`convert_heads`); writes the file and the `.json` beside it."""
+    graph = read_flatbuffer(heads_only)
+    if head == "raw":
+        end_at_heads(graph, unsigned=settings.mediapipe_raw)
+    else:
+        (end_with_builtin if head == "builtin" else end_with_postprocess)(graph, spec, settings)
+    if head != "raw" or settings.mediapipe_raw:
+        add_metadata(graph, spec, LABELS_MEMBER, head)
+    data = described(write_flatbuffer(graph), spec, kind, head, settings, origin)
+    write_file(path, data)
+    facts = _export_facts(kind, head, settings, origin) | _sidecar(path.name, data, graph, spec)
+    if kind in QUANTIZED_KINDS:
+        facts |= {"float_layers": list(settings.float_layers), "calibration_images": calibration_images}
+    write_file(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
+
+
+def _export_facts(kind: str, head: str, settings: Export, origin: Mapping[str, str]) -> dict[str, Any]:
+    chosen = {name: getattr(settings, name) for name in SETTINGS}
+    return {"kind": kind, "head": head, **chosen, "keras_retina": __version__, **origin}
+
+
+def _sidecar(file: str, data: bytes, graph: schema.ModelT, spec: DetectorSpec) -> dict[str, Any]:
+    subgraph = graph.subgraphs[0]
+    names = {int(entry.tensorIndex): entry.name.decode() for entry in graph.signatureDefs[0].outputs}
+    return {
+        "file": file,
+        "sha256": sha256_of(data),
+        "size_bytes": len(data),
+        "input": _tensor_facts(subgraph.tensors[subgraph.inputs[0]]),
+        "outputs": [
+            {"signature": names[int(index)], **_tensor_facts(subgraph.tensors[index])} for index in subgraph.outputs
+        ],
+        "operators": operator_histogram(graph),
+        "detector": json.loads(spec.to_json()),
+    }
+
+
+def _tensor_facts(tensor: schema.TensorT) -> dict[str, Any]:
+    scale, zero_point = tensor_quantization(tensor) or (None, None)
+    return {
+        "name": tensor.name.decode(),
+        "dtype": tensor_type(tensor),
+        "shape": [int(side) for side in tensor.shape],
+        "scale": scale,
+        "zero_point": zero_point,
+    }
+
+
+def _check(model: keras.Model, spec: DetectorSpec, settings: Export, images: list[ImageFile]) -> None:
+    anchors, number = len(spec.anchors()), len(spec.class_names)
+    expected = {"classes": (anchors, number), "boxes": (anchors, 4)}
+    received = {name: tuple(tensor.shape[1:]) for name, tensor in model.output.items()}
+    if received != expected:
+        raise InputError(
+            f"export: expected the heads {expected} of the detector description. Received: {received}. "
+            "Export a model together with the description it was saved with."
+        )
+    layers = [layer.name for layer in model.layers]
+    for name in settings.float_layers if needs_calibration(settings) else ():
+        if name not in layers:  # told here at once; a layer that left no operator, after the conversion
+            raise InputError(
+                f"export.float_layers: expected names of Keras layers. Received: {name!r}. {closest(name, layers)}"
+            )
+    if needs_calibration(settings) and not images:
+        raise InputError(
+            "export: int8 and int16 need images of the training split to calibrate on. "
+            "Received: calibration_images=[]. Pass --data, or leave them out of export.formats."
+        )

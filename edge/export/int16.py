@@ -1,0 +1,89 @@
+"""The `int16` format: int8 weights and 16-bit activations (TFLite 16x8), for networks that 8 bits are too few for.
+
+Camera bytes are scaled in float at the input and quantized behind. LiteRT also runs a QUANTIZE from uint8 to int16, but
+a zero point cannot be 127.5: every pixel would be off by half a grey level, a hundred times what 16 bits round.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edge.tflite.flatbuffer import add_tensor, constant_values, operator_code, operator_name, tensor_type
+from edge.tflite.layer_names import feature_maps
+from keras_retina.model.spec import DetectorSpec
+
+Operator = schema.BuiltinOperator
+Options = schema.BuiltinOptions
+
+
+def take_camera_bytes(model: schema.ModelT, spec: DetectorSpec) -> None:
+    """Puts the pixel scaling, CAST, SUB and MUL, before a network of float pixels `[1, H, W, 3]`; input uint8 then."""
+    graph = model.subgraphs[0]
+    scaled = int(graph.inputs[0])
+    shape = [int(side) for side in graph.tensors[scaled].shape]
+    graph.tensors[scaled].name = b"scaled_image"
+    pixels, floats, centred = (add_tensor(model, name, shape) for name in ("image", "float_image", "centred_image"))
+    graph.tensors[pixels].type = schema.TensorType.UINT8
+    mean = add_tensor(model, "pixel_mean", [1], np.array([spec.pixel_mean], np.float32))
+    factor = add_tensor(model, "pixel_factor", [1], np.array([1 / spec.pixel_scale], np.float32))
+    graph.operators = [
+        _operator(model, Operator.CAST, [pixels], floats, Options.CastOptions, schema.CastOptionsT()),
+        _operator(model, Operator.SUB, [floats, mean], centred, Options.SubOptions, schema.SubOptionsT()),
+        _operator(model, Operator.MUL, [centred, factor], scaled, Options.MulOptions, schema.MulOptionsT()),
+        *graph.operators,
+    ]
+    graph.inputs = np.array([pixels], np.int32)
+    for entry in model.signatureDefs[0].inputs:
+        entry.tensorIndex = pixels
+
+
+def join_scales(model: schema.ModelT) -> None:
+    """Removes every QUANTIZE from int16 to int16: the ranges that are set later give both sides one scale."""
+    graph = model.subgraphs[0]
+    same: dict[int, int] = {}
+    operators = []
+    for operator in graph.operators:
+        operator.inputs = np.array([same.get(int(index), int(index)) for index in operator.inputs], np.int32)
+        if operator_name(model, operator) == "QUANTIZE" and tensor_type(graph.tensors[operator.inputs[0]]) == "int16":
+            same[int(operator.outputs[0])] = int(operator.inputs[0])
+        else:
+            operators.append(operator)
+    graph.operators = operators
+
+
+def own_biases(model: schema.ModelT, float_model: schema.ModelT) -> None:
+    """Gives every convolution a bias of its own, from the float network, in the scale of its input times its weights.
+
+    TensorFlow 2.21 writes one 64-bit bias for all calls of a shared layer, right for the input scale of one of them.
+    """
+    graph = model.subgraphs[0]
+    float_maps = feature_maps(float_model)
+    for name, operator in feature_maps(model).items():
+        if operator_name(model, operator) not in ("CONV_2D", "DEPTHWISE_CONV_2D") or len(operator.inputs) < 3:
+            continue
+        activation, weights, bias = (graph.tensors[index] for index in operator.inputs)
+        values = constant_values(float_model, int(float_maps[name].inputs[2]))
+        scales = weights.quantization.scale.astype(np.float64) * float(activation.quantization.scale[0])
+        tensor = copy.copy(bias)
+        tensor.quantization = copy.copy(bias.quantization)
+        tensor.quantization.scale = scales.astype(np.float32)
+        stored = np.round(values / scales).astype(np.int64)
+        model.buffers.append(schema.BufferT(data=stored.view(np.uint8)))
+        tensor.buffer = len(model.buffers) - 1
+        graph.tensors.append(tensor)
+        operator.inputs = np.array([*operator.inputs[:2], len(graph.tensors) - 1], np.int32)
+
+
+def _operator(
+    model: schema.ModelT, builtin: int, inputs: list[int], output: int, kind: int, options: object
+) -> schema.OperatorT:
+    return schema.OperatorT(
+        opcodeIndex=operator_code(model, builtin),
+        inputs=np.array(inputs, np.int32),
+        outputs=np.array([output], np.int32),
+        builtinOptionsType=kind,
+        builtinOptions=options,
+    )

@@ -1,0 +1,204 @@
+"""The headline and the tables of the report."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from edge.report.files import ap_value
+from edge.report.formatting import ap, duration, megabytes, milliseconds, ratio
+from edge.report.gallery import class_legend
+from edge.report.repeat import dataset_fields, dataset_name
+from edge.report.rows import Row
+from edge.report.run import Run
+
+INT8_KINDS = ("int8", "int8_qat")
+
+
+def float_reference(rows: Sequence[Row]) -> Row | None:
+    """Returns the row that the others are compared with: the Keras model, else the float32 file."""
+    return _first(rows, ("keras", "float32"))
+
+
+def int8_row(rows: Sequence[Row]) -> Row | None:
+    """Returns the int8 file that is compared in curves and pictures: post-training before quantization-aware."""
+    return _first(rows, INT8_KINDS)
+
+
+def hero_row(rows: Sequence[Row]) -> Row | None:
+    """Returns the file that the headline is about: int8 if it passed, else the smallest that passed, else int8."""
+    rows = [row for row in rows if not row.also]
+    passed = [row for row in rows if row.verified and row.measured]
+    files = sorted((row for row in passed if row.kind != "keras"), key=lambda row: row.size_bytes or 0)
+    fallback = files[0] if files else None
+    return _first(passed, INT8_KINDS) or fallback or int8_row(rows) or float_reference(rows)
+
+
+def verdict(run: Run) -> dict[str, str]:
+    """Returns state, title and text of the gate; only a gate that says so, with no failed row, has passed."""
+    if run.verify is None:
+        text = "No file of this run was measured yet: there is no verify.json. Run `keras-retina verify`."
+        return {"state": "notrun", "title": "Not verified yet", "text": text}
+    gate = run.verify.get("gate")
+    gate = gate if isinstance(gate, dict) else {}
+    rows = [row for row in run.rows if not row.also]
+    counts = Counter(row.status for row in rows)
+    rule = str(gate.get("rule") or "")
+    text = f"Gate: {rule}" if rule else "verify.json names no rule for the gate."
+    passed = gate.get("passed") is True and not counts["failed"]
+    if not counts["verified"] and not counts["failed"]:
+        return {"state": "notrun", "title": "Nothing was measured", "text": text}
+    if not passed:
+        failed = f": {counts['failed']} of {len(rows)} files" if counts["failed"] else ""
+        return {"state": "failed", "title": f"Gate failed{failed}", "text": text}
+    if counts["not run"]:
+        title = f"{counts['verified']} of {len(rows)} files passed, {counts['not run']} not run"
+        return {"state": "partly", "title": title, "text": text}
+    return {"state": "passed", "title": f"Gate passed: all {len(rows)} files", "text": text}
+
+
+def facts(run: Run) -> list[dict[str, str]]:
+    """Returns the headline numbers, as far as they were measured."""
+    hero, reference = hero_row(run.rows), float_reference(run.rows)
+    found: list[dict[str, str]] = []
+    if hero is not None and hero.measured:
+        share = _ratio(hero, reference)
+        note = hero.label if hero is reference or share is None or reference is None else (
+            f"{hero.label}: {ratio(share)} of {reference.label} ({ap(reference.ap['AP'])})"
+        )
+        found.append(_fact("AP", ap(hero.ap["AP"]), "", note))
+        found.append(_fact("AP50", ap(hero.ap["AP50"]), "", f"{hero.label}, at IoU 0.5"))
+        if hero.size_bytes is not None:
+            value, unit = megabytes(hero.size_bytes).split(" ")
+            found.append(_fact("Size", value, unit, _smaller(hero, run.rows)))
+        if hero.latency is not None:
+            threads = f", {hero.latency.threads} thread{'s' if hero.latency.threads != 1 else ''}"
+            note = "median" + (threads if hero.latency.threads else "")
+            value, unit = milliseconds(hero.latency.median).split(" ")
+            found.append(_fact("Latency", value, unit, note))
+    elif run.metrics is not None:
+        note = f"Keras model, {run.metrics.get('split') or 'validation'} split"
+        found += [_fact(key, ap(ap_value(run.metrics.get(key))), "", note) for key in ("AP", "AP50")]
+    dataset = dataset_fields(run)
+    if dataset.get("images") is not None:
+        found.append(_fact("Images", str(dataset["images"]), "", dataset_name(dataset)))
+    seconds = [epoch.values.get("seconds") for epoch in run.history]
+    if any(seconds):
+        epochs = f"{len(run.history)} epoch{'s' if len(run.history) != 1 else ''}"
+        found.append(_fact("Training", *duration(sum(second or 0.0 for second in seconds)), epochs))
+    return found
+
+
+def table_rows(run: Run, reference: Row | None, hero: Row | None) -> dict[str, Any]:
+    """Returns the main table; machines are named once under it."""
+    machines: dict[str, list[str]] = defaultdict(list)
+    for row in run.rows:
+        if row.latency is not None:
+            machines[row.latency.machine].append(row.label)
+    every = sum(len(labels) for labels in machines.values())
+    dataset = dataset_fields(run)
+    line = dataset_name(dataset) + (f", {dataset['images']} images" if dataset.get("images") is not None else "")
+    return {
+        "rows": [
+            {
+                "file": row.file,
+                "label": row.label,
+                "slot": row.slot,
+                "status": row.status,
+                "reason": row.reason,
+                "ap": row.ap,
+                "ratio": _ratio(row, reference),
+                "size_bytes": row.size_bytes,
+                "gzip_bytes": row.gzip_bytes,
+                "latency": row.latency,
+                "multiply_adds": row.multiply_adds,
+                "hero": row is hero,
+            }
+            for row in run.rows
+        ],
+        "machines": [
+            {"name": name, "labels": "all files" if len(labels) == every else ", ".join(labels)}
+            for name, labels in machines.items()
+        ],
+        "dataset_line": line,
+        "reference_line": f"“of float” is against {reference.label}." if reference else "No float file was measured.",
+        "rows_missing": "There is no verify.json: no file was measured. Run `keras-retina verify`."
+        if run.verify is None
+        else "verify.json has no rows: there was no file to measure. Run `keras-retina export` and then `verify`.",
+    }
+
+
+def per_class_section(run: Run, reference: Row | None) -> dict[str, Any]:
+    """Returns one line a class, the mean of all classes first, with differences from the float reference."""
+    rows = [row for row in run.rows if row.per_class]
+    metrics = (run.metrics or {}).get("per_class")
+    columns: list[dict[str, Any]] = [{"label": row.label, "slot": row.slot} for row in rows]
+    # None is the line of all classes: no class can have that name.
+    values: list[dict[str | None, float | None]] = [{None: row.ap["AP"]} | row.per_class for row in rows]
+    base: dict[str | None, float | None] = {None: reference.ap["AP"]} | reference.per_class if reference else {}
+    if not rows and isinstance(metrics, dict):
+        columns = [{"label": "Keras", "slot": 0}]
+        by_class = {name: ap_value(value) for name, value in metrics.items()}
+        values = [{None: ap_value((run.metrics or {}).get("AP")), **by_class}]
+    names = list(dict.fromkeys(name for column in values for name in column))
+    counts, colours = _object_counts(run), dict(class_legend(run.ground_truth) if run.ground_truth else [])
+    measured: list[Row | None] = [*rows] or [None]  # None is the Keras model of metrics.json
+    lines = []
+    for name in names:
+        cells = []
+        for row, column in zip(measured, values, strict=True):
+            value, float_value = column.get(name), base.get(name)
+            difference = None if row is reference or value is None or float_value is None else value - float_value
+            cells.append({"value": value, "difference": difference})
+        objects = sum(counts.values()) if name is None else counts.get(name, 0)
+        lines.append(
+            {
+                "name": "All classes" if name is None else name,
+                "objects": objects if counts else None,
+                "colour": colours.get(name, "") if name is not None else "",
+                "cells": cells,
+            }
+        )
+    return {
+        "per_class": lines,
+        "per_class_rows": columns,
+        "reference_label": reference.label if reference and len(rows) > 1 else "",
+        "per_class_missing": "No AP per class was measured yet. Run `keras-retina verify`.",
+    }
+
+
+def _first(rows: Sequence[Row], kinds: Sequence[str]) -> Row | None:
+    """Returns the first measured row of the first kind that has one; files with the post-process come first."""
+    for kind in kinds:
+        found = sorted((row for row in rows if row.kind == kind and row.measured), key=lambda row: row.other_form)
+        if found:
+            return found[0]
+    return None
+
+
+def _ratio(row: Row, reference: Row | None) -> float | None:
+    if reference is None or row is reference or not row.measured or not reference.ap["AP"]:
+        return None
+    return (row.ap["AP"] or 0.0) / reference.ap["AP"]
+
+
+def _smaller(hero: Row, rows: Sequence[Row]) -> str:
+    form = (hero.raw, hero.builtin)
+    same_form = [row for row in rows if (row.raw, row.builtin) == form]
+    parent = next((row for row in same_form if row.kind == "float32" and row.size_bytes), None)
+    if parent is None or parent is hero or not parent.size_bytes or not hero.size_bytes:
+        return hero.label
+    return f"{parent.size_bytes / hero.size_bytes:.1f} × smaller than float32"
+
+
+def _fact(title: str, value: str, unit: str = "", note: str = "") -> dict[str, str]:
+    return {"title": title, "value": value, "unit": unit, "note": note}
+
+
+def _object_counts(run: Run) -> Counter[str]:
+    truth = run.ground_truth or {"annotations": [], "categories": []}
+    names = {entry["id"]: entry["name"] for entry in truth["categories"]}
+    return Counter(
+        names.get(item["category_id"], "") for item in truth["annotations"] if not item.get("iscrowd")
+    )

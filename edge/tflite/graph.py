@@ -1,0 +1,176 @@
+"""Any `.tflite` as plain values: operators with their tensors, however old, foreign or damaged the file is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edge.tflite.flatbuffer import IDENTIFIER, OPERATOR_NAMES, TYPE_NAMES, read_flatbuffer
+from keras_retina.foundation.errors import InputError
+
+ITEM_BYTES = {
+    **{"float64": 8, "int64": 8, "uint64": 8, "complex64": 8, "complex128": 16},
+    **{"float32": 4, "int32": 4, "uint32": 4, "float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2},
+}  # one byte for every other type, which is at most half a byte too much
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """`shape` has no entry for a scalar; `data` holds the raw bytes of a constant, None for everything computed."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    data: np.ndarray | None = None
+    variable: bool = False
+    scales: int = 0
+    zero_point: int = 0
+
+    @property
+    def constant(self) -> bool:
+        return self.data is not None
+
+    @property
+    def elements(self) -> int:
+        return math.prod(max(side, 0) for side in self.shape)
+
+    @property
+    def bytes(self) -> int:
+        return self.elements * ITEM_BYTES.get(self.type, 1)
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """The constant as a flat array of its own type; empty for a computed tensor or a type NumPy does not know."""
+        if self.data is None or not hasattr(np, self.type):
+            return np.zeros(0, np.int32)
+        kind = np.dtype(self.type)
+        return self.data[: self.data.size // kind.itemsize * kind.itemsize].view(kind)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """`inputs` keeps the place of an input that was left out as None; `options` is a schema object or None."""
+
+    index: int
+    name: str
+    version: int
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+    options: Any = None
+    custom: bool = False
+
+    @property
+    def given(self) -> tuple[Tensor, ...]:
+        return tuple(tensor for tensor in self.inputs if tensor is not None)
+
+    @property
+    def computed(self) -> tuple[Tensor, ...]:
+        """The inputs that other operators compute, or the model is given; states of an LSTM are neither."""
+        return tuple(tensor for tensor in self.given if not tensor.constant and not tensor.variable)
+
+    def input(self, position: int) -> Tensor | None:
+        return self.inputs[position] if position < len(self.inputs) else None
+
+    def option(self, name: str, default: Any = 0) -> Any:
+        return getattr(self.options, name, default)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """`operators` in the order of the file, which is the order they run in; `inputs` are tensor indices."""
+
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+
+
+def read_graphs(path: Path) -> list[Graph]:
+    """Reads the subgraphs of a file; the first is the one that runs.
+
+    Raises:
+        InputError: the file is missing, no `.tflite`, cut off or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: expected a .tflite file. Received: no such file. Correct the path.")
+    data = path.read_bytes()
+    if data[4:8] != IDENTIFIER:
+        raise _damaged(path, f"{len(data)} bytes without the mark TFL3 at byte 4")
+    try:
+        model = read_flatbuffer(data)
+        graphs = [_graph(model, subgraph, len(data)) for subgraph in model.subgraphs or []]
+    except Exception as error:  # whatever wrong offsets lead a reader without a verifier into
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    if not graphs or not graphs[0].operators:
+        raise _damaged(path, "no operators")
+    return graphs
+
+
+def _damaged(path: Path, received: str) -> InputError:
+    return InputError(
+        f"{path}: expected a whole .tflite file. Received: {' '.join(received.split())[:200]}. "
+        "Convert or download the model again."
+    )
+
+
+def _graph(model: schema.ModelT, subgraph: schema.SubGraphT, file_bytes: int) -> Graph:
+    tensors = [_tensor(model, index, tensor, file_bytes) for index, tensor in enumerate(subgraph.tensors or [])]
+    operators = tuple(
+        _operator(model, tensors, index, operator) for index, operator in enumerate(subgraph.operators or [])
+    )
+    inputs = tuple(tensors[_index(index, tensors)].index for index in _list(subgraph.inputs))
+    return Graph(operators, inputs)
+
+
+def _tensor(model: schema.ModelT, index: int, tensor: schema.TensorT, file_bytes: int) -> Tensor:
+    buffer = model.buffers[_index(tensor.buffer, model.buffers)]
+    data = buffer.data if buffer.data is not None and len(buffer.data) else None
+    if data is None and buffer.size and buffer.offset > 1:  # weights of a large file stand behind the flatbuffer
+        if buffer.offset + buffer.size > file_bytes:
+            raise ValueError(f"a buffer ends at byte {buffer.offset + buffer.size} of {file_bytes}")
+        data = np.zeros(buffer.size, np.uint8)
+    quantization = tensor.quantization
+    zero_points = [] if quantization is None else _list(quantization.zeroPoint)
+    return Tensor(
+        index=index,
+        name=(tensor.name or b"").decode("utf-8", "replace"),
+        shape=tuple(int(side) for side in _list(tensor.shape)),
+        type=TYPE_NAMES[tensor.type],
+        data=None if data is None else np.asarray(data, np.uint8),
+        variable=bool(tensor.isVariable),
+        scales=0 if quantization is None else len(_list(quantization.scale)),
+        zero_point=int(zero_points[0]) if len(zero_points) else 0,
+    )
+
+
+def _operator(model: schema.ModelT, tensors: list[Tensor], index: int, operator: schema.OperatorT) -> Operator:
+    code = model.operatorCodes[_index(operator.opcodeIndex, model.operatorCodes)]
+    builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+    custom = builtin == schema.BuiltinOperator.CUSTOM
+    name = (code.customCode or b"").decode("utf-8", "replace") if custom else OPERATOR_NAMES.get(builtin)
+    return Operator(
+        index=index,
+        name=name or f"BUILTIN_{builtin}",
+        version=int(code.version),
+        inputs=tuple(None if i == -1 else tensors[_index(i, tensors)] for i in _list(operator.inputs)),
+        outputs=tuple(tensors[_index(i, tensors)] for i in _list(operator.outputs)),
+        options=operator.builtinOptions,
+        custom=custom,
+    )
+
+
+def _list(vector: Any) -> Any:
+    return [] if vector is None else vector
+
+
+def _index(index: int, items: list) -> int:
+    """Python would take a negative index for one from the end."""
+    if not 0 <= index < len(items):
+        raise IndexError(f"index {index} of {len(items)}")
+    return int(index)

@@ -1,0 +1,157 @@
+"""What is in a `.tflite`, whoever wrote it: tensors, operators, signature, metadata, and our own description."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, MEMBER_LIMIT, SPEC_MEMBER
+from edge.tflite.flatbuffer import operator_histogram, read_flatbuffer, sha256_of, tensor_type
+from edge.tflite.graph import read_graphs
+from edge.tflite.inspect_metadata import metadata_facts
+from edge.tflite.metadata import NAME as METADATA
+from keras_retina.foundation.errors import InputError
+from keras_retina.model.spec import spec_from_json
+
+TOTAL_LIMIT = 10 * MEMBER_LIMIT  # a zip of a few kilobytes may claim to unpack to gigabytes
+
+
+def inspect_file(path: Path) -> dict[str, Any]:
+    """Returns what is in the file as JSON values; `metadata` and `detector` are None where it has none.
+
+    `detector` is our description: the fields of `DetectorSpec`, number of anchors, export settings, the hashes of its
+    training, and `checksum`, whether the network is the one that was described.
+
+    Raises:
+        InputError: the file is missing, no `.tflite`, cut off or damaged, inside or in what is appended to it.
+    """
+    path = Path(path)
+    read_graphs(path)  # refuses what cannot be read at all
+    data = path.read_bytes()
+    sizes, members = _members(path, data)
+    try:
+        model = read_flatbuffer(data)
+        facts = {
+            "file": str(path),
+            "size_bytes": len(data),
+            "sha256": sha256_of(data),
+            **_graph_facts(model),
+            "operators": operator_histogram(model),
+            "signatures": [_signature(signature) for signature in model.signatureDefs or []],
+            "metadata": _metadata(model),
+            "members": sizes,
+        }
+    except Exception as error:  # whatever wrong offsets lead a reader without a verifier into
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    facts["labels"] = _labels(members, facts["metadata"])
+    facts["detector"] = _detector(path, data, members)
+    return _finite(facts)
+
+
+def _graph_facts(model: schema.ModelT) -> dict[str, Any]:
+    graph = model.subgraphs[0]
+    return {
+        "description": _text(model.description),
+        "subgraphs": len(model.subgraphs),
+        "inputs": [tensor_facts(graph.tensors[index]) for index in graph.inputs],
+        "outputs": [tensor_facts(graph.tensors[index]) for index in graph.outputs],
+    }
+
+
+def tensor_facts(tensor: schema.TensorT) -> dict[str, Any]:
+    """Returns name, type, shape (-1 for a free side) and quantization, a list where each channel has its own."""
+    quantization = tensor.quantization or schema.QuantizationParametersT()
+    scales = [float(scale) for scale in _list(quantization.scale)]
+    zeros = [int(zero) for zero in _list(quantization.zeroPoint)]
+    shape = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
+    return {
+        "name": _text(tensor.name),
+        "dtype": tensor_type(tensor),
+        "shape": [int(side) for side in _list(shape)],
+        "scale": scales[0] if len(scales) == 1 else scales or None,
+        "zero_point": zeros[0] if len(zeros) == 1 else zeros or None,
+    }
+
+
+def _signature(signature: schema.SignatureDefT) -> dict[str, Any]:
+    return {
+        "name": _text(signature.signatureKey),
+        "inputs": [_text(entry.name) for entry in signature.inputs or []],
+        "outputs": [_text(entry.name) for entry in signature.outputs or []],
+    }
+
+
+def _metadata(model: schema.ModelT) -> dict[str, Any] | None:
+    entry = next((entry for entry in model.metadata or [] if entry.name == METADATA), None)
+    return None if entry is None else metadata_facts(bytes(model.buffers[entry.buffer].data))
+
+
+def _members(path: Path, data: bytes) -> tuple[dict[str, int], dict[str, bytes]]:
+    """Returns the sizes of the files in the zip behind the flatbuffer, and the contents of those not too large."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            contents, room = {}, TOTAL_LIMIT
+            for info in archive.infolist():
+                if info.file_size <= min(MEMBER_LIMIT, room):
+                    contents[info.filename] = archive.read(info)
+                    room -= info.file_size
+            return {info.filename: info.file_size for info in archive.infolist()}, contents
+    except Exception as error:  # of zipfile, or of the decompressor that a damaged member names
+        if b"PK\x05\x06" not in data[-65_557:]:  # no zip at all: most files
+            return {}, {}
+        raise _damaged(path, f"the files appended to it cannot be read: {error}") from error
+
+
+def _labels(members: dict[str, bytes], metadata: dict[str, Any] | None) -> list[str] | None:
+    outputs = metadata.get("outputs", []) if metadata else []
+    files = [file for output in outputs for file in output.get("files", []) if "labels" in file.get("type", "")]
+    name = files[0].get("name", "") if files else LABELS_MEMBER
+    content = members.get(name)
+    return None if content is None else content.decode("utf-8", "replace").splitlines()
+
+
+def _detector(path: Path, data: bytes, members: dict[str, bytes]) -> dict[str, Any] | None:
+    if SPEC_MEMBER not in members or EXPORT_MEMBER not in members:
+        return None
+    spec = spec_from_json(members[SPEC_MEMBER].decode("utf-8", "replace"), f"{path}: {SPEC_MEMBER}")
+    export: Any = None
+    with contextlib.suppress(ValueError):
+        export = json.loads(members[EXPORT_MEMBER].decode("utf-8", "replace"))
+    if not isinstance(export, dict) or not isinstance(export.get("flatbuffer_bytes"), int):
+        raise _damaged(path, f"{EXPORT_MEMBER} is not what `keras-retina export` writes")
+    length, expected = export.pop("flatbuffer_bytes"), export.pop("flatbuffer_sha256", None)
+    fields = {"nms": "per_class", "recipe_sha256": None, "model_sha256": None}  # not in files of older versions
+    checksum = sha256_of(data[: max(length, 0)]) == expected
+    return {**dataclasses.asdict(spec), "anchors": len(spec.anchors()), **fields, **export, "checksum": checksum}
+
+
+def _list(vector: Any) -> Any:
+    return [] if vector is None else vector
+
+
+def _finite(value: Any) -> Any:
+    """Returns JSON values with None for what JSON has no number for, such as a scale in a damaged file."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8", "replace")
+
+
+def _damaged(path: Path, received: str) -> InputError:
+    return InputError(
+        f"{path}: expected a whole .tflite file. Received: {' '.join(received.split())[:200]}. "
+        "Export, convert or download the model again."
+    )

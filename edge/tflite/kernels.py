@@ -1,0 +1,68 @@
+"""The kernels that a `.tflite` really holds: how many weights are zero, and how many different ones there are."""
+
+from __future__ import annotations
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edge.compress.weights.sparsity import Sparsity, counted
+from edge.tflite.flatbuffer import operator_name, read_flatbuffer, tensor_type
+
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+
+
+def file_kernels(data: bytes) -> dict[str, tuple[np.ndarray, bool]]:
+    """Returns the stored kernel of each convolution, outputs first, and whether `edge.compress.weights.sparsity` prunes it, by name.
+
+    Values are those of the file: int8 steps without their scale, the zero point being 0, or floats. A kernel that
+    several operators share is there once.
+    """
+    model = read_flatbuffer(data)
+    graph = model.subgraphs[0]
+    made_by = {int(index): operator for operator in graph.operators for index in operator.outputs}
+    read_by: dict[int, list[schema.OperatorT]] = {}
+    for operator in graph.operators:
+        for index in operator.inputs:
+            read_by.setdefault(int(index), []).append(operator)
+
+    def meets_convolution(index: int, onwards: bool) -> bool:
+        nearby = read_by.get(index, []) if onwards else [made_by[index]] if index in made_by else []
+        for operator in nearby:
+            if operator_name(model, operator) in CONVOLUTIONS:
+                return True
+            following = operator.outputs if onwards else operator.inputs
+            if any(meets_convolution(int(other), onwards) for other in following if other >= 0):
+                return True
+        return False
+
+    kernels: dict[str, tuple[np.ndarray, bool]] = {}
+    for operator in graph.operators:
+        name = operator_name(model, operator)
+        if name not in CONVOLUTIONS:
+            continue
+        weights = int(operator.inputs[1])
+        if weights in made_by:  # float16 kernels are expanded by a DEQUANTIZE
+            weights = int(made_by[weights].inputs[0])
+        tensor = graph.tensors[weights]
+        values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), tensor_type(tensor)).reshape(tensor.shape)
+        is_inner = meets_convolution(int(operator.inputs[0]), False) and meets_convolution(
+            int(operator.outputs[0]), True
+        )
+        if name == "DEPTHWISE_CONV_2D":
+            values = np.moveaxis(values[0], -1, 0)  # [1, height, width, outputs]
+        kernels[tensor.name.decode(errors="replace")] = (values, is_inner and name == "CONV_2D")
+    return kernels
+
+
+def sparsity_of_file(data: bytes) -> Sparsity:
+    """Counts the zeros in the kernels of a `.tflite`."""
+    return counted(list(file_kernels(data).values()))
+
+
+def clusters_of_file(data: bytes) -> dict[str, int]:
+    """Returns how many different values the most varied output channel of each prunable kernel holds, zero included."""
+    return {
+        name: max(len(np.unique(channel)) for channel in kernel)
+        for name, (kernel, prunable) in file_kernels(data).items()
+        if prunable
+    }

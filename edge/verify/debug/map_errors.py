@@ -1,0 +1,211 @@
+"""The error of every feature map of a quantized network against the float network that it was made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from edge.tflite.flatbuffer import (
+    constant_values,
+    operator_name,
+    read_flatbuffer,
+    tensor_quantization,
+    tensor_type,
+    write_flatbuffer,
+)
+from edge.tflite.layer_names import feature_maps
+from edge.verify.debug.side_by_side import side_by_side
+from keras_retina.foundation.errors import InputError
+from keras_retina.model.spec import DetectorSpec
+
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+LARGEST_SQNR = 200.0  # decibels, of a map without any error; JSON has no infinity
+
+
+@dataclass
+class Comparison:
+    """Sums over all images, by channel (the last axis), of float values and of what stands in their place."""
+
+    signal: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    noise: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    received: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    product: np.ndarray = field(default_factory=lambda: np.zeros(1))
+
+    def add(self, expected: np.ndarray, received: np.ndarray) -> None:
+        """Adds the values of one image."""
+        expected = expected.reshape(-1, expected.shape[-1])
+        received = received.reshape(expected.shape)
+        difference = expected - received
+        self.signal = self.signal + _by_channel(expected, expected)
+        self.noise = self.noise + _by_channel(difference, difference)
+        self.received = self.received + _by_channel(received, received)
+        self.product = self.product + _by_channel(expected, received)
+
+    @property
+    def sqnr(self) -> float:
+        """Signal to quantization noise ratio in decibels: each 6 dB are one bit."""
+        return float(_decibels(self.signal.sum(), self.noise.sum()))
+
+    @property
+    def channel_sqnr(self) -> float:
+        """Median of the SQNR of the single channels: low where one large channel takes the steps from all others."""
+        return float(np.median(_decibels(self.signal, self.noise)))
+
+    @property
+    def cosine(self) -> float:
+        """Cosine of the angle between the two; 1 for two maps of zeros."""
+        norms = math.sqrt(self.signal.sum() * self.received.sum())
+        return float(self.product.sum()) / norms if norms else float(self.signal.sum() == self.received.sum())
+
+
+@dataclass
+class MapError:
+    """One feature map: how it is stored, what the float network has there, and how far off the quantized one is.
+
+    `accumulated` is the error with that of all layers before, `local` that of this operator alone on float inputs
+    (None where the operator is float). `weights` is the SQNR of the weights in decibels, None without weights.
+    """
+
+    name: str
+    operator: str
+    shape: tuple[int, ...]
+    scale: float | None
+    zero_point: int | None
+    weights: float | None
+    low: float = 0.0
+    high: float = 0.0
+    values: int = 0
+    clipped: int = 0
+    accumulated: Comparison = field(default_factory=Comparison)
+    local: Comparison | None = None
+
+    @property
+    def clipped_share(self) -> float:
+        """Share of the float values that lie outside the range of the quantized map."""
+        return self.clipped / max(self.values, 1)
+
+
+def map_errors(
+    float_network: bytes, network: bytes, samples: Iterable[list[np.ndarray]], spec: DetectorSpec
+) -> list[MapError]:
+    """Runs both networks on calibration inputs and returns the error of every feature map, in order of execution.
+
+    Args:
+        float_network: of the same weights, with scaled float pixels as input (`edge.export.convert.float_heads`).
+        network: quantized, with camera bytes as input; ends at the heads (a raw file).
+
+    Raises:
+        InputError: the two are not of the same model.
+    """
+    model, joined = read_flatbuffer(network), read_flatbuffer(float_network)
+    errors = _described(model, joined)
+    expected = {name: int(operator.outputs[0]) for name, operator in feature_maps(joined).items()}
+    received = {name: int(operator.outputs[0]) for name, operator in feature_maps(model).items()}
+    alone = side_by_side(joined, model)
+    reference, quantized = _keeping(write_flatbuffer(joined)), _keeping(network)
+    for (image,) in samples:
+        _run(reference, image)
+        _run(quantized, pixels_of(image, spec))
+        for error in errors:
+            values = reference.get_tensor(expected[error.name])
+            error.low, error.high = min(error.low, float(values.min())), max(error.high, float(values.max()))
+            error.values += values.size
+            error.clipped += _outside(values, error, model, received[error.name])
+            error.accumulated.add(values, _real(quantized, model, received[error.name]))
+            if error.name in alone:
+                error.local = error.local or Comparison()
+                error.local.add(values, _real(reference, joined, alone[error.name]))
+    return errors
+
+
+def pixels_of(image: np.ndarray, spec: DetectorSpec) -> np.ndarray:
+    """Returns the camera bytes that a calibration input was scaled from."""
+    return np.clip(np.rint(image * spec.pixel_scale + spec.pixel_mean), 0, 255).astype(np.uint8)
+
+
+def _described(model: schema.ModelT, float_model: schema.ModelT) -> list[MapError]:
+    float_maps = feature_maps(float_model)
+    errors = []
+    for name, operator in feature_maps(model).items():
+        if name not in float_maps:
+            continue
+        tensor = model.subgraphs[0].tensors[operator.outputs[0]]
+        scale, zero_point = tensor_quantization(tensor) or (None, None)
+        kind = operator_name(model, operator)
+        weights = None
+        if kind in CONVOLUTIONS:
+            weights = _weights_sqnr(model, int(operator.inputs[1]), float_model, int(float_maps[name].inputs[1]))
+        shape = tuple(int(side) for side in tensor.shape)
+        errors.append(MapError(name, kind, shape, scale, zero_point, weights))
+    known = [error.weights for error in errors if error.weights is not None]
+    if set(float_maps) - {error.name for error in errors} or float(np.median(known or [0.0])) < 15:
+        raise InputError(
+            "debug: expected the quantized file of this model. Received: other layers or other weights. "
+            "Delete the file and export again."
+        )
+    return errors
+
+
+def _by_channel(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.einsum("nc,nc->c", one, other, dtype=np.float64)  # float32 would give cosines over 1
+
+
+def _decibels(signal: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):  # no noise at all, or nothing but zeros
+        found = 10 * np.log10(signal / noise)
+    return np.clip(np.nan_to_num(found, nan=LARGEST_SQNR), -LARGEST_SQNR, LARGEST_SQNR)
+
+
+def _weights_sqnr(model: schema.ModelT, index: int, float_model: schema.ModelT, float_index: int) -> float:
+    stored, expected = constant_values(model, index), constant_values(float_model, float_index)
+    if stored is None or expected is None or stored.shape != expected.shape:
+        return 0.0
+    compared = Comparison()
+    compared.add(expected, _dequantized(stored, model.subgraphs[0].tensors[index]))
+    return compared.sqnr
+
+
+def _dequantized(stored: np.ndarray, tensor: schema.TensorT) -> np.ndarray:
+    if stored.dtype == np.float32:
+        return stored
+    quantization = tensor.quantization
+    shape = [1] * stored.ndim
+    if len(quantization.scale) > 1:
+        shape[quantization.quantizedDimension] = -1
+    scale, zero_point = quantization.scale.reshape(shape), quantization.zeroPoint.reshape(shape)
+    return (stored.astype(np.float32) - zero_point.astype(np.float32)) * scale
+
+
+def _keeping(network: bytes) -> Interpreter:
+    """Returns an interpreter that keeps every feature map; delegates would not."""
+    interpreter = Interpreter(
+        model_content=network,
+        num_threads=2,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _run(interpreter: Interpreter, image: np.ndarray) -> None:
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    interpreter.invoke()
+
+
+def _real(interpreter: Interpreter, model: schema.ModelT, index: int) -> np.ndarray:
+    return _dequantized(interpreter.get_tensor(index), model.subgraphs[0].tensors[index])
+
+
+def _outside(values: np.ndarray, error: MapError, model: schema.ModelT, index: int) -> int:
+    if error.scale is None or error.zero_point is None:
+        return 0
+    limits = np.iinfo(tensor_type(model.subgraphs[0].tensors[index]))
+    low = (limits.min - error.zero_point - 0.5) * error.scale
+    high = (limits.max - error.zero_point + 0.5) * error.scale
+    return int(np.count_nonzero((values < low) | (values > high)))

@@ -1,0 +1,231 @@
+"""What a quantized detector gains when one of its layers is left in float: on its heads, and in AP."""
+
+from __future__ import annotations
+
+import copy
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edge.detectors.split import detect_split
+from edge.export.export import described
+from edge.export.float_layers import end_in_float, leave_in_float
+from edge.export.tails import end_at_heads
+from edge.quantize.ranges import SHARING
+from edge.runtime import Detector
+from edge.tflite.flatbuffer import operator_name, read_flatbuffer, write_file, write_flatbuffer
+from edge.tflite.layer_names import BETWEEN_TYPES, feature_maps, layer_operators, layers_in
+from edge.verify.debug.map_errors import pixels_of
+from keras_retina.data.records import Dataset
+from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.export import Export
+
+PARTS = ("pyramid", "boxes", "classes")  # first word of the names of layers that belong to no backbone
+Heads = tuple[np.ndarray, np.ndarray]  # logits [anchors, classes], deltas [anchors, 4]
+
+
+CANDIDATES = 3
+LEAST_GAIN = 0.02  # of the error of the heads; less is not worth an AP
+MOST_TRIALS = 64  # of groups of layers; the error may be spread so evenly that halving them would not end
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Layers left in float, and the share of the error of the heads that is gone then (1 all of it, 0 none).
+
+    `gain` is None where the file with these layers in float could not be run; `reason` then says why.
+    """
+
+    layers: tuple[str, ...]
+    gain: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers that follow each other in the network, and the trial with them and their readers in float."""
+
+    layers: tuple[str, ...]
+    trial: Trial
+
+
+class TrialFiles:
+    """Makes and runs raw files of one detector, with any of its layers in float.
+
+    A head that is float by then leaves the file in float, as in a file that is exported with these layers.
+
+    Args:
+        network: a raw file, quantized.
+        float_network: of the same weights, with scaled float pixels as input.
+    """
+
+    def __init__(self, network: bytes, float_network: bytes, spec: DetectorSpec) -> None:
+        self._network, self._float_network = read_flatbuffer(network), read_flatbuffer(float_network)
+        end_in_float(self._network)
+        self._spec = spec
+        self._folder = tempfile.TemporaryDirectory()
+
+    def file(self, layers: Sequence[str]) -> Path:
+        """Writes the raw file with these layers in float."""
+        model = copy.deepcopy(self._network)
+        if layers:
+            leave_in_float(model, self._float_network, layers)
+        return self._written(model)
+
+    def write(self, heads_only: bytes) -> Path:
+        """Writes a raw file of converted heads."""
+        return self._written(read_flatbuffer(heads_only))
+
+    def _written(self, model: schema.ModelT) -> Path:
+        end_at_heads(model, unsigned=False)
+        path = Path(self._folder.name) / "trial.tflite"
+        write_file(path, described(write_flatbuffer(model), self._spec, "int8", "raw", Export()))
+        return path
+
+    def heads(self, path: Path, images: Sequence[np.ndarray]) -> list[Heads]:
+        """Returns the heads of scaled images `[1, H, W, 3]`."""
+        detector = Detector(path)
+        found = []
+        for image in images:
+            detector.invoke(pixels_of(image, self._spec))
+            logits, deltas = detector.heads()
+            found.append((logits.copy(), deltas.copy()))
+        return found
+
+
+def layers_and_readers(network: bytes) -> dict[str, tuple[str, ...]]:
+    """Returns every layer that computes something, with the layers that read its feature maps.
+
+    A map is stored in int8 as long as one of the two sides is: leaving it in float takes the layer and its readers.
+    Layers between them that only move values (SHARING) are among the readers.
+    """
+    model = read_flatbuffer(network)
+    makers = {int(operator.outputs[0]): operator for operator in model.subgraphs[0].operators}
+    names = {int(operator.outputs[0]): name for name, operator in feature_maps(model).items()}
+    reading: dict[int, list[schema.OperatorT]] = {}
+    for operator in feature_maps(model).values():
+        for index in operator.inputs:
+            source = int(index)
+            while source in makers and operator_name(model, makers[source]) in BETWEEN_TYPES:
+                source = int(makers[source].inputs[0])
+            reading.setdefault(source, []).append(operator)
+
+    def readers(operator: schema.OperatorT) -> list[str]:
+        found = []
+        for reader in reading.get(int(operator.outputs[0]), []):
+            found.append(layers_in(names[int(reader.outputs[0])])[0])
+            if operator_name(model, reader) in SHARING:
+                found += readers(reader)
+        return found
+
+    computing: dict[str, tuple[str, ...]] = {}
+    for layer, operators in layer_operators(model).items():
+        own = [op for op in operators if layers_in(names[int(op.outputs[0])])[0] == layer]
+        if own and operator_name(model, own[0]) not in SHARING:
+            computing[layer] = tuple(dict.fromkeys([layer, *(name for op in own for name in readers(op))]))
+    return computing
+
+
+def head_error(expected: Sequence[Heads], received: Sequence[Heads]) -> float:
+    """Returns the error of the heads where it can move a detection, as a share of how much they vary; 0 for none.
+
+    Of the classes the probabilities are compared, of the boxes the deltas, each anchor with the weight of its highest
+    probability in the float network. The mean of the two shares.
+    """
+    logits, deltas = (np.concatenate([heads[side] for heads in expected]) for side in (0, 1))
+    other_logits, other_deltas = (np.concatenate([heads[side] for heads in received]) for side in (0, 1))
+    scores, other_scores = _probabilities(logits), _probabilities(other_logits)
+    weights = scores.max(axis=1, keepdims=True)
+    centre = (weights * deltas).sum(axis=0) / weights.sum()
+    shares = (
+        ((scores - other_scores) ** 2).sum() / max(((scores - scores.mean(axis=0)) ** 2).sum(), 1e-12),
+        (weights * (deltas - other_deltas) ** 2).sum() / max((weights * (deltas - centre) ** 2).sum(), 1e-12),
+    )
+    return float(np.mean(shares))
+
+
+def stages_of(network: bytes, layers: Sequence[str]) -> list[tuple[str, ...]]:
+    """Returns these layers in coarse groups: the pyramid, each head, and of the backbone the maps of each size."""
+    model = read_flatbuffer(network)
+    operators = layer_operators(model)
+    stages: dict[object, list[str]] = {}
+    for layer in layers:
+        part = layer.split("_")[0]
+        shape = model.subgraphs[0].tensors[operators[layer][0].outputs[0]].shape
+        stages.setdefault(part if part in PARTS else tuple(shape[1:3].tolist()), []).append(layer)
+    return [tuple(stage) for stage in stages.values()]
+
+
+def try_layers(
+    files: TrialFiles, expected: Sequence[Heads], images: Sequence[np.ndarray], layers: tuple[str, ...], error: float
+) -> Trial:
+    """Returns what these layers in float take away of `error`, the error of the heads of the quantized file."""
+    path = files.file(layers)
+    try:
+        received = files.heads(path, images)
+    except (ValueError, RuntimeError) as failure:  # LiteRT's, of a file that it cannot load or run
+        return Trial(layers, None, f"this file cannot be run: {' '.join(str(failure).split())}")
+    left = head_error(expected, received)
+    if not math.isfinite(left):
+        return Trial(layers, None, "the heads of this file are no finite numbers")
+    return Trial(layers, 1 - left / error if error else 0.0)
+
+
+def search_groups(
+    stages: Sequence[tuple[str, ...]],
+    readers: Mapping[str, tuple[str, ...]],
+    attempt: Callable[[tuple[str, ...]], Trial],
+) -> list[Group]:
+    """Tries groups of layers with their readers, halves the one that gains most, and so on, down to single layers.
+
+    Ends when `CANDIDATES` layers without a common reader gain more than any group that is left, when no group gains
+    `LEAST_GAIN`, or after `MOST_TRIALS`. No layer is overlooked as long as a group gains at least as much as each of
+    its layers. A group that cannot be run is halved at once: the cause may be one layer.
+
+    Args:
+        stages: the groups to begin with.
+        readers: each layer with those that read its feature maps (`layers_and_readers`).
+
+    Returns the groups where the search ended; each layer is in one.
+    """
+
+    def tried(layers: tuple[str, ...]) -> Group:
+        return Group(layers, attempt(tuple(dict.fromkeys(name for layer in layers for name in readers[layer]))))
+
+    waiting = [tried(stage) for stage in stages]
+    trials, found, ended = len(waiting), 0, list[Group]()
+    named: set[str] = set()
+    while waiting and found < CANDIDATES and trials < MOST_TRIALS:
+        group = max(waiting, key=_promise)
+        if _promise(group) < LEAST_GAIN:
+            break
+        waiting.remove(group)
+        if len(group.layers) > 1:
+            middle = len(group.layers) // 2
+            waiting += [tried(half) for half in (group.layers[:middle], group.layers[middle:])]
+            trials += 2
+            continue
+        ended.append(group)
+        if group.trial.gain is not None and not named & set(group.trial.layers):
+            named |= set(group.trial.layers)
+            found += 1
+    return ended + waiting
+
+
+def _promise(group: Group) -> float:
+    return math.inf if group.trial.gain is None else group.trial.gain
+
+
+def average_precision(path: Path, dataset: Dataset) -> float | None:
+    """Returns the AP of a file on a split, in percent."""
+    return coco_metrics(dataset, detect_split(path, dataset))["AP"]
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))

@@ -1,0 +1,81 @@
+"""COCO metrics of a run folder, a `.keras` model or a `.tflite` file, all with the same command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edge.detectors.measure import check_classes, evaluate_tflite
+from edge.detectors.reading import ReadingOptions, choose_reading, reading_lines
+from edge.run import open_run
+from keras_retina.data.folder import available_splits, load_dataset
+from keras_retina.data.records import Dataset
+from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.foundation.errors import InputError
+
+VALIDATION_NAMES = ("val", "valid", "validation", "test")
+
+
+def evaluate_target(
+    target: Path,
+    data_dir: Path | None,
+    split: str | None,
+    report: Callable[[str], None],
+    options: ReadingOptions | None = None,
+) -> dict[str, Any]:
+    """Returns the AP fields of a verify row, with `file`, `kind` and `dataset`; of a .tflite `latency_ms`, `read_as`.
+
+    A file inside a run folder finds its data by itself; any other needs `data_dir`. A .tflite may be anybody's
+    (`edge.detectors.foreign`); `options` says what it does not.
+
+    Raises:
+        InputError: the target is none of the three, or its data is not known.
+    """
+    if not target.exists():
+        raise InputError(f"{target}: expected a run folder, a .keras or a .tflite file. Received: nothing there.")
+    dataset = _dataset_for(target, data_dir, split)
+    report(f"{dataset.name}, split {dataset.split}: {len(dataset.records)} images")
+    of_file: dict[str, Any] = {}
+    if target.suffix == ".tflite":
+        kind = "tflite"
+        reading = choose_reading(target, dataset, options or ReadingOptions())
+        for line in reading_lines(target, reading):
+            report(line)
+        detections, latency = evaluate_tflite(target, dataset, reading=reading)
+        of_file = {"latency_ms": latency, "read_as": reading.read_as}
+    elif options is not None and options != ReadingOptions():
+        raise InputError(
+            f"--labels and the like: expected a .tflite file. Received: {target}, a Keras model. Leave them out."
+        )
+    else:
+        from keras_retina.evaluate.predict import detect_function, predict_dataset
+        from keras_retina.model.saving import load_detector
+
+        kind = "keras"
+        model, spec = load_detector(target / "model.keras" if target.is_dir() else target)
+        check_classes(spec.class_names, dataset, target)
+        detections = predict_dataset(detect_function(model, spec), spec, dataset)
+    return {
+        "file": str(target),
+        "kind": kind,
+        "dataset": {"name": dataset.name, "split": dataset.split, "images": len(dataset.records)},
+        **coco_metrics(dataset, detections),
+        **of_file,
+    }
+
+
+def _dataset_for(target: Path, data_dir: Path | None, split: str | None) -> Dataset:
+    folder = next((place for place in (target, *target.parents[:2]) if (place / "recipe.yaml").is_file()), None)
+    if folder is not None:
+        run = open_run(folder, data_dir)
+        data = run.recipe.data
+        return load_dataset(run.data_dir, split or data.validation, data.format, data.classes)
+    if data_dir is None:
+        raise InputError(f"--data: needed for a file outside a run folder. Received: {target}. Pass the data folder.")
+    if split is None:
+        splits = available_splits(data_dir)
+        split = next((name for name in VALIDATION_NAMES if name in splits), None)
+        if split is None:
+            raise InputError(f"--split: needed for {data_dir}. Received: none. Splits here: {', '.join(splits)}.")
+    return load_dataset(data_dir, split)

@@ -1,0 +1,137 @@
+"""The verbs that look at a data set and train nothing."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keras_retina.cli.options import (
+    JsonOption,
+    RecipeArgument,
+    RequiredDataOption,
+    SetOption,
+    load_named,
+    output_file,
+)
+from keras_retina.cli.output import say, show_coverage, suggest, write_json
+from keras_retina.foundation.files import address
+
+
+def check_data(
+    data: RequiredDataOption,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="Adds anchor coverage at its input size.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Where to draw the worst covered boxes.", callback=output_file)
+    ] = None,
+    json_: JsonOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Report what is in a data folder, what is wrong with it, and how well anchors cover the boxes."""
+    from keras_retina.data.checks.coverage import write_worst_coverage_picture
+    from keras_retina.data.checks.dataset import InputGrid, check_dataset
+    from keras_retina.data.checks.report import format_report, report_to_dict
+    from keras_retina.model.spec import detector_spec
+    from keras_retina.recipe.recipe import Recipe
+
+    settings = load_named(recipe, set_) if recipe else Recipe(name="check")
+    splits = [settings.data.train, settings.data.validation, settings.data.test] if recipe else []
+    spec = detector_spec(settings.model, ())
+    grid = InputGrid(spec.anchors(), spec.height, spec.width, spec.resize)
+    report = check_dataset(
+        data, [split for split in splits if split] or None, settings.data.format, settings.data.classes, grid
+    )
+    say(format_report(report))
+    if picture:
+        worst = [box for split in report.splits if split.coverage for box in split.coverage.worst]
+        worst.sort(key=lambda box: box.iou)
+        write_worst_coverage_picture(picture, worst[:24], spec.height, spec.width, spec.resize)
+        say(f"wrote {picture}")
+    write_json(json_, report_to_dict(report))
+    if report.errors:
+        raise typer.Exit(1)
+    suggest(f"keras-retina run {recipe or 'RECIPE'} --data {data}")
+
+
+def pack(
+    recipe: RecipeArgument,
+    data: RequiredDataOption,
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
+    set_: SetOption = None,
+) -> None:
+    """Write a data set as TFRecord shards that train, verify and every other verb read like the folder itself."""
+    from keras_retina.data.folder import available_splits, load_dataset
+    from keras_retina.data.formats.write_pack import write_pack
+
+    settings = load_named(recipe, set_)
+    splits = available_splits(data, settings.data.format)
+    datasets = [load_dataset(data, split, settings.data.format, settings.data.classes) for split in splits]
+    write_pack(out, datasets, settings.data.train, settings.model.input.height, settings.model.input.width, say)
+    say(f"wrote {out}")
+    suggest(shlex.join(["keras-retina", "train", recipe, "--data", address(out)]))
+
+
+def show_batch(
+    recipe: RecipeArgument,
+    data: RequiredDataOption,
+    split: Annotated[str | None, typer.Option("--split", help="Default: the training split.")] = None,
+    images: Annotated[int, typer.Option("--images", help="How many training samples to draw.")] = 8,
+    out: Annotated[Path, typer.Option("--out", help="The PNG file to write.")] = Path("batch.png"),
+    set_: SetOption = None,
+) -> None:
+    """Draw the first samples that training sees, with their boxes and matched anchors."""
+    from keras_retina.data.checks.show_batch import check_request, first_samples, write_sheet
+    from keras_retina.data.folder import load_dataset
+    from keras_retina.data.images import printable
+
+    settings = load_named(recipe, set_)
+    check_request(images, out)
+    dataset = load_dataset(data, split or settings.data.train, settings.data.format, settings.data.classes)
+    samples = first_samples(settings, dataset, images)
+    write_sheet(out, samples, dataset.class_names)
+    for sample in samples:
+        counts = f"boxes {len(sample.boxes)}, positive anchors {len(sample.anchors)}, ignored {sample.ignored}"
+        say(f"{printable(sample.name)}: {counts}")
+    labelled = sum(len(sample.boxes) for sample in samples)
+    unmatched = labelled - sum(int(sample.matched.sum()) for sample in samples)
+    say(f"labelled boxes without a matched anchor: {unmatched} of {labelled} ({unmatched / max(labelled, 1):.1%})")
+    say(f"wrote {out}: boxes green, matched anchors blue, boxes without one red")
+    overrides = [part for override in set_ or [] for part in ("--set", override)]
+    suggest(shlex.join(["keras-retina", "run", recipe, "--data", address(data), *overrides]))
+
+
+def fit_anchors(
+    recipe: RecipeArgument, data: RequiredDataOption, set_: SetOption = None, json_: JsonOption = None
+) -> None:
+    """Fit anchor size, scales and ratios to the boxes of the train split, and check them on the validation split."""
+    from keras_retina.data.checks import fit_anchors as fit
+    from keras_retina.data.folder import load_dataset
+
+    settings = load_named(recipe, set_)
+    model = settings.model
+    names = [settings.data.train, settings.data.validation]
+    datasets = [load_dataset(data, name, settings.data.format, settings.data.classes) for name in names]
+    boxes = [fit.input_boxes(dataset, model) for dataset in datasets]
+    fitted = fit.fit_anchors(*boxes[0], model)  # the validation boxes only judge
+    models = {"before": model, "after": model.model_copy(update={"anchors": fitted})}
+    measured: dict[str, dict[str, Any]] = {}
+    say(f"input {model.input.height} x {model.input.width}, {model.input.resize}; crowd boxes left out")
+    for dataset, (split_boxes, classes) in zip(datasets, boxes, strict=True):
+        measured[dataset.split] = {
+            name: fit.coverage(fit.best_ious(split_boxes, one), classes, dataset.class_names)
+            for name, one in models.items()
+        }
+        show_coverage(dataset.split, **measured[dataset.split])
+    words = ["keras-retina", "run", recipe, "--data", address(data)]
+    words += [word for override in set_ or [] for word in ("--set", override)]
+    if fitted == model.anchors:
+        say("\nThe recipe's anchors are already best: nothing that was tried overlaps the train boxes clearly better.")
+    else:
+        values = f"{{size: {fitted.size}, scales: {list(fitted.scales)}, ratios: {list(fitted.ratios)}}}"
+        say(f"\nmodel:\n  anchors: {values}\n")
+        words += ["--set", f"model.anchors={values}"]
+    anchors = {name: one.anchors.model_dump(mode="json") for name, one in models.items()}
+    write_json(json_, {"anchors": anchors, "already_best": fitted == model.anchors, "splits": measured})
+    suggest(shlex.join(words))

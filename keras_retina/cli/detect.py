@@ -1,0 +1,98 @@
+"""The verb that finds objects: in an image, a folder, a video or before a camera."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from keras_retina.cli.output import say
+from keras_retina.foundation.errors import InputError
+
+if TYPE_CHECKING:
+    from edge.detect.capture import Source
+    from edge.runtime import Detector
+
+INTERRUPTED = 130  # as a shell says it of a program that Ctrl-C ended
+
+
+def detect(
+    model: Annotated[Path, typer.Argument(help="A .tflite file that `export` wrote.")],
+    source: Annotated[str, typer.Argument(help="An image, a folder of images, a video file, or camera:0.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for pictures, video and results.")] = Path("detections"),
+    score: Annotated[float | None, typer.Option("--score", min=0.0, max=1.0, help="Lowest score shown.")] = None,
+    json_lines: Annotated[
+        str | None, typer.Option("--json-lines", help="File, or - for standard output. Default: OUT/detections.jsonl.")
+    ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option("--video", help="The annotated video: .webm, .mkv, .mp4, .mov or .avi. Default: OUT/<name>.webm."),
+    ] = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the network.")] = 2,
+    delegate: Annotated[
+        str | None, typer.Option("--delegate", help="edgetpu (a Coral), or a LiteRT delegate library.")
+    ] = None,
+) -> None:
+    """Find objects with a .tflite file: draws boxes, writes COCO results of images and JSON lines of anything."""
+    from edge.detect.capture import VIDEO_SUFFIXES, camera_name, open_camera, open_video
+    from edge.detect.images import detect_paths
+    from edge.runtime import SHOW_SCORE_THRESHOLD, Detector
+
+    detector = Detector(model, threads, delegate)
+    threshold = SHOW_SCORE_THRESHOLD if score is None else score
+    camera = camera_name(source)
+    if camera is not None:
+        _watch(detector, open_camera(camera), out, threshold, json_lines, video)
+    elif Path(source).suffix.lower() in VIDEO_SUFFIXES:
+        _watch(detector, open_video(Path(source)), out, threshold, json_lines, video)
+    elif video is not None:
+        raise InputError(f"--video: expected a video or a camera to annotate. Received: {source}. Leave it out.")
+    else:
+        tell = partial(print, file=sys.stderr) if json_lines == "-" else say
+        tell(f"wrote {detect_paths(detector, Path(source), out, threshold, json_lines)}")
+
+
+def _watch(
+    detector: Detector, source: Source, out: Path, score: float, json_lines: str | None, video: Path | None
+) -> None:
+    from edge.detect.capture import missing_frames
+    from edge.detect.lines import LINES
+    from edge.detect.video import watch
+    from edge.detect.video_file import IN_BROWSERS
+    from keras_retina.data.images import printable
+
+    tell = partial(print, file=sys.stderr) if json_lines == "-" else say
+    watched = watch(detector, source, out, score, json_lines, _progress, video)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # ends the line of progress
+    left_out = watched.last_index + 1 - watched.frames
+    if watched.frames:
+        tell(f"wrote {watched.picture}" + (f" and {out / LINES}" if json_lines is None else ""))
+        if watched.codec not in IN_BROWSERS:
+            tell(f"its codec is {watched.codec}, which browsers do not play; a .webm plays")
+    tell(
+        ("stopped: " if watched.stopped else "")
+        + f"{watched.frames} frames in {watched.seconds:.1f} s, {watched.rate:.1f} frames/s"
+        + (f"; {left_out} of the camera's left out" if source.live else "")
+    )
+    if watched.stopped:
+        if not source.live:
+            raise typer.Exit(INTERRUPTED)
+    elif source.live:
+        raise InputError(f"{source.name}: expected pictures until Ctrl-C. Received: {watched.frames}, then none.")
+    elif missing := missing_frames(Path(source.name), watched.frames, source.frame_count):
+        raise InputError(
+            f"{printable(source.name)}: expected a complete video. Received: {missing}. "
+            f"What there is, is finished in {printable(out)}."
+        )
+
+
+def _progress(text: str) -> None:
+    """Shows how far it is: in one line of a terminal that is written anew, else line by line."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+    else:
+        print(text, file=sys.stderr, flush=True)

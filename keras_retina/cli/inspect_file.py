@@ -1,0 +1,97 @@
+"""`inspect`: what is in a `.tflite` file, as lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from keras_retina.cli.options import AnyFileArgument, JsonOption
+from keras_retina.cli.output import plain, say, write_json
+
+SHOWN_LABELS = 20
+
+
+def inspect(
+    file: AnyFileArgument,
+    json_: JsonOption = None,
+) -> None:
+    """Show tensors, operators, metadata and, of our own files, detector, export settings and training of a .tflite."""
+    from edge.tflite.inspection import inspect_file
+
+    facts = inspect_file(file)
+    for line in inspection_lines(facts):
+        say(line)
+    write_json(json_, facts)
+    if facts["detector"] and not facts["detector"]["checksum"]:
+        raise typer.Exit(1)
+
+
+def inspection_lines(facts: dict[str, Any]) -> list[str]:
+    """Returns the file from outside to inside: tensors, operators, signature, metadata, detector."""
+    operators = ", ".join(f"{plain(name)} {count}" for name, count in facts["operators"].items())
+    lines = [f"{facts['file']}: {facts['size_bytes']} bytes, sha256 {facts['sha256']}"]
+    lines += [f"input      {_tensor(tensor)}" for tensor in facts["inputs"]]
+    lines += [f"output     {_tensor(tensor)}" for tensor in facts["outputs"]]
+    lines += [f"operators  {operators}"]
+    if facts["subgraphs"] > 1:
+        lines += [f"subgraphs  {facts['subgraphs']}; tensors are those of the first"]
+    for signature in facts["signatures"]:
+        names = " -> ".join(", ".join(map(plain, signature[side])) for side in ("inputs", "outputs"))
+        lines += [f"signature  {plain(signature['name'])}: {names}"]
+    lines += _metadata_lines(facts["metadata"])
+    files = ", ".join(f"{plain(name)} ({size} bytes)" for name, size in facts["members"].items())
+    lines += [f"appended   {files or 'nothing'}"]
+    if facts["labels"]:
+        more = len(facts["labels"]) - SHOWN_LABELS
+        shown = ", ".join(map(plain, facts["labels"][:SHOWN_LABELS]))
+        lines += [f"labels     {len(facts['labels'])}: {shown}{f' and {more} more' if more > 0 else ''}"]
+    return lines + _detector_lines(facts["detector"])
+
+
+def _tensor(tensor: dict[str, Any]) -> str:
+    text = f"{tensor['dtype']} {tensor['shape']} {plain(tensor['name'])}"
+    if tensor["scale"] is None:
+        return text
+    if isinstance(tensor["scale"], list):
+        return f"{text}, {len(tensor['scale'])} scales"
+    return f"{text}, scale {tensor['scale']:.6g}, zero point {tensor['zero_point']}"
+
+
+def _metadata_lines(metadata: dict[str, Any] | None) -> list[str]:
+    if metadata is None:
+        return ["metadata   none"]
+    about = {name: value for name, value in metadata.items() if isinstance(value, str)}
+    lines = [f"metadata   {_pairs(about)}"]
+    for side in ("inputs", "outputs"):
+        lines += [f"  {side[:-1]:<8} {_pairs(tensor)}" for tensor in metadata.get(side, [])]
+    lines += [f"  custom   {_pairs(custom)}" for custom in metadata.get("custom", [])]
+    return lines + [f"  file     {_pairs(file)}" for file in metadata.get("files", [])]
+
+
+def _detector_lines(detector: dict[str, Any] | None) -> list[str]:
+    if detector is None:
+        return ["detector   no description of keras-retina"]
+    groups = {
+        "input": ("height", "width", "resize", "pixel_mean", "pixel_scale"),
+        "anchors": ("anchors", "levels", "anchor_size", "anchor_scales", "anchor_ratios", "coder_weights"),
+        "detections": ("head", "nms", "score_threshold", "iou_threshold", "max_detections"),
+        "made by": ("keras_retina", "kind", "recipe_sha256", "model_sha256"),
+    }
+    lines = [f"  {title:<10} {_pairs({name: detector.get(name) for name in names})}" for title, names in groups.items()]
+    state = "ok" if detector["checksum"] else "WRONG: the network is not the one that was described; export it again"
+    return ["detector", *lines, f"  checksum   {state}"]
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"({_pairs(value)})"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "unknown" if value is None else plain(str(value))

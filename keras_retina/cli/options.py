@@ -1,0 +1,92 @@
+"""Options that several verbs share, and how a recipe is found by path or by name."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
+    from edge.detectors.reading import ReadingOptions
+    from keras_retina.recipe.recipe import Recipe
+
+
+def output_file(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
+    """Refuses a file that could not be written at the end, before the work begins."""
+    from keras_retina.foundation.errors import InputError
+
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        received = "a folder" if path.is_dir() else "in no folder that exists"
+        raise InputError(
+            f"{parameter.opts[0]}: expected a file to write. Received: {path}, {received}. Choose another place."
+        )
+    return path
+
+
+DATA_HELP = "Folder, pack or TFRecord pattern; also gs:// and the like."
+DataOption = Annotated[Path | None, typer.Option("--data", help=DATA_HELP)]
+RequiredDataOption = Annotated[Path, typer.Option("--data", help=DATA_HELP)]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/<recipe name>.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, overrides the recipe.")]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", help="Write the measurements to this file.", callback=output_file)
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")]
+RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe that is installed.")]
+RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+AnyFileArgument = Annotated[Path, typer.Argument(help="Any .tflite file, whoever wrote it.")]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Class names of a file of others, one a line.")]
+ClassMapOption = Annotated[
+    str | None, typer.Option("--class-map", help="class of the file=class of the data,...; or a file of such lines.")
+]
+MeanOption = Annotated[float | None, typer.Option("--input-mean", help="Of the pixels of a float file of others.")]
+StdOption = Annotated[float | None, typer.Option("--input-std", help="Of the pixels of a float file of others.")]
+ResizeOption = Annotated[
+    str | None, typer.Option("--resize", help="stretch (default) or letterbox, of a file of others.")
+]
+
+
+def reading_options(
+    labels: Path | None, class_map: str | None, mean: float | None, std: float | None, resize: str | None
+) -> ReadingOptions:
+    """Returns what the options say about a file that does not say it itself."""
+    from edge.detectors.reading import RESIZE_MODES, ReadingOptions
+    from keras_retina.foundation.errors import InputError, closest
+
+    if resize not in (None, *RESIZE_MODES):
+        raise InputError(
+            f"--resize: expected stretch or letterbox. Received: {resize}. {closest(resize, RESIZE_MODES)}"
+        )
+    return ReadingOptions(labels, class_map, mean, std, resize)
+
+
+def load_named(recipe: str, set_: list[str] | None) -> Recipe:
+    """Returns the recipe of a path or a name with `--set` applied."""
+    from keras_retina.recipe.recipe import load_recipe
+
+    return load_recipe(find_recipe(recipe), set_)
+
+
+def find_recipe(name: str) -> Path:
+    """Returns the path of a recipe file, or of an installed recipe (`bccd`, `demo`)."""
+    from keras_retina.foundation.errors import InputError, closest
+
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"}:
+        return path
+    here = Path(__file__).parents[1]
+    folder = here / "recipes" if (here / "recipes").is_dir() else here.parent / "recipes"
+    installed = {file.stem: file for file in folder.glob("*.yaml")}
+    if name not in installed:
+        raise InputError(
+            f"recipe: expected a .yaml file or an installed recipe. Received: {name!r}. {closest(name, installed)}"
+        )
+    return installed[name]
+
+
+def command() -> str:
+    """Returns the command line as it was typed."""
+    return shlex.join(["keras-retina", *sys.argv[1:]])

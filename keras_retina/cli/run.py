@@ -1,0 +1,68 @@
+"""What `run` and `demo` share: every stage of a recipe, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from keras_retina.cli.options import command
+from keras_retina.cli.output import say, show_rows, suggest
+
+
+def run_all(
+    recipe_path: Path,
+    data: Path,
+    out: Path | None,
+    set_: list[str] | None,
+    overwrite: bool,
+    check: bool,
+    print_expected: bool,
+) -> None:
+    """Runs every stage that is not done yet, then prints the table and compares it with `expected:` if asked to."""
+    from edge.compress.models import compress_stage
+    from edge.compress_files import export_compressed
+    from edge.detectors.measure import machine_name
+    from edge.run import report_stage, start_run, train_stage, training_minutes, verify_stage
+    from edge.run_export import export_stage
+    from edge.verify.expected import compare, expected_block
+    from keras_retina.recipe.recipe import load_recipe
+
+    settings = load_recipe(recipe_path, set_)
+    run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
+    train_stage(run, say)
+    compress_stage(run, say)
+    export_stage(run, say)
+    export_compressed(run, say)
+    result = verify_stage(run, say)
+    page = report_stage(run)
+    show_rows(result)
+    say(f"wrote {run.path / 'verify.json'} and {page}")
+    if print_expected:
+        say(expected_block(result, training_minutes(run.path), machine_name(), command()))
+    if check:
+        failures = compare(result, settings)
+        for failure in failures:
+            say(f"check failed: {failure}")
+        if failures:
+            raise typer.Exit(1)
+        say("check passed: every AP is within the recipe's tolerance")
+    smallest = smallest_file(result["rows"])
+    if smallest:
+        suggest(f"keras-retina detect {run.path}/export/{smallest} IMAGE_OR_FOLDER")
+    exit_by_gate(result)
+
+
+def smallest_file(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Returns the smallest verified `.tflite` of a run, one that ends in boxes if there is one; None without any."""
+    files = [row for row in rows if row["status"] == "verified" and row["file"].endswith(".tflite")]
+    files.sort(key=lambda row: (row["file"].endswith(("_raw.tflite", "_builtin.tflite")), row["size_bytes"]))
+    return files[0]["file"] if files else None
+
+
+def exit_by_gate(result: dict[str, Any]) -> None:
+    """Ends with status 1 when a file failed or was not run."""
+    if not result["gate"]["passed"]:
+        raise typer.Exit(1)

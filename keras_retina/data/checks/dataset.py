@@ -1,0 +1,190 @@
+"""Everything about a data folder that a person should know before training on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_retina.data.checks.coverage import POOR_IOU, AnchorCoverage, anchor_coverage
+from keras_retina.data.checks.duplicates import DuplicatePair, Fingerprint, find_duplicates, fingerprint
+from keras_retina.data.folder import available_splits, find_format, read_dataset
+from keras_retina.data.formats.repair import problem
+from keras_retina.data.images import ResizeMode, inspect_image, printable, read_image
+from keras_retina.data.records import Dataset, Problem
+from keras_retina.foundation.errors import InputError
+from keras_retina.geometry.boxes import area
+
+SIZES = ("small", "medium", "large")
+SIZE_AREAS = (32.0**2, 96.0**2)  # COCO: small under the first, large from the second, pixels of the image
+
+
+@dataclass(frozen=True)
+class InputGrid:
+    """What anchor coverage is measured at: the network input and its anchors, float32 `[anchors, 4]` in its pixels."""
+
+    anchors: np.ndarray
+    height: int
+    width: int
+    resize: ResizeMode
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """One split.
+
+    Attributes:
+        boxes: class name -> size (`small`, `medium`, `large`) -> number of boxes.
+        modes: stored pixel mode -> number of images.
+        problems: all of them, those of the pixels included.
+        coverage: None without an InputGrid.
+    """
+
+    split: str
+    images: int
+    images_without_objects: int
+    boxes: dict[str, dict[str, int]]
+    modes: dict[str, int]
+    exif_rotated: int
+    problems: tuple[Problem, ...]
+    coverage: AnchorCoverage | None
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """All splits together; with `errors` the data is not to be trained on, `warnings` are for a person to judge.
+
+    `duplicates` name images as `split/file_name`.
+    """
+
+    data_dir: str
+    format: str
+    splits: tuple[SplitReport, ...]
+    duplicates: tuple[DuplicatePair, ...]
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def check_dataset(
+    data_dir: str | Path,
+    splits: Sequence[str] | None = None,
+    format: str = "auto",
+    classes: Sequence[str] | None = None,
+    grid: InputGrid | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> DataReport:
+    """Reads every label and decodes every image of a data folder.
+
+    Args:
+        splits: by default train, val and test, as far as they exist, or all where none of them does.
+        progress: called with (images decoded, images of this split).
+
+    Raises:
+        InputError: the folder itself cannot be read. Bad labels and images are in the report instead.
+    """
+    data_dir = Path(data_dir)
+    found_format = find_format(data_dir) if format == "auto" else format
+    valid = available_splits(data_dir, found_format)
+    chosen = list(splits or [split for split in valid if split in ("train", "val", "test")] or valid)
+    reports: list[SplitReport] = []
+    errors: list[str] = []
+    fingerprints: dict[str, Fingerprint] = {}
+    for split in chosen:
+        try:
+            dataset = read_dataset(data_dir, split, found_format, classes)
+        except InputError as error:
+            if str(error) not in errors:  # a damaged file that every split needs
+                errors.append(str(error))
+            continue
+        reports.append(_check_split(dataset, grid, fingerprints, progress))
+    duplicates = tuple(find_duplicates(fingerprints))
+    for report in reports:
+        unfixed = sum(not item.fixed for item in report.problems)
+        if unfixed:
+            errors.append(f"{report.split}: {unfixed} problems that cannot be fixed")
+        elif not report.images:
+            errors.append(f"{report.split}: no images")
+    leaks = [pair for pair in duplicates if _split_of(pair.first) != _split_of(pair.second)]
+    for pair in leaks:
+        if pair.exact:
+            errors.append(f"the same image in two splits: {printable(pair.first)} and {printable(pair.second)}")
+    return DataReport(
+        str(data_dir), found_format, tuple(reports), duplicates, tuple(errors), tuple(_warnings(reports, duplicates))
+    )
+
+
+def _check_split(
+    dataset: Dataset,
+    grid: InputGrid | None,
+    fingerprints: dict[str, Fingerprint],
+    progress: Callable[[int, int], None] | None,
+) -> SplitReport:
+    """Adds the images to `fingerprints` under `split/file_name`."""
+    problems = list(dataset.problems)
+    modes: Counter[str] = Counter()
+    exif_rotated = 0
+    readable = []
+    for index, record in enumerate(dataset.records, start=1):
+        try:
+            _, _, mode, rotated = inspect_image(record.path)
+            image = read_image(record.path)
+        except InputError as error:
+            problems.append(problem("unreadable_image", record.file_name, str(error), fixed=False))
+        else:
+            modes[mode] += 1
+            exif_rotated += rotated
+            readable.append(record)
+            fingerprints[f"{dataset.split}/{record.file_name}"] = fingerprint(record.path, image)
+        if progress is not None:
+            progress(index, len(dataset.records))
+    dataset = Dataset(dataset.name, dataset.split, dataset.class_names, dataset.category_ids, tuple(readable))
+    return SplitReport(
+        split=dataset.split,
+        images=len(readable),
+        images_without_objects=sum(len(record.boxes) == 0 for record in readable),
+        boxes=count_by_class_and_size(dataset),
+        modes=dict(sorted(modes.items())),
+        exif_rotated=exif_rotated,
+        problems=tuple(problems),
+        coverage=anchor_coverage(dataset, grid.anchors, grid.height, grid.width, grid.resize) if grid else None,
+    )
+
+
+def count_by_class_and_size(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Returns class name -> COCO size -> number of boxes, by the area of the box in the image as it is on disk."""
+    counts = {name: dict.fromkeys(SIZES, 0) for name in dataset.class_names}
+    for record in dataset.records:
+        sizes = np.searchsorted(SIZE_AREAS, area(record.boxes), side="right")
+        for class_index, size in zip(record.classes, sizes, strict=True):
+            counts[dataset.class_names[class_index]][SIZES[size]] += 1
+    return counts
+
+
+def _warnings(reports: Sequence[SplitReport], duplicates: Sequence[DuplicatePair]) -> list[str]:
+    warnings = []
+    for report in reports:
+        for name, sizes in report.boxes.items():
+            if not any(sizes.values()):
+                warnings.append(f"{report.split}: class {printable(name)!r} has no boxes")
+        if report.coverage is None:
+            continue
+        for name in report.coverage.boxes:
+            share = report.coverage.poor_share(name)
+            if share > 0.1:
+                text = f"{share:.0%} of the boxes of class {printable(name)!r} have no anchor of IoU {POOR_IOU}"
+                warnings.append(f"{report.split}: {text}")
+    within = sum(_split_of(pair.first) == _split_of(pair.second) for pair in duplicates)
+    if within:
+        warnings.append(f"{within} pairs of identical or nearly identical images within a split")
+    for pair in duplicates:
+        if not pair.exact and _split_of(pair.first) != _split_of(pair.second):
+            first, second = printable(pair.first), printable(pair.second)
+            warnings.append(f"nearly the same image in two splits: {first} and {second}")
+    return warnings
+
+
+def _split_of(key: str) -> str:
+    return key.partition("/")[0]

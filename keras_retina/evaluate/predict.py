@@ -1,0 +1,77 @@
+"""Detections of a Keras model on a split, through the same reading and resizing that a device uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from keras_retina.data.images import read_image, resize_image, resize_transform
+from keras_retina.data.records import Dataset, Record
+from keras_retina.evaluate.coco import batched, results_of_image
+from keras_retina.evaluate.thresholds import EVALUATION_SCORE_THRESHOLD
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.geometry.boxes import clip
+from keras_retina.geometry.nms import detections
+from keras_retina.model.spec import DetectorSpec
+
+BATCH = 8
+
+
+def network_input(record: Record, spec: DetectorSpec) -> np.ndarray:
+    """Returns the image as uint8 `[height, width, 3]` of the network input."""
+    return resize_image(read_image(record.path), spec.height, spec.width, spec.resize)
+
+
+def detect_function(
+    model: keras.Model, spec: DetectorSpec, iou_threshold: float = 0.5, max_detections: int = 100
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Returns detect(uint8 images `[batch, height, width, 3]`) -> the dictionary of `decode.detections` as arrays.
+
+    The graph is traced once for each batch size; later changes of the model's weights take effect.
+    """
+    anchors = tf.constant(spec.anchors())
+
+    @tf.function(reduce_retracing=False)
+    def graph(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        inputs = (tf.cast(images, tf.float32) - spec.pixel_mean) / spec.pixel_scale
+        outputs = model(inputs, training=False)
+        return detections(
+            outputs["classes"],
+            outputs["boxes"],
+            anchors,
+            spec.coder_weights,
+            EVALUATION_SCORE_THRESHOLD,
+            iou_threshold,
+            max_detections,
+        )
+
+    return lambda images: {name: value.numpy() for name, value in graph(tf.constant(images)).items()}
+
+
+def predict_dataset(
+    detect: Callable[[np.ndarray], dict[str, np.ndarray]],
+    spec: DetectorSpec,
+    dataset: Dataset,
+    load: Callable[[Record, DetectorSpec], np.ndarray] = network_input,
+) -> list[dict[str, Any]]:
+    """Runs `detect` over a split and returns COCO results in pixels of the original images.
+
+    Args:
+        detect: uint8 `[batch, height, width, 3]` -> `boxes` float32 `[batch, M, 4]` in pixels of the input, `scores`
+            and `classes` `[batch, M]`, and `count` `[batch]`, how many of the M rows hold.
+        load: returns the network input of one record, uint8 `[height, width, 3]`.
+    """
+    results: list[dict[str, Any]] = []
+    for records in batched(dataset.records, BATCH):
+        found = detect(np.stack([load(record, spec) for record in records]))
+        for row, record in enumerate(records):
+            count = int(found["count"][row])
+            scale_y, scale_x = resize_transform(record.height, record.width, spec.height, spec.width, spec.resize)
+            boxes = found["boxes"][row, :count] / np.array([scale_y, scale_x, scale_y, scale_x], np.float32)
+            boxes = clip(boxes, record.height, record.width)
+            results += results_of_image(
+                record, dataset.category_ids, boxes, found["scores"][row, :count], found["classes"][row, :count]
+            )
+    return results

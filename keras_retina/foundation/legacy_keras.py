@@ -1,0 +1,57 @@
+"""The only place that imports TensorFlow and Keras 2 (`tf_keras`): `from keras_retina.foundation.legacy_keras import keras, tf`.
+
+tensorflow-model-optimization works with Keras 2 only, and keras-cv reads `TF_USE_LEGACY_KERAS` when it is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+def _require_legacy_keras() -> None:
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None and os.environ.get("TF_USE_LEGACY_KERAS") not in {"1", "true", "True"}:
+        raise ImportError(
+            "keras_retina needs Keras 2 (tf_keras), but TensorFlow was imported first with Keras 3. "
+            "Received: TF_USE_LEGACY_KERAS=" + repr(os.environ.get("TF_USE_LEGACY_KERAS")) + ". "
+            "Import keras_retina.foundation.legacy_keras before tensorflow, or set TF_USE_LEGACY_KERAS=1 in the environment."
+        )
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    # TensorFlow reports every missing GPU driver as an error; its real errors are exceptions. Set "0" to see all.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow leaves oneDNN's convolutions off on processors without AVX-512; see `benchmarks/step_variants.py`.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+@contextlib.contextmanager
+def _start_up_notes_hidden() -> Iterator[None]:
+    """Keeps what C++ code prints while TensorFlow is imported off stderr; shows it if the import fails."""
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "3":
+        yield
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as notes:
+        stderr = os.dup(2)
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            notes.seek(0)
+            os.write(stderr, notes.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+_require_legacy_keras()
+
+with _start_up_notes_hidden():
+    import tensorflow as tf
+    import tf_keras as keras
+
+__all__ = ["keras", "tf"]

@@ -1,0 +1,65 @@
+"""From the outputs of the model to detections, as graph operations (the exported file has TFLite's own operator)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keras_retina.foundation.legacy_keras import tf
+
+CANDIDATES = 5000
+"""Anchors of an image that reach the non-maximum suppression: those with the best scores.
+
+As many as the paper keeps over its five levels (section 4); an exported file keeps all.
+"""
+
+
+def decode(deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float]) -> tf.Tensor:
+    """`keras_retina.geometry.boxes.decode` as graph operations: deltas and anchors `[..., 4]` to boxes `[..., 4]` in pixels."""
+    sizes = anchors[..., 2:] - anchors[..., :2]
+    centres = 0.5 * (anchors[..., :2] + anchors[..., 2:])
+    scaled = deltas / tf.constant(weights, tf.float32)
+    box_centres = scaled[..., :2] * sizes + centres
+    halves = 0.5 * tf.exp(scaled[..., 2:]) * sizes
+    return tf.concat([box_centres - halves, box_centres + halves], axis=-1)
+
+
+def detections(
+    logits: tf.Tensor,
+    deltas: tf.Tensor,
+    anchors: tf.Tensor,
+    coder_weights: Sequence[float],
+    score_threshold: float,
+    iou_threshold: float = 0.5,
+    max_detections: int = 100,
+) -> dict[str, tf.Tensor]:
+    """Returns the detections of a batch, best score first, after non-maximum suppression within each class.
+
+    Args:
+        logits: `[batch, A, K]`. deltas: `[batch, A, 4]`. anchors: `[A, 4]`, pixels.
+        coder_weights: `(wy, wx, wh, ww)` of `keras_retina.geometry.boxes.encode`.
+        score_threshold: scores must be above it; `EVALUATION_SCORE_THRESHOLD` or `SHOW_SCORE_THRESHOLD`.
+        iou_threshold: of two boxes of one class that overlap more, the lower-scored one goes.
+        max_detections: M, the most of one image.
+
+    Returns:
+        `boxes` float32 `[batch, M, 4]` in input pixels, not clipped to the image; `scores` float32 `[batch, M]`;
+        `classes` int32 `[batch, M]`; `count` int32 `[batch]`. Rows from `count` on are zeros.
+
+    Source: Focal Loss for Dense Object Detection, section 4 (Inference).
+    """
+    logits, deltas = tf.cast(logits, tf.float32), tf.cast(deltas, tf.float32)
+    anchors = tf.convert_to_tensor(anchors, tf.float32)
+    best = tf.reduce_max(logits, axis=-1)  # [batch, A]
+    _, kept = tf.math.top_k(best, k=tf.minimum(CANDIDATES, tf.shape(best)[1]))  # [batch, candidates]
+    boxes = decode(tf.gather(deltas, kept, batch_dims=1), tf.gather(anchors, kept), coder_weights)
+    scores = tf.sigmoid(tf.gather(logits, kept, batch_dims=1))
+    boxes, scores, classes, count = tf.image.combined_non_max_suppression(
+        boxes[:, :, None, :],
+        scores,
+        max_output_size_per_class=max_detections,
+        max_total_size=max_detections,
+        iou_threshold=iou_threshold,
+        score_threshold=score_threshold,
+        clip_boxes=False,
+    )
+    return {"boxes": boxes, "scores": scores, "classes": tf.cast(classes, tf.int32), "count": count}

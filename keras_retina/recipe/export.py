@@ -1,0 +1,56 @@
+"""The sections `export` and `verification` of a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from keras_retina.recipe.section import Count, Fraction, Positive, Section
+
+
+class Export(Section):
+    """Files to write. `heads`: with TFLite_Detection_PostProcess, ending at the two raw heads, and/or from builtin
+    operators only with the outputs of the first.
+
+    `mediapipe_raw`: raw files are MediaPipe's too: they hold what it decodes them with, 24 bytes an anchor, and int8
+    ones end in uint8. Without, it refuses them, and int8 ones end in int8, which is faster.
+    `nms`: suppress overlaps within each class, or `fast`, among the best class of every anchor.
+    `int16` has int8 weights and 16-bit activations. `float_layers` names Keras layers that stay float in the `int8` and
+    `int16` files; a layer that is shared by the pyramid levels stays float on all of them.
+    """
+
+    formats: Annotated[
+        tuple[Literal["float32", "float16", "dynamic", "int8", "int16"], ...], Field(min_length=1, strict=False)
+    ] = ("float32", "float16", "dynamic", "int8")
+    heads: Annotated[tuple[Literal["postprocess", "raw", "builtin"], ...], Field(min_length=1, strict=False)] = (
+        "postprocess",
+        "raw",
+    )
+    mediapipe_raw: bool = True
+    calibration_images: Count = 300
+    float_layers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    nms: Literal["per_class", "fast"] = "per_class"
+    max_detections: Annotated[int, Field(ge=1, le=1000)] = 100
+
+    @model_validator(mode="after")
+    def _float_layers_have_a_file(self) -> Export:
+        if self.float_layers and not {"int8", "int16"} & set(self.formats):
+            raise ValueError(
+                f"float_layers belongs to int8 and int16 files. Received: formats={list(self.formats)}. "
+                "Add int8 to formats, or remove float_layers"
+            )
+        return self
+
+
+class Verification(Section):
+    """The gate of `verify`: AP against the float parent, on `split` (`test` if there is one, else `validation`)."""
+
+    split: Literal["validation", "test"] | None = None
+    minimum_ap_ratio: Fraction = 0.99
+    maximum_class_drop: Annotated[float, Field(ge=0)] = 2.0
+    parity: Positive = 1e-3
+    latency_runs: Count = 30
+    threads: Count = 2

@@ -1,0 +1,88 @@
+"""Plain YAML in and out: no tags, no key twice, and numbers that are read back as they were written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from keras_retina.foundation.errors import InputError
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which `1e-3` is a number, as in YAML 1.2 (PyYAML alone reads text), and no key is there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text that `_Loader` would take for a number, such as a class called 1e3."""
+
+
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
+
+# RecursionError: brackets nested by the thousand. ValueError: scalars such as the date 2026-13-45.
+_NOT_YAML = (yaml.YAMLError, RecursionError, ValueError)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Returns the sections of a recipe file as nested dictionaries.
+
+    Raises:
+        InputError: the file is missing, is not plain YAML, or holds no sections.
+    """
+    if not path.is_file():
+        received = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: expected a recipe file. Received: {received}. Pass the path of a .yaml recipe.")
+    try:
+        fields = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected text in UTF-8. Received: {error}. Save the file as UTF-8.") from error
+    except _NOT_YAML as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: expected plain YAML without tags. Received: {reason}. Correct the file.") from error
+    if not isinstance(fields, dict):
+        raise InputError(
+            f"{path}: expected sections such as `model:` and `training:`. Received: {type(fields).__name__}. "
+            "Start from a file in recipes/."
+        )
+    return fields
+
+
+def dump_yaml(fields: dict[str, Any]) -> str:
+    """Returns nested dictionaries of plain values as YAML that `read_yaml` reads back unchanged."""
+    return yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def apply_override(fields: dict[str, Any], override: str) -> None:
+    """Sets one field in place from `section.key=value`, the value in YAML.
+
+    Raises:
+        InputError: the text has no such form, or names a section where a value stands.
+    """
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set: expected section.key=value. Received: {override!r}. Example: training.epochs=10")
+    *sections, name = key.strip().split(".")
+    target = fields
+    for section in sections:
+        if target.get(section) is None:  # absent, or switched off such as `early_stop: null`
+            target[section] = {}
+        target = target[section]
+        if not isinstance(target, dict):
+            raise InputError(f"--set: expected a section. Received: {section!r} in {override!r}, which holds a value.")
+    try:
+        target[name] = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except _NOT_YAML as error:
+        raise InputError(f"--set: expected a YAML value. Received: {override!r}. Quote the text.") from error

@@ -1,0 +1,192 @@
+"""What happens between epochs: evaluation, pictures, best weights, checkpoints that survive an interruption."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_retina.data.records import Dataset
+from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.evaluate.predict import detect_function, network_input, predict_dataset
+from keras_retina.evaluate.thresholds import SHOW_SCORE_THRESHOLD
+from keras_retina.foundation.drawing import draw_boxes
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.model.saving import plain_model
+from keras_retina.model.spec import DetectorSpec
+
+PICTURES = 4
+IMAGE_CACHE_BYTES = 512 * 2**20  # validation images kept between evaluations
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Stops with a clear error when the loss is not a number; checkpoints of earlier epochs stay.
+
+    `section` is that of the recipe which has the learning rate.
+    """
+
+    def __init__(self, section: str = "training") -> None:
+        super().__init__()
+        self.section = section
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise InputError(
+                f"training: the loss must stay finite. Received: loss={loss} at step {batch + 1} of this epoch. "
+                f"Lower {self.section}.learning_rate or set training.clip_norm; earlier checkpoints are kept."
+            )
+
+
+class EvaluateAveragePrecision(keras.callbacks.Callback):
+    """COCO AP on a split every few epochs, with the averaged weights if the optimiser keeps an average.
+
+    Adds `AP`, `AP50` and `evaluation_seconds` to the logs of the epoch, writes pictures with detections for TensorBoard
+    and keeps the weights with the highest AP in `best.weights.h5`: those of `detector`, which shares the variables of
+    the model in training. Training stops when that AP is `patience` epochs old.
+    """
+
+    def __init__(
+        self,
+        detector: keras.Model,
+        spec: DetectorSpec,
+        dataset: Dataset,
+        every: int,
+        epochs: int,
+        train_dir: Path,
+        writer: Any,
+        patience: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.detector, self.spec, self.dataset, self.every, self.epochs = detector, spec, dataset, every, epochs
+        self.train_dir, self.writer, self.patience = train_dir, writer, patience
+        self.best = read_state(train_dir).get("best_AP", -1.0)
+        self._images: dict[int, np.ndarray] = {}
+        self._room = IMAGE_CACHE_BYTES
+        self._detect: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if (epoch + 1) % self.every and epoch + 1 != self.epochs:
+            return
+        started = time.perf_counter()
+        if self._detect is None:
+            self._detect = detect_function(self.detector, self.spec)
+        trained = swap_in_average(self.model)
+        results = predict_dataset(self._detect, self.spec, self.dataset, self._load)
+        metrics = coco_metrics(self.dataset, results)
+        score = metrics["AP"] or 0.0
+        if score > self.best:
+            self.best = score
+            save_weights(self.detector, self.train_dir / "best.weights.h5")
+            write_state(self.train_dir, {"best_AP": score, "best_epoch": epoch + 1})
+        restore(self.model, trained)
+        self._write_pictures(epoch, results)
+        if logs is not None:
+            logs["AP"], logs["AP50"] = score, metrics["AP50"] or 0.0
+            logs["evaluation_seconds"] = time.perf_counter() - started
+        if patience_is_over(read_state(self.train_dir), epoch + 1, self.patience):
+            self.model.stop_training = True
+
+    def _load(self, record: Any, spec: DetectorSpec) -> np.ndarray:
+        image = self._images.get(record.image_id)
+        if image is None:
+            image = network_input(record, spec)
+            if image.nbytes <= self._room:
+                self._room -= image.nbytes
+                self._images[record.image_id] = image
+        return image
+
+    def _write_pictures(self, epoch: int, results: list[dict[str, Any]]) -> None:
+        names = dict(zip(self.dataset.category_ids, self.dataset.class_names, strict=True))
+        pictures = []
+        for record in self.dataset.records[:PICTURES]:
+            image = self._load(record, self.spec)
+            shown = [
+                result
+                for result in results
+                if result["image_id"] == record.image_id and result["score"] >= SHOW_SCORE_THRESHOLD
+            ]
+            scale = np.array([self.spec.width / record.width, self.spec.height / record.height])
+            if self.spec.resize == "letterbox":
+                scale[:] = scale.min()
+            xywh = np.array([result["bbox"] for result in shown], np.float32).reshape(-1, 4) * np.tile(scale, 2)
+            boxes = np.stack([xywh[:, 1], xywh[:, 0], xywh[:, 1] + xywh[:, 3], xywh[:, 0] + xywh[:, 2]], axis=1)
+            labels = [names[result["category_id"]] for result in shown]
+            pictures.append(draw_boxes(image, boxes, labels, [result["score"] for result in shown]))
+        with self.writer.as_default(step=epoch + 1):
+            tf.summary.image("validation", np.stack(pictures), max_outputs=PICTURES)
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves model, optimiser and epoch after each epoch; the previous checkpoint goes when the new one is whole."""
+
+    def __init__(self, manager: tf.train.CheckpointManager, epoch: tf.Variable) -> None:
+        super().__init__()
+        self.manager, self.epoch = manager, epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.epoch.assign(epoch + 1)
+        try:
+            self.manager.save()
+        except (OSError, tf.errors.OpError) as error:
+            raise InputError(
+                f"{self.manager.directory}: the checkpoint could not be written. "
+                f"Received: {' '.join(str(error).split())[:200]}. "
+                "Free disk space and repeat the command: it resumes from the previous checkpoint, which is unharmed."
+            ) from error
+
+
+def patience_is_over(state: dict[str, Any], epochs_done: int, patience: int | None) -> bool:
+    """Tells whether the best AP of `read_state` is `patience` epochs old, also after a resume; None never ends."""
+    return patience is not None and bool(state) and epochs_done - state["best_epoch"] >= patience
+
+
+def swap_in_average(model: keras.Model) -> list[np.ndarray]:
+    """Puts the averaged weights, if the optimiser keeps them, into the model; returns what `restore` needs."""
+    if not getattr(model.optimizer, "use_ema", False):
+        return []
+    trained = [variable.numpy() for variable in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    return trained
+
+
+def restore(model: keras.Model, trained: list[np.ndarray]) -> None:
+    """Undoes `swap_in_average`."""
+    for variable, value in zip(model.trainable_variables, trained, strict=False):
+        variable.assign(value)
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Writes weights under another name first, so that a full disk leaves the previous file whole.
+
+    Metrics and optimiser state are left out: their variables cannot be loaded under a MirroredStrategy.
+    """
+    temporary = path.with_name(f".writing.{path.name}")
+    try:
+        plain_model(model).save_weights(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: the weights could not be written. Received: {error}. Free disk space and repeat the command."
+        ) from error
+
+
+def read_state(train_dir: Path) -> dict[str, Any]:
+    """Reads the best AP so far, an empty dictionary before the first evaluation."""
+    path = train_dir / "best.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def write_state(train_dir: Path, state: dict[str, Any]) -> None:
+    """Writes the best AP so far."""
+    temporary = train_dir / ".best.json.writing"
+    temporary.write_text(json.dumps(state), encoding="utf-8")
+    os.replace(temporary, train_dir / "best.json")

@@ -1,0 +1,82 @@
+"""What TensorBoard shows besides the loss: the levels it arises on, how many anchors learn, what scores look like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras_retina.detector_losses import box_loss_of_images
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.geometry.anchors import anchors_per_cell
+from keras_retina.geometry.matching import BACKGROUND
+from keras_retina.losses import focal_loss
+from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.recipe import Loss
+
+
+def anchors_per_level(spec: DetectorSpec) -> dict[int, int]:
+    """Returns how many anchors each level has, in the order of the network's outputs."""
+    per_cell = anchors_per_cell(spec.anchor_scales, spec.anchor_ratios)
+    first, last = spec.levels
+    return {level: (spec.height // 2**level) * (spec.width // 2**level) * per_cell for level in range(first, last + 1)}
+
+
+def losses_per_level(
+    wanted: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor], counts: Sequence[int], settings: Loss,
+    coder_weights: Sequence[float],
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns class and box loss of each level, `[levels]` each; their sums are the losses of the batch.
+
+    Args:
+        wanted: targets of `keras_retina.geometry.matching.targets`, batched.
+        outputs: logits `[batch, A, K]` and deltas `[batch, A, 4]`.
+        counts: anchors of each level, together A.
+        settings: weights and exponents of the recipe.
+        coder_weights: those of the deltas.
+    """
+    positives = tf.maximum(tf.reduce_sum(tf.cast(wanted["classes"] >= 0, tf.float32)), 1.0)
+
+    def by_level(tensor: tf.Tensor) -> list[tf.Tensor]:
+        return tf.split(tensor, list(counts), axis=1)
+
+    classes = [
+        tf.reduce_sum(focal_loss(codes, logits, settings.alpha, settings.gamma)) / positives
+        for codes, logits in zip(by_level(wanted["classes"]), by_level(outputs["classes"]), strict=True)
+    ]
+    boxes = [
+        tf.reduce_sum(box_loss_of_images(settings, coder_weights, targets, deltas)) / positives
+        for targets, deltas in zip(by_level(wanted["boxes"]), by_level(outputs["boxes"]), strict=True)
+    ]
+    return tf.stack(classes), tf.stack(boxes)
+
+
+class Diagnostics(keras.callbacks.Callback):
+    """Writes the losses of each level, positive anchors an image and histograms of the scores, every few epochs.
+
+    All are of one fixed batch of training samples, in inference mode, with the weights of that step.
+    """
+
+    def __init__(
+        self, batch: tuple[tf.Tensor, dict[str, tf.Tensor]], spec: DetectorSpec, settings: Loss, every: int, writer: Any
+    ) -> None:
+        super().__init__()
+        self.batch, self.settings, self.every, self.writer = batch, settings, every, writer
+        self.counts, self.coder_weights = anchors_per_level(spec), spec.coder_weights
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
+            return
+        images, wanted = self.batch
+        outputs = self.model(images, training=False)
+        counts = list(self.counts.values())
+        losses = losses_per_level(wanted, outputs, counts, self.settings, self.coder_weights)
+        is_positive = wanted["classes"] >= 0
+        scores = tf.sigmoid(tf.reduce_max(outputs["classes"], axis=-1))  # [batch, A]
+        with self.writer.as_default(step=epoch + 1):
+            for name, values in zip(("classes", "boxes"), losses, strict=True):
+                for level, value in zip(self.counts, tf.unstack(values), strict=True):
+                    tf.summary.scalar(f"levels/{name}_P{level}", value)
+            positives = tf.reduce_sum(tf.cast(is_positive, tf.float32), axis=1)  # [batch]
+            tf.summary.scalar("anchors/positive_per_image", tf.reduce_mean(positives))
+            tf.summary.histogram("scores/positive_anchors", tf.boolean_mask(scores, is_positive))
+            tf.summary.histogram("scores/background_anchors", tf.boolean_mask(scores, wanted["classes"] == BACKGROUND))

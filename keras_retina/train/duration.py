@@ -1,0 +1,102 @@
+"""A training of a given wall time: its pace is measured first, and the epochs that fit are decided once for the run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from keras_retina.data.records import Dataset
+from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.evaluate.predict import BATCH, detect_function, predict_dataset
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.recipe import Training
+from keras_retina.train.history import evaluations_between
+
+MARGIN = 0.05  # of the time: checkpoints, pictures and statistics are not measured
+MEASURED_STEPS = 12
+UNTIMED_STEPS = 4  # of them: the first traces the graph, the next are fed from what was read meanwhile
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of one step, of tracing before the first, and of one evaluation."""
+
+    step: float
+    tracing: float
+    evaluation: float
+
+
+def measure_pace(
+    model: keras.Model, detector: keras.Model, batches: tf.data.Dataset, spec: DetectorSpec, validation_set: Dataset
+) -> Pace:
+    """Times steps of a compiled model and one evaluation of its detector, and puts model and optimiser back."""
+    variables = [*model.variables, *model.optimizer.variables]
+    values = [variable.numpy() for variable in variables]
+    ends = [time.perf_counter()]
+    tick = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(time.perf_counter()))
+    model.fit(batches, steps_per_epoch=MEASURED_STEPS, callbacks=[tick], verbose=0)
+    step = (ends[-1] - ends[UNTIMED_STEPS]) / (MEASURED_STEPS - UNTIMED_STEPS)
+    detect = detect_function(detector, spec)
+    predict_dataset(detect, spec, replace(validation_set, records=validation_set.records[:BATCH]))  # traces
+    started = time.perf_counter()
+    coco_metrics(validation_set, predict_dataset(detect, spec, validation_set))
+    evaluation = time.perf_counter() - started
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+    return Pace(step, ends[1] - ends[0], evaluation)
+
+
+def epochs_within(seconds: float, epoch: float, evaluation: float, evaluate_every: int, most: int) -> int:
+    """Returns the most epochs, up to `most`, that end with their evaluations within `seconds`; 0 when none does."""
+    fitting = (
+        epochs
+        for epochs in range(most, 0, -1)
+        if epochs * epoch + evaluations_between(0, epochs, evaluate_every) * evaluation <= seconds
+    )
+    return next(fitting, 0)
+
+
+def within_minutes(
+    settings: Training,
+    minutes: float,
+    steps_per_epoch: int,
+    path: Path,
+    measure: Callable[[], Pace],
+    report: Callable[[str], None],
+    started: float,
+) -> Training:
+    """Returns the settings with the epochs that end `minutes` after `started`, a time of `time.perf_counter`.
+
+    The decision is written to `path` and read from there when the training is resumed: schedule and batches stay the
+    same, whatever the pace is then.
+
+    Raises:
+        InputError: not even one epoch fits.
+    """
+    if path.exists():
+        return settings.model_copy(update={"epochs": json.loads(path.read_text(encoding="utf-8"))["epochs"]})
+    pace = measure()
+    epoch = pace.step * steps_per_epoch
+    # The graph is traced again, with the schedule of the epochs that are decided here.
+    left = 60 * minutes * (1 - MARGIN) - (time.perf_counter() - started) - pace.tracing
+    epochs = epochs_within(left, epoch, pace.evaluation, settings.evaluate_every, settings.epochs)
+    if not epochs:
+        raise InputError(
+            f"training.minutes: expected time for one epoch of {epoch:.0f} s and its evaluation of "
+            f"{pace.evaluation:.0f} s. Received: {minutes}, of which {max(left, 0.0):.0f} s are left for them. "
+            "Raise it, or lower training.steps_per_epoch."
+        )
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_text(json.dumps({"epochs": epochs, "step_seconds": pace.step}), encoding="utf-8")
+    temporary.replace(path)
+    limit = "minutes" if epochs < settings.epochs else "epochs"
+    report(
+        f"{epochs} epochs in {minutes:g} min at {pace.step:.2f} s a step and {pace.evaluation:.1f} s an evaluation; "
+        f"the limit is training.{limit}"
+    )
+    return settings.model_copy(update={"epochs": epochs})

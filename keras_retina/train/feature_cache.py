@@ -1,0 +1,150 @@
+"""Features of frozen layers, computed once for a fixed number of views of each image and kept on disk.
+
+For few-shot runs: with the whole backbone frozen, a training step is only pyramid and heads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from keras_retina.data.pipeline import sample_order, training_views, with_targets
+from keras_retina.data.records import Dataset
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.recipe import Matching, Recipe
+
+KEY_MEMBER = "key.json"
+LABELS_MEMBER = "labels.npz"
+BATCH = 8
+REPORTED_EVERY = 50  # batches
+
+
+def feature_key(recipe: Recipe, dataset: Dataset, frozen: keras.Model, views: int) -> dict[str, object]:
+    """Returns everything that the kept features depend on: settings as they are, data and weights as SHA-256."""
+    data, weights = hashlib.sha256(), hashlib.sha256()
+    for record in dataset.records:
+        data.update(record.path.read_bytes())
+        for values in (record.boxes, record.classes, record.crowd):
+            data.update(np.ascontiguousarray(values).tobytes())
+    for variable in frozen.variables:
+        weights.update(variable.numpy().tobytes())
+    settings = recipe.model_dump(mode="json", include={"seed", "augmentation"})
+    return {
+        "data": f"{dataset.name}/{dataset.split} {data.hexdigest()}",
+        "weights": weights.hexdigest(),
+        "features": {name: list(shape[1:]) for name, shape in sorted(frozen.output_shape.items())},
+        "input": recipe.model.input.model_dump(mode="json"),
+        "views": views,
+        "precision": frozen.layers[-1].compute_dtype,
+        **settings,
+    }
+
+
+def build_feature_cache(
+    folder: Path,
+    recipe: Recipe,
+    dataset: Dataset,
+    spec: DetectorSpec,
+    frozen: keras.Model,
+    views: int,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Computes and writes the features of `views` random views of every image, unless the folder holds them already.
+
+    One float16 file of `[views * images, height, width, channels]` for each output of `frozen`, and the labels of the
+    views before matching. The folder gets its name when it is whole: an interrupted one is made anew.
+
+    Raises:
+        InputError: the folder holds the features of other data, another recipe or other weights; a full disk.
+    """
+    key = feature_key(recipe, dataset, frozen, views)
+    if folder.exists():
+        _refuse_other(folder, key)
+        return
+    temporary = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    count = views * len(dataset.records)
+    try:
+        files = {
+            name: np.lib.format.open_memmap(temporary / f"{name}.npy", "w+", np.float16, (count, *shape[1:]))
+            for name, shape in frozen.output_shape.items()
+        }
+        labels: list[tuple[np.ndarray, ...]] = []
+        stream = training_views(dataset, spec, recipe.augmentation, recipe.seed, 0, recipe.data.cache_mebibytes)
+        compute = tf.function(lambda images: frozen(images, training=False))
+        for number, (images, *batch) in enumerate(stream.take(count).padded_batch(BATCH)):
+            for name, values in compute(images).items():
+                files[name][len(labels) : len(labels) + len(images)] = values.numpy()
+            labels += zip(*(part.numpy() for part in batch), strict=True)
+            if (number + 1) % REPORTED_EVERY == 0:
+                report(f"features of frozen stages: {len(labels)} of {count} views")
+        for file in files.values():
+            file.flush()
+        boxes, classes, ignored = (np.concatenate(part) for part in zip(*labels, strict=True))
+        ends = np.cumsum([len(sample[1]) for sample in labels])
+        np.savez(temporary / LABELS_MEMBER, boxes=boxes, classes=classes, ignored=ignored, ends=ends)
+        (temporary / KEY_MEMBER).write_text(json.dumps(key, indent=2), encoding="utf-8")
+        temporary.rename(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise InputError(
+            f"{folder}: the features could not be written. Received: {error}. "
+            "Free disk space, lower training.feature_views, or name another training.feature_cache."
+        ) from error
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    report(f"features of frozen stages: {count} views in {folder}, {size / 2**20:.0f} MiB")
+
+
+def feature_batches(
+    folder: Path, spec: DetectorSpec, matching: Matching, batch_size: int, seed: int, first_sample: int = 0
+) -> tf.data.Dataset:
+    """Endless batches of ({name: float32 features}, {"classes", "boxes"}), a new permutation of all views each pass.
+
+    Targets are those of `keras_retina.data.pipeline.training_batches`. `first_sample` continues an interrupted run.
+    """
+    files = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+    with np.load(folder / LABELS_MEMBER) as stored:
+        boxes, classes, ignored, ends = (stored[name] for name in ("boxes", "classes", "ignored", "ends"))
+
+    def read(index: np.ndarray) -> tuple[np.ndarray, ...]:
+        rows = slice(int(ends[index - 1]) if index else 0, int(ends[index]))
+        return *(file[index].astype(np.float32) for file in files.values()), boxes[rows], classes[rows], ignored[rows]
+
+    def sample(_: tf.Tensor, index: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]:
+        types = [tf.float32] * (len(files) + 1) + [tf.int32, tf.bool]
+        *features, found, codes, crowd = tf.numpy_function(read, [index], types, stateful=False)
+        for tensor, file in zip(features, files.values(), strict=True):
+            tensor.set_shape(file.shape[1:])
+        found.set_shape([None, 4])
+        codes.set_shape([None])
+        crowd.set_shape([None])
+        return dict(zip(files, features, strict=True)), found, codes, crowd
+
+    order = sample_order(len(ends), seed, first_sample)
+    views = order.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return with_targets(views, spec, matching, batch_size)
+
+
+def _refuse_other(folder: Path, key: dict[str, object]) -> None:
+    path = folder / KEY_MEMBER
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder}: expected a feature cache with {KEY_MEMBER} inside. Received: {error}. "
+            "Remove the folder or name another training.feature_cache."
+        ) from error
+    differing = [name for name in key if not isinstance(found, dict) or found.get(name) != key[name]]
+    if differing:
+        raise InputError(
+            f"{folder}: the features kept there belong to this training only if data, weights and recipe are the same. "
+            f"Received: other {', '.join(differing)}. Remove the folder or name another training.feature_cache."
+        )

@@ -1,0 +1,125 @@
+"""One `model.fit` with everything around it: resume, evaluation, pictures, history, checkpoints, final weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from keras_retina.data.records import Dataset
+from keras_retina.detector_losses import detector_losses
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.model.saving import plain_model
+from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.recipe import Training
+from keras_retina.train.callbacks import Checkpoint, EvaluateAveragePrecision, StopOnNaN, patience_is_over, read_state
+from keras_retina.train.diagnostics import Diagnostics
+from keras_retina.train.history import History, Progress, trim_history
+from keras_retina.train.input_wait import InputWait
+from keras_retina.train.optimizer import build_optimizer
+from keras_retina.train.precision import scale_loss
+
+
+def compile_detector(
+    model: keras.Model, spec: DetectorSpec, settings: Training, steps_per_epoch: int, precision: str
+) -> None:
+    """Compiles with the losses, the optimiser and the schedule of a recipe; `precision` as `choose_precision` says."""
+    model.compile(
+        optimizer=scale_loss(build_optimizer(settings, steps_per_epoch), precision),
+        loss=detector_losses(settings.loss, spec.coder_weights),
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def fit_detector(
+    network: keras.Model,
+    detector: keras.Model,
+    spec: DetectorSpec,
+    settings: Training,
+    steps: int,
+    batches: Callable[[int], tf.data.Dataset],
+    validation_set: Dataset,
+    train_dir: Path,
+    report: Callable[[str], None],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    section: str = "training",
+) -> None:
+    """Fits a compiled network to the last epoch of `settings` and leaves the final weights in it.
+
+    What an interrupted call left in `train_dir` is continued: after the last epoch whose checkpoint is whole, with the
+    batches that would have followed.
+
+    Args:
+        network: what is compiled and fitted.
+        detector: shares all variables of `network`; takes images, is evaluated and checkpointed.
+        steps: batches of an epoch.
+        batches: the first step -> the endless batches from that step on.
+        callbacks: more of them, called before the epoch is evaluated and saved.
+        section: of the recipe that has the learning rate, for messages.
+
+    Raises:
+        InputError: a loss that is not a number, or a disk that is full.
+    """
+    manager, epoch = _resumed(network, detector, train_dir, report)
+    first_epoch = int(epoch)
+    trim_history(train_dir / "history.csv", first_epoch)
+    wait = InputWait()
+    patience = settings.early_stop.patience * settings.evaluate_every if settings.early_stop else None
+    if first_epoch < settings.epochs and not patience_is_over(read_state(train_dir), first_epoch, patience):
+        writer = tf.summary.create_file_writer(str(train_dir / "tensorboard"))
+        every_epoch = [
+            StopOnNaN(section),
+            *callbacks,
+            EvaluateAveragePrecision(
+                detector, spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer, patience
+            ),
+            Diagnostics(next(iter(batches(0))), spec, settings.loss, settings.evaluate_every, writer),
+            History(
+                train_dir / "history.csv",
+                writer,
+                settings.epochs,
+                steps * settings.batch_size,
+                settings.evaluate_every,
+                report,
+                wait,
+            ),
+            Progress(settings.batch_size, report),
+            Checkpoint(manager, epoch),
+        ]
+        network.fit(
+            wait.watch(batches(first_epoch * steps)),
+            epochs=settings.epochs,
+            initial_epoch=first_epoch,
+            steps_per_epoch=steps,
+            callbacks=every_epoch,
+            verbose=0,
+        )
+        if int(epoch) < settings.epochs:
+            report(f"stopped early after epoch {int(epoch)}: the validation AP had not risen for {patience} epochs")
+    _take_final_weights(detector, network, settings, train_dir, report)
+
+
+def _resumed(
+    network: keras.Model, detector: keras.Model, train_dir: Path, report: Callable[[str], None]
+) -> tuple[tf.train.CheckpointManager, tf.Variable]:
+    """Restores the last checkpoint, if there is one; returns who writes the next ones and the epochs that are done."""
+    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+    checkpoint = tf.train.Checkpoint(model=detector, optimizer=network.optimizer, epoch=epoch)
+    manager = tf.train.CheckpointManager(checkpoint, str(train_dir / "checkpoints"), max_to_keep=1)
+    if manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).expect_partial()
+        report(f"resuming after epoch {int(epoch)}")
+    return manager, epoch
+
+
+def _take_final_weights(
+    detector: keras.Model, network: keras.Model, settings: Training, train_dir: Path, report: Callable[[str], None]
+) -> None:
+    best = train_dir / "best.weights.h5"
+    if settings.checkpoint == "best" and best.exists():
+        plain_model(detector).load_weights(best)
+        state = read_state(train_dir)
+        report(f"final weights: best validation AP {state['best_AP']:.1f}, epoch {state['best_epoch']}")
+        return
+    if getattr(network.optimizer, "use_ema", False):
+        network.optimizer.finalize_variable_values(network.trainable_variables)
+    report("final weights: those of the last step")

@@ -1,0 +1,176 @@
+"""What a training tells while it runs: lines of progress, warnings about lost time, `history.csv` and scalars."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.train.input_wait import STARVING, InputWait
+
+HISTORY_COLUMNS = (
+    "epoch", "loss", "classes_loss", "boxes_loss", "learning_rate", "seconds", "input_wait", "evaluation_seconds",
+    "AP", "AP50",
+)  # fmt: skip
+EVALUATION_SHARE = 0.1
+"""Share of the time at which evaluation is worth a warning."""
+PROGRESS_SECONDS = 30.0
+
+
+class History(keras.callbacks.Callback):
+    """Appends a row to `history.csv` and TensorBoard scalars for each epoch, and reports progress in one line.
+
+    `seconds` is the whole epoch with its evaluation, `evaluation_seconds` that part of it, `input_wait` the share of
+    its steps' time that went by before the next batch was there. The first epoch that starves after the first, which
+    reads the files, brings a warning, and so do evaluations, from the second on, of over a tenth of the time so far.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        writer: Any,
+        epochs: int,
+        images_per_epoch: int,
+        evaluate_every: int,
+        report: Callable[[str], None],
+        wait: InputWait,
+    ) -> None:
+        super().__init__()
+        self.path, self.writer, self.epochs, self.report, self.wait = path, writer, epochs, report, wait
+        self.images_per_epoch, self.evaluate_every = images_per_epoch, evaluate_every
+        self._started = self._last_step = 0.0
+        self._training: list[float] = []  # seconds of each epoch without its evaluation
+        self._evaluation: list[float] = []
+        self._has_warned = self._has_warned_of_evaluation = False
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.wait.take()
+        self._started = self._last_step = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._last_step = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = dict(logs or {})
+        seconds = time.perf_counter() - self._started
+        steps_seconds = max(self._last_step - self._started, 1e-9)
+        self._training.append(seconds - logs.get("evaluation_seconds", 0.0))
+        if "evaluation_seconds" in logs:
+            self._evaluation.append(logs["evaluation_seconds"])
+        waited = self.wait.take() / steps_seconds
+        logs.update(epoch=epoch + 1, seconds=seconds, input_wait=waited, learning_rate=float(self._learning_rate()))
+        self._write(logs)
+        evaluated = f"  AP {logs['AP']:.1f} AP50 {logs['AP50']:.1f}" if "AP" in logs else ""
+        share = evaluation_share(self._training, self._evaluation)
+        self.report(
+            f"epoch {epoch + 1}/{self.epochs}  loss {logs['loss']:.4f} "
+            f"(classes {logs['classes_loss']:.4f}, boxes {logs['boxes_loss']:.4f})  "
+            f"{self.images_per_epoch / steps_seconds:.1f} images/s  input wait {waited:.0%}  "
+            f"{f'evaluation {share:.0%}  ' if self._evaluation else ''}"
+            f"about {self._seconds_left(epoch) / 60:.1f} min left{evaluated}"
+        )
+        if waited > STARVING and len(self._training) > 1 and not self._has_warned:
+            self._has_warned = True
+            self.report(
+                f"warning: training waited {waited:.0%} of this epoch for images. Let them fit into memory "
+                "(data.cache_mebibytes), reduce them to about the input size, or augment less."
+            )
+        if evaluated and share > EVALUATION_SHARE and len(self._evaluation) > 1 and not self._has_warned_of_evaluation:
+            self._has_warned_of_evaluation = True
+            least = enough_epochs(float(np.median(self._training)), float(np.median(self._evaluation)))
+            self.report(
+                f"warning: evaluation took {share:.0%} of the time so far. Set training.evaluate_every to {least} or "
+                f"more (it is {self.evaluate_every}), or validate on fewer images."
+            )
+
+    def _write(self, logs: dict[str, Any]) -> None:
+        row = [logs.get(column, "") for column in HISTORY_COLUMNS]
+        is_new = not self.path.exists()
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            if is_new:
+                rows.writerow(HISTORY_COLUMNS)
+            rows.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row])
+        with self.writer.as_default(step=logs["epoch"]):
+            for column in HISTORY_COLUMNS[1:]:
+                if column in logs:
+                    tf.summary.scalar(column, logs[column])
+        self.writer.flush()
+
+    def _seconds_left(self, epoch: int) -> float:
+        left = self.epochs - epoch - 1
+        evaluations = evaluations_between(epoch + 1, self.epochs, self.evaluate_every)
+        return float(np.median(self._training)) * left + float(np.median(self._evaluation or [0.0])) * evaluations
+
+    def _learning_rate(self) -> tf.Tensor:
+        return tf.convert_to_tensor(self.model.optimizer.learning_rate)
+
+
+class Progress(keras.callbacks.Callback):
+    """Reports a line inside an epoch whenever none has come for `PROGRESS_SECONDS`; short epochs bring none."""
+
+    def __init__(
+        self, batch_size: int, report: Callable[[str], None], clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        super().__init__()
+        self.batch_size, self.report, self.clock = batch_size, report, clock
+        self._epoch, self._told, self._told_step = 0, 0.0, 0
+        self._has_traced = False
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch, self._told, self._told_step = epoch, self.clock(), 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        now, step, steps = self.clock(), batch + 1, self.params["steps"]
+        if not self._has_traced:  # the first step traces the graph and says nothing of the pace
+            self._has_traced, self._told, self._told_step = True, now, step
+        if now - self._told < PROGRESS_SECONDS or step == steps:
+            return
+        pace = (now - self._told) / (step - self._told_step)  # seconds a step
+        self._told, self._told_step = now, step
+        self.report(
+            f"  epoch {self._epoch + 1}/{self.params['epochs']} step {step}/{steps}  "
+            f"loss {(logs or {}).get('loss', math.nan):.4f}  {self.batch_size / pace:.1f} images/s  "
+            f"about {pace * (steps - step) / 60:.1f} min left of this epoch"
+        )
+
+
+def evaluations_between(done: int, epochs: int, every: int) -> int:
+    """Returns how many epochs after `done` up to `epochs` end with an evaluation: each `every`th and the last."""
+    return sum(epoch % every == 0 or epoch == epochs for epoch in range(done + 1, epochs + 1))
+
+
+def evaluation_share(training: list[float], evaluation: list[float]) -> float:
+    """Returns the share of evaluation in the seconds of all epochs, 0 before the first."""
+    return sum(evaluation) / max(sum(training) + sum(evaluation), 1e-9)
+
+
+def enough_epochs(training: float, evaluation: float) -> int:
+    """Returns the epochs of so many seconds that must lie between evaluations of so many to stay at a tenth."""
+    return max(1, math.ceil(evaluation * (1 / EVALUATION_SHARE - 1) / max(training, 1e-9) - 1e-6))
+
+
+def trim_history(path: Path, epochs_done: int) -> None:
+    """Removes rows after `epochs_done`, whose epochs are repeated, and a row that an interruption left unfinished.
+
+    Rows of an earlier version get the columns of this one.
+    """
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = list(csv.reader(file)) or [list(HISTORY_COLUMNS)]
+    kept = [dict(zip(header, row, strict=True)) for row in rows if _is_done(row, len(header), epochs_done)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, HISTORY_COLUMNS, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(kept)
+
+
+def _is_done(row: list[str], columns: int, epochs_done: int) -> bool:
+    return len(row) == columns and row[0].isdecimal() and int(row[0]) <= epochs_done

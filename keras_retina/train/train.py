@@ -1,0 +1,148 @@
+"""Training with `model.fit`: strategy, optimiser, schedule, callbacks, resume and the final weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_retina.data.check_augmentation import check_augmentation
+from keras_retina.data.pipeline import training_batches
+from keras_retina.data.records import Dataset
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.foundation.machine import keep_freed_memory
+from keras_retina.model.retinanet import retinanet
+from keras_retina.model.saving import save_detector
+from keras_retina.model.spec import DetectorSpec, detector_spec
+from keras_retina.model.weights import find_weights, load_pretrained
+from keras_retina.recipe.recipe import Recipe, Training
+from keras_retina.train.batch_norm import estimate_batch_norm, set_batch_norm_momentum
+from keras_retina.train.devices import distribution_strategy
+from keras_retina.train.duration import measure_pace, within_minutes
+from keras_retina.train.feature_cache import build_feature_cache, feature_batches
+from keras_retina.train.fit import compile_detector, fit_detector
+from keras_retina.train.folding import fold_frozen_batch_norm
+from keras_retina.train.frozen_split import split_at_frozen
+from keras_retina.train.precision import choose_precision, copy_weights, in_precision, training_devices
+
+
+def train(
+    recipe: Recipe,
+    train_set: Dataset,
+    validation_set: Dataset,
+    run_dir: Path,
+    data_dir: Path | None = None,
+    report: Callable[[str], None] = print,
+) -> tuple[keras.Model, DetectorSpec]:
+    """Trains a detector, or finishes an interrupted training, and writes `model.keras` into the run folder.
+
+    The run folder gets `train/` with checkpoints, `history.csv` and TensorBoard logs. After an interruption the same
+    call continues at the first epoch whose checkpoint is missing, with the batches that the uninterrupted run would
+    have seen.
+
+    Raises:
+        InputError: pretrained weights that do not fit, an augmentation that hides every object, fewer batches than one
+            update takes, minutes too few for an epoch, a precision that the device has not, a loss that is not a
+            number, a disk that is full.
+    """
+    started = time.perf_counter()
+    settings = recipe.training
+    precision = choose_precision(settings.precision, training_devices())
+    keep_freed_memory()
+    keras.utils.set_random_seed(recipe.seed)
+    spec = detector_spec(recipe.model, train_set.class_names)
+    check_augmentation(train_set, spec, recipe.augmentation, recipe.seed)
+    steps = settings.steps_per_epoch or max(1, len(train_set.records) // settings.batch_size)
+    _check_updates(settings, steps)
+    strategy = distribution_strategy(settings.strategy, settings.batch_size)
+    with strategy.scope():
+        networks, source = _networks(recipe, len(train_set.class_names), precision, data_dir)
+        network, model, detector = networks.learning, networks.whole, networks.detector
+        compile_detector(network, spec, settings, steps, precision)
+    report(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
+
+    train_dir = run_dir / "train"
+    train_dir.mkdir(parents=True, exist_ok=True)
+
+    features = Path(settings.feature_cache) if settings.feature_cache else train_dir / "features"
+    if settings.feature_views:
+        frozen = fold_frozen_batch_norm(networks.frozen)
+        build_feature_cache(features, recipe, train_set, spec, frozen, settings.feature_views, report)
+
+    def batches(first_step: int) -> tf.data.Dataset:
+        common = (settings.matching, settings.batch_size, recipe.seed, first_step * settings.batch_size)
+        if settings.feature_views:
+            return feature_batches(features, spec, *common)
+        return training_batches(train_set, spec, recipe.augmentation, *common, recipe.data.cache_mebibytes)
+
+    if settings.minutes is not None:
+        settings = within_minutes(
+            settings,
+            settings.minutes,
+            steps,
+            train_dir / "duration.json",
+            lambda: measure_pace(network, model, batches(0), spec, validation_set),
+            report,
+            started,
+        )
+        _check_updates(settings, steps)
+        with strategy.scope():
+            compile_detector(network, spec, settings, steps, precision)
+
+    fit_detector(network, model, spec, settings, steps, batches, validation_set, train_dir, report)
+    if model is not detector:
+        copy_weights(model, detector)
+    reader = split_at_frozen(detector)[1] if settings.feature_views else detector  # of what the batches hold
+    estimate_batch_norm(reader, batches(settings.epochs * steps))
+    save_detector(detector, spec, run_dir / "model.keras")
+    return detector, spec
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """One detector in its parts, which share their variables but for those of another precision.
+
+    Attributes:
+        detector: float32, what is saved.
+        whole: the same in the precision of the training.
+        frozen: its layers that do not learn, where their features are computed once.
+        learning: what `fit` trains, from images or from those features, with frozen BatchNorm folded.
+    """
+
+    detector: keras.Model
+    whole: keras.Model
+    frozen: keras.Model | None
+    learning: keras.Model
+
+
+def _networks(
+    recipe: Recipe, class_count: int, precision: str, data_dir: Path | None
+) -> tuple[_Networks, Path | str | None]:
+    """Returns the networks of a recipe with pretrained weights, and where these came from."""
+    detector = retinanet(recipe.model, class_count)
+    source = find_weights(recipe.model.backbone, data_dir)
+    load_pretrained(detector, recipe.model.backbone, source)
+    set_batch_norm_momentum(detector)
+    whole = in_precision(detector, precision)
+    frozen, learning = split_at_frozen(whole) if recipe.training.feature_views else (None, whole)
+    return _Networks(detector, whole, frozen, fold_frozen_batch_norm(learning)), source
+
+
+def _check_updates(settings: Training, steps_per_epoch: int) -> None:
+    batches = settings.epochs * steps_per_epoch
+    if settings.accumulate_steps > batches:
+        raise InputError(
+            f"training.accumulate_steps: expected at most the {batches} batches of the training. "
+            f"Received: {settings.accumulate_steps}, so no update. Closest: {batches}."
+        )
+
+
+def write_metrics(run_dir: Path, split: str, metrics: dict) -> None:
+    """Writes `metrics.json`, the COCO metrics of the float Keras model on a split."""
+    temporary = run_dir / ".metrics.json.writing"
+    temporary.write_text(json.dumps({"split": split, **metrics}, indent=2), encoding="utf-8")
+    shutil.move(temporary, run_dir / "metrics.json")

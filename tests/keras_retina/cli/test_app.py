@@ -1,0 +1,214 @@
+"""The command line as a person meets it: status codes, one-line errors, and no TensorFlow for help."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from keras_retina.cli.app import file_error, main
+
+VERBS = (
+    *("demo", "check-data", "fit-anchors", "show-batch", "pack"),
+    *("train", "compress", "evaluate", "export", "verify", "detect", "benchmark", "edgetpu", "inspect", "serve-web"),
+    *("report", "run"),
+)
+
+
+def keras_retina(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "keras_retina", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
+
+
+def test_help_lists_every_verb_and_no_other():
+    result = keras_retina("--help", COLUMNS="200", TERM="dumb")
+    assert result.returncode == 0
+    rows = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("│ ")]
+    assert tuple(row for row in rows if not row.startswith("-")) == VERBS
+
+
+def test_neither_help_nor_the_packages_import_tensorflow():
+    code = (
+        "import sys, keras_retina, edge, keras_retina.cli.app, keras_retina.recipe.recipe, edge.runtime\n"
+        "print([name for name in ('tensorflow', 'tf_keras', 'keras') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("name: r\n")
+    return path
+
+
+def one_line_of(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode == 2, result.stdout + result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("keras-retina: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in result.stderr
+    return lines[0]
+
+
+def test_a_packed_data_set_is_checked_like_its_folder(tiny_coco, recipe_file, tmp_path):
+    packed = keras_retina("pack", str(recipe_file), "--data", str(tiny_coco), "--out", str(tmp_path / "pack"))
+    assert packed.returncode == 0, packed.stderr
+    assert packed.stdout.splitlines()[-1].endswith(f"--data {tmp_path / 'pack'}")
+    reports = []
+    for data in (tiny_coco, tmp_path / "pack"):
+        result = keras_retina("check-data", "--data", str(data), "--json", str(tmp_path / "check.json"))
+        reports.append((result.returncode, json.loads((tmp_path / "check.json").read_text())["splits"]))
+    assert reports[0] == reports[1]
+    again = keras_retina("pack", str(recipe_file), "--data", str(tiny_coco), "--out", str(tmp_path / "pack"))
+    assert "--out: a new or empty folder was expected" in one_line_of(again)
+
+
+def test_a_misspelt_recipe_key_names_the_closest(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("name: bad\ntrainig: {epochs: 3}\n")
+    line = one_line_of(keras_retina("train", str(path), "--data", str(tmp_path)))
+    assert "bad.yaml" in line
+    assert "trainig" in line
+    assert "training" in line
+
+
+def test_a_recipe_that_does_not_exist_is_one_line(tmp_path):
+    assert "no such file" in one_line_of(keras_retina("train", str(tmp_path / "x.yaml"), "--data", str(tmp_path)))
+
+
+def test_an_unknown_installed_recipe_names_the_closest(tmp_path):
+    assert "'bccd'" in one_line_of(keras_retina("train", "bcd", "--data", str(tmp_path)))
+
+
+def test_an_input_size_between_strides_names_the_nearest(recipe_file, tmp_path):
+    line = one_line_of(
+        keras_retina("train", str(recipe_file), "--data", str(tmp_path), "--set", "model.input.height=300")
+    )
+    assert "height=300" in line
+    assert "256" in line
+
+
+def test_a_data_folder_that_does_not_exist_is_one_line(recipe_file, tmp_path):
+    data, out = str(tmp_path / "nowhere"), str(tmp_path / "out")
+    assert "nowhere" in one_line_of(keras_retina("train", str(recipe_file), "--data", data, "--out", out))
+
+
+def test_a_split_that_does_not_exist_names_the_valid_ones(recipe_file, tiny_coco, tmp_path):
+    arguments = ("--data", str(tiny_coco), "--out", str(tmp_path / "out"), "--set", "data.train=trian")
+    assert "'train'" in one_line_of(keras_retina("train", str(recipe_file), *arguments))
+
+
+def test_a_folder_with_other_files_is_never_used_for_a_run(recipe_file, tiny_coco, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("precious")
+    line = one_line_of(keras_retina("train", str(recipe_file), "--data", str(tiny_coco), "--out", str(out)))
+    assert "other files" in line
+    assert (out / "thesis.txt").read_text() == "precious"
+
+
+def test_a_folder_that_is_no_run_cannot_be_exported(tmp_path):
+    assert "recipe.yaml" in one_line_of(keras_retina("export", str(tmp_path)))
+
+
+def test_a_text_file_is_not_a_tflite(tmp_path, tiny_coco):
+    path = tmp_path / "fake.tflite"
+    path.write_text("not a model")
+    assert "fake.tflite" in one_line_of(keras_retina("evaluate", str(path), "--data", str(tiny_coco)))
+    assert "fake.tflite" in one_line_of(keras_retina("detect", str(path), str(tiny_coco), "--out", str(tmp_path / "o")))
+
+
+@pytest.fixture
+def refusal(tmp_path, monkeypatch, capsys):
+    """A function that runs a command in a folder of odd files and returns its only line of error."""
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
+    (tmp_path / "nan.yaml").write_text("name: n\ntraining: {learning_rate: .nan}\n")
+    (tmp_path / "r.yaml").write_text("name: r\n")
+    (tmp_path / "zero.tflite").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+
+    def refused(command: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["keras-retina", *command.split()])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        lines = capsys.readouterr().err.splitlines()
+        assert (caught.value.code, len(lines)) == (2, 1), lines
+        return lines[0]
+
+    return refused
+
+
+def test_help_and_no_arguments_are_no_errors(monkeypatch, capsys):
+    for arguments, status in ((["edgetpu", "--help"], 0), ([], 2)):
+        monkeypatch.setattr(sys, "argv", ["keras-retina", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        output = capsys.readouterr()
+        assert caught.value.code == status
+        assert "Usage:" in output.out + output.err and "Traceback" not in output.err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("train folder.yaml --data .", "folder.yaml: expected a recipe file. Received: a folder."),
+        ("train latin.yaml --data .", "latin.yaml: expected text in UTF-8. Received: 'utf-8' codec can't decode"),
+        ("train nan.yaml --data .", "nan.yaml: training.learning_rate: Input should be a finite number."),
+        ("train r.yaml --data . --set training.epochs=abc", "training.epochs: Input should be a valid integer"),
+        ("train r.yaml --data . --out latin.yaml", "--out: expected a folder. Received: latin.yaml, a file."),
+        ("edgetpu zero.tflite", "zero.tflite: expected a whole .tflite file. Received: 0 bytes"),
+        ("edgetpu zero.tflite --json no/x.json", "--json: expected a file to write. Received: no/x.json, in no folder"),
+        ("inspect zero.tflite --json .", "--json: expected a file to write. Received: ., a folder."),
+        ("check-data --data . --picture no/x.png", "--picture: expected a file to write."),
+        ("benchmark zero.tflite --chart no/x.png", "--chart: expected a file to write."),
+        ("benchmark zero.tflite --threads 1,x", "--threads: expected whole numbers with commas"),
+        ("benchmark zero.tflite --rounds -1", "Invalid value for '--rounds': "),
+        ("detect zero.tflite zero.tflite --score nan", "Invalid value for '--score': "),
+        ("detect zero.tflite zero.tflite --threads 0", ". See: keras-retina detect --help"),
+        ("train r.yaml", "Missing option '--data'"),
+        ("train r.yaml --dta .", "No such option: --dta"),
+        ("trian r.yaml", "No such command 'trian'"),
+        ("report .", "expected a run folder, with recipe.yaml inside. Received: a folder without it"),
+    ],
+)
+def test_a_wrong_command_is_one_line_that_names_what_was_received(refusal, command, said):
+    assert said in refusal(command)
+
+
+def test_an_error_of_the_system_says_which_file_and_what_was_expected():
+    error = PermissionError(13, "Permission denied", "/closed/a.json")
+    assert file_error(error) == (
+        "/closed/a.json: expected a place that can be read or written. Received: Permission denied. Correct it."
+    )
+    assert file_error(OSError("no number")) == "no number"
+
+
+def test_check_data_reports_passes_and_writes_json(tiny_coco, tmp_path):
+    report, picture = tmp_path / "report.json", tmp_path / "worst.png"
+    result = keras_retina("check-data", "--data", str(tiny_coco), "--json", str(report), "--picture", str(picture))
+    assert result.returncode == 0, result.stderr
+    assert json.loads(report.read_text())["passed"] is True
+    assert picture.stat().st_size > 0
+
+
+def test_check_data_fails_on_a_leak_between_splits(tiny_coco, tmp_path):
+    import shutil
+
+    leaking = tmp_path / "leaking"
+    shutil.copytree(tiny_coco, leaking)
+    train, val = (json.loads((leaking / f"annotations/{split}.json").read_text()) for split in ("train", "val"))
+    names = (train["images"][0]["file_name"], val["images"][0]["file_name"])
+    shutil.copy(leaking / "images" / names[0], leaking / "images" / names[1])
+    result = keras_retina("check-data", "--data", str(leaking))
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "the same image in two splits" in result.stdout

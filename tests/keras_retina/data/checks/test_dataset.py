@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_retina.data.checks.dataset import InputGrid, check_dataset, count_by_class_and_size
+from keras_retina.data.checks.report import format_report, report_to_dict
+from keras_retina.data.records import Dataset, Record
+from keras_retina.foundation.errors import InputError
+from keras_retina.geometry.anchors import anchor_boxes
+
+SHARED = Path(__file__).resolve().parents[5] / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data (BCCD and raccoon photographs)")
+
+
+def noise(seed: int) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
+    return Image.fromarray(coarse).resize((200, 100), Image.Resampling.BICUBIC)
+
+
+def write_csv(tmp_path, **splits):
+    """Writes `<split>.csv` and, for every name in it that starts with a digit, an image made from that digit."""
+    for split, rows in splits.items():
+        (tmp_path / f"{split}.csv").write_text("\n".join(rows) + "\n")
+        for name in {row.partition(",")[0] for row in rows}:
+            if name[0].isdecimal() and not (tmp_path / name).exists():
+                noise(int(name[0])).save(tmp_path / name)
+
+
+def test_clean_folder_passes(tmp_path):
+    write_csv(tmp_path, train=["1.png,20,10,50,40,cat", "2.png,,,,,"], val=["3.png,20,10,50,40,cat"])
+    progress = []
+    report = check_dataset(tmp_path, progress=lambda done, total: progress.append((done, total)))
+    assert report.errors == () and report.warnings == () and report.duplicates == ()
+    train, val = report.splits
+    assert (train.split, train.images, train.images_without_objects) == ("train", 2, 1)
+    assert train.boxes == {"cat": {"small": 1, "medium": 0, "large": 0}}  # 30 x 30 px
+    assert train.modes == {"RGB": 2} and train.exif_rotated == 0 and train.coverage is None
+    assert progress == [(1, 2), (2, 2), (1, 1)]
+    assert format_report(report).endswith("\npassed")
+
+
+def test_every_problem_is_in_the_report_and_fails_it(tmp_path):
+    write_csv(
+        tmp_path,
+        train=[
+            "1.png,20,10,50,40,cat",
+            "1.png,20,10,50,40,cat",
+            "2.png,20,10,20,40,dog",
+            "3.png,20,10,nan,40,dog",
+            "none.png,1,2,3,4,dog",
+            "../out.png,1,2,3,4,dog",
+            "grey.png,,,,,",
+            "turned.png,,,,,",
+            "damaged.png,,,,,",
+        ],
+    )
+    noise(7).convert("L").save(tmp_path / "grey.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise(8).save(tmp_path / "turned.png", exif=exif)
+    noise(9).save(tmp_path / "damaged.png")
+    content = bytearray((tmp_path / "damaged.png").read_bytes())
+    content[len(content) // 2] ^= 255  # complete, but a checksum is wrong: only decoding shows it
+    (tmp_path / "damaged.png").write_bytes(content)
+    report = check_dataset(tmp_path)
+    counts = report_to_dict(report)["splits"]["train"]["problem_counts"]
+    assert counts == {
+        "duplicate_box": 1,
+        "degenerate_box": 1,
+        "invalid_box": 1,
+        "missing_image": 1,
+        "unsafe_path": 1,
+        "unreadable_image": 1,
+        "non_rgb_image": 1,
+        "exif_rotated_image": 1,
+    }
+    assert report.splits[0].modes == {"L": 1, "RGB": 4} and report.splits[0].exif_rotated == 1
+    assert report.errors == ("train: 4 problems that cannot be fixed",)
+    assert report.warnings == ("train: class 'dog' has no boxes",)
+    text = format_report(report)
+    assert f"{tmp_path / 'train.csv'}: line 4: " in text and text.endswith("\nfailed")
+    assert json.loads(json.dumps(report_to_dict(report)))["passed"] is False
+
+
+def test_the_same_image_in_two_splits_is_an_error_and_a_near_copy_a_warning(tmp_path):
+    write_csv(tmp_path, train=["1.png,,,,,", "2.png,,,,,"], val=["1b.png,,,,,", "2b.jpg,,,,,"])
+    report = check_dataset(tmp_path)
+    assert report.errors == ("the same image in two splits: train/1.png and val/1b.png",)
+    assert report.warnings == ("nearly the same image in two splits: train/2.png and val/2b.jpg",)
+
+
+def test_copies_within_a_split_are_a_warning(tmp_path):
+    write_csv(tmp_path, train=["1.png,,,,,", "1b.png,,,,,"])
+    report = check_dataset(tmp_path)
+    assert report.errors == ()
+    assert report.warnings == ("1 pairs of identical or nearly identical images within a split",)
+
+
+def test_damaged_label_file_is_an_error_in_the_report(tmp_path):
+    write_csv(tmp_path, train=["1.png,1,2,3,4,cat"])
+    (tmp_path / "classes.csv").write_text("cat,0\n")
+    (tmp_path / "val.csv").write_text('"')
+    report = check_dataset(tmp_path)
+    assert [split.split for split in report.splits] == ["train"]
+    assert len(report.errors) == 1 and "val.csv" in report.errors[0]
+
+
+def test_folder_that_is_no_data_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="labels of one format"):
+        check_dataset(tmp_path)
+
+
+def test_unions_of_splits_are_checked_only_when_asked_for(tmp_path):
+    write_csv(tmp_path, train=["1.png,,,,,"], trainval=["1.png,,,,,"])
+    assert [split.split for split in check_dataset(tmp_path).splits] == ["train"]
+    assert len(check_dataset(tmp_path, ["trainval"]).splits) == 1
+
+
+def test_control_characters_of_labels_do_not_reach_the_terminal(tmp_path):
+    write_csv(tmp_path, train=["1.png,20,10,50,40,cat\x1b[2J", "1\x1b[31m.png,1,1,1,2,cat\x1b[2J"])
+    report = check_dataset(tmp_path, grid=InputGrid(anchor_boxes(128, 128), 128, 128, "stretch"))
+    assert "\x1b" not in format_report(report)
+    assert "\\x1b[2J" in format_report(report)
+
+
+def test_anchor_coverage_warns_of_boxes_that_no_anchor_meets(tmp_path):
+    write_csv(tmp_path, train=["1.png,20,10,24,14,cat", "1.png,50,0,150,100,dog"])
+    report = check_dataset(tmp_path, grid=InputGrid(anchor_boxes(128, 128), 128, 128, "stretch"))
+    coverage = report_to_dict(report)["splits"]["train"]["anchor_coverage"]
+    assert coverage["classes"]["cat"] == {"boxes": 1, "poor": 1, "share": 1.0}
+    assert coverage["classes"]["dog"]["poor"] == 0
+    assert coverage["worst"][0]["class"] == "cat" and coverage["worst"][0]["iou"] < 0.1
+    assert report.warnings == ("train: 100% of the boxes of class 'cat' have no anchor of IoU 0.5",)
+    json.dumps(report_to_dict(report))
+
+
+def test_sizes_are_those_of_coco():
+    sides = [(31, 33), (32, 32), (96, 95), (96, 96)]  # areas 1023, 1024, 9120, 9216
+    boxes = np.array([[0, 0, height, width] for height, width in sides], np.float32)
+    record = Record(1, Path("a"), "a", 200, 200, boxes, np.zeros(4, np.int32), np.zeros(4, bool))
+    dataset = Dataset("made", "train", ("cat", "dog"), (1, 2), (record,))
+    assert count_by_class_and_size(dataset) == {
+        "cat": {"small": 1, "medium": 2, "large": 1},
+        "dog": {"small": 0, "medium": 0, "large": 0},
+    }
+
+
+@needs_shared
+def test_known_duplicates_and_grey_images_of_raccoon_are_found():
+    report = check_dataset(SHARED / "raccoon", ["train"])
+    listed = json.loads((SHARED / "raccoon" / "problems.json").read_text())
+    identical = {
+        frozenset(f"train/{item[key].split()[0]}" for key in ("image", "detail"))
+        for item in listed
+        if item["kind"] == "identical_image"
+    }
+    assert {frozenset((pair.first, pair.second)) for pair in report.duplicates if pair.exact} == identical
+    assert report.splits[0].modes == {"L": 3, "RGB": 157}
+    assert report.errors == ()

@@ -1,0 +1,128 @@
+"""Anchors written out by hand, against nested loops, and against the traps of other generators."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_retina.foundation.errors import InputError
+from keras_retina.geometry.anchors import anchor_boxes, anchor_groups, anchor_levels, anchors_per_cell
+
+
+def test_every_anchor_of_a_tiny_input():
+    anchors = anchor_boxes(8, 16, levels=(2, 3), size=2.0, scales=(1.0,), ratios=(1.0,))
+    expected = [
+        # level 2: stride 4, side 8, centres at y 2, 6 and x 2, 6, 10, 14
+        [-2, -2, 6, 6],  # -2 == 0.5 * stride (4) - half of the side (8)
+        [-2, 2, 6, 10],
+        [-2, 6, 6, 14],
+        [-2, 10, 6, 18],
+        [2, -2, 10, 6],
+        [2, 2, 10, 10],
+        [2, 6, 10, 14],
+        [2, 10, 10, 18],
+        # level 3: stride 8, side 16, centres at y 4 and x 4, 12
+        [-4, -4, 12, 12],
+        [-4, 4, 12, 20],
+    ]
+    np.testing.assert_array_equal(anchors, expected)
+    assert anchors.dtype == np.float32
+    np.testing.assert_array_equal(anchor_levels(8, 16, (2, 3), scales=(1.0,), ratios=(1.0,)), [2] * 8 + [3] * 2)
+
+
+def test_ratio_is_height_over_width_and_scale_changes_fastest():
+    anchors = anchor_boxes(4, 4, levels=(2, 2), size=4.0, scales=(1.0, 2.0), ratios=(0.25, 4.0))
+    expected = [
+        [2 - 4, 2 - 16, 2 + 4, 2 + 16],  # ratio 0.25: 8 high, 32 wide, area 16 * 16
+        [2 - 8, 2 - 32, 2 + 8, 2 + 32],  # the same, scale 2
+        [2 - 16, 2 - 4, 2 + 16, 2 + 4],  # ratio 4: 32 high, 8 wide
+        [2 - 32, 2 - 8, 2 + 32, 2 + 8],
+    ]
+    np.testing.assert_allclose(anchors, expected, rtol=1e-6)
+
+
+def test_equals_nested_loops():
+    scales, ratios, size = (1.0, 1.5), (0.5, 1.0, 3.0), 3.0
+    expected = []
+    for level in (3, 4):
+        stride = 2**level
+        for row in range(32 // stride):
+            for column in range(48 // stride):
+                for ratio in ratios:
+                    for scale in scales:
+                        side = size * stride * scale
+                        height, width = side * ratio**0.5, side / ratio**0.5
+                        y, x = (row + 0.5) * stride, (column + 0.5) * stride
+                        expected.append([y - height / 2, x - width / 2, y + height / 2, x + width / 2])
+    np.testing.assert_allclose(anchor_boxes(32, 48, (3, 4), size, scales, ratios), expected, rtol=1e-6)
+
+
+def test_the_papers_family_spans_32_to_813_pixels():
+    anchors = anchor_boxes(128, 128)
+    sides = np.sqrt((anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1]))
+    assert sides.min() == pytest.approx(32, rel=1e-5)
+    assert sides.max() == pytest.approx(512 * 2 ** (2 / 3), rel=1e-5)  # 812.7
+    assert anchors_per_cell() == 9
+    assert len(anchors) == 9 * (16 * 16 + 8 * 8 + 4 * 4 + 2 * 2 + 1)
+
+
+def test_a_ratio_keeps_the_area():
+    anchors = anchor_boxes(64, 64, levels=(4, 4), scales=(1.0,))
+    areas = (anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1])
+    np.testing.assert_allclose(areas, 64.0**2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pixels", [320, 384, 448])
+def test_the_stride_of_level_l_is_exactly_2_to_the_l(pixels: int):
+    """At 320 px a generator that divides the input by the size of a rounded feature map drifts on the last levels."""
+    levels, scales, ratios = (3, 6), (1.0,), (1.0,)
+    anchors = anchor_boxes(pixels, pixels, levels, scales=scales, ratios=ratios)
+    level_of = anchor_levels(pixels, pixels, levels, scales, ratios)
+    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+    for level in range(3, 7):
+        x = np.unique(centres[level_of == level, 1])
+        np.testing.assert_array_equal(x, (np.arange(pixels // 2**level) + 0.5) * 2**level)
+        assert x[0] == 2**level / 2 == pixels - x[-1]  # as far from the left border as from the right one
+
+
+def test_levels_have_the_rows_of_the_feature_maps():
+    levels = anchor_levels(256, 384)
+    counts = [int(np.sum(levels == level)) for level in range(3, 8)]
+    assert counts == [9 * 32 * 48, 9 * 16 * 24, 9 * 8 * 12, 9 * 4 * 6, 9 * 2 * 3]
+    assert len(levels) == len(anchor_boxes(256, 384))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"height": 320, "width": 384}, r"height must be a multiple of 128.*Received: height=320. Use 256 or 384"),
+        ({"height": 384, "width": 100}, r"Received: width=100. Use 128,"),  # 0 is no size
+        ({"height": 0, "width": 128}, r"Received: height=0"),
+        ({"height": 128, "width": 128, "levels": (5, 3)}, r"Received: levels=\(5, 3\)"),
+        ({"height": 128, "width": 128, "size": 0.0}, "positive, finite size.*size=0.0"),
+        ({"height": 128, "width": 128, "scales": ()}, r"positive, finite scales"),
+        ({"height": 128, "width": 128, "ratios": (1.0, float("nan"))}, r"positive, finite ratios"),
+    ],
+)
+def test_settings_that_make_no_anchors_are_refused(arguments: dict, message: str):
+    with pytest.raises(InputError, match=message) as error:
+        anchor_boxes(**arguments)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("levels", "scales"), [((3, 5), (1.0, 1.5)), ((2, 2), (1.0,))])
+def test_groups_say_where_every_anchor_is(levels: tuple[int, int], scales: tuple[float, ...]):
+    grid = {"height": 64, "width": 32, "levels": levels, "size": 3.0, "scales": scales, "ratios": (0.5, 2.0)}
+    anchors, groups = anchor_boxes(**grid), anchor_groups(**grid)
+    seen = []
+    for number, (first, stride, (rows, columns)) in enumerate(
+        zip(groups.first, groups.stride, groups.cells, strict=True)
+    ):
+        for row in range(rows):
+            for column in range(columns):
+                index = first + (row * columns + column) * groups.per_cell
+                seen.append(index)
+                centre = (np.array([row, column]) + 0.5) * stride
+                half = groups.sizes[number] / 2
+                np.testing.assert_allclose(anchors[index], [*(centre - half), *(centre + half)], rtol=1e-5)
+    assert sorted(seen) == list(range(len(anchors)))

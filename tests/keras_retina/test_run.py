@@ -1,0 +1,47 @@
+"""Run folders: taken over while nothing is trained in them, kept for their run afterwards."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edge.run import open_run, run_facts, start_run
+from keras_retina.foundation.errors import InputError
+from keras_retina.recipe.recipe import Recipe
+
+
+def test_a_run_that_ended_before_it_trained_does_not_keep_its_folder(tmp_path):
+    run = tmp_path / "run"
+    start_run(run, Recipe(name="one"), tmp_path / "mistyped", "command", False)
+    start_run(run, Recipe(name="one"), tmp_path / "data", "command", False)
+    assert run_facts(run)["data"] == str(tmp_path / "data")
+    start_run(run, Recipe(name="two"), tmp_path / "data", "command", False)
+    assert open_run(run).recipe.name == "two"
+
+
+@pytest.mark.parametrize("member", ["train", "model.keras", "notes.txt"])
+def test_a_folder_with_anything_else_is_kept(tmp_path, member):
+    run = tmp_path / "run"
+    start_run(run, Recipe(name="one"), tmp_path / "data", "command", False)
+    (run / member).mkdir()
+    with pytest.raises(InputError, match="a run on other data"):
+        start_run(run, Recipe(name="one"), tmp_path / "other", "command", False)
+    with pytest.raises(InputError, match="a run of another recipe"):
+        start_run(run, Recipe(name="two"), tmp_path / "data", "command", False)
+    assert start_run(run, Recipe(name="one"), tmp_path / "data", "again", False).data_dir == tmp_path / "data"
+
+
+def test_files_of_somebody_else_are_not_taken_for_a_run(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InputError, match="which holds other files"):
+        start_run(tmp_path, Recipe(name="one"), tmp_path / "data", "command", False)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", json.dumps({"data": 3}).encode(), b"\xff\xfe"])
+def test_facts_that_are_damaged_are_one_error_that_says_what_to_pass(tmp_path, content):
+    (tmp_path / "recipe.yaml").write_text("name: one\n")
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"run\.json: expected the facts of the run as JSON\. .*Pass --data\."):
+        open_run(tmp_path)
+    assert open_run(tmp_path, tmp_path).data_dir == tmp_path

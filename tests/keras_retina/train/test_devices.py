@@ -1,0 +1,74 @@
+"""The strategy is the one the recipe asks for, and what cannot be is refused with the field."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import tf
+from keras_retina.train.devices import distribution_strategy
+
+
+@pytest.fixture
+def cpus(monkeypatch):
+    """Pretends that the machine has so many CPU and GPU devices, and records what is mirrored over."""
+    mirrored = []
+
+    def pretend(cpus: int, gpus: int = 0) -> list:
+        counts = {"CPU": cpus, "GPU": gpus}
+        monkeypatch.setattr(
+            tf.config,
+            "list_logical_devices",
+            lambda kind: [SimpleNamespace(name=f"/device:{kind}:{index}") for index in range(counts[kind])],
+        )
+        monkeypatch.setattr(tf.distribute, "OneDeviceStrategy", lambda device: device)
+        monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda devices: mirrored.append(devices) or "mirrored")
+        return mirrored
+
+    return pretend
+
+
+@pytest.mark.parametrize("name", ["auto", "one_device"])
+def test_one_device_is_used_as_it_is(name: str):
+    with tf.device("/CPU:0"):
+        strategy = distribution_strategy("one_device", 3)
+    assert isinstance(strategy, tf.distribute.OneDeviceStrategy)
+    assert strategy.num_replicas_in_sync == 1
+    if len(tf.config.list_logical_devices("CPU")) == 1 and not tf.config.list_logical_devices("GPU"):
+        assert isinstance(distribution_strategy(name, 3), tf.distribute.OneDeviceStrategy)
+
+
+def test_auto_mirrors_over_all_gpus_and_over_cpus_only_without_a_gpu(cpus):
+    mirrored = cpus(2, gpus=2)
+    assert distribution_strategy("auto", 8) == "mirrored"
+    assert mirrored == [["/device:GPU:0", "/device:GPU:1"]]
+    mirrored = cpus(4)
+    assert distribution_strategy("mirrored", 8) == "mirrored"
+    assert mirrored[-1] == [f"/device:CPU:{index}" for index in range(4)]
+
+
+def test_gpu_takes_all_gpus_and_is_refused_without_one(cpus):
+    mirrored = cpus(2, gpus=2)
+    assert distribution_strategy("gpu", 8) == "mirrored"
+    assert mirrored == [["/device:GPU:0", "/device:GPU:1"]]
+    cpus(1, gpus=1)
+    assert distribution_strategy("gpu", 3) == "/device:GPU:0"
+    cpus(4)
+    with pytest.raises(InputError, match=r"^training\.strategy: 'gpu' needs a GPU .* Received: none, .* use 'auto'\.$"):
+        distribution_strategy("gpu", 8)
+
+
+def test_mirrored_on_one_device_is_refused(cpus):
+    cpus(1)
+    with pytest.raises(InputError, match=r"training\.strategy: 'mirrored' needs at least two devices\. Received: 1 "):
+        distribution_strategy("mirrored", 8)
+
+
+@pytest.mark.parametrize(("devices", "batch", "closest"), [(3, 8, 9), (4, 2, 4), (2, 7, 8), (8, 1, 8)])
+def test_a_batch_that_does_not_divide_is_refused_with_the_closest(cpus, devices: int, batch: int, closest: int):
+    cpus(devices)
+    with pytest.raises(InputError, match=rf"training\.batch_size.*Received: {batch}\. Closest: {closest}\."):
+        distribution_strategy("auto", batch)
+    distribution_strategy("auto", closest)

@@ -1,0 +1,61 @@
+"""Losses by level add up to the losses that training minimises."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from keras_retina.detector_losses import detector_losses
+from keras_retina.foundation.legacy_keras import tf
+from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.recipe import Loss
+from keras_retina.train.diagnostics import anchors_per_level, losses_per_level
+
+SPEC = DetectorSpec(("a", "b"), 64, 96, "stretch", (3, 5), 3.0, (1.0, 1.3), (1.0,), (10.0, 10.0, 5.0, 5.0))
+
+
+def random_batch(positives: int) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    generator = np.random.default_rng(0)
+    anchors = len(SPEC.anchors())
+    classes = generator.choice([-1, -2], (2, anchors)).astype(np.int32)
+    boxes = np.zeros((2, anchors, 5), np.float32)
+    for index in generator.choice(anchors, positives, replace=False):
+        classes[1, index], boxes[1, index] = index % 2, [*generator.normal(size=4), 1.0]
+    outputs = {"classes": generator.normal(size=(2, anchors, 2)), "boxes": generator.normal(size=(2, anchors, 4))}
+    return (
+        {"classes": tf.constant(classes), "boxes": tf.constant(boxes)},
+        {name: tf.constant(value, tf.float32) for name, value in outputs.items()},
+    )
+
+
+def test_every_anchor_belongs_to_one_level():
+    counts = anchors_per_level(SPEC)
+    assert counts == {3: 8 * 12 * 2, 4: 4 * 6 * 2, 5: 2 * 3 * 2}
+    assert sum(counts.values()) == len(SPEC.anchors())
+
+
+@pytest.mark.parametrize("positives", [0, 17])
+@pytest.mark.parametrize("box", ["smooth_l1", "giou"])
+def test_the_levels_add_up_to_the_losses_of_training(box: Literal["smooth_l1", "giou"], positives: int):
+    settings = Loss(box=box, box_weight=0.3, box_beta=0.2, gamma=1.5)
+    whole = detector_losses(settings, SPEC.coder_weights)
+    wanted, outputs = random_batch(positives)
+    counts = list(anchors_per_level(SPEC).values())
+    classes, boxes = losses_per_level(wanted, outputs, counts, settings, SPEC.coder_weights)
+    assert classes.shape == boxes.shape == (3,)
+    for name, levels in (("classes", classes), ("boxes", boxes)):
+        expected = float(whole[name](wanted[name], outputs[name]))
+        assert float(tf.reduce_sum(levels)) == pytest.approx(expected, rel=1e-5), name
+
+
+def test_a_positive_anchor_costs_on_its_own_level():
+    wanted, outputs = random_batch(0)
+    first_of_last_level = 8 * 12 * 2 + 4 * 6 * 2
+    flags = np.zeros(wanted["boxes"].shape, np.float32)
+    flags[0, first_of_last_level] = [1, 2, 3, 4, 1]
+    counts = list(anchors_per_level(SPEC).values())
+    _, boxes = losses_per_level({**wanted, "boxes": tf.constant(flags)}, outputs, counts, Loss(), SPEC.coder_weights)
+    assert boxes.numpy()[:2].tolist() == [0, 0]
+    assert boxes.numpy()[2] > 0
