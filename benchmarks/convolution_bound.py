@@ -87,8 +87,14 @@ def convolutions(model: keras.Model, batch_size: int) -> list[Convolution]:
             kernel = layer.depthwise_kernel if is_depthwise else layer.kernel
             found.append(
                 Convolution(
-                    before[0], tuple(kernel.shape), tuple(shape), [1, *layer.strides, 1], layer.padding.upper(),
-                    is_depthwise, layer.trainable, any(learns[place] for place in inputs),
+                    before[0],
+                    tuple(kernel.shape),
+                    tuple(shape),
+                    [1, *layer.strides, 1],
+                    layer.padding.upper(),
+                    is_depthwise,
+                    layer.trainable,
+                    any(learns[place] for place in inputs),
                 )  # fmt: skip
             )
     return found
@@ -106,9 +112,7 @@ def multiply_adds(convolution: Convolution) -> int:
 def all_alone(found: list[Convolution]) -> Callable[[], object]:
     """Returns a function that runs all of them once; it has been traced and run already."""
     random = tf.random.Generator.from_seed(0)
-    tensors = [
-        (random.normal(one.inputs), random.normal(one.kernel), random.normal(one.outputs)) for one in found
-    ]
+    tensors = [(random.normal(one.inputs), random.normal(one.kernel), random.normal(one.outputs)) for one in found]
 
     @tf.function
     def graph(operands: list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]) -> tf.Tensor:

@@ -59,8 +59,14 @@ def synthetic_results(images: int) -> tuple[Dataset, list[dict[str, Any]]]:
         classes = generator.integers(0, CLASSES, DETECTIONS)
         records.append(
             Record(
-                number, Path(f"{number}.jpg"), f"{number}.jpg", 640, 640,
-                boxes[:BOXES].astype(np.float32), classes[:BOXES].astype(np.int32), np.zeros(BOXES, bool),
+                number,
+                Path(f"{number}.jpg"),
+                f"{number}.jpg",
+                640,
+                640,
+                boxes[:BOXES].astype(np.float32),
+                classes[:BOXES].astype(np.int32),
+                np.zeros(BOXES, bool),
             )  # fmt: skip
         )
         found = boxes + generator.normal(0, 4, boxes.shape)

@@ -96,7 +96,7 @@ def one_output_a_level(model: schema.ModelT, ranges: LevelRanges) -> None:
 
 
 def level_ranges(model: keras.Model, samples: Iterable[list[np.ndarray]]) -> LevelRanges:
-    """Returns the range of each level's boxes and logits on calibration inputs, chosen as `edge.quantize.ranges` chooses."""
+    """Returns the range of each level's boxes and logits, as `edge.quantize.ranges` chooses it."""
     inputs_of = {(call.layer, call.number): call.inputs for call in calls_of(model)}
     places = {name: inputs_of[place] for name, place in output_places(model).items()}
     outputs = {name: [model.get_layer(layer).get_output_at(number) for layer, number in places[name]] for name in HEADS}
@@ -130,7 +130,7 @@ def detect_function_of_file(path: Path, spec: DetectorSpec) -> Callable[[np.ndar
 
 
 def detections(outputs: dict[str, np.ndarray], anchors: np.ndarray, spec: DetectorSpec) -> dict[str, np.ndarray]:
-    """Returns `boxes [100, 4]`, `scores`, `classes` and `count` of one image, as `keras_retina.geometry.nms.detections`."""
+    """Returns `boxes [100, 4]`, `scores`, `classes` and `count` of one image, as `geometry.nms.detections` does."""
 
     def joined_rows(kind: str, values: int) -> np.ndarray:
         return np.concatenate([outputs[name].reshape(-1, values) for name in outputs if name.startswith(kind)])

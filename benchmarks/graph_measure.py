@@ -16,19 +16,19 @@ from edge.edgetpu.predict import predict
 from edge.export.convert import Kind, Samples, convert_heads
 from edge.export.export import exported_file
 from edge.quantize.calibration import calibration_samples, choose_calibration_images
-from edge.run import RunFolder
-from edge.tflite.flatbuffer import read_flatbuffer, write_file, write_flatbuffer
-from edge.tflite.graph import read_graphs
-from edge.tflite.multiply_adds import graph_work
+from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
+from edge.tflite.graph import graph_work, read_graphs
 from keras_retina.data.checks.fit_anchors import best_ious, input_boxes
 from keras_retina.data.folder import load_dataset
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import predict_dataset
+from keras_retina.foundation.files import write_file
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.saving import load_detector
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Recipe, load_recipe
+from keras_retina.run import RunFolder
 
 KINDS: tuple[Kind, ...] = ("float32", "int8")
 

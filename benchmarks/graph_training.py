@@ -15,14 +15,14 @@ from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
+from keras_retina.model.backbones import find_weights, load_pretrained
 from keras_retina.model.graph import Place, calls_of, output_places, rebuild
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.spec import DetectorSpec, detector_spec
-from keras_retina.model.weights import find_weights, load_pretrained
-from keras_retina.recipe.recipe import Anchors, Model, Recipe, dump_recipe, load_recipe
-from keras_retina.train.batch_norm import estimate_batch_norm, set_batch_norm_momentum
+from keras_retina.recipe.model import Anchors, Model
+from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
+from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm, set_batch_norm_momentum
 from keras_retina.train.fit import compile_detector, fit_detector
-from keras_retina.train.folding import fold_frozen_batch_norm
 
 WEIGHTS = "model.weights.h5"
 
@@ -120,7 +120,7 @@ def train_variant(
     data_dir: Path,
     report: Callable[[str], None],
 ) -> None:
-    """Trains a variant, or finishes an interrupted training, as `keras_retina.train.train` does; writes recipe and weights.
+    """Trains a variant, or finishes an interrupted training, as `train` does; writes recipe and weights.
 
     The library's own function builds and saves only what recipes can say, so its steps are repeated here.
     """

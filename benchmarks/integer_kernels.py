@@ -20,13 +20,12 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from edge.export.export import exported_file
 from edge.quantize.calibration import network_input
 from edge.quantize.saving import load_quantize_aware
-from edge.run import load_split, open_run
 from edge.runtime import Detector
 from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset
-from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, coco_metrics
 from keras_retina.evaluate.predict import detect_function, predict_dataset, results_of_image
-from keras_retina.evaluate.thresholds import EVALUATION_SCORE_THRESHOLD
+from keras_retina.run import load_split, open_run
 
 SETS = {
     "xnnpack": OpResolverType.AUTO,

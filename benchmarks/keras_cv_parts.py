@@ -18,7 +18,7 @@ from keras_retina.data.augment.view import random_view
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.geometry.anchors import anchor_boxes, anchor_groups
 from keras_retina.geometry.matching import match
-from keras_retina.recipe.recipe import Augmentation
+from keras_retina.recipe.data import Augmentation
 
 HEIGHT, WIDTH, BATCH, BOXES = 384, 512, 8, 24
 

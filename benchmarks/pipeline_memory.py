@@ -23,7 +23,9 @@ from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.model.spec import detector_spec
-from keras_retina.recipe.recipe import Augmentation, Input, Matching, Model
+from keras_retina.recipe.data import Augmentation
+from keras_retina.recipe.model import Input, Model
+from keras_retina.recipe.recipe import Matching
 
 SIDE = 384  # of the network input
 STORED = 576  # of an image: the size that training keeps for this input

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.detectors.measure import machine_name
 from edge.runtime import Detector, anchor_boxes, read_image, resize_image
+from keras_retina.foundation.machine import machine_name
 
 TURNS = 5  # of each in a round
 START_UP = """

@@ -16,16 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from edge.compress.fine_tune import CompressTask, fine_tune_batches, freeze_stages
-from edge.compress.weights.sparsity import prunable_layers, sparsity_of
-from edge.compress.weights.sparsity_amounts import amounts_by_loss, even_amounts, loss_curvatures
+from edge.compress.weights.sparsity import amounts_by_loss, even_amounts, loss_curvatures, prunable_layers, sparsity_of
 from edge.compress.weights.train import CURVATURE_BATCHES
-from edge.quantize.effective_kernels import set_effective_kernels
-from edge.run import load_split, open_run
-from keras_retina.detector_losses import detector_losses
+from edge.quantize.batch_norm import set_effective_kernels
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.losses import detector_losses
 from keras_retina.model.saving import load_detector
 from keras_retina.recipe.compress import Sparsity
 from keras_retina.recipe.recipe import CompressedModel
+from keras_retina.run import load_split, open_run
 
 LOSS_BATCHES = 4
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from keras_retina.data.folder import load_dataset
 from keras_retina.data.pipeline import training_batches
-from keras_retina.detector_losses import detector_losses
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.foundation.machine import keep_freed_memory
+from keras_retina.losses import detector_losses
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import load_recipe
-from keras_retina.train.folding import fold_frozen_batch_norm
+from keras_retina.train.batch_norm import fold_frozen_batch_norm
 from keras_retina.train.optimizer import build_optimizer
 
 WARM_UP, BATCHES = 4, 10  # of each timing; an iterator takes a while to start, and in a training it starts once

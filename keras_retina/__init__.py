@@ -2,5 +2,3 @@
 
 Importing this package does not import TensorFlow; the modules that need it do.
 """
-
-__version__ = "0.1.0"

@@ -6,11 +6,14 @@ the same loss and the same update, and a batch of images without objects still t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.geometry.boxes_tf import generalized_iou
 from keras_retina.geometry.matching import IGNORED
+from keras_retina.recipe.recipe import Loss
 
 
 def focal_loss(classes: tf.Tensor, logits: tf.Tensor, alpha: float | None = 0.25, gamma: float = 2.0) -> tf.Tensor:
@@ -96,7 +99,7 @@ def box_loss(targets: tf.Tensor, deltas: tf.Tensor, beta: float = 0.1) -> tf.Ten
     """Returns smooth L1 summed over the matched anchors and four deltas of each image, not normalised.
 
     Args:
-        targets: float32 `[batch, A, 5]` of `keras_retina.geometry.matching.targets`: four deltas and 1.0 where matched. The
+        targets: float32 `[batch, A, 5]` of `matching.targets`: four deltas and 1.0 where matched. The
             mask is that flag, not the value: an anchor that fits its box exactly counts.
         deltas: float32 `[batch, A, 4]`.
 
@@ -122,7 +125,7 @@ def global_normaliser(positives: tf.Tensor) -> tf.Tensor:
 class FocalLoss(keras.losses.Loss):
     """Focal loss of class logits, divided by the positive anchors of the global batch (`focal_loss` has the equation).
 
-    `y_true`: int `[batch, A]`, codes of `keras_retina.geometry.matching`. `y_pred`: logits `[batch, A, K]`. The images of a
+    `y_true`: int `[batch, A]`, codes of `geometry.matching`. `y_pred`: logits `[batch, A, K]`. The images of a
     batch are summed, and so are the replicas' gradients: the reduction is SUM and must stay so.
 
     Raises:
@@ -164,8 +167,7 @@ class BoxLoss(keras.losses.Loss):
         for argument, value, default in (("beta", beta, 0.1), ("weight", weight, 1.0)):
             if not 0 <= value < float("inf"):
                 raise InputError(
-                    f"BoxLoss needs a {argument} of 0 or more. "
-                    f"Received: {argument}={value}. The default is {default}."
+                    f"BoxLoss needs a {argument} of 0 or more. Received: {argument}={value}. The default is {default}."
                 )
         super().__init__(reduction=keras.losses.Reduction.SUM, name=name)
         self.beta = beta
@@ -179,3 +181,81 @@ class BoxLoss(keras.losses.Loss):
 
     def get_config(self) -> dict:
         return {"beta": self.beta, "weight": self.weight, "name": self.name}
+
+
+LARGEST_LOG_SIDE = math.log(1000 / 16)
+"""Sides beyond 62 anchors are cut, as torchvision does: an untrained network must not overflow the exponential."""
+
+
+def giou_loss(targets: tf.Tensor, deltas: tf.Tensor, coder_weights: Sequence[float]) -> tf.Tensor:
+    """Returns `1 - generalized_iou` summed over the matched anchors of each image, not normalised.
+
+    The anchors are not needed: the boxes of targets and deltas are measured in sides of their anchor, and no IoU
+    changes when both axes are scaled.
+
+    Args:
+        targets: float32 `[batch, A, 5]` of `matching.targets`: four deltas and 1.0 where matched.
+        deltas: float32 `[batch, A, 4]`.
+        coder_weights: `(wy, wx, wh, ww)` of `keras_retina.geometry.boxes.encode`.
+
+    Returns: float32 `[batch]`.
+    """
+    matched = tf.where(targets[..., 4] > 0.5)  # [n, 2]: image, anchor; a few in a thousand
+    wanted = _boxes_in_anchor_sides(tf.gather_nd(targets, matched)[:, :4], coder_weights)
+    found = _boxes_in_anchor_sides(tf.gather_nd(deltas, matched), coder_weights)
+    losses = 1.0 - generalized_iou(wanted, found)
+    return tf.math.unsorted_segment_sum(losses, matched[:, 0], tf.shape(targets)[0])
+
+
+@keras.saving.register_keras_serializable(package="keras_retina")
+class GIoULoss(keras.losses.Loss):
+    """`1 - generalized_iou` of matched anchors, divided by the positive anchors of the global batch, times `weight`.
+
+    `y_true`: float `[batch, A, 5]` of `keras_retina.geometry.matching.targets`. `y_pred`: deltas `[batch, A, 4]`.
+
+    Raises:
+        InputError: a negative weight.
+    """
+
+    def __init__(
+        self, coder_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0), weight: float = 1.0, name: str = "giou_loss"
+    ) -> None:
+        if not 0 <= weight < float("inf"):
+            raise InputError(f"GIoULoss needs a weight of 0 or more. Received: weight={weight}. The default is 1.0.")
+        super().__init__(reduction=keras.losses.Reduction.SUM, name=name)
+        self.coder_weights = tuple(coder_weights)
+        self.weight = weight
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        targets = tf.cast(y_true, tf.float32)
+        positives = tf.reduce_sum(tf.cast(targets[..., 4] > 0.5, tf.float32))
+        loss = giou_loss(targets, tf.cast(y_pred, tf.float32), self.coder_weights)
+        return self.weight * loss / global_normaliser(positives)
+
+    def get_config(self) -> dict:
+        return {"coder_weights": list(self.coder_weights), "weight": self.weight, "name": self.name}
+
+
+def _boxes_in_anchor_sides(deltas: tf.Tensor, coder_weights: Sequence[float]) -> tf.Tensor:
+    scaled = deltas / tf.constant(coder_weights, tf.float32)
+    half = 0.5 * tf.exp(tf.clip_by_value(scaled[:, 2:], -LARGEST_LOG_SIDE, LARGEST_LOG_SIDE))
+    return tf.concat([scaled[:, :2] - half, scaled[:, :2] + half], axis=-1)
+
+
+def detector_losses(settings: Loss, coder_weights: Sequence[float]) -> dict[str, keras.losses.Loss]:
+    """Returns the loss of each output of the detector: `compile(loss=detector_losses(...))`."""
+    boxes = (
+        GIoULoss(coder_weights, settings.box_weight)
+        if settings.box == "giou"
+        else BoxLoss(settings.box_beta, settings.box_weight)
+    )
+    return {"classes": FocalLoss(settings.alpha, settings.gamma), "boxes": boxes}
+
+
+def box_loss_of_images(
+    settings: Loss, coder_weights: Sequence[float], targets: tf.Tensor, deltas: tf.Tensor
+) -> tf.Tensor:
+    """Returns the box loss of each image, `[batch]`: weighted, and not divided by the number of positive anchors."""
+    if settings.box == "giou":
+        return settings.box_weight * giou_loss(targets, deltas, coder_weights)
+    return settings.box_weight * box_loss(targets, deltas, settings.box_beta)

@@ -1,6 +1,6 @@
 """Worker for KerasCV's RetinaNet with its default pyramid, heads, anchors, label encoder and losses.
 
-    KERAS_CV/bin/python benchmarks/peers/keras_cv_detector.py train --weights FILE --data DIR --split val --out FILE
+KERAS_CV/bin/python benchmarks/peers/keras_cv_detector.py train --weights FILE --data DIR --split val --out FILE
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ brought the loss from 2.48 at the first step to a mean of 0.84 over the last ten
 """
 
 
-def compiled_model(
-    classes: int, arguments: argparse.Namespace
-) -> tuple[keras.Model, Callable[[float], float]]:
+def compiled_model(classes: int, arguments: argparse.Namespace) -> tuple[keras.Model, Callable[[float], float]]:
     """Builds the detector, input in 0 to 255, and returns it with rate(share of the training)."""
     keras.utils.set_random_seed(arguments.seed)
     model = keras_cv.models.RetinaNet(

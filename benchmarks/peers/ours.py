@@ -19,19 +19,17 @@ from worker import Trainer, parser, run
 from keras_retina.data.folder import load_dataset
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
-from keras_retina.detector_losses import detector_losses
 from keras_retina.evaluate.predict import detect_function, predict_dataset
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.geometry.matching import targets
+from keras_retina.losses import detector_losses
+from keras_retina.model.backbones import load_pretrained
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.spec import DetectorSpec, detector_spec
-from keras_retina.model.weights import load_pretrained
 from keras_retina.recipe.recipe import Recipe, Training, load_recipe
-from keras_retina.train.batch_norm import estimate_batch_norm, set_batch_norm_momentum
-from keras_retina.train.folding import fold_frozen_batch_norm
-from keras_retina.train.optimizer import build_optimizer
-from keras_retina.train.schedule import learning_rate_schedule
+from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm, set_batch_norm_momentum
+from keras_retina.train.optimizer import build_optimizer, learning_rate_schedule
 
 
 def main() -> None:

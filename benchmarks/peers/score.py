@@ -1,6 +1,6 @@
 """COCO AP of the files that the workers wrote, side by side, all by pycocotools through `keras_retina.evaluate.coco`.
 
-    python benchmarks/peers/score.py DETECTIONS.json ... [--json FILE]
+python benchmarks/peers/score.py DETECTIONS.json ... [--json FILE]
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Speed and size of any `.tflite` files on this machine, measured side by side, with what the time is spent on.
 
-LiteRT runs in processes of their own only (`edge.detectors.open_file`, `edge.benchmark.interleave`, `edge.benchmark.operators`): a file that
-crashes it is a row that says so.
+LiteRT runs in processes of their own only (`edge.detectors.open_file`, `edge.benchmark.interleave`,
+`edge.benchmark.operators`): a file that crashes it is a row that says so.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from edge.benchmark.interleave import detection_split, interleaved_latency
 from edge.benchmark.matrix_peak import float32_peak
 from edge.benchmark.operators import operator_profile
 from edge.detectors.child import ChildError
-from edge.detectors.measure import machine_name
 from edge.detectors.open_file import opened
 from edge.runtime import ModelFileError
-from edge.tflite.graph import read_graphs
-from edge.tflite.multiply_adds import graph_work
+from edge.tflite.graph import graph_work, read_graphs
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.machine import machine_name
 
 ROUNDS = 20
 OPENINGS = 3

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keras_retina.detector_losses import box_loss_of_images
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.losses import box_loss_of_images
 from keras_retina.recipe.recipe import Loss
-from keras_retina.train.folding import fold_frozen_batch_norm
+from keras_retina.train.batch_norm import fold_frozen_batch_norm
 
 TEACHER_SCORE = 0.1
 """From this score on the teacher's box of an anchor is learnt; below, it was hardly trained."""
@@ -50,7 +50,7 @@ class DistillationLoss(keras.layers.Layer):
         classes, boxes, teacher_classes, teacher_boxes = inputs
         scores = tf.sigmoid(tf.reduce_max(teacher_classes, axis=-1))  # [batch, A]
         is_sure = tf.cast(scores >= TEACHER_SCORE, tf.float32)
-        targets = tf.concat([teacher_boxes, is_sure[..., None]], axis=-1)  # as of keras_retina.geometry.matching.targets
+        targets = tf.concat([teacher_boxes, is_sure[..., None]], axis=-1)  # as `targets` makes them
         box_loss = tf.reduce_sum(box_loss_of_images(self.settings, self.coder_weights, targets, boxes))
         return (class_distillation(teacher_classes, classes) + box_loss) / tf.maximum(tf.reduce_sum(is_sure), 1.0)
 

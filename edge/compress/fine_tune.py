@@ -15,9 +15,8 @@ from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.model.backbones import freeze
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import CompressedModel, FineTune, Recipe, Training
-from keras_retina.train.batch_norm import estimate_batch_norm, set_batch_norm_momentum
+from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm, set_batch_norm_momentum
 from keras_retina.train.fit import compile_detector, fit_detector
-from keras_retina.train.folding import fold_frozen_batch_norm
 
 
 @dataclass(frozen=True)

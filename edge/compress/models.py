@@ -6,24 +6,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from edge.compress.channels.rounds import prune_rounds
-from edge.compress.fine_tune import CompressTask
-from edge.compress.quantized import train_quantized
-from edge.compress.weights.train import train_clustered, train_sparse
-from edge.multiply_adds import multiply_adds
-from edge.quantize.aware import float_model
-from edge.quantize.saving import load_quantize_aware, save_quantize_aware
-from edge.run import RunFolder, load_split
-from edge.tflite.flatbuffer import write_file
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import detect_function, predict_dataset
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import write_file
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.model.graph import multiply_adds
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.compress import ancestry
-from keras_retina.recipe.recipe import CompressedModel, Recipe, dump_recipe, load_recipe
+from keras_retina.recipe.recipe import CompressedModel, Recipe
+from keras_retina.run import RunFolder
 
 FOLDER = "compress"
 MODEL_FILE = "model.keras"
@@ -33,51 +27,16 @@ SETTINGS_FILE = "settings.json"
 Report = Callable[[str], None]
 
 
-def compress_stage(run: RunFolder, report: Report) -> None:
-    """Makes every model of `compress:` that is not there yet: `compress/NAME/model.keras` and `metrics.json`.
-
-    Raises:
-        InputError: the run is not trained, a model of other settings is there, a target that cannot be reached, or a
-            fine-tuning that failed; what was saved before is kept, and the same call goes on from there.
-    """
-    if not run.recipe.compress:
-        return
-    for name in run.recipe.compress:
-        _check_settings(run.path / FOLDER / name, run.recipe, name)
-    missing = [name for name in run.recipe.compress if not is_done(run, name)]
-    if not missing:
-        report("compress: done before, skipped")
-        return
-    if not (run.path / MODEL_FILE).exists():
-        raise InputError(f"{run.path}: expected a trained {MODEL_FILE}. Received: none. Run `keras-retina train`.")
-    train_set = load_split(run, run.recipe.data.train, report)
-    validation_set = load_split(run, run.recipe.data.validation, report)
-    for name in missing:
-        report(f"compress {name}:")
-        compress_model(run, name, train_set, validation_set, report)
-
-
-def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
-    """Returns the run with `compress.NAME...=value` in its recipe, which is written into the folder.
-
-    Raises:
-        InputError: another section, a value that the section does not take, or a model that was begun with others.
-    """
-    for override in overrides:
-        if not override.strip().startswith("compress."):
-            raise InputError(
-                f"--set: expected a key of the section compress, since the run is trained. Received: {override!r}. "
-                "Example: compress.half.channels.keep=0.5"
-            )
-    recipe = load_recipe(run.path / "recipe.yaml", overrides)
-    for name in recipe.compress:
-        _check_settings(run.path / FOLDER / name, recipe, name)
-    write_file(run.path / "recipe.yaml", dump_recipe(recipe).encode())
-    return RunFolder(run.path, recipe, run.data_dir)
-
-
 def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set: Dataset, report: Report) -> None:
     """Makes one model of `compress:` from its parent, which must be there."""
+    # tensorflow-model-optimization is loaded only where a model is made, or a quantized one is opened.
+    from edge.compress.channels.rounds import prune_rounds
+    from edge.compress.fine_tune import CompressTask
+    from edge.compress.quantized import train_quantized
+    from edge.compress.weights.train import train_clustered, train_sparse
+    from edge.quantize.aware import float_model
+    from edge.quantize.saving import save_quantize_aware
+
     settings = run.recipe.compress[name]
     folder = run.path / FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +69,11 @@ def is_done(run: RunFolder, name: str) -> bool:
 def load_compressed(run: RunFolder, name: str) -> tuple[keras.Model, DetectorSpec]:
     """Loads a model that is whole and its description; a quantized one rounds as its file does."""
     path = run.path / FOLDER / name / MODEL_FILE
-    return (load_quantize_aware if run.recipe.compress[name].quantize else load_detector)(path)
+    if run.recipe.compress[name].quantize is None:
+        return load_detector(path)
+    from edge.quantize.saving import load_quantize_aware
+
+    return load_quantize_aware(path)
 
 
 def parent_file(run: RunFolder, settings: CompressedModel) -> Path:
@@ -123,7 +86,7 @@ def sizes(model: keras.Model) -> dict[str, int]:
     return {"multiply_adds": multiply_adds(model), "parameters": model.count_params()}
 
 
-def _check_settings(folder: Path, recipe: Recipe, name: str) -> None:
+def check_settings(folder: Path, recipe: Recipe, name: str) -> None:
     """Refuses a model that was made, or begun, with other settings. One that an older file lacks has its default."""
     path = folder / SETTINGS_FILE
     if not path.exists():

@@ -12,7 +12,7 @@ from edge.quantize.aware import quantize_aware
 from edge.quantize.calibration import calibration_samples, choose_calibration_images, images_used
 from edge.quantize.quantizers import Preserve
 from edge.quantize.saving import load_quantize_aware, save_quantize_aware
-from keras_retina.data.packed_image import ImageFile
+from keras_retina.data.records import ImageFile
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.compress import Quantize, ancestry

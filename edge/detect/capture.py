@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_retina.data.images import printable
-from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.errors import InputError, printable
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
 FALLBACK_RATE = 15.0  # frames a second of a camera that does not say

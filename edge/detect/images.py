@@ -13,10 +13,10 @@ from PIL import Image
 
 from edge.detect.lines import detection_line, open_lines
 from edge.runtime import SHOW_SCORE_THRESHOLD, Detections, Detector
-from edge.tflite.flatbuffer import write_file
-from keras_retina.data.images import IMAGE_SUFFIXES, printable, read_image
+from keras_retina.data.images import IMAGE_SUFFIXES, read_image
 from keras_retina.foundation.drawing import draw_boxes
-from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.files import write_file
 from keras_retina.geometry.boxes import yxyx_to_xywh
 
 RESULTS = "results.json"

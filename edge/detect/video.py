@@ -5,20 +5,102 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
-from edge.detect.ahead import Ahead
 from edge.detect.capture import Frame, Source
 from edge.detect.lines import detection_line, open_lines
 from edge.detect.tracker import Tracker
 from edge.detect.video_file import Writer, video_path
 from edge.runtime import Detections, Detector
 from keras_retina.foundation.drawing import class_colour, draw_boxes
+
+Item = TypeVar("Item")
+
+WAKE_UP = 0.2  # seconds; a signal handler sets `stopped` but cannot wait for the lock to wake others
+LAST_ITEM = 5.0  # seconds that a stage may take for the item it is at; a camera may hang for ever
+
+
+class Ahead(Generic[Item]):
+    """Iterates over `items` in a thread and hands them on in order, as a context manager that ends the thread.
+
+    At most `size` items wait. When they do, the thread waits too; with `drop_old` it drops the oldest of them instead,
+    for a camera, whose pictures must not grow old. An error in the thread is raised by the iteration, after the items
+    before it. When `stopped` is set, which may be done by any thread or signal handler, the iteration ends.
+    """
+
+    def __init__(
+        self, items: Iterable[Item], size: int, drop_old: bool = False, stopped: threading.Event | None = None
+    ) -> None:
+        self._items, self._size, self._drop_old = items, size, drop_old
+        self._stopped = stopped or threading.Event()
+        self._waiting: deque[Item] = deque()
+        self._changed = threading.Condition()
+        self._error: BaseException | None = None
+        self._ended = self._left = False
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> Ahead[Item]:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left = True
+        self._thread.join(LAST_ITEM)
+
+    def __iter__(self) -> Iterator[Item]:
+        while (item := self._next()) is not None:
+            yield item
+
+    def _over(self) -> bool:
+        return self._left or self._stopped.is_set()
+
+    def _next(self) -> Item | None:
+        with self._changed:
+            while not self._waiting and not self._ended and not self._over():
+                self._changed.wait(WAKE_UP)
+            if self._over():
+                return None
+            if self._waiting:
+                item = self._waiting.popleft()
+                self._changed.notify_all()
+                return item
+            if self._error:
+                raise self._error
+            return None
+
+    def _work(self) -> None:
+        items = iter(self._items)
+        try:
+            while not self._over() and (item := next(items, None)) is not None:
+                if not self._put(item):
+                    break
+            if isinstance(items, Generator):
+                items.close()  # here, so that what it opened is closed by the thread that used it
+        except BaseException as error:  # raised again where the items are taken
+            self._error = error
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _put(self, item: Item) -> bool:
+        with self._changed:
+            while len(self._waiting) >= self._size and not self._drop_old and not self._over():
+                self._changed.wait(WAKE_UP)
+            if self._over():
+                return False
+            if len(self._waiting) >= self._size:
+                self._waiting.popleft()
+            self._waiting.append(item)
+            self._changed.notify_all()
+            return True
+
 
 AHEAD = 4  # frames that may wait between two threads
 PROGRESS_EVERY = 2.0  # seconds
@@ -94,9 +176,7 @@ def detections(detector: Detector, frames: Iterable[Frame], score_threshold: flo
         yield frame, detector.detect(frame.image, score_threshold)
 
 
-def annotated(
-    image: np.ndarray, found: Detections, class_names: tuple[str, ...], numbers: np.ndarray
-) -> np.ndarray:
+def annotated(image: np.ndarray, found: Detections, class_names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
     """Returns a copy with boxes in the colour of their track and `#number label score`.
 
     `image` is uint8 RGB `[height, width, 3]`; `numbers`, int `[N]`, are the tracks of the N objects found.

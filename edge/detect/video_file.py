@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from edge.detect.capture import Frame, Source, import_cv2
-from keras_retina.data.images import printable
-from keras_retina.foundation.errors import InputError, closest
+from keras_retina.foundation.errors import InputError, closest, printable
 
 CODECS = {
     ".webm": ("VP80",),

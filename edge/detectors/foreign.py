@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edge.detectors.foreign_outputs import understood_outputs
 from edge.detectors.open_file import load, refusal
+from edge.detectors.outputs import understood_outputs
 from edge.runtime import SHOW_SCORE_THRESHOLD, Detections, ModelFileError, resize_image
 from edge.tflite.graph import read_graphs
 from edge.tflite.read_metadata import FileMetadata, read_metadata

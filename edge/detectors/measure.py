@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import re
 import statistics
 import time
 from pathlib import Path
@@ -19,6 +16,7 @@ from edge.runtime import EVALUATION_SCORE_THRESHOLD, Detector
 from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.machine import machine_name
 
 WARM_UP = 3
 
@@ -34,8 +32,8 @@ def evaluate_tflite(
 
     The latency is measured alone, after the detections: `median` and `p95` in milliseconds of single-image invokes of
     the interpreter after warm-up, `threads`, `machine`; `end_to_end_median` is from the decoded image to the boxes,
-    over the first `latency_runs` images of the split. `reading` (`edge.detectors.reading.choose_reading`) is for a file that
-    is not ours, or has other classes than the data.
+    over the first `latency_runs` images of the split. `reading` (see `choose_reading`) is for a file that is not
+    ours, or has other classes than the data.
 
     Raises:
         edge.runtime.ModelFileError: the file is no detector, or not ours and without a reading.
@@ -90,13 +88,3 @@ def check_classes(class_names: tuple[str, ...], dataset: Dataset, source: Path |
         raise InputError(
             f"{dataset.name}: expected images in the split {dataset.split!r}. Received: none. Choose another split."
         )
-
-
-def machine_name() -> str:
-    """Returns processor, cores and system, e.g. `AMD EPYC 7B13, 2 cores, Linux x86_64`."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", cpuinfo.read_text(errors="replace"), re.MULTILINE)
-        name = found.group(1).strip() if found else name
-    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"

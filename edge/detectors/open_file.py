@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ def opened(path: Path, threads: int = 1, image: Path | None = None) -> dict[str,
     Returns:
         `load_ms` from the path to allocated tensors, `first_ms` of the first invoke, `peak_mib` of memory of the whole
         process, `base_mib` of it before the file was opened (None where the system does not tell), `operators`,
-        `delegated` (indices), `partitions` and `left` (`edge.detectors.delegation`).
+        `delegated` (indices), `partitions` and `left` (`edge.detectors.open_file`).
 
     Raises:
         ModelFileError: LiteRT refuses the file, or crashes on it.
@@ -110,8 +112,6 @@ def _as_input(pixels: np.ndarray, kind: np.dtype) -> np.ndarray:
 def _open(path: str, threads: int, image: np.ndarray | None) -> dict[str, Any]:
     import ai_edge_litert.interpreter  # noqa: F401 - its own loading is not the file's
 
-    from edge.detectors.delegation import delegation
-
     base = memory_mib("VmRSS")
     start = time.perf_counter()
     interpreter = load(path, threads)
@@ -148,3 +148,42 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+DELEGATE_NAMES = ("DELEGATE", "TfLiteXNNPackDelegate")
+
+
+@dataclass(frozen=True)
+class Delegation:
+    """`operators` are indices into the file's graph; `partitions` is how many calls of the delegate replace them.
+
+    `left` counts the other operators by name.
+    """
+
+    total: int
+    operators: frozenset[int]
+    partitions: int
+    left: dict[str, int]
+
+
+def delegation(nodes: Sequence[dict[str, Any]]) -> Delegation:
+    """Returns what was delegated, from `Interpreter._get_ops_details()` after `allocate_tensors`.
+
+    LiteRT appends one node for each partition and keeps the nodes it replaces. A partition is what leads from the
+    inputs of that node to its outputs.
+    """
+    original = [node for node in nodes if node["op_name"] not in DELEGATE_NAMES]
+    calls = [node for node in nodes if node["op_name"] in DELEGATE_NAMES]
+    made_by = {int(index): node for node in original for index in node["outputs"]}
+    taken: set[int] = set()
+    for call in calls:
+        given = {int(index) for index in call["inputs"]}
+        wanted = [int(index) for index in call["outputs"]]
+        while wanted:
+            index = wanted.pop()
+            node = made_by.get(index)
+            if index in given or node is None or node["index"] in taken:
+                continue
+            taken.add(int(node["index"]))
+            wanted += [int(one) for one in node["inputs"]]
+    left = Counter(str(node["op_name"]) for node in original if node["index"] not in taken)
+    return Delegation(len(original), frozenset(taken), len(calls), dict(sorted(left.items())))

@@ -19,8 +19,7 @@ from edge.detectors.foreign import Preprocessing
 from edge.detectors.reading import Reading, open_detector
 from edge.runtime import EVALUATION_SCORE_THRESHOLD, ModelFileError
 from keras_retina.data.images import read_image
-from keras_retina.data.packed_image import ImageFile, PackedImage
-from keras_retina.data.records import Dataset
+from keras_retina.data.records import Dataset, ImageFile, PackedImage
 from keras_retina.evaluate.coco import results_of_image
 from keras_retina.foundation.errors import InputError
 

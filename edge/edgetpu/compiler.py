@@ -19,8 +19,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge.edgetpu.predict import Prediction
 from edge.runtime import EXPORT_MEMBER
-from edge.tflite.flatbuffer import append_members, read_flatbuffer, sha256_of, write_file, write_flatbuffer
+from edge.tflite.flatbuffer import append_members, read_flatbuffer, write_flatbuffer
 from edge.tflite.metadata import NAME as METADATA
+from keras_retina.foundation.files import sha256_of, write_file
 
 EXECUTABLE = "edgetpu_compiler"
 TIMEOUT_SECONDS = 300  # the compiler's own limit is 180

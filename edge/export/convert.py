@@ -12,8 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edge.export.float16 import halve_kernels
 from edge.export.float_layers import chosen_operators, leave_in_float
 from edge.export.int16 import join_scales, own_biases, take_camera_bytes
-from edge.quantize.equal_weights import has_clusters
-from edge.quantize.equalize import equalized
+from edge.quantize.equalize import equalized, has_clusters
 from edge.quantize.ranges import best_range, class_logits, class_range, observed_values, set_ranges, wide_range
 from edge.tflite.flatbuffer import (
     operator_name,

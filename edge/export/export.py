@@ -19,17 +19,16 @@ from edge.tflite.flatbuffer import (
     append_members,
     operator_histogram,
     read_flatbuffer,
-    sha256_of,
     tensor_quantization,
     tensor_type,
-    write_file,
     write_flatbuffer,
 )
 from edge.tflite.metadata import add_metadata
-from keras_retina import __version__
-from keras_retina.data.packed_image import ImageFile
+from keras_retina.data.records import ImageFile
 from keras_retina.foundation.errors import InputError, closest
+from keras_retina.foundation.files import sha256_of, write_file
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.foundation.machine import package_version
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Export
 
@@ -174,7 +173,7 @@ def write_detector(
 
 def _export_facts(kind: str, head: str, settings: Export, origin: Mapping[str, str]) -> dict[str, Any]:
     chosen = {name: getattr(settings, name) for name in SETTINGS}
-    return {"kind": kind, "head": head, **chosen, "keras_retina": __version__, **origin}
+    return {"kind": kind, "head": head, **chosen, "keras_retina": package_version(), **origin}
 
 
 def _sidecar(file: str, data: bytes, graph: schema.ModelT, spec: DetectorSpec) -> dict[str, Any]:

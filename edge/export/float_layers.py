@@ -69,7 +69,7 @@ def leave_in_float(model: schema.ModelT, float_model: schema.ModelT, layers: Seq
 
 
 def end_in_float(model: schema.ModelT) -> None:
-    """Puts a DEQUANTIZE behind each head of a raw file that is stored in 8 bits; undoes `edge.export.tails.end_at_heads`."""
+    """Puts a DEQUANTIZE behind each head of a raw file that is stored in 8 bits; undoes `tails.end_at_heads`."""
     graph = model.subgraphs[0]
     makers = {int(operator.outputs[0]): operator for operator in graph.operators}
     for entry in model.signatureDefs[0].outputs:

@@ -16,8 +16,7 @@ import numpy as np
 
 from edge.quantize.batch_norm import CONVOLUTIONS, without_batch_norm
 from edge.quantize.equalize import equalized
-from edge.quantize.places import changes_nothing, measured_ranges, owner_of_output, quantized_places
-from edge.quantize.quantizable_layers import check_layers
+from edge.quantize.places import changes_nothing, check_layers, measured_ranges, owner_of_output, quantized_places
 from edge.quantize.quantizers import (
     PIXEL_RANGE,
     ChannelScales,

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from keras_retina.data.images import read_image, resize_image
-from keras_retina.data.packed_image import ImageFile
-from keras_retina.data.records import Dataset
+from keras_retina.data.records import Dataset, ImageFile
 from keras_retina.foundation.errors import InputError
 from keras_retina.model.spec import DetectorSpec
 
@@ -24,9 +23,7 @@ def choose_calibration_images(dataset: Dataset, count: int, seed: int = 0) -> li
     """
     order = np.random.default_rng(seed).permutation(len(dataset.records))
     shuffled = [dataset.records[index] for index in order]
-    queues = [
-        [record for record in shuffled if label in record.classes] for label in range(len(dataset.class_names))
-    ]
+    queues = [[record for record in shuffled if label in record.classes] for label in range(len(dataset.class_names))]
     turns = [record for turn in range(len(shuffled)) for queue in queues for record in queue[turn : turn + 1]]
     return list(dict.fromkeys(record.path for record in [*turns, *shuffled]))[:count]
 

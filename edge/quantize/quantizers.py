@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow_model_optimization as tfmot
 
-from edge.quantize.equal_weights import cluster_indices, is_clustered
+from edge.quantize.equalize import cluster_indices, is_clustered
 from edge.quantize.ranges import Range
 from keras_retina.foundation.legacy_keras import keras, tf
 

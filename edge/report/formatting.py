@@ -8,7 +8,7 @@ from importlib import metadata
 
 from markupsafe import Markup, escape
 
-from keras_retina import __version__
+from keras_retina.foundation.machine import package_version
 
 PACKAGES = ("tensorflow", "tf_keras", "ai-edge-litert", "numpy", "pycocotools", "Pillow")
 UNKNOWN = "–"
@@ -83,7 +83,7 @@ def diff_class(value: float, maximum_drop: float) -> str:
 
 def package_versions() -> dict[str, str]:
     """Returns the versions of the packages that decide the numbers, as installed here."""
-    versions = {"keras-retina": __version__}
+    versions = {"keras-retina": package_version()}
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)

@@ -157,9 +157,7 @@ def _draw(
     return draw_boxes(thumb, found.boxes * scale, labels, scores, colours, LINE_WIDTH, FONT_SIZE)
 
 
-def _panel(
-    title: str, slot: int | None, drawn: np.ndarray, found: Boxes, names: dict[int, str], caption: str
-) -> Panel:
+def _panel(title: str, slot: int | None, drawn: np.ndarray, found: Boxes, names: dict[int, str], caption: str) -> Panel:
     counts = [
         f"{int((found.categories == category).sum())} {name}"
         for category, name in names.items()

@@ -11,23 +11,25 @@ from typing import Any
 import jinja2
 
 from edge.report.curves import curve_section, scatter_section, training_section
-from edge.report.files import number, plain
 from edge.report.formatting import FILTERS, package_versions
 from edge.report.gallery import class_legend, gallery, shown
-from edge.report.repeat import expected_section, published_line, repeat_pairs, sidecar_pairs
-from edge.report.rows import Row
+from edge.report.rows import Row, number, plain
 from edge.report.run import Run, read_results, read_run
 from edge.report.tables import (
+    expected_section,
     facts,
     float_reference,
     hero_row,
     int8_row,
     per_class_section,
+    published_line,
+    repeat_pairs,
+    sidecar_pairs,
     table_rows,
     verdict,
 )
 from keras_retina.data.records import Dataset
-from keras_retina.evaluate.thresholds import SHOW_SCORE_THRESHOLD
+from keras_retina.evaluate.coco import SHOW_SCORE_THRESHOLD
 
 PICTURES = 6
 FIRST_CURVES = 12

@@ -2,12 +2,83 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from edge.report.charts import kind_slot
-from edge.report.files import ap_value, is_number, number, unexpected
+from keras_retina.foundation.errors import InputError
+
+
+def number(value: Any) -> float | None:
+    """Returns a finite float, or None for anything that is not one."""
+    return float(value) if is_number(value) and math.isfinite(value) else None
+
+
+def ap_value(value: Any) -> float | None:
+    """Returns an AP in percent; None for the -1 with which pycocotools says that nothing was labelled."""
+    found = number(value)
+    return None if found is None or found < 0 else found
+
+
+def read_text(path: Path) -> str | None:
+    """Returns the text of a file, or None when it does not exist."""
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected UTF-8 text. Received: {error}. Restore the file.") from error
+
+
+def read_json(path: Path) -> Any:
+    """Returns the value of a JSON file, or None when it does not exist."""
+    text = read_text(path)
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: expected complete JSON. Received: {error}. Run `keras-retina verify` or `export` again."
+        ) from error
+
+
+def read_mapping(path: Path) -> dict[str, Any] | None:
+    """Returns the object in a JSON file, or None when it does not exist."""
+    value = read_json(path)
+    if value is not None and not isinstance(value, dict):
+        raise unexpected(path, "a JSON object", value)
+    return value
+
+
+def plain(value: Any, default: str = "") -> str:
+    """Returns a scalar as text; anything nested, which YAML aliases can make endless, as `default`."""
+    return str(value) if isinstance(value, (str, int, float, date)) else default
+
+
+def is_number(value: Any) -> bool:
+    """Tells a float, or an integer that a float can hold, from anything else; True and False are no numbers."""
+    return isinstance(value, float) or is_id(value)
+
+
+def is_id(value: Any) -> bool:
+    """Tells an integer of at most 64 bits from anything else."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def is_box(value: Any) -> bool:
+    """Tells a list of four numbers from anything else."""
+    return isinstance(value, list) and len(value) == 4 and all(is_number(side) for side in value)
+
+
+def unexpected(where: Path | str, expected: str, received: Any) -> InputError:
+    """Returns the error for a field of a run folder that has another type than its writer gives it."""
+    shown = repr(received)
+    shown = shown if len(shown) <= 120 else shown[:117] + "..."
+    return InputError(f"{where}: expected {expected}. Received: {shown}. Run the command that wrote the file again.")
+
 
 AP_KEYS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
 STATUSES = ("verified", "failed", "not run")

@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml
 
-from edge.report.files import is_box, is_id, is_number, read_json, read_mapping, read_text, unexpected
-from edge.report.rows import Row, verify_rows
+from edge.report.rows import Row, is_box, is_id, is_number, read_json, read_mapping, read_text, unexpected, verify_rows
 from keras_retina.foundation.errors import InputError
 
 

@@ -13,7 +13,7 @@ from edge.tflite.anchors import centre_size_anchors
 from edge.tflite.tables import table
 from keras_retina.model.spec import DetectorSpec
 
-NAME = "DETECTOR_METADATA"
+DETECTOR_METADATA = "DETECTOR_METADATA"
 IDENTIFIER = b"V001"
 PARSER_VERSION = "1.0.0"
 VALUES_PER_KEYPOINT = 2  # MediaPipe aborts the process at any other, even where there are no keypoints

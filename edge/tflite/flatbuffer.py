@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
 import zipfile
 from collections import Counter
-from pathlib import Path
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-
-from keras_retina.foundation.errors import InputError
 
 IDENTIFIER = b"TFL3"
 OPERATOR_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
@@ -133,26 +128,3 @@ def append_members(flatbuffer: bytes, members: dict[str, bytes]) -> bytes:
         for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
     return archive_bytes.getvalue()
-
-
-def sha256_of(data: bytes) -> str:
-    """Returns the SHA-256 in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Writes under another name, then renames: a full disk leaves what was there before.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: the file could not be written. Received: {error}. Free disk space or correct the folder and "
-            "repeat the command; what was saved before is unharmed."
-        ) from error

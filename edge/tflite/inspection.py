@@ -14,11 +14,12 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, MEMBER_LIMIT, SPEC_MEMBER
-from edge.tflite.flatbuffer import operator_histogram, read_flatbuffer, sha256_of, tensor_type
+from edge.tflite.flatbuffer import operator_histogram, read_flatbuffer, tensor_type
 from edge.tflite.graph import read_graphs
-from edge.tflite.inspect_metadata import metadata_facts
 from edge.tflite.metadata import NAME as METADATA
+from edge.tflite.read_metadata import metadata_facts
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import sha256_of
 from keras_retina.model.spec import spec_from_json
 
 TOTAL_LIMIT = 10 * MEMBER_LIMIT  # a zip of a few kilobytes may claim to unpack to gigabytes

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge.compress.weights.sparsity import Sparsity, counted
 from edge.tflite.flatbuffer import operator_name, read_flatbuffer, tensor_type
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 def file_kernels(data: bytes) -> dict[str, tuple[np.ndarray, bool]]:
-    """Returns the stored kernel of each convolution, outputs first, and whether `edge.compress.weights.sparsity` prunes it, by name.
+    """Returns the stored kernel of each convolution, outputs first, and whether sparsity prunes it, by name.
 
     Values are those of the file: int8 steps without their scale, the zero point being 0, or floats. A kernel that
     several operators share is there once.
@@ -66,3 +67,34 @@ def clusters_of_file(data: bytes) -> dict[str, int]:
         for name, (kernel, prunable) in file_kernels(data).items()
         if prunable
     }
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """How many weights are zero: of those that pruning may take, and of the kernels of all convolutions."""
+
+    prunable_zeros: int
+    prunable: int
+    zeros: int
+    weights: int
+
+    @property
+    def share(self) -> float:
+        """Zeros among the prunable weights, 0 to 1."""
+        return self.prunable_zeros / max(1, self.prunable)
+
+    @property
+    def total_share(self) -> float:
+        """Zeros among the weights of all convolutions, 0 to 1."""
+        return self.zeros / max(1, self.weights)
+
+
+def counted(kernels: list[tuple[np.ndarray, bool]]) -> Sparsity:
+    """Counts the zeros of kernels, each with whether it is prunable."""
+    zeros = [int(kernel.size - np.count_nonzero(kernel)) for kernel, _ in kernels]
+    return Sparsity(
+        prunable_zeros=sum(number for number, (_, prunable) in zip(zeros, kernels, strict=True) if prunable),
+        prunable=sum(kernel.size for kernel, prunable in kernels if prunable),
+        zeros=sum(zeros),
+        weights=sum(kernel.size for kernel, _ in kernels),
+    )

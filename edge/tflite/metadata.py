@@ -62,7 +62,7 @@ def raw_metadata(spec: DetectorSpec, labels_file: str) -> bytes:
         _tensor(builder, "location", "ty, tx, th, tw of every anchor", _boxes_content(builder)),
         _tensor(builder, "score", "logit of every anchor and class", _values_content(builder), labels),
     ]
-    name = builder.CreateString(decoding_metadata.NAME)
+    name = builder.CreateString(decoding_metadata.DETECTOR_METADATA)
     custom = table(builder, {0: name, 1: aligned_bytes(builder, options)})
     fields = {2: [_input(builder, spec)], 3: outputs, 9: [custom]}
     graph = table(builder, {slot: vector(builder, offsets) for slot, offsets in fields.items()})

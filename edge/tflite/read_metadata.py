@@ -11,13 +11,60 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from edge.runtime import MEMBER_LIMIT, ModelFileError
-from edge.tflite import detector_options
-from edge.tflite.detector_options import DetectorOptions, parse_options
+from edge.tflite import decoding_metadata
 from edge.tflite.flatbuffer import read_flatbuffer
 from edge.tflite.metadata import NAME, TENSOR_AXIS_LABELS, TENSOR_VALUE_LABELS
 from edge.tflite.tables import Reader
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """`anchors` float32 `[n, 4]` (y centre, x centre, height, width) in shares of the input; a box of the file is
+    (ty, tx, th, tw), and `scales` in that order divide it."""
+
+    anchors: np.ndarray
+    scales: np.ndarray
+    exponential: bool
+    sigmoid: bool
+    classes: int
+
+    def boxes(self, encoded: np.ndarray) -> np.ndarray:
+        """Returns boxes `[n, 4]` (y1, x1, y2, x2) in shares of the input from `[n, 4]` of the location head."""
+        scaled = encoded / self.scales
+        centres = scaled[:, :2] * self.anchors[:, 2:] + self.anchors[:, :2]
+        with np.errstate(over="ignore"):
+            sizes = (np.exp(scaled[:, 2:]) if self.exponential else scaled[:, 2:]) * self.anchors[:, 2:]
+        return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)
+
+
+def parse_options(data: bytes) -> DetectorOptions:
+    """Reads an ObjectDetectorOptions flatbuffer.
+
+    Raises:
+        ValueError: keypoints, no anchors or scales, or boxes of other than four numbers. Others are those of a damaged
+            flatbuffer.
+    """
+    options = Reader(data)
+    ssd, decoding = options.child(1), options.child(2)
+    anchors = ssd and ssd.child(0)
+    if anchors is None or decoding is None:
+        raise ValueError("no fixed anchors or no decoding options")
+    rows = [[anchor.number(slot) for slot in (1, 0, 3, 2)] for anchor in anchors.children(0)]  # x, y, w, h in the file
+    scales = np.array([decoding.number(slot) for slot in (7, 6, 9, 8)], np.float32)  # x, y, w, h from slot 6
+    coordinates, keypoints, boxes = (decoding.integer(slot) for slot in (2, 4, 1))
+    if coordinates != 4 or keypoints or boxes != len(rows) or not rows or not (scales > 0).all():
+        raise ValueError(
+            f"{len(rows)} anchors for {boxes} boxes of {coordinates} numbers, {keypoints} keypoints, scales "
+            f"{scales.tolist()}"
+        )
+    exponential, sigmoid = (bool(decoding.byte(slot)) for slot in (10, 11))
+    return DetectorOptions(np.array(rows, np.float32), scales, exponential, sigmoid, decoding.integer(0))
+
 
 NORMALIZATION = 1  # in the union ProcessUnitOptions
 NO_CLASS = ("???", "background")  # a first line that stands for no object
@@ -80,7 +127,7 @@ def _metadata(data: bytes, path: Path) -> FileMetadata:
     names = [file.text(0) or "" for file in files if file.byte(2) in (TENSOR_VALUE_LABELS, TENSOR_AXIS_LABELS)]
     labels = _member(path, names[0]) if names else None
     custom = {entry.text(0): entry.bytes(1) for entry in subgraph.children(9)}
-    options = custom.get(detector_options.NAME)
+    options = custom.get(decoding_metadata.DETECTOR_METADATA)
     return FileMetadata(
         output_names=tuple(output.text(0) or "" for output in outputs),
         mean=mean,
@@ -108,3 +155,84 @@ def _member(path: Path, name: str) -> str | None:
         if archive.getinfo(name).file_size > MEMBER_LIMIT:
             raise ValueError(f"{name} is larger than {MEMBER_LIMIT} bytes")
         return archive.read(name).decode("utf-8")
+
+
+CONTENTS = ("", "features", "image", "bounding boxes", "audio")
+PROCESS_UNITS = (
+    *("", "normalization", "score calibration", "score threshold"),
+    *("BERT tokenizer", "SentencePiece tokenizer", "regular expression tokenizer"),
+)
+FILES = ("", "descriptions", "axis labels", "value labels", "score calibration", "vocabulary", "SCANN index")
+SCORE_THRESHOLD = 3
+
+
+def metadata_facts(data: bytes) -> dict[str, Any]:
+    """Returns the metadata without what is empty.
+
+    Raises:
+        Exception: whatever wrong offsets in damaged metadata lead to.
+    """
+    root = Reader(data)
+    graphs = list(root.children(3))
+    facts: dict[str, Any] = {
+        "name": root.text(0),
+        "description": root.text(1),
+        "version": root.text(2),
+        "author": root.text(4),
+        "license": root.text(5),
+        "min_parser_version": root.text(7),
+        "files": [_file(file) for file in root.children(6)],
+    }
+    if graphs:  # TFLite files have one
+        facts["inputs"] = [_tensor(tensor) for tensor in graphs[0].children(2)]
+        facts["outputs"] = [_tensor(tensor) for tensor in graphs[0].children(3)]
+        facts["files"] += [_file(file) for file in graphs[0].children(4)]
+        facts["custom"] = [_custom(custom) for custom in graphs[0].children(9)]
+    return _filled(facts)
+
+
+def _tensor(tensor: Reader) -> dict[str, Any]:
+    content, stats = tensor.child(3), tensor.child(5)
+    facts: dict[str, Any] = {
+        "name": tensor.text(0),
+        "description": tensor.text(1),
+        "content": _choice(CONTENTS, content.byte(0)) if content else None,
+        "files": [_file(file) for file in tensor.children(6)],
+        "minimum": stats.floats(1) if stats else None,
+        "maximum": stats.floats(0) if stats else None,
+    }
+    for unit in tensor.children(4):
+        options, name = unit.child(1), _choice(PROCESS_UNITS, unit.byte(0))
+        if options and unit.byte(0) == NORMALIZATION:
+            facts[name] = {"mean": options.floats(0), "std": options.floats(1)}
+        elif name:
+            facts[name] = options.number(0) if options and unit.byte(0) == SCORE_THRESHOLD else True
+    return _filled(facts)
+
+
+def _custom(custom: Reader) -> dict[str, Any]:
+    """Returns name and size, and of a raw detector how MediaPipe decodes it."""
+    name, data = custom.text(0), custom.bytes(1) or b""
+    facts: dict[str, Any] = {"name": name, "bytes": len(data)}
+    if name == decoding_metadata.DETECTOR_METADATA:
+        options = Reader(data)
+        decoding, anchors = options.child(2), options.child(1)
+        fixed = anchors.child(0) if anchors else None
+        facts["anchors"] = sum(1 for _ in fixed.children(0)) if fixed else 0
+        if decoding:
+            facts |= {"classes": decoding.integer(0), "boxes": decoding.integer(1)}
+            facts |= {scale: decoding.number(6 + place) for place, scale in enumerate(decoding_metadata.SCALES)}
+            facts |= {"exponential": bool(decoding.byte(10)), "sigmoid": bool(decoding.byte(11))}
+    return facts
+
+
+def _file(file: Reader) -> dict[str, Any]:
+    return _filled({"name": file.text(0), "type": _choice(FILES, file.byte(2)), "locale": file.text(3)})
+
+
+def _choice(names: tuple[str, ...], value: int) -> str:
+    return names[value] if value < len(names) else f"type {value}"
+
+
+def _filled(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if value not in (None, "", [])}

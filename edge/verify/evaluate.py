@@ -8,11 +8,11 @@ from typing import Any
 
 from edge.detectors.measure import check_classes, evaluate_tflite
 from edge.detectors.reading import ReadingOptions, choose_reading, reading_lines
-from edge.run import open_run
 from keras_retina.data.folder import available_splits, load_dataset
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
+from keras_retina.run import open_run
 
 VALIDATION_NAMES = ("val", "valid", "validation", "test")
 

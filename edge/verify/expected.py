@@ -56,7 +56,5 @@ def compare(verify: dict[str, Any], recipe: Recipe) -> list[str]:
         if found is None:
             failures.append(f"{name}: expected AP {wanted}, not measured")
         elif abs(found - wanted) > recipe.expected.tolerance_ap:
-            failures.append(
-                f"{name}: expected AP {wanted} within {recipe.expected.tolerance_ap}, measured {found:.2f}"
-            )
+            failures.append(f"{name}: expected AP {wanted} within {recipe.expected.tolerance_ap}, measured {found:.2f}")
     return failures

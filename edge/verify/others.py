@@ -14,16 +14,15 @@ from typing import Any
 from edge.detectors.measure import evaluate_tflite
 from edge.detectors.reading import Reading, ReadingOptions, choose_reading, reading_lines
 from edge.runtime import ModelFileError
-from edge.tflite.flatbuffer import sha256_of
-from edge.tflite.graph import read_graphs
+from edge.tflite.graph import graph_work, read_graphs
 from edge.tflite.inspection import inspect_file
-from edge.tflite.multiply_adds import graph_work
 from edge.verify.gate import degenerate_scores
-from edge.verify.rows import summary, unmeasured_row, write_json
+from edge.verify.rows import summary, unmeasured_row
 from edge.verify.verify import DETECTIONS_FOLDER, KERAS_FILE, RESULTS
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import sha256_of, write_json
 from keras_retina.recipe.recipe import Verification
 
 OTHER = "other"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import numpy as np
 
 from edge.detectors.measure import evaluate_tflite
 from edge.runtime import Description, ModelFileError, read_description
-from edge.tflite.flatbuffer import sha256_of, write_file
 from edge.verify.gate import degenerate_scores, shortfalls
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import STATISTICS, coco_metrics
 from keras_retina.evaluate.predict import predict_dataset
+from keras_retina.foundation.files import sha256_of, write_json
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Verification
 
@@ -113,8 +112,3 @@ def _check_same_detector(description: Description, spec: DetectorSpec, path: Pat
                 f"{path.name}: expected the detector of the run with {name}={expected!r}. Received: {received!r}. "
                 "Export the model of this run again."
             )
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a file of the run folder, whole or not at all."""
-    write_file(path, (json.dumps(value, indent=1 if isinstance(value, dict) else None) + "\n").encode())

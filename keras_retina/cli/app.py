@@ -12,11 +12,9 @@ from typing import Annotated
 import typer
 
 from keras_retina.cli.benchmark import benchmark
-from keras_retina.cli.compress import compress
 from keras_retina.cli.data import check_data, fit_anchors, pack, show_batch
-from keras_retina.cli.detect import detect
-from keras_retina.cli.device import edgetpu
-from keras_retina.cli.inspect_file import inspect
+from keras_retina.cli.detect import detect, serve_web
+from keras_retina.cli.inspect_file import edgetpu, inspect
 from keras_retina.cli.options import (
     ClassMapOption,
     DataOption,
@@ -37,8 +35,7 @@ from keras_retina.cli.options import (
     reading_options,
 )
 from keras_retina.cli.output import say, show_metrics, show_quantization, show_rows, suggest, write_json
-from keras_retina.cli.run import exit_by_gate, run_all
-from keras_retina.cli.web import serve_web
+from keras_retina.cli.train import compress, exit_by_gate, run_all
 from keras_retina.foundation.errors import InputError
 
 app = typer.Typer(
@@ -79,7 +76,7 @@ def train(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Train a detector; the same command resumes an interrupted training."""
-    from edge.run import start_run, train_stage
+    from keras_retina.run import start_run, train_stage
 
     settings = load_named(recipe, set_)
     run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
@@ -121,9 +118,8 @@ def export(
     ] = False,
 ) -> None:
     """Write the .tflite files of a trained run and of its smaller models."""
-    from edge.compress_files import export_compressed
-    from edge.run import open_run
-    from edge.run_export import debug_stage, export_stage
+    from edge.stages import debug_stage, export_compressed, export_stage
+    from keras_retina.run import open_run
 
     opened = open_run(run, data)
     for path in [*export_stage(opened, say), *export_compressed(opened, say)]:
@@ -155,7 +151,8 @@ def verify(
     json_: JsonOption = None,
 ) -> None:
     """Measure every exported file and compare it with its float parent; exit 1 if the gate fails."""
-    from edge.run import open_run, verify_stage
+    from edge.stages import verify_stage
+    from keras_retina.run import open_run
 
     options = reading_options(labels, class_map, input_mean, input_std, resize)
     opened = open_run(run, data)
@@ -176,7 +173,8 @@ app.command("serve-web")(serve_web)
 @app.command()
 def report(run: RunArgument, data: DataOption = None) -> None:
     """Write report.html of a run folder."""
-    from edge.run import open_run, report_stage
+    from edge.stages import report_stage
+    from keras_retina.run import open_run
 
     say(f"wrote {report_stage(open_run(run, data))}")
 

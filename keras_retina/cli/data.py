@@ -84,7 +84,7 @@ def show_batch(
     """Draw the first samples that training sees, with their boxes and matched anchors."""
     from keras_retina.data.checks.show_batch import check_request, first_samples, write_sheet
     from keras_retina.data.folder import load_dataset
-    from keras_retina.data.images import printable
+    from keras_retina.foundation.errors import printable
 
     settings = load_named(recipe, set_)
     check_request(images, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import webbrowser
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,7 +63,7 @@ def _watch(
     from edge.detect.lines import LINES
     from edge.detect.video import watch
     from edge.detect.video_file import IN_BROWSERS
-    from keras_retina.data.images import printable
+    from keras_retina.foundation.errors import printable
 
     tell = partial(print, file=sys.stderr) if json_lines == "-" else say
     watched = watch(detector, source, out, score, json_lines, _progress, video)
@@ -96,3 +97,27 @@ def _progress(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
     else:
         print(text, file=sys.stderr, flush=True)
+
+
+def serve_web(
+    file: Annotated[Path, typer.Argument(help="A .tflite file that `export` wrote, one without _raw.")],
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = 8000,
+    tasks_vision: Annotated[
+        Path | None,
+        typer.Option("--tasks-vision", help="Folder of the npm package @mediapipe/tasks-vision. Default: found."),
+    ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only say the address.")] = False,
+) -> None:
+    """Open a .tflite in the browser, on pictures, videos and the camera; served to this machine only."""
+    from edge.detect.web.server import check_model, page_server
+    from edge.detect.web.tasks_vision import find_tasks_vision
+
+    check_model(file)  # before MediaPipe is fetched for nothing
+    with page_server(file, find_tasks_vision(tasks_vision, say), port) as server:
+        say(f"{file.name} is at {server.address} (Ctrl-C ends)")
+        if not no_browser:
+            webbrowser.open(server.address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            say("\nended")

@@ -10,13 +10,11 @@ from keras_retina.data.formats.coco import coco_categories, coco_image_dir, coco
 from keras_retina.data.formats.csv_file import csv_class_names, csv_splits, read_csv
 from keras_retina.data.formats.pack import pack_splits, read_pack
 from keras_retina.data.formats.repair import refuse_unfixed
-from keras_retina.data.formats.tfrecord_files import is_tfrecord_pattern, tfrecord_splits
-from keras_retina.data.formats.tfrecords import read_tfrecords
+from keras_retina.data.formats.tfrecords import is_tfrecord_pattern, read_tfrecords, tfrecord_splits
 from keras_retina.data.formats.voc import read_voc, voc_class_names, voc_image_dir, voc_splits
 from keras_retina.data.formats.yolo import read_yolo, yolo_splits
-from keras_retina.data.images import printable
 from keras_retina.data.records import Dataset
-from keras_retina.foundation.errors import InputError, closest
+from keras_retina.foundation.errors import InputError, closest, printable
 from keras_retina.foundation.files import address, remote_address
 
 DataFormat = Literal["coco", "voc", "yolo", "csv", "pack"]

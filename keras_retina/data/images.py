@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from keras_retina.data.packed_image import ImageFile, PackedImage
-from keras_retina.foundation.errors import InputError, closest
+from keras_retina.data.records import ImageFile, PackedImage
+from keras_retina.foundation.errors import InputError, closest, printable
 
 ResizeMode = Literal["stretch", "letterbox"]
 RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "letterbox")
@@ -170,11 +170,6 @@ def resize_transform(
     """Returns `(scale_y, scale_x)`: boxes in input pixels = boxes in image pixels * scale; divide to come back."""
     inner_height, inner_width = resized_shape(image_height, image_width, height, width, mode)
     return inner_height / image_height, inner_width / image_width
-
-
-def printable(text: object) -> str:
-    """Returns the text with control characters escaped: an error stays one line whatever a file is called."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text))
 
 
 def _open(path: str | ImageFile) -> Image.Image:

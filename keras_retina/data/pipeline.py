@@ -6,16 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_retina.data.augment.mosaic import mosaic
-from keras_retina.data.augment.rand_augment import rand_augment
+from keras_retina.data.augment.pictures import mosaic, rand_augment
 from keras_retina.data.augment.view import random_view
 from keras_retina.data.images import read_image, reduced
 from keras_retina.data.records import Dataset, Record
+from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.geometry.anchors import AnchorGroups, anchor_groups
 from keras_retina.geometry.matching import targets
 from keras_retina.model.spec import DetectorSpec
-from keras_retina.recipe.recipe import Augmentation, Matching
+from keras_retina.recipe.data import Augmentation
+from keras_retina.recipe.recipe import Matching
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -57,9 +58,7 @@ def training_views(
     return order.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def with_targets(
-    views: tf.data.Dataset, spec: DetectorSpec, matching: Matching, batch_size: int
-) -> tf.data.Dataset:
+def with_targets(views: tf.data.Dataset, spec: DetectorSpec, matching: Matching, batch_size: int) -> tf.data.Dataset:
     """Batches (inputs, boxes, classes, ignored) as (inputs, {"classes", "boxes"}); inputs may be a dictionary."""
     anchors, groups = tf.constant(spec.anchors()), anchor_groups_of(spec)
 
@@ -163,9 +162,7 @@ def sample_function(
             members = [int(index), *rng.integers(len(records), size=3)]
             centre = (rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.7))
             parts, places = [labelled(member) for member in members], rng.random(4)
-            image, boxes, visible = mosaic(
-                parts, centre, places, spec.height, spec.width, augmentation.minimum_visible
-            )
+            image, boxes, visible = mosaic(parts, centre, places, spec.height, spec.width, augmentation.minimum_visible)
             classes = np.concatenate([records[member].classes for member in members])
             ignored = np.concatenate([records[member].crowd for member in members]) | ~visible
         else:
@@ -202,9 +199,7 @@ def image_loader(
 
 def anchor_groups_of(spec: DetectorSpec) -> AnchorGroups:
     """Returns how the anchors of `spec.anchors()` lie."""
-    return anchor_groups(
-        spec.height, spec.width, spec.levels, spec.anchor_size, spec.anchor_scales, spec.anchor_ratios
-    )
+    return anchor_groups(spec.height, spec.width, spec.levels, spec.anchor_size, spec.anchor_scales, spec.anchor_ratios)
 
 
 def sample_order(count: int, seed: int, first_sample: int) -> tf.data.Dataset:
@@ -219,3 +214,27 @@ def sample_order(count: int, seed: int, first_sample: int) -> tf.data.Dataset:
 
     passes = tf.data.Dataset.range(first_sample // count, np.iinfo(np.int64).max // max(count, 1))
     return passes.flat_map(one_pass).skip(first_sample % count)
+
+
+SAMPLES = 64
+
+
+def check_augmentation(dataset: Dataset, spec: DetectorSpec, augmentation: Augmentation, seed: int) -> None:
+    """Looks at the labels of the first samples of a training.
+
+    Raises:
+        InputError: they have objects in them before augmentation and none after it.
+    """
+    labelled = kept = 0
+    stream = training_labels(dataset, spec, augmentation, seed).take(min(SAMPLES, len(dataset.records)))
+    for index, _, _, ignored in stream.as_numpy_iterator():
+        record = dataset.records[index]
+        labelled += int((~record.crowd).sum())
+        kept += int((~ignored).sum())
+    if labelled and not kept:
+        raise InputError(
+            f"augmentation: a view must keep some objects. Received: {labelled} objects in the first "
+            f"{min(SAMPLES, len(dataset.records))} images, none of them visible afterwards with "
+            f"scale={list(augmentation.scale)}, cutout={augmentation.cutout}, "
+            f"cutout_size={augmentation.cutout_size}, minimum_visible={augmentation.minimum_visible}. Soften these."
+        )

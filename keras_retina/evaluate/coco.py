@@ -107,3 +107,10 @@ def _mean_of_known(values: np.ndarray) -> float:
 
 def _percent(value: float) -> float | None:
     return None if value < 0 else round(100.0 * float(value), 3)
+
+
+EVALUATION_SCORE_THRESHOLD = 0.01
+"""Low, because average precision needs the whole precision-recall curve; a shown picture needs the next one."""
+
+SHOW_SCORE_THRESHOLD = 0.3
+"""For pictures and people."""

@@ -9,8 +9,7 @@ import numpy as np
 
 from keras_retina.data.images import read_image, resize_image, resize_transform
 from keras_retina.data.records import Dataset, Record
-from keras_retina.evaluate.coco import batched, results_of_image
-from keras_retina.evaluate.thresholds import EVALUATION_SCORE_THRESHOLD
+from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, batched, results_of_image
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.boxes import clip
 from keras_retina.geometry.nms import detections

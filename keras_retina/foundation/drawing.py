@@ -112,9 +112,7 @@ def _caption(label: str, score: float | None) -> str:
     return f"{name} {percent}".strip()
 
 
-def _draw_caption(
-    draw, text: str, corners: list[int], colour: tuple[int, ...], font, width: int, height: int
-) -> None:
+def _draw_caption(draw, text: str, corners: list[int], colour: tuple[int, ...], font, width: int, height: int) -> None:
     """Writes the text on a plate above the box, or inside its top edge where there is no room above."""
     left, top = corners[:2]
     box = draw.textbbox((0, 0), text, font=font)

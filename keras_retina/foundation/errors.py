@@ -20,3 +20,8 @@ def closest(value: str, choices: Iterable[str]) -> str:
     if near:
         return f"Did you mean {near[0]!r}?"
     return f"Valid: {', '.join(valid)}."
+
+
+def printable(text: object) -> str:
+    """Returns the text with control characters escaped: an error stays one line whatever a file is called."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text))

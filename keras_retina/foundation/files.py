@@ -7,9 +7,15 @@ files are read without TensorFlow, which takes seconds to import and nine times 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from keras_retina.foundation.errors import InputError
 
 # Two letters at least: C:/ is a drive.
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/+")
@@ -102,3 +108,31 @@ def remote_errors() -> Iterator[None]:
     except tf.errors.OpError as error:
         reason = " ".join(error.message.split()) or type(error).__name__
         raise OSError(0, reason) from error
+
+
+def sha256_of(data: bytes) -> str:
+    """Returns the SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes under another name, then renames: a full disk leaves what was there before.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.writing")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: the file could not be written. Received: {error}. Free disk space or correct the folder and "
+            "repeat the command; what was saved before is unharmed."
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a file of the run folder, whole or not at all."""
+    write_file(path, (json.dumps(value, indent=1 if isinstance(value, dict) else None) + "\n").encode())

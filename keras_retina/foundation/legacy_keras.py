@@ -1,4 +1,4 @@
-"""The only place that imports TensorFlow and Keras 2 (`tf_keras`): `from keras_retina.foundation.legacy_keras import keras, tf`.
+"""The only place that imports TensorFlow and Keras 2 (`tf_keras`).
 
 tensorflow-model-optimization works with Keras 2 only, and keras-cv reads `TF_USE_LEGACY_KERAS` when it is imported.
 """
@@ -18,7 +18,7 @@ def _require_legacy_keras() -> None:
         raise ImportError(
             "keras_retina needs Keras 2 (tf_keras), but TensorFlow was imported first with Keras 3. "
             "Received: TF_USE_LEGACY_KERAS=" + repr(os.environ.get("TF_USE_LEGACY_KERAS")) + ". "
-            "Import keras_retina.foundation.legacy_keras before tensorflow, or set TF_USE_LEGACY_KERAS=1 in the environment."
+            "Import keras_retina.foundation.legacy_keras first, or set TF_USE_LEGACY_KERAS=1 in the environment."
         )
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     # TensorFlow reports every missing GPU driver as an error; its real errors are exceptions. Set "0" to see all.

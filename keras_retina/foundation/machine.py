@@ -1,9 +1,14 @@
-"""Keeps the memory of large tensors in the process between steps."""
+"""This machine: its name and our version in measurements, and its freed memory, which is kept for the next step."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
+import os
+import platform
+import re
 import sys
+from pathlib import Path
 
 # Parameters of glibc's mallopt, from malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
@@ -23,3 +28,18 @@ def keep_freed_memory() -> bool:
         return False
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST_INT), (_ARENA_MAX, 1))
     return all([library.mallopt(parameter, value) == 1 for parameter, value in settings])
+
+
+def machine_name() -> str:
+    """Returns processor, cores and system, e.g. `AMD EPYC 7B13, 2 cores, Linux x86_64`."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", cpuinfo.read_text(errors="replace"), re.MULTILINE)
+        name = found.group(1).strip() if found else name
+    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+
+
+def package_version() -> str:
+    """Returns the version of the installed `keras-retina`."""
+    return importlib.metadata.version("keras-retina")

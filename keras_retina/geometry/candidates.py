@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.geometry.anchors import AnchorGroups
+from keras_retina.geometry.boxes_tf import area, pair_iou
 
 Pairs = tuple[tf.Tensor, tf.Tensor]
 
@@ -45,23 +46,6 @@ def all_pairs(boxes: tf.Tensor, anchors: tf.Tensor) -> Pairs:
     anchor_count = tf.shape(anchors)[0]
     place = tf.range(tf.shape(boxes)[0] * anchor_count)
     return place // anchor_count, place % anchor_count
-
-
-def pair_iou(boxes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
-    """Returns intersection over union of boxes and anchors `[..., 4]`, which broadcast; 0 for a box without area."""
-    shared = intersection(boxes, anchors)
-    return shared / (area(anchors) + area(boxes) - shared)
-
-
-def intersection(boxes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
-    """Returns the square pixels that boxes and anchors `[..., 4]` share; they broadcast."""
-    sides = tf.minimum(boxes[..., 2:], anchors[..., 2:]) - tf.maximum(boxes[..., :2], anchors[..., :2])
-    return tf.reduce_prod(tf.maximum(sides, 0.0), axis=-1)
-
-
-def area(boxes: tf.Tensor) -> tf.Tensor:
-    """`[..., 4]` to `[...]`, zero for swapped corners."""
-    return tf.reduce_prod(tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0), axis=-1)
 
 
 def _pairs(boxes: tf.Tensor, groups: AnchorGroups, needed_area: tf.Tensor) -> Pairs:

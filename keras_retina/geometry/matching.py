@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.geometry.anchors import AnchorGroups
-from keras_retina.geometry.candidates import all_pairs, area, covering_pairs, intersection, overlapping_pairs, pair_iou
+from keras_retina.geometry.boxes_tf import area, encode, intersection, pair_iou
+from keras_retina.geometry.candidates import all_pairs, covering_pairs, overlapping_pairs
 
 BACKGROUND = -1
 """Class code of an anchor that must predict no class."""
@@ -95,14 +96,6 @@ def targets(
         "classes": tf.reshape(_codes(unmatched, slot, box, classes), shape[:2]),
         "boxes": tf.reshape(tf.scatter_nd(slot[:, None], with_flag, [tf.size(unmatched), 5]), shape),
     }
-
-
-def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float]) -> tf.Tensor:
-    """`keras_retina.geometry.boxes.encode` as graph operations, `[A, 4]` and `[A, 4]` to `[A, 4]`."""
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    anchor_sizes = anchors[:, 2:] - anchors[:, :2]
-    offsets = 0.5 * ((boxes[:, :2] + boxes[:, 2:]) - (anchors[:, :2] + anchors[:, 2:])) / anchor_sizes
-    return tf.concat([offsets, tf.math.log(sizes / anchor_sizes)], axis=-1) * tf.constant(weights, tf.float32)
 
 
 def _assign(

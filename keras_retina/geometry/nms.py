@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keras_retina.foundation.legacy_keras import tf
+from keras_retina.geometry.boxes_tf import decode
 
 CANDIDATES = 5000
 """Anchors of an image that reach the non-maximum suppression: those with the best scores.
 
 As many as the paper keeps over its five levels (section 4); an exported file keeps all.
 """
-
-
-def decode(deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float]) -> tf.Tensor:
-    """`keras_retina.geometry.boxes.decode` as graph operations: deltas and anchors `[..., 4]` to boxes `[..., 4]` in pixels."""
-    sizes = anchors[..., 2:] - anchors[..., :2]
-    centres = 0.5 * (anchors[..., :2] + anchors[..., 2:])
-    scaled = deltas / tf.constant(weights, tf.float32)
-    box_centres = scaled[..., :2] * sizes + centres
-    halves = 0.5 * tf.exp(scaled[..., 2:]) * sizes
-    return tf.concat([box_centres - halves, box_centres + halves], axis=-1)
 
 
 def detections(

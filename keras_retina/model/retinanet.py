@@ -1,13 +1,154 @@
-"""The detector as one flat functional Keras model."""
+"""The detector as one flat functional Keras model: backbone features, pyramid, shared heads."""
 
 from __future__ import annotations
 
-from keras_retina.foundation.legacy_keras import keras
+import math
+from collections.abc import Callable
+
+from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.anchors import anchors_per_cell
 from keras_retina.model.backbones import backbone_features, freeze
-from keras_retina.model.heads import head_outputs, prior_bias
-from keras_retina.model.pyramid import feature_pyramid
-from keras_retina.recipe.recipe import Model
+from keras_retina.recipe.model import Head, Model, Pyramid
+
+
+def feature_pyramid(features: dict[int, tf.Tensor], settings: Pyramid) -> list[tf.Tensor]:
+    """Returns P_first .. P_last, each `[batch, H / 2**level, W / 2**level, width]`.
+
+    P3..P5 are lateral(C) + upsampled P above, then a 3x3 convolution; P6 is a strided 3x3 convolution of C5 (of P5 in
+    the separable form, which has fewer channels) and P7 of relu(P6). There is no BatchNorm: with the few hundred
+    steps of a fine-tune its statistics on P6 and P7 lag behind the weights.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection, section 4, footnote 2.
+    """
+    first, last = settings.levels
+    activation = "relu" if settings.convolution == "full" else "relu6"
+    lateral = {
+        level: keras.layers.Conv2D(
+            settings.width, 1, kernel_initializer="glorot_uniform", name=f"pyramid_lateral_{level}"
+        )(features[level])
+        for level in range(first, 6)
+    }
+    merged = {5: lateral[5]}
+    for level in range(4, first - 1, -1):
+        above = keras.layers.UpSampling2D(2, interpolation=settings.upsampling, name=f"pyramid_upsample_{level}")(
+            merged[level + 1]
+        )
+        merged[level] = keras.layers.Add(name=f"pyramid_add_{level}")([lateral[level], above])
+    outputs = {level: _smooth(merged[level], settings, activation, level) for level in range(first, 6)}
+    if last >= 6:
+        source = features[5] if settings.convolution == "full" else merged[5]
+        outputs[6] = _strided(source, settings, 6)
+    if last >= 7:
+        active = keras.layers.Activation(activation, name="pyramid_activation_6")(outputs[6])
+        outputs[7] = _strided(active, settings, 7)
+    return [outputs[level] for level in range(first, last + 1)]
+
+
+def _smooth(tensor: tf.Tensor, settings: Pyramid, activation: str, level: int) -> tf.Tensor:
+    if settings.convolution == "full":
+        layer = keras.layers.Conv2D(settings.width, 3, padding="same", name=f"pyramid_output_{level}")
+        return layer(tensor)
+    return convolution(settings.width, "separable", f"pyramid_output_{level}", activation=activation)(tensor)
+
+
+def _strided(tensor: tf.Tensor, settings: Pyramid, level: int) -> tf.Tensor:
+    if settings.convolution == "full":
+        layer = keras.layers.Conv2D(settings.width, 3, 2, padding="same", name=f"pyramid_output_{level}")
+        return layer(tensor)
+    return convolution(settings.width, "separable", f"pyramid_output_{level}", strides=2, activation="relu6")(tensor)
+
+
+Apply = Callable[[tf.Tensor], tf.Tensor]
+
+
+def convolution(
+    filters: int, kind: str, name: str, strides: int = 1, activation: str | None = None, bias: float | None = 0.0
+) -> Apply:
+    """Returns a function that applies one 3x3 convolution; calling it twice shares the weights.
+
+    `full` is one Conv2D. `separable` is a DepthwiseConv2D and a 1x1 Conv2D rather than SeparableConv2D, which tfmot
+    refuses when it is shared. Weights start at N(0, 0.01) in the full form (paper section 4.1); in the separable form
+    the initial scale is preserved from layer to layer, because two thin layers at 0.01 would pass no signal. `bias` is
+    where biases start; None is for a BatchNorm behind the convolution, which has offsets of its own.
+    """
+    use_bias = bias is not None
+    bias_initializer = keras.initializers.Constant(bias) if use_bias else "zeros"
+    if kind == "full":
+        return keras.layers.Conv2D(
+            filters,
+            3,
+            strides,
+            padding="same",
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+            bias_initializer=bias_initializer,
+            name=name,
+        )
+    depthwise = keras.layers.DepthwiseConv2D(
+        3,
+        strides,
+        padding="same",
+        use_bias=False,
+        # Each output sees 9 inputs: 9 * (1 / 3) ** 2 = 1 keeps the variance. Keras' own initializers count
+        # 9 * channels inputs here and would shrink the signal by sqrt(channels) in every layer.
+        depthwise_initializer=keras.initializers.RandomNormal(stddev=1 / 3),
+        name=f"{name}_depthwise",
+    )
+    last = activation is None and use_bias
+    pointwise = keras.layers.Conv2D(
+        filters,
+        1,
+        activation=activation,
+        use_bias=use_bias,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01) if last else "he_normal",
+        bias_initializer=bias_initializer,
+        name=f"{name}_pointwise",
+    )
+    return lambda tensor: pointwise(depthwise(tensor))
+
+
+def head_outputs(
+    levels: list[tf.Tensor], settings: Head, anchors_per_cell: int, values: int, name: str, bias: float = 0.0
+) -> tf.Tensor:
+    """Applies one shared head to every level and returns `[batch, anchors, values]`, levels in order.
+
+    `anchors` runs over level, row, column, anchor of the cell: the order of `anchors.anchor_boxes`. With `batch_norm:
+    per_level` the convolutions stay shared and each level, numbered as in `levels`, has a BatchNorm behind each of
+    them: features of different levels have different statistics.
+
+    Source of the norms: the code of EfficientDet and of Model Garden's RetinaNet; the paper's heads have none.
+    """
+    activation = "relu" if settings.convolution == "full" else "relu6"
+    has_norms = settings.batch_norm == "per_level"
+    hidden: list[Apply] = [
+        convolution(
+            settings.width,
+            settings.convolution,
+            f"{name}_{index}",
+            activation=None if has_norms else activation,
+            bias=None if has_norms else 0.0,
+        )
+        for index in range(settings.convolutions)
+    ]
+    predict = convolution(anchors_per_cell * values, settings.convolution, f"{name}_prediction", bias=bias)
+    rows = []
+    for number, tensor in enumerate(levels):
+        for index, layer in enumerate(hidden):
+            tensor = layer(tensor)
+            if has_norms:
+                tensor = keras.layers.BatchNormalization(name=f"{name}_{index}_norm_{number}")(tensor)
+                tensor = keras.layers.Activation(activation, name=f"{name}_{index}_{activation}_{number}")(tensor)
+        tensor = predict(tensor)  # [batch, height, width, anchors_per_cell * values]
+        rows.append(keras.layers.Reshape((-1, values), name=f"{name}_reshape_{number}")(tensor))
+    if len(rows) == 1:
+        return keras.layers.Activation("linear", name=name)(rows[0])
+    return keras.layers.Concatenate(axis=1, name=name)(rows)
+
+
+def prior_bias(prior: float) -> float:
+    """Returns the logit of `prior`, the starting bias of the class head (paper section 4.1)."""
+    return -math.log((1.0 - prior) / prior)
 
 
 def retinanet(settings: Model, num_classes: int) -> keras.Model:

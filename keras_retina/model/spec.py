@@ -16,7 +16,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.geometry.anchors import anchor_boxes
-from keras_retina.recipe.recipe import Model, Positive
+from keras_retina.recipe.model import Model
+from keras_retina.recipe.recipe import Positive
 
 Pixels = Annotated[int, Field(ge=1, le=4096)]
 Level = Annotated[int, Field(ge=3, le=7)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import reprlib
+from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from keras_retina.foundation.errors import closest
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -16,3 +19,63 @@ class Section(BaseModel):
     """Base of all sections: no unknown keys, no silent conversion of text to numbers, no infinities, immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+# YAML aliases can make a value whose full repr would fill the memory.
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxstring, _short.maxother = 2, 100, 100
+
+
+def explain(error: ValidationError, root: type[BaseModel]) -> str:
+    """Returns every problem of `error`, raised while `root` was validated, joined by semicolons."""
+    problems = error.errors()
+    # A list without its wrong items is "too short" as well: only the innermost place is named.
+    outer = {problem["loc"][:end] for problem in problems for end in range(len(problem["loc"]))}
+    return "; ".join(_explain(problem, root) for problem in problems if problem["loc"] not in outer)
+
+
+def _explain(problem: Any, root: type[BaseModel]) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    place = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in place)
+    received = _short.repr(problem.get("input"))[:200]
+    if problem["type"] == "missing":
+        return f"{place}: expected a value. Received: nothing. Add the key."
+    if problem["type"] == "extra_forbidden":
+        section = _section_at(problem["loc"][:-1], root)
+        hint = closest(str(problem["loc"][-1]), section.model_fields) if section else "Remove the key."
+        return f"{place}: unknown key. Received: {place}={received}. {hint}"
+    if problem["type"] == "literal_error":
+        choices = [choice.strip(" '") for choice in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        hint = closest(received.strip("'"), choices)
+        return f"{place}: expected {problem['ctx']['expected']}. Received: {received}. {hint}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if "Received:" in message:
+        return f"{place}: {message}" if place else message
+    return f"{place}: {message}. Received: {received}. {_nearest(problem)}"
+
+
+def _nearest(problem: Any) -> str:
+    bounds = problem.get("ctx", {})
+    if problem["type"] == "multiple_of":
+        step = bounds["multiple_of"]
+        return f"Closest: {max(step, round(problem['input'] / step) * step)}"
+    for bound in ("ge", "le"):
+        if bound in bounds:
+            return f"Closest: {bounds[bound]}"
+    return "Correct the value."
+
+
+def _section_at(location: tuple[Any, ...], root: type[BaseModel]) -> type[BaseModel] | None:
+    """Returns the section that a place in a recipe is part of; the name of a model under `compress` leads into it."""
+    kind: Any = root
+    for name in location:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[name].annotation if name in kind.model_fields else None
+        else:
+            kind = None if get_origin(kind) is not dict else get_args(kind)[1]
+        if get_origin(kind) is not dict:
+            candidates = [kind, *get_args(kind)]
+            kind = next((one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)), None)
+        if kind is None:
+            return None
+    return kind if isinstance(kind, type) else None

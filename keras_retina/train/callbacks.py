@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from keras_retina.data.records import Dataset
-from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.evaluate.coco import SHOW_SCORE_THRESHOLD, coco_metrics
 from keras_retina.evaluate.predict import detect_function, network_input, predict_dataset
-from keras_retina.evaluate.thresholds import SHOW_SCORE_THRESHOLD
 from keras_retina.foundation.drawing import draw_boxes
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf

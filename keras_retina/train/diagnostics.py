@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from keras_retina.detector_losses import box_loss_of_images
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.anchors import anchors_per_cell
 from keras_retina.geometry.matching import BACKGROUND
-from keras_retina.losses import focal_loss
+from keras_retina.losses import box_loss_of_images, focal_loss
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Loss
 
@@ -22,7 +21,10 @@ def anchors_per_level(spec: DetectorSpec) -> dict[int, int]:
 
 
 def losses_per_level(
-    wanted: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor], counts: Sequence[int], settings: Loss,
+    wanted: dict[str, tf.Tensor],
+    outputs: dict[str, tf.Tensor],
+    counts: Sequence[int],
+    settings: Loss,
     coder_weights: Sequence[float],
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns class and box loss of each level, `[levels]` each; their sums are the losses of the batch.

@@ -6,17 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from keras_retina.data.records import Dataset
-from keras_retina.detector_losses import detector_losses
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.losses import detector_losses
 from keras_retina.model.saving import plain_model
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Training
 from keras_retina.train.callbacks import Checkpoint, EvaluateAveragePrecision, StopOnNaN, patience_is_over, read_state
+from keras_retina.train.devices import scale_loss
 from keras_retina.train.diagnostics import Diagnostics
-from keras_retina.train.history import History, Progress, trim_history
-from keras_retina.train.input_wait import InputWait
+from keras_retina.train.history import History, InputWait, Progress, trim_history
 from keras_retina.train.optimizer import build_optimizer
-from keras_retina.train.precision import scale_loss
 
 
 def compile_detector(

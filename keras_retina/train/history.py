@@ -12,7 +12,38 @@ from typing import Any
 import numpy as np
 
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.train.input_wait import STARVING, InputWait
+
+STARVING = 0.1
+"""Share of the time at which waiting is worth a warning."""
+
+
+class InputWait:
+    """Seconds that whoever reads a dataset spent waiting for its elements."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def watch(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """Returns the same dataset, timed. It must be the last step: what is prefetched after it is not waited for."""
+        now = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
+
+        def note(before: tf.Tensor, element: Any, after: tf.Tensor) -> Any:
+            tf.numpy_function(self._add, [after - before], [])
+            return element
+
+        # The parts of a zip are read one after the other.
+        options = tf.data.Options()
+        options.experimental_optimization.inject_prefetch = False
+        return tf.data.Dataset.zip((now, dataset, now)).map(note).with_options(options)
+
+    def take(self) -> float:
+        """Returns the seconds since the last call and starts again at zero."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+    def _add(self, seconds: np.ndarray) -> None:
+        self._seconds += float(seconds)
+
 
 HISTORY_COLUMNS = (
     "epoch", "loss", "classes_loss", "boxes_loss", "learning_rate", "seconds", "input_wait", "evaluation_seconds",

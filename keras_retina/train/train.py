@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_retina.data.check_augmentation import check_augmentation
-from keras_retina.data.pipeline import training_batches
+from keras_retina.data.pipeline import check_augmentation, training_batches
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
+from keras_retina.model.backbones import find_weights, load_pretrained
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.saving import save_detector
 from keras_retina.model.spec import DetectorSpec, detector_spec
-from keras_retina.model.weights import find_weights, load_pretrained
 from keras_retina.recipe.recipe import Recipe, Training
-from keras_retina.train.batch_norm import estimate_batch_norm, set_batch_norm_momentum
-from keras_retina.train.devices import distribution_strategy
+from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm, set_batch_norm_momentum
+from keras_retina.train.devices import (
+    choose_precision,
+    copy_weights,
+    distribution_strategy,
+    in_precision,
+    training_devices,
+)
 from keras_retina.train.duration import measure_pace, within_minutes
-from keras_retina.train.feature_cache import build_feature_cache, feature_batches
+from keras_retina.train.feature_cache import build_feature_cache, feature_batches, split_at_frozen
 from keras_retina.train.fit import compile_detector, fit_detector
-from keras_retina.train.folding import fold_frozen_batch_norm
-from keras_retina.train.frozen_split import split_at_frozen
-from keras_retina.train.precision import choose_precision, copy_weights, in_precision, training_devices
 
 
 def train(
@@ -139,10 +139,3 @@ def _check_updates(settings: Training, steps_per_epoch: int) -> None:
             f"training.accumulate_steps: expected at most the {batches} batches of the training. "
             f"Received: {settings.accumulate_steps}, so no update. Closest: {batches}."
         )
-
-
-def write_metrics(run_dir: Path, split: str, metrics: dict) -> None:
-    """Writes `metrics.json`, the COCO metrics of the float Keras model on a split."""
-    temporary = run_dir / ".metrics.json.writing"
-    temporary.write_text(json.dumps({"split": split, **metrics}, indent=2), encoding="utf-8")
-    shutil.move(temporary, run_dir / "metrics.json")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from keras_retina.recipe.recipe import Backbone, Export, Head, Input, Model, Pyramid
+from keras_retina.recipe.model import Backbone, Head, Input, Model, Pyramid
+from keras_retina.recipe.recipe import Export
 
 CLASS_NAMES = ("circle", "square", "<b>../cross</b>")
 SETTINGS = Model(

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from edge.run import open_run, run_facts, start_run
 from keras_retina.foundation.errors import InputError
 from keras_retina.recipe.recipe import Recipe
+from keras_retina.run import open_run, run_facts, start_run
 
 
 def test_a_run_that_ended_before_it_trained_does_not_keep_its_folder(tmp_path):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.compress.channels.groups import ChannelGroup
-from edge.multiply_adds import convolution_work
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.model.graph import convolution_work
 
 # How many multiply-adds take as long as reading or writing one number. Least squares over nine prunings of the BCCD
 # detector as float32 files with 2 threads on an AMD EPYC gave 16 (shortest runs) to 26 (median), 5 to 6 % off.
@@ -41,7 +41,7 @@ class ChannelCost:
 
 
 def multiply_add_cost(model: keras.Model, groups: Sequence[ChannelGroup]) -> ChannelCost:
-    """Returns the cost that is `edge.multiply_adds.multiply_adds` of the pruned model."""
+    """Returns the cost that is `keras_retina.model.graph.multiply_adds` of the pruned model."""
     return _cost(_multiply_add_terms(model, groups))
 
 

@@ -1,8 +1,9 @@
 """Weight clustering with tfmot: each kernel holds a few different values only, and the file compresses better.
 
-Clustered are the kernels that `edge.compress.weights.sparsity` prunes, each with one set of values that has 0 among them, so that pruned
-weights stay 0. tfmot could cluster each output channel apart, but builds a graph of every channel for it, which takes
-minutes and gigabytes for a detector. In the int8 file a channel has at most as many values as its kernel.
+Clustered are the kernels that `edge.compress.weights.sparsity` prunes. Each has one set of values with 0 among them,
+so that pruned weights stay 0. tfmot could cluster each output channel apart, but it builds a graph of every channel
+for that, which takes minutes and gigabytes for a detector. In the int8 file a channel has at most as many values as its
+kernel.
 
 Source: Han et al., Deep Compression, section 3.
 """

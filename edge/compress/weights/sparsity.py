@@ -10,41 +10,21 @@ Source: Zhu and Gupta, To Prune, or Not to Prune, section 3 (the cubic schedule)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
 import tensorflow_model_optimization as tfmot
 
 from edge.quantize.batch_norm import CONVOLUTIONS, check_is_flat, number_of_kernels, readers_of
+from edge.tflite.kernels import Sparsity, counted
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.legacy_keras import keras
+from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.graph import Place, calls_of, output_places
 
 Pattern = Literal["unstructured", "2_of_4"]
 
 FREQUENCY = 10  # steps between two choices of the weights that go
-
-
-@dataclass(frozen=True)
-class Sparsity:
-    """How many weights are zero: of those that pruning may take, and of the kernels of all convolutions."""
-
-    prunable_zeros: int
-    prunable: int
-    zeros: int
-    weights: int
-
-    @property
-    def share(self) -> float:
-        """Zeros among the prunable weights, 0 to 1."""
-        return self.prunable_zeros / max(1, self.prunable)
-
-    @property
-    def total_share(self) -> float:
-        """Zeros among the weights of all convolutions, 0 to 1."""
-        return self.zeros / max(1, self.weights)
 
 
 def prunable_layers(model: keras.Model) -> list[str]:
@@ -82,7 +62,7 @@ def sparse_model(
     Call `strip` afterwards.
 
     Args:
-        amounts: {layer: share of the weights of its kernel, 0 to below 1} (`edge.compress.weights.sparsity_amounts`); other layers and
+        amounts: {layer: share of the weights of its kernel, 0 to below 1} (see `amounts_by_loss`); other layers and
             those of amount 0 stay as they are. 0.5 for `2_of_4`.
         pattern: `2_of_4` leaves at most two weights of every four input channels, from `begin_step` on.
 
@@ -169,20 +149,87 @@ def sparsity_of(model: keras.Model) -> Sparsity:
     return counted(kernels)
 
 
-def counted(kernels: list[tuple[np.ndarray, bool]]) -> Sparsity:
-    """Counts the zeros of kernels, each with whether it is prunable."""
-    zeros = [int(kernel.size - np.count_nonzero(kernel)) for kernel, _ in kernels]
-    return Sparsity(
-        prunable_zeros=sum(number for number, (_, prunable) in zip(zeros, kernels, strict=True) if prunable),
-        prunable=sum(kernel.size for kernel, prunable in kernels if prunable),
-        zeros=sum(zeros),
-        weights=sum(kernel.size for kernel, _ in kernels),
-    )
-
-
 def _is_pruned(layer: keras.layers.Layer) -> bool:
     return type(layer).__name__ == "PruneLowMagnitude"
 
 
 def _wrapper_name(name: str) -> str:
     return f"prune_low_magnitude_{name}"
+
+
+Batches = Iterable[tuple[tf.Tensor, Mapping[str, tf.Tensor]]]
+Losses = Mapping[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]
+
+LARGEST = 0.97  # of one kernel: a convolution stays one, also where the loss of a few images says otherwise
+
+
+def even_amounts(model: keras.Model, amount: float) -> dict[str, float]:
+    """Returns {layer: the same share} for all prunable layers."""
+    return dict.fromkeys(prunable_layers(model), amount)
+
+
+def amounts_by_loss(model: keras.Model, amount: float, curvatures: Mapping[str, float]) -> dict[str, float]:
+    """Returns {layer: share of its kernel that goes}, so that `amount` of all prunable weights do at the least cost.
+
+    A weight costs its square times the curvature of its layer. No kernel loses more than `LARGEST`. One that a file has
+    several of (`number_of_kernels`) counts as often, and a weight of it costs that part of it in each.
+
+    Args:
+        curvatures: of the layers that may lose weights (`loss_curvatures`); the other prunable ones keep theirs.
+
+    Raises:
+        InputError: these layers have not enough weights for `amount`.
+    """
+    kernels = {name: model.get_layer(name).get_weights()[0] for name in prunable_layers(model)}
+    copies = number_of_kernels(model)
+    total = sum(kernel.size * copies[name] for name, kernel in kernels.items())
+    costs = {}
+    for name, curvature in curvatures.items():
+        cheapest = np.sort(np.abs(kernels[name]), axis=None)[: int(LARGEST * kernels[name].size)]
+        costs[name] = curvature * np.square(cheapest, dtype=np.float64) / copies[name]
+    wanted = round(amount * total)
+    available = sum(cost.size * copies[name] for name, cost in costs.items())
+    if not 0 < wanted <= available:
+        raise InputError(
+            f"sparsity: expected an amount above 0 and at most {int(1000 * available / total) / 1000}, the weights of "
+            f"layers that train, {LARGEST:.0%} of each. Received: amount={amount}. Lower it, or train more stages "
+            "(fine_tune.frozen_stages)."
+        )
+    every = np.concatenate([np.repeat(cost, copies[name]) for name, cost in costs.items()])
+    limit = np.partition(every, wanted - 1)[wanted - 1]
+    return {name: float(np.searchsorted(cost, limit, "right") / kernels[name].size) for name, cost in costs.items()}
+
+
+def loss_curvatures(model: keras.Model, names: Sequence[str], batches: Batches, losses: Losses) -> dict[str, float]:
+    """Returns {layer: mean over images and weights of the squared gradient of the loss in its kernel}.
+
+    The model runs as in inference, image by image: gradients of a batch would cancel.
+
+    Args:
+        batches: (images, {output: targets}), as many as shall be looked at.
+        losses: {output: loss(targets, values)}, added up.
+
+    Raises:
+        InputError: no image in `batches`.
+    """
+    kernels = [model.get_layer(name).kernel for name in names]
+
+    @tf.function(reduce_retracing=True)
+    def squares(image: tf.Tensor, targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(kernels)
+            outputs = model(image, training=False)
+            loss = tf.add_n([losses[name](targets[name], outputs[name]) for name in losses])
+        return tf.stack([tf.reduce_mean(tf.square(slope)) for slope in tape.gradient(loss, kernels)])
+
+    sums, images = np.zeros(len(kernels)), 0
+    for batch, targets in batches:
+        for index in range(len(batch)):
+            one = slice(index, index + 1)
+            sums += squares(batch[one], {name: targets[name][one] for name in losses}).numpy()
+            images += 1
+    if not images:
+        raise InputError(
+            "sparsity: expected images to measure the loss on. Received: batches=[]. Pass training batches."
+        )
+    return dict(zip(names, (sums / images).tolist(), strict=True))

@@ -7,12 +7,12 @@ import json
 from edge.compress.fine_tune import CompressTask, fine_tune_batches, fit_network, freeze_stages, steps_per_epoch
 from edge.compress.quantized import calibration_inputs
 from edge.compress.weights import clusters, sparsity
-from edge.compress.weights.sparsity_amounts import amounts_by_loss, even_amounts, loss_curvatures
+from edge.compress.weights.sparsity import amounts_by_loss, even_amounts, loss_curvatures
 from edge.quantize.aware import quantizable
-from edge.quantize.effective_kernels import set_effective_kernels
-from edge.tflite.flatbuffer import write_file
-from keras_retina.detector_losses import detector_losses
+from edge.quantize.batch_norm import set_effective_kernels
+from keras_retina.foundation.files import write_file
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.losses import detector_losses
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.recipe.compress import Clusters, Sparsity
 from keras_retina.train.batch_norm import estimate_batch_norm

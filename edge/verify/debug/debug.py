@@ -19,7 +19,7 @@ import numpy as np
 from edge.export.convert import balanced_model, float_heads
 from edge.export.int16 import take_camera_bytes
 from edge.quantize.calibration import calibration_samples, choose_calibration_images
-from edge.tflite.flatbuffer import read_flatbuffer, sha256_of, write_flatbuffer
+from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from edge.tflite.layer_names import layers_in
 from edge.verify.debug.map_errors import Comparison, MapError, map_errors
 from edge.verify.debug.trials import (
@@ -36,8 +36,8 @@ from edge.verify.debug.trials import (
     stages_of,
     try_layers,
 )
-from keras_retina.data.packed_image import ImageFile
-from keras_retina.data.records import Dataset
+from keras_retina.data.records import Dataset, ImageFile
+from keras_retina.foundation.files import sha256_of
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.spec import DetectorSpec
 

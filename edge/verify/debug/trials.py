@@ -18,11 +18,12 @@ from edge.export.float_layers import end_in_float, leave_in_float
 from edge.export.tails import end_at_heads
 from edge.quantize.ranges import SHARING
 from edge.runtime import Detector
-from edge.tflite.flatbuffer import operator_name, read_flatbuffer, write_file, write_flatbuffer
+from edge.tflite.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
 from edge.tflite.layer_names import BETWEEN_TYPES, feature_maps, layer_operators, layers_in
 from edge.verify.debug.map_errors import pixels_of
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.foundation.files import write_file
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.export import Export
 

@@ -7,7 +7,7 @@ would run in the training process, batch by batch, in front of every step.
 from __future__ import annotations
 
 from keras_retina.foundation.legacy_keras import tf
-from keras_retina.recipe.recipe import Augmentation
+from keras_retina.recipe.data import Augmentation
 
 GREY = 127.5
 """What is not in the image, and the middle of all changes of colour."""

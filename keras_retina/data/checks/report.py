@@ -8,8 +8,8 @@ from typing import Any
 
 from keras_retina.data.checks.coverage import POOR_IOU
 from keras_retina.data.checks.dataset import SIZES, DataReport, SplitReport
-from keras_retina.data.images import printable
 from keras_retina.data.records import Problem
+from keras_retina.foundation.errors import printable
 
 _FIXED_SHOWN = 3  # of each kind; those that stop a training are nearly always all shown
 _UNFIXED_SHOWN = 20

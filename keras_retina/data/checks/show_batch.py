@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_retina.data.images import printable
 from keras_retina.data.pipeline import training_batches, training_labels
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.drawing import Colour, draw_boxes
-from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.errors import InputError, printable
 from keras_retina.geometry.boxes import decode, iou
 from keras_retina.geometry.matching import IGNORED
 from keras_retina.model.spec import detector_spec

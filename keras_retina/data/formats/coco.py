@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem
-from keras_retina.data.images import printable
 from keras_retina.data.records import Dataset, Problem
-from keras_retina.foundation.errors import InputError, closest
+from keras_retina.foundation.errors import InputError, closest, printable
 
 _OTHER_TASKS = ("captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_")
 
@@ -117,9 +116,7 @@ def read_coco(
         LabelledImage(image_id=image_id, boxes=tuple(boxes[image_id]), **image) for image_id, image in images.items()
     )
     records, found = build_records(labelled, image_dir)
-    return Dataset(
-        name, split, tuple(categories.values()), tuple(categories), tuple(records), tuple(problems + found)
-    )
+    return Dataset(name, split, tuple(categories.values()), tuple(categories), tuple(records), tuple(problems + found))
 
 
 def _read_annotation(

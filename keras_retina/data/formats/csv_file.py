@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem, safe_path
-from keras_retina.data.images import printable
 from keras_retina.data.records import Dataset, Problem
-from keras_retina.foundation.errors import InputError, closest
+from keras_retina.foundation.errors import InputError, closest, printable
 
 _COLUMNS = {
     "file": ("filename", "file_name", "file", "image", "image_path", "path"),
@@ -83,9 +82,7 @@ def read_csv(csv_file: Path, data_dir: Path, split: str, name: str, class_names:
     return Dataset(name, split, class_names, ids, tuple(records), tuple(problems + found))
 
 
-def _read_boxes(
-    rows: Sequence[_Row], class_names: tuple[str, ...]
-) -> tuple[tuple[LabelledBox, ...], list[Problem]]:
+def _read_boxes(rows: Sequence[_Row], class_names: tuple[str, ...]) -> tuple[tuple[LabelledBox, ...], list[Problem]]:
     boxes: list[LabelledBox] = []
     problems: list[Problem] = []
     empty = [row for row in rows if not any(row.values[field] for field in (*_BOX, "class"))]

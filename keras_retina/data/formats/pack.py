@@ -1,8 +1,8 @@
 """A data set as TFRecord shards with an index: few large files instead of many small ones, read at random.
 
-    PACK/pack.json            classes, splits, shards with their sizes, the input the training images were reduced for
-    PACK/<split>.json         one entry for each image: labels, and where its bytes are
-    PACK/<split>-00000.tfrecord   tf.train.Example with the feature names of the TensorFlow object detection API
+PACK/pack.json            classes, splits, shards with their sizes, the input the training images were reduced for
+PACK/<split>.json         one entry for each image: labels, and where its bytes are
+PACK/<split>-00000.tfrecord   tf.train.Example with the feature names of the TensorFlow object detection API
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from keras_retina.data.packed_image import PackedImage
-from keras_retina.data.records import Dataset, Record
+from keras_retina.data.records import Dataset, PackedImage, Record
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import address, file_size, read_bytes
 

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from keras_retina.data.images import image_orientation, inspect_image, printable, require_complete
+from keras_retina.data.images import image_orientation, inspect_image, require_complete
 from keras_retina.data.records import Problem, Record
-from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.errors import InputError, printable
 
 OUTSIDE_TOLERANCE = 0.1  # pixels; clipped like the rest, but the rounding of a label file is no problem to report
 

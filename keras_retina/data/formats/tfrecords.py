@@ -23,11 +23,10 @@ from google.protobuf.message import DecodeError
 
 from keras_retina.data.formats.pack import RECORD_HEAD, RECORD_TAIL
 from keras_retina.data.formats.repair import problem, repair_boxes
-from keras_retina.data.images import inspect_bytes, printable
-from keras_retina.data.packed_image import PackedImage
-from keras_retina.data.records import Dataset, Problem, Record
-from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import address, file_size, remote_errors
+from keras_retina.data.images import inspect_bytes
+from keras_retina.data.records import Dataset, PackedImage, Problem, Record
+from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.files import address, file_size, matching_files, remote_errors
 
 _CORNERS = ("ymin", "xmin", "ymax", "xmax")
 
@@ -189,9 +188,7 @@ def _texts(features: Any, name: str) -> tuple[str, ...]:
     return tuple(value.decode(errors="replace") for value in features[name].bytes_list.value)
 
 
-def _record(
-    example: _Example, image_id: int, categories: Mapping[int, str]
-) -> tuple[Record | None, list[Problem]]:
+def _record(example: _Example, image_id: int, categories: Mapping[int, str]) -> tuple[Record | None, list[Problem]]:
     if isinstance(example.found, str):
         return None, [problem("unreadable_image", example.where, example.found, fixed=False)]
     height, width = example.found
@@ -227,3 +224,37 @@ def _record(
         np.array(example.crowd, bool)[kept],
     )
     return record, problems
+
+
+# train.tfrecord, train-00000-of-00010.tfrecord, train-00000.tfrecord, train.tfrecord-00000-of-00010
+_FILE_NAME = re.compile(r"(?P<split>.+?)(?:[-_.]\d+(?:-of-(?P<of>\d+))?)?\.tfrecords?(?:-\d+-of-(?P<count>\d+))?")
+
+
+def tfrecord_splits(place: Path) -> dict[str, list[Path]]:
+    """Maps each split to its files: those of a folder, or those that a pattern such as `DIR/train-*.tfrecord` matches.
+
+    Raises:
+        InputError: a file of a folder says that there are more of its split than there are.
+        OSError: a remote place cannot be reached.
+    """
+    is_pattern = is_tfrecord_pattern(place)
+    folder, pattern = (place.parent, place.name) if is_pattern else (place, "*.tfrecord*")
+    splits: dict[str, list[Path]] = {}
+    wanted: dict[str, int] = {}
+    for file in matching_files(folder, pattern):
+        name = _FILE_NAME.fullmatch(file.name)
+        if name:
+            splits.setdefault(name["split"], []).append(file)
+            wanted[name["split"]] = int(name["of"] or name["count"] or 0)
+    for split, files in splits.items():
+        if not is_pattern and wanted[split] and len(files) != wanted[split]:
+            raise InputError(
+                f"{printable(address(folder))}: {wanted[split]} TFRecord files of {split!r} were expected, "
+                f"as their names say. Received: {len(files)}. Copy the missing ones, or name the files with a pattern."
+            )
+    return splits
+
+
+def is_tfrecord_pattern(place: Path) -> bool:
+    """Returns whether a path names TFRecord files, not a folder."""
+    return ".tfrecord" in place.name and not place.is_dir()

@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem, safe_path
-from keras_retina.data.images import IMAGE_SUFFIXES, printable
+from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Dataset, Problem
-from keras_retina.foundation.errors import InputError, closest
+from keras_retina.foundation.errors import InputError, closest, printable
 
 _CLASS_LINE = re.compile(r"\S+\s+-?[01]")  # ImageSets/Main/cat_train.txt: "2008_000008 -1"
 

@@ -25,9 +25,9 @@ from keras_retina.data.formats.pack import (
     ReducedFor,
     Shard,
 )
-from keras_retina.data.images import printable, read_image, reduced
+from keras_retina.data.images import read_image, reduced
 from keras_retina.data.records import Dataset, Record
-from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files import address, matching_files, remote_address, remote_errors, write_text
 
 SHARD_BYTES = 2**28

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem, safe_path
-from keras_retina.data.images import IMAGE_SUFFIXES, printable
+from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Dataset, Problem
-from keras_retina.foundation.errors import InputError, closest
+from keras_retina.foundation.errors import InputError, closest, printable
 
 _SPLITS = ("train", "val", "test")
 
@@ -96,9 +96,7 @@ def _read_labels(
     return tuple(boxes), problems
 
 
-def _read_line(
-    line: str, where: str, category_ids: Sequence[int], names: dict[int, str]
-) -> LabelledBox | Problem:
+def _read_line(line: str, where: str, category_ids: Sequence[int], names: dict[int, str]) -> LabelledBox | Problem:
     try:
         category, *values = (float(word) for word in line.split())
     except ValueError:

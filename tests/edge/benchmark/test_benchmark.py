@@ -9,8 +9,7 @@ from PIL import Image
 
 from edge.benchmark.benchmark import benchmark, refused
 from edge.benchmark.chart import write_chart
-from edge.tflite.graph import read_graphs
-from edge.tflite.multiply_adds import graph_work
+from edge.tflite.graph import graph_work, read_graphs
 from keras_retina.cli.benchmark import against_line, parse_threads, profile_lines, show_benchmark, split_lines
 from keras_retina.foundation.errors import InputError
 

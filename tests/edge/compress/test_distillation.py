@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edge.compress.distillation import DistillationLoss, class_distillation, with_teacher
-from keras_retina.detector_losses import detector_losses
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.losses import detector_losses
 from keras_retina.model.retinanet import retinanet
 from keras_retina.recipe.recipe import Loss
 

@@ -8,18 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.compress.models import add_compressed, compress_stage, is_done
-from edge.compress_files import export_compressed
-from edge.multiply_adds import multiply_adds
-from edge.run import RunFolder, start_run, verify_stage
-from edge.run_export import export_stage
+from edge.compress.models import is_done
+from edge.stages import add_compressed, compress_stage, export_compressed, export_stage, verify_stage
 from edge.tflite.kernels import sparsity_of_file
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.model.graph import multiply_adds
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import Recipe
+from keras_retina.run import RunFolder, start_run
 
 FINE_TUNE = {"epochs": 1, "warmup_steps": 0, "evaluate_every": 1}
 TAUGHT = {**FINE_TUNE, "distillation": 1.0}

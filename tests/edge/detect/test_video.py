@@ -179,9 +179,7 @@ def test_a_camera_that_is_unplugged_is_an_error_after_its_frames(exported, image
     assert number_of_frames(tmp_path / "o" / "camera.webm") >= 1
 
 
-def test_a_video_that_ends_in_a_frame_is_finished_first_and_then_status_2(
-    exported, clip, tmp_path, monkeypatch, capfd
-):
+def test_a_video_that_ends_in_a_frame_is_finished_first_and_then_status_2(exported, clip, tmp_path, monkeypatch, capfd):
     data = clip.read_bytes()
     clip.write_bytes(data[: len(data) * 6 // 10])
     arguments = (str(exported["int8"]), str(clip), "--out", str(tmp_path / "o"), "--score", str(SCORE))
@@ -194,9 +192,7 @@ def test_a_video_that_ends_in_a_frame_is_finished_first_and_then_status_2(
     assert f"wrote {tmp_path / 'o' / 'clip.webm'}" in out
 
 
-def test_bad_sources_and_places_are_one_line_and_status_2(
-    exported, clip, image_paths, tmp_path, monkeypatch, capfd
-):
+def test_bad_sources_and_places_are_one_line_and_status_2(exported, clip, image_paths, tmp_path, monkeypatch, capfd):
     (tmp_path / "text.mp4").write_text("hello\n" * 100)
     (tmp_path / "file").write_text("")
     model = str(exported["int8"])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from edge.detectors.delegation import delegation
-from edge.detectors.open_file import load
+from edge.detectors.open_file import delegation, load
 
 
 def node(index, name, inputs, outputs):

@@ -20,9 +20,7 @@ from keras_retina.foundation.errors import InputError
 @pytest.fixture(scope="module")
 def split(tiny_spec, image_paths) -> Dataset:
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, bool)
-    records = tuple(
-        Record(number, path, path.name, 120, 160, *nothing) for number, path in enumerate(image_paths)
-    )
+    records = tuple(Record(number, path, path.name, 120, 160, *nothing) for number, path in enumerate(image_paths))
     return Dataset("drawn", "val", tiny_spec.class_names, (7, 3, 5), records)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edge.edgetpu.predict import ACTIVATION_MEMORY, PARAMETER_MEMORY, predict
-from keras_retina.recipe.recipe import Export, Model, load_recipe
+from keras_retina.recipe.model import Model
+from keras_retina.recipe.recipe import Export, load_recipe
 
 RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("edgetpu_*.yaml"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.edgetpu.partition import supported_partitions
+from edge.edgetpu.predict import supported_partitions
 from edge.tflite.graph import Operator, Tensor
 
 

@@ -11,8 +11,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from flatbuffers import flexbuffers
 
-from edge.detectors.delegation import delegation
-from edge.detectors.open_file import load
+from edge.detectors.open_file import delegation, load
 from edge.edgetpu.predict import predict
 from edge.export.convert import check_input_quantization, check_operators, convert_heads
 from edge.export.export import export_detector, is_exported, labels_text, write_detector

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.quantize.batch_norm import without_batch_norm
-from edge.quantize.effective_kernels import set_effective_kernels
+from edge.quantize.batch_norm import set_effective_kernels, without_batch_norm
 from keras_retina.foundation.legacy_keras import keras
 
 

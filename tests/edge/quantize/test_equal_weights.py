@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge.quantize.equal_weights import cluster_indices, has_clusters, is_clustered
+from edge.quantize.equalize import cluster_indices, has_clusters, is_clustered
 from keras_retina.foundation.legacy_keras import keras
 
 

@@ -212,7 +212,8 @@ def test_a_file_without_our_description_is_refused(exported, tmp_path):
     ],
 )
 def test_an_impossible_description_is_refused(exported, tmp_path, tiny_spec, export_settings, field, value):
-    from edge.tflite.flatbuffer import append_members, sha256_of
+    from edge.tflite.flatbuffer import append_members
+    from keras_retina.foundation.files import sha256_of
 
     flatbuffer = b"\x00\x00\x00\x00TFL3"
     spec = {**json.loads(tiny_spec.to_json()), field: value}
@@ -275,7 +276,7 @@ def test_a_missing_interpreter_is_named(monkeypatch):
 
 
 def test_thresholds_are_those_of_the_training_package():
-    from keras_retina.evaluate import thresholds
+    from keras_retina.evaluate import coco as thresholds
 
     assert runtime.EVALUATION_SCORE_THRESHOLD == thresholds.EVALUATION_SCORE_THRESHOLD
     assert runtime.SHOW_SCORE_THRESHOLD == thresholds.SHOW_SCORE_THRESHOLD

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from edge.export.export import SETTINGS
-from edge.run import RunFolder
-from edge.run_export import debug_stage, export_stage
+from edge.stages import debug_stage, export_stage
 from keras_retina.foundation.errors import InputError
+from keras_retina.run import RunFolder
 
 ORIGIN = {"recipe_sha256": b"the recipe", "model_sha256": b"the model"}
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edge.multiply_adds import multiply_adds
-from edge.tflite.graph import read_graphs
-from edge.tflite.multiply_adds import graph_work
+from edge.tflite.graph import graph_work, read_graphs
+from keras_retina.model.graph import multiply_adds
 
 
 def work_of(write_tflite, tmp_path, tensors, operators):

@@ -9,13 +9,14 @@ import json
 import numpy as np
 import pytest
 
-from edge.detectors.measure import evaluate_tflite, machine_name
+from edge.detectors.measure import evaluate_tflite
 from edge.tflite.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
 from edge.verify.parity import check_parity
 from edge.verify.verify import dataset_sha256, verify_run
 from keras_retina.data.records import Dataset, Record
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.machine import machine_name
 from keras_retina.recipe.recipe import Verification
 
 QUICK = Verification(latency_runs=3, threads=2)

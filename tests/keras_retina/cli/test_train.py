@@ -1,6 +1,6 @@
 """`run` ends with a command that its run can follow."""
 
-from keras_retina.cli.run import smallest_file
+from keras_retina.cli.train import smallest_file
 
 
 def row(file, size_bytes, status="verified"):

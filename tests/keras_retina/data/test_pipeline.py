@@ -10,21 +10,25 @@ import pytest
 from PIL import Image
 
 from keras_retina.data.augment.view import random_view
-from keras_retina.data.check_augmentation import check_augmentation
 from keras_retina.data.images import STORED_AREA
-from keras_retina.data.pipeline import image_loader, sample_function, training_batches, training_labels
+from keras_retina.data.pipeline import (
+    check_augmentation,
+    image_loader,
+    sample_function,
+    training_batches,
+    training_labels,
+)
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.geometry.boxes import decode, encode, iou
 from keras_retina.geometry.matching import BACKGROUND, IGNORED
 from keras_retina.model.spec import DetectorSpec
-from keras_retina.recipe.recipe import Augmentation, Matching
+from keras_retina.recipe.data import Augmentation
+from keras_retina.recipe.recipe import Matching
 
 SPEC = DetectorSpec(("a", "b"), 64, 64, "stretch", (3, 4), 3.0, (1.0,), (1.0,), (10.0, 10.0, 5.0, 5.0))
-PLAIN = Augmentation(
-    horizontal_flip=False, scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=0.0, saturation=0.0
-)
+PLAIN = Augmentation(horizontal_flip=False, scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=0.0, saturation=0.0)
 LIVELY = Augmentation(vertical_flip=True)
 
 

@@ -278,7 +278,6 @@ GRID = {"height": 96, "width": 64, "levels": (3, 5), "size": 3.0, "scales": (1.0
 GRID_ANCHORS, GRID_GROUPS = anchor_boxes(**GRID), anchor_groups(**GRID)
 
 
-
 def grid_match(force: bool):
     """`match` on the grid as a graph: (boxes, classes, crowd, positive, negative) of a batch of one image."""
     return tf.function(

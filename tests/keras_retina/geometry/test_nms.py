@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_retina.evaluate.thresholds import EVALUATION_SCORE_THRESHOLD, SHOW_SCORE_THRESHOLD
+from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, SHOW_SCORE_THRESHOLD
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.geometry import boxes as numpy_boxes
 from keras_retina.geometry import nms as decode_module
 from keras_retina.geometry.anchors import anchor_boxes
-from keras_retina.geometry.nms import decode, detections
+from keras_retina.geometry.boxes_tf import decode
+from keras_retina.geometry.nms import detections
 
 WEIGHTS = (10.0, 8.0, 5.0, 4.0)
 PLAIN = (1.0, 1.0, 1.0, 1.0)

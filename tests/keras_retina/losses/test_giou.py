@@ -10,7 +10,8 @@ import pytest
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.boxes import decode, encode, iou
-from keras_retina.iou_loss import GIoULoss, generalized_iou, giou_loss
+from keras_retina.geometry.boxes_tf import generalized_iou
+from keras_retina.losses import GIoULoss, giou_loss
 
 CODER = (10.0, 10.0, 5.0, 5.0)
 

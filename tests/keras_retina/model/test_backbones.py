@@ -14,7 +14,7 @@ from keras_retina.model.backbones import (
     backbone_layers,
     freeze,
 )
-from keras_retina.recipe.recipe import Backbone
+from keras_retina.recipe.model import Backbone
 
 
 def network(settings: Backbone, height: int = 64, width: int = 96) -> keras.Model:

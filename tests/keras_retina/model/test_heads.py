@@ -7,8 +7,8 @@ import pytest
 
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.geometry.anchors import anchor_boxes
-from keras_retina.model.heads import head_outputs, prior_bias
-from keras_retina.recipe.recipe import Head
+from keras_retina.model.retinanet import head_outputs, prior_bias
+from keras_retina.recipe.model import Head
 
 SCALES, RATIOS = (1.0, 1.5), (0.5, 1.0, 2.0)
 

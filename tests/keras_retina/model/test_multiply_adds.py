@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edge.multiply_adds import layer_multiply_adds, multiply_adds
 from edge.quantize.batch_norm import without_batch_norm
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.model.graph import layer_multiply_adds, multiply_adds
 
 
 @pytest.fixture(scope="module")

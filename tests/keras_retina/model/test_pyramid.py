@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.model.pyramid import feature_pyramid
-from keras_retina.recipe.recipe import Pyramid
+from keras_retina.model.retinanet import feature_pyramid
+from keras_retina.recipe.model import Pyramid
 
 CHANNELS = {3: 5, 4: 6, 5: 7}
 

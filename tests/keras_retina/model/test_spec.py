@@ -10,7 +10,7 @@ import pytest
 from keras_retina.foundation.errors import InputError
 from keras_retina.geometry.anchors import anchor_boxes
 from keras_retina.model.spec import DetectorSpec, detector_spec, spec_from_json
-from keras_retina.recipe.recipe import Anchors, Input, Model, Pyramid
+from keras_retina.recipe.model import Anchors, Input, Model, Pyramid
 
 SETTINGS = Model(
     input=Input(height=256, width=192, resize="letterbox"),

@@ -7,10 +7,15 @@ import pytest
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.model.backbones import MOBILENET_V2_FEATURES, backbone_layers
+from keras_retina.model.backbones import (
+    MOBILENET_V2_FEATURES,
+    WEIGHTS_FOLDER_VARIABLE,
+    backbone_layers,
+    find_weights,
+    load_pretrained,
+)
 from keras_retina.model.retinanet import retinanet
-from keras_retina.model.weights import WEIGHTS_FOLDER_VARIABLE, find_weights, load_pretrained
-from keras_retina.recipe.recipe import Backbone, Head, Input, Model, Pyramid
+from keras_retina.recipe.model import Backbone, Head, Input, Model, Pyramid
 
 FILE_1_0 = "mobilenet_v2_1.0_imagenet_notop.weights.h5"
 

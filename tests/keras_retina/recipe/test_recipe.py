@@ -9,17 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.recipe.recipe import (
-    MOBILENET_ALPHAS,
-    Backbone,
-    Data,
-    Loss,
-    Recipe,
-    Training,
-    dump_recipe,
-    load_recipe,
-    recipe_from_fields,
-)
+from keras_retina.recipe.data import Data
+from keras_retina.recipe.model import MOBILENET_ALPHAS, Backbone
+from keras_retina.recipe.recipe import Loss, Recipe, Training, dump_recipe, load_recipe, recipe_from_fields
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 

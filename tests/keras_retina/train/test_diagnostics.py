@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from keras_retina.detector_losses import detector_losses
 from keras_retina.foundation.legacy_keras import tf
+from keras_retina.losses import detector_losses
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Loss
 from keras_retina.train.diagnostics import anchors_per_level, losses_per_level

@@ -17,8 +17,7 @@ from keras_retina.model.retinanet import retinanet
 from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.recipe.recipe import Recipe, recipe_from_fields
 from keras_retina.train import feature_cache
-from keras_retina.train.feature_cache import build_feature_cache, feature_batches
-from keras_retina.train.frozen_split import split_at_frozen
+from keras_retina.train.feature_cache import build_feature_cache, feature_batches, split_at_frozen
 
 VIEWS = 2
 FEATURE = "features_block_5_add"

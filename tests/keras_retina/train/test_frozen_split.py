@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from keras_retina.model.retinanet import retinanet
-from keras_retina.recipe.recipe import Model
-from keras_retina.train.folding import fold_frozen_batch_norm
-from keras_retina.train.frozen_split import split_at_frozen
+from keras_retina.recipe.model import Model
+from keras_retina.train.batch_norm import fold_frozen_batch_norm
+from keras_retina.train.feature_cache import split_at_frozen
 
 
 def settings(**backbone) -> Model:

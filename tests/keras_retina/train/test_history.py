@@ -13,13 +13,13 @@ from keras_retina.train import history as module
 from keras_retina.train.history import (
     HISTORY_COLUMNS,
     History,
+    InputWait,
     Progress,
     enough_epochs,
     evaluation_share,
     evaluations_between,
     trim_history,
 )
-from keras_retina.train.input_wait import InputWait
 
 
 def linear_model(rate: float = 0.1) -> keras.Model:

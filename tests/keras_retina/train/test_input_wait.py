@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from keras_retina.foundation.legacy_keras import tf
-from keras_retina.train.input_wait import InputWait
+from keras_retina.train.history import InputWait
 
 
 def slow(seconds: float) -> tf.data.Dataset:

@@ -11,8 +11,7 @@ from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.recipe.recipe import Training
 from keras_retina.train.callbacks import restore, swap_in_average
-from keras_retina.train.optimizer import build_optimizer
-from keras_retina.train.precision import (
+from keras_retina.train.devices import (
     Device,
     choose_precision,
     copy_weights,
@@ -20,6 +19,7 @@ from keras_retina.train.precision import (
     scale_loss,
     training_devices,
 )
+from keras_retina.train.optimizer import build_optimizer
 
 LOW = ["bfloat16", "float16"]
 STEP = {"bfloat16": 2**-8, "float16": 2**-11}  # largest relative error of one rounding

@@ -6,7 +6,7 @@ import pytest
 
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.recipe.recipe import Training
-from keras_retina.train.schedule import learning_rate_schedule
+from keras_retina.train.optimizer import learning_rate_schedule
 
 
 def rates(settings: Training, steps_per_epoch: int, steps: list[int]) -> list[float]:

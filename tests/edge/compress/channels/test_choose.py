@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.compress.channels.choose import choose_channels, most_important, removal_path
 from edge.compress.channels.cost import MOVED_NUMBER, ChannelCost, multiply_add_cost, parameter_cost, time_cost
 from edge.compress.channels.groups import ChannelGroup, prune_groups
-from edge.compress.channels.prune import keep_channels
-from edge.multiply_adds import convolution_work, multiply_adds
+from edge.compress.channels.prune import choose_channels, keep_channels, most_important, removal_path
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.model.graph import convolution_work, multiply_adds
 from keras_retina.model.retinanet import retinanet
-from keras_retina.recipe.recipe import Model
+from keras_retina.recipe.model import Model
 
 
 @pytest.fixture(scope="module")

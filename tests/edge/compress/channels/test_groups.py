@@ -9,7 +9,7 @@ from edge.compress.channels.groups import ChannelGroup, prune_groups
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.retinanet import retinanet
-from keras_retina.recipe.recipe import Model
+from keras_retina.recipe.model import Model
 
 layers = keras.layers
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import edge.compress.channels.latency
-from edge.compress.channels.latency import latency_on_this_machine
+import edge.compress.channels.rounds
+from edge.compress.channels.rounds import latency_on_this_machine
 from keras_retina.foundation.legacy_keras import keras
 
 
 def test_a_detector_is_converted_once_and_timed_at_every_call(tiny_detector, monkeypatch):
     model, spec = tiny_detector
     converted = []
-    convert = edge.compress.channels.latency.convert_heads
+    convert = edge.compress.channels.rounds.convert_heads
 
     def counting(model: keras.Model, *arguments: object) -> bytes:
         converted.append(model)
         return convert(model, *arguments)
 
-    monkeypatch.setattr(edge.compress.channels.latency, "convert_heads", counting)
+    monkeypatch.setattr(edge.compress.channels.rounds, "convert_heads", counting)
     latency = latency_on_this_machine(spec, runs=3)
     first, second = latency(model), latency(model)
     assert min(first, second) > 0

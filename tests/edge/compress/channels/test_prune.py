@@ -13,7 +13,6 @@ from edge.compress.channels.prune import choose_by_measurement, keep_channels, p
 from edge.compress.channels.rank import kernel_norms, loss_changes, norm_scales
 from edge.export.convert import convert_heads
 from edge.export.export import write_detector
-from edge.multiply_adds import multiply_adds
 from edge.quantize.calibration import calibration_samples, network_input
 from edge.runtime import Detector
 from keras_retina.data.images import read_image, resize_image
@@ -21,12 +20,14 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.model.backbones import backbone_layers
+from keras_retina.model.graph import multiply_adds
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import detector_spec
-from keras_retina.recipe.recipe import Export, Model
-from keras_retina.train.folding import fold_frozen_batch_norm
-from keras_retina.train.frozen_split import split_at_frozen
+from keras_retina.recipe.model import Model
+from keras_retina.recipe.recipe import Export
+from keras_retina.train.batch_norm import fold_frozen_batch_norm
+from keras_retina.train.feature_cache import split_at_frozen
 
 UNTRAINED = {"weights": "none", "frozen_stages": 0, "batch_norm": "trained"}
 CLASSES = ("disc", "square")

@@ -7,11 +7,10 @@ import gzip
 import numpy as np
 import pytest
 
-from edge.compress.weights.sparsity import Sparsity, counted, prunable_layers, sparse_model, sparsity_of, strip
-from edge.compress.weights.sparsity_amounts import even_amounts
+from edge.compress.weights.sparsity import even_amounts, prunable_layers, sparse_model, sparsity_of, strip
 from edge.export.convert import float_heads
 from edge.quantize.batch_norm import without_batch_norm
-from edge.tflite.kernels import sparsity_of_file
+from edge.tflite.kernels import Sparsity, counted, sparsity_of_file
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.losses import BoxLoss, FocalLoss

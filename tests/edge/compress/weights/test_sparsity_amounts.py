@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.compress.weights.sparsity import prunable_layers
-from edge.compress.weights.sparsity_amounts import LARGEST, amounts_by_loss, even_amounts, loss_curvatures
+from edge.compress.weights.sparsity import LARGEST, amounts_by_loss, even_amounts, loss_curvatures, prunable_layers
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss

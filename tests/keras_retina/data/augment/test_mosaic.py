@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_retina.data.augment.mosaic import mosaic
+from keras_retina.data.augment.pictures import mosaic
 
 EMPTY = np.zeros((0, 4), np.float32)
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_retina.data.augment import rand_augment as module
-from keras_retina.data.augment.rand_augment import OPERATIONS, rand_augment
+from keras_retina.data.augment import pictures as module
+from keras_retina.data.augment.pictures import OPERATIONS, rand_augment
 
 IMAGE = np.random.default_rng(0).integers(20, 200, (30, 40, 3), np.uint8)
 

@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 from keras_retina.data.augment.view import random_view
 from keras_retina.data.images import resize_image, resize_transform
 from keras_retina.foundation.legacy_keras import tf
-from keras_retina.recipe.recipe import Augmentation
+from keras_retina.recipe.data import Augmentation
 
-PLAIN = Augmentation(
-    horizontal_flip=False, scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=0.0, saturation=0.0
-)
+PLAIN = Augmentation(horizontal_flip=False, scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=0.0, saturation=0.0)
 GEOMETRY = PLAIN.model_copy(update={"horizontal_flip": True, "vertical_flip": True, "scale": (0.6, 1.6), "aspect": 1.4})
 EVERYTHING = GEOMETRY.model_copy(update={"brightness": 0.3, "contrast": 0.4, "saturation": 0.5, "cutout": 0.7})
 
@@ -84,9 +82,7 @@ def test_a_painted_rectangle_stays_inside_its_box(name, shape, place, seed, resi
     sides = [int(side * (0.2 + 0.6 * share)) for side, share in zip(shape, place[:2], strict=True)]
     top, left = (int((shape[axis] - sides[axis]) * place[2 + axis]) for axis in range(2))
     box = (top, left, top + sides[0], left + sides[1])
-    pixels, boxes, _ = view(
-        rectangle(*shape, box), [box], PLAIN.model_copy(update=EACH[name]), seed, resize=resize
-    )
+    pixels, boxes, _ = view(rectangle(*shape, box), [box], PLAIN.model_copy(update=EACH[name]), seed, resize=resize)
     y1, x1, y2, x2 = np.concatenate([np.floor(boxes[0, :2]) - 1, np.ceil(boxes[0, 2:]) + 1]).astype(int).clip(0)
     bright = pixels[..., 0] > 191
     assert bright.sum() == bright[y1:y2, x1:x2].sum()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from keras_retina.data.checks.duplicates import find_duplicates, fingerprint
+from keras_retina.data.checks.dataset import find_duplicates, fingerprint
 from keras_retina.data.images import read_image
 
 

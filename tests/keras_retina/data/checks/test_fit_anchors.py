@@ -15,7 +15,8 @@ from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
 from keras_retina.geometry.anchors import anchor_boxes
 from keras_retina.geometry.boxes import iou
-from keras_retina.recipe.recipe import Anchors, Input, Model, Pyramid, recipe_from_fields
+from keras_retina.recipe.model import Anchors, Input, Model, Pyramid
+from keras_retina.recipe.recipe import recipe_from_fields
 
 
 def model(height=256, width=256, resize="stretch", levels=(3, 7), **anchors):

@@ -78,9 +78,7 @@ def test_paths_that_leave_the_folder_and_missing_files_are_refused(tmp_path):
     assert len(dataset.records) == 1
 
 
-@pytest.mark.parametrize(
-    "text", ["filename,class,xmin,ymin,xmax\na,b,1,2,3\n", "a,b,c\nd,e,f\n", 'a.png,"1,2,3\n']
-)
+@pytest.mark.parametrize("text", ["filename,class,xmin,ymin,xmax\na,b,1,2,3\n", "a,b,c\nd,e,f\n", 'a.png,"1,2,3\n'])
 def test_what_is_no_label_table_is_refused_by_name(tmp_path, text):
     with pytest.raises(InputError, match=r"train\.csv: ") as caught:
         read(tmp_path, text)

@@ -1,4 +1,4 @@
-"""One experiment in one run folder: train, export, verify, report, each stage skipped when its result is there."""
+"""One experiment in one run folder: every path in it, opening one, and the training stage."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edge.detectors.measure import machine_name
-from keras_retina import __version__
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import address
+from keras_retina.foundation.machine import machine_name, package_version
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
-
-if TYPE_CHECKING:
-    from edge.detectors.reading import ReadingOptions
 
 RUN_MEMBERS = (
     "recipe.yaml",
@@ -67,7 +63,7 @@ def start_run(path: Path, recipe: Recipe, data_dir: Path, command: str, overwrit
         facts = {
             "data": address(Path(data_dir)),
             "command": command,
-            "keras_retina": __version__,
+            "keras_retina": package_version(),
             "python": platform.python_version(),
             "machine": machine_name(),
         }
@@ -113,7 +109,7 @@ def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
     from keras_retina.evaluate.coco import coco_metrics
     from keras_retina.evaluate.predict import detect_function, predict_dataset
     from keras_retina.model.saving import load_detector
-    from keras_retina.train.train import train, write_metrics
+    from keras_retina.train.train import train
 
     check_pack_input(run.data_dir, run.recipe.data.train, run.recipe.model.input.height, run.recipe.model.input.width)
     train_set = load_split(run, run.recipe.data.train, report)
@@ -124,50 +120,6 @@ def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
     metrics = coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, validation_set))
     write_metrics(run.path, run.recipe.data.validation, metrics)
     report(f"validation AP {metrics['AP']}, AP50 {metrics['AP50']}")
-
-
-def verify_stage(
-    run: RunFolder,
-    report: Callable[[str], None],
-    also: Sequence[Path] = (),
-    options: ReadingOptions | None = None,
-) -> dict[str, Any]:
-    """Measures every exported file on the verification split and writes `verify.json`.
-
-    Files of other models (`also`) follow, read as `options` say; they are never part of the gate. One that was made
-    from the model of the run is held to it like the exported ones.
-    """
-    from edge.compress_files import smaller_models, unmade_models
-    from edge.detectors.reading import ReadingOptions
-    from edge.verify.others import add_other_files, files_of_run, read_others, require_files
-    from edge.verify.verify import verify_run
-    from keras_retina.model.saving import load_detector
-
-    require_files(also)
-    model, spec = load_detector(run.path / "model.keras")
-    dataset = load_split(run, verification_split(run.recipe), report)
-    smaller = smaller_models(run)
-    theirs = {file for one in smaller for file in one.files}
-    files = sorted(set((run.path / "export").glob("*.tflite")) - theirs)
-    if not files:
-        raise InputError(f"{run.path / 'export'}: expected .tflite files. Received: none. Run `keras-retina export`.")
-    settings, unmade = run.recipe.verification, unmade_models(run)
-    taken = {path.stem for path in (*files, *theirs)}
-    own = files_of_run(also, run.path, taken)
-    taken |= {path.stem for path in own}
-    others = read_others([path for path in also if path not in own], dataset, options or ReadingOptions(), taken)
-    result = verify_run(run.path, model, spec, dataset, settings, [*files, *own], report, smaller, unmade)
-    return add_other_files(run.path, result, others, dataset, settings, report) if others else result
-
-
-def report_stage(run: RunFolder) -> Path:
-    """Writes `report.html`."""
-    from edge.report.report import write_report
-    from keras_retina.data.folder import load_dataset
-
-    data = run.recipe.data
-    dataset = load_dataset(run.data_dir, verification_split(run.recipe), data.format, data.classes)
-    return write_report(run.path, dataset, run_facts(run.path).get("command"))
 
 
 def verification_split(recipe: Recipe) -> str:
@@ -242,3 +194,10 @@ def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.writing")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def write_metrics(run_dir: Path, split: str, metrics: dict) -> None:
+    """Writes `metrics.json`, the COCO metrics of the float Keras model on a split."""
+    temporary = run_dir / ".metrics.json.writing"
+    temporary.write_text(json.dumps({"split": split, **metrics}, indent=2), encoding="utf-8")
+    shutil.move(temporary, run_dir / "metrics.json")

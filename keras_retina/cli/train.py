@@ -8,8 +8,9 @@ from typing import Any
 
 import typer
 
-from keras_retina.cli.options import command
+from keras_retina.cli.options import DataOption, RunArgument, SetOption, command
 from keras_retina.cli.output import say, show_rows, suggest
+from keras_retina.foundation.errors import InputError
 
 
 def run_all(
@@ -22,13 +23,11 @@ def run_all(
     print_expected: bool,
 ) -> None:
     """Runs every stage that is not done yet, then prints the table and compares it with `expected:` if asked to."""
-    from edge.compress.models import compress_stage
-    from edge.compress_files import export_compressed
-    from edge.detectors.measure import machine_name
-    from edge.run import report_stage, start_run, train_stage, training_minutes, verify_stage
-    from edge.run_export import export_stage
+    from edge.stages import compress_stage, export_compressed, export_stage, report_stage, verify_stage
     from edge.verify.expected import compare, expected_block
+    from keras_retina.foundation.machine import machine_name
     from keras_retina.recipe.recipe import load_recipe
+    from keras_retina.run import start_run, train_stage, training_minutes
 
     settings = load_recipe(recipe_path, set_)
     run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
@@ -66,3 +65,22 @@ def exit_by_gate(result: dict[str, Any]) -> None:
     """Ends with status 1 when a file failed or was not run."""
     if not result["gate"]["passed"]:
         raise typer.Exit(1)
+
+
+def compress(run: RunArgument, data: DataOption = None, set_: SetOption = None) -> None:
+    """Make the smaller models of a trained run, as `compress:` of its recipe says; resumes where it stopped."""
+    from edge.stages import add_compressed, compress_stage
+    from keras_retina.run import open_run
+
+    opened = open_run(run, data)
+    if set_:
+        opened = add_compressed(opened, set_)
+    if not opened.recipe.compress:
+        raise InputError(
+            f"{run}: expected models in the section compress of its recipe. Received: none. "
+            "Name one with --set, for example --set compress.half.channels.keep=0.5"
+        )
+    compress_stage(opened, say)
+    for name in opened.recipe.compress:
+        say(f"wrote {opened.path / 'compress' / name}")
+    suggest(f"keras-retina export {run}")

@@ -1,0 +1,238 @@
+"""The stages of a run after its training, in this order: compress, export, debug, verify, report.
+
+A stage whose result is there is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge.compress.models import (
+    FOLDER,
+    METRICS_FILE,
+    MODEL_FILE,
+    Report,
+    check_settings,
+    compress_model,
+    is_done,
+    load_compressed,
+)
+from edge.export.convert import Kind
+from edge.export.export import export_detector, exported_file, is_exported, needs_calibration, origin_of
+from edge.quantize.calibration import choose_calibration_images
+from edge.verify.verify import SmallerModel
+from keras_retina.data.records import ImageFile
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import write_file
+from keras_retina.recipe.compress import ancestry
+from keras_retina.recipe.recipe import CompressedModel, dump_recipe, load_recipe
+from keras_retina.run import RunFolder, load_split, run_facts, verification_split
+
+if TYPE_CHECKING:
+    from edge.detectors.reading import ReadingOptions
+
+
+def compress_stage(run: RunFolder, report: Report) -> None:
+    """Makes every model of `compress:` that is not there yet: `compress/NAME/model.keras` and `metrics.json`.
+
+    Raises:
+        InputError: the run is not trained, a model of other settings is there, a target that cannot be reached, or a
+            fine-tuning that failed; what was saved before is kept, and the same call goes on from there.
+    """
+    if not run.recipe.compress:
+        return
+    for name in run.recipe.compress:
+        check_settings(run.path / FOLDER / name, run.recipe, name)
+    missing = [name for name in run.recipe.compress if not is_done(run, name)]
+    if not missing:
+        report("compress: done before, skipped")
+        return
+    if not (run.path / MODEL_FILE).exists():
+        raise InputError(f"{run.path}: expected a trained {MODEL_FILE}. Received: none. Run `keras-retina train`.")
+    train_set = load_split(run, run.recipe.data.train, report)
+    validation_set = load_split(run, run.recipe.data.validation, report)
+    for name in missing:
+        report(f"compress {name}:")
+        compress_model(run, name, train_set, validation_set, report)
+
+
+def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
+    """Returns the run with `compress.NAME...=value` in its recipe, which is written into the folder.
+
+    Raises:
+        InputError: another section, a value that the section does not take, or a model that was begun with others.
+    """
+    for override in overrides:
+        if not override.strip().startswith("compress."):
+            raise InputError(
+                f"--set: expected a key of the section compress, since the run is trained. Received: {override!r}. "
+                "Example: compress.half.channels.keep=0.5"
+            )
+    recipe = load_recipe(run.path / "recipe.yaml", overrides)
+    for name in recipe.compress:
+        check_settings(run.path / FOLDER / name, recipe, name)
+    write_file(run.path / "recipe.yaml", dump_recipe(recipe).encode())
+    return RunFolder(run.path, recipe, run.data_dir)
+
+
+def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
+    """Writes the `.tflite` files of the recipe that are missing in `export/`, and returns all of them."""
+    from edge.export.export import export_detector, exported_file, is_exported, needs_calibration, origin_of
+    from edge.quantize.calibration import choose_calibration_images, images_used
+    from keras_retina.model.saving import load_detector
+
+    settings, name = run.recipe.export, run.recipe.name
+    files = {
+        kind: [exported_file(run.path / "export", name, kind, head) for head in settings.heads]
+        for kind in settings.formats
+    }
+    missing = [kind for kind, forms in files.items() if not all(is_exported(file, settings) for file in forms)]
+    written = [file for forms in files.values() for file in forms]
+    if not missing:
+        report("export: done before, skipped")
+        return written
+    settings = settings.model_copy(update={"formats": tuple(missing)})
+    model, spec = load_detector(run.path / "model.keras")
+    images: list[ImageFile] = []
+    if needs_calibration(settings):
+        train_set = load_split(run, run.recipe.data.train, report)
+        images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
+        report(f"calibration: {images_used(len(images), settings.calibration_images)}")
+    origin = origin_of(run.path / "recipe.yaml", run.path / "model.keras")
+    export_detector(model, spec, run.path / "export", name, settings, images, report, origin=origin)
+    return written
+
+
+def debug_stage(run: RunFolder, report: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+    """Measures the int8 file of an exported run layer by layer; writes `export/NAME_int8_debug.json` and returns it."""
+    from edge.quantize.calibration import choose_calibration_images
+    from edge.verify.debug.debug import debug_quantization
+    from keras_retina.model.saving import load_detector
+
+    settings, name = run.recipe.export, run.recipe.name
+    file = run.path / "export" / f"{name}_int8_raw.tflite"
+    if "int8" not in settings.formats or "raw" not in settings.heads:
+        raise InputError(
+            "export --debug: expected int8 in export.formats and raw in export.heads, since it looks into that file. "
+            f"Received: formats={list(settings.formats)}, heads={list(settings.heads)}. Add them to recipe.yaml."
+        )
+    model, spec = load_detector(run.path / "model.keras")
+    train_set = load_split(run, run.recipe.data.train, report)
+    images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
+    ratio = run.recipe.verification.minimum_ap_ratio
+    result = debug_quantization(model, spec, file, images, train_set, ratio, report)
+    path = run.path / "export" / f"{name}_int8_debug.json"
+    write_file(path, json.dumps(result, indent=1).encode())
+    return path, result
+
+
+def verify_stage(
+    run: RunFolder,
+    report: Callable[[str], None],
+    also: Sequence[Path] = (),
+    options: ReadingOptions | None = None,
+) -> dict[str, Any]:
+    """Measures every exported file on the verification split and writes `verify.json`.
+
+    Files of other models (`also`) follow, read as `options` say; they are never part of the gate. One that was made
+    from the model of the run is held to it like the exported ones.
+    """
+    from edge.detectors.reading import ReadingOptions
+    from edge.verify.others import add_other_files, files_of_run, read_others, require_files
+    from edge.verify.verify import verify_run
+    from keras_retina.model.saving import load_detector
+
+    require_files(also)
+    model, spec = load_detector(run.path / "model.keras")
+    dataset = load_split(run, verification_split(run.recipe), report)
+    smaller = smaller_models(run)
+    theirs = {file for one in smaller for file in one.files}
+    files = sorted(set((run.path / "export").glob("*.tflite")) - theirs)
+    if not files:
+        raise InputError(f"{run.path / 'export'}: expected .tflite files. Received: none. Run `keras-retina export`.")
+    settings, unmade = run.recipe.verification, unmade_models(run)
+    taken = {path.stem for path in (*files, *theirs)}
+    own = files_of_run(also, run.path, taken)
+    taken |= {path.stem for path in own}
+    others = read_others([path for path in also if path not in own], dataset, options or ReadingOptions(), taken)
+    result = verify_run(run.path, model, spec, dataset, settings, [*files, *own], report, smaller, unmade)
+    return add_other_files(run.path, result, others, dataset, settings, report) if others else result
+
+
+def report_stage(run: RunFolder) -> Path:
+    """Writes `report.html`."""
+    from edge.report.report import write_report
+    from keras_retina.data.folder import load_dataset
+
+    data = run.recipe.data
+    dataset = load_dataset(run.data_dir, verification_split(run.recipe), data.format, data.classes)
+    return write_report(run.path, dataset, run_facts(run.path).get("command"))
+
+
+def export_compressed(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
+    """Writes `export/NAME_<format>_<model>.tflite` of every smaller model that is made; returns all of their files."""
+    written: list[Path] = []
+    for name in run.recipe.compress:
+        if not is_done(run, name):
+            report(f"export {name}: the model is not made yet. Run `keras-retina compress {run.path}`.")
+            continue
+        files = files_of(run, name)
+        written += files
+        settings = run.recipe.export.model_copy(update={"formats": formats_of(run.recipe.compress[name])})
+        if all(is_exported(file, settings) for file in files):
+            report(f"export {name}: done before, skipped")
+            continue
+        images: list[ImageFile] = []
+        if needs_calibration(settings):
+            train_set = load_split(run, run.recipe.data.train, report)
+            images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
+        model, spec = load_compressed(run, name)
+        origin = origin_of(run.path / "recipe.yaml", run.path / FOLDER / name / MODEL_FILE)
+        folder = run.path / "export"
+        export_detector(model, spec, folder, run.recipe.name, settings, images, report, name, origin)
+    return written
+
+
+def files_of(run: RunFolder, name: str) -> list[Path]:
+    """Returns the files that a smaller model has, written or not."""
+    formats, heads = formats_of(run.recipe.compress[name]), run.recipe.export.heads
+    return [exported_file(run.path / "export", run.recipe.name, kind, head, name) for kind in formats for head in heads]
+
+
+def unmade_models(run: RunFolder) -> list[str]:
+    """Returns the names of the models of the recipe that are not made yet."""
+    return [name for name in run.recipe.compress if not is_done(run, name)]
+
+
+def formats_of(settings: CompressedModel) -> tuple[Kind, ...]:
+    """Returns the number formats of a model's files; a quantization-aware model has one, its own."""
+    return settings.formats if settings.quantize is None else ("int8_qat",)
+
+
+def smaller_models(run: RunFolder) -> list[SmallerModel]:
+    """Loads every smaller model that is made, for `verify_run`; a file that is not exported is not run there."""
+    found = []
+    for name, settings in run.recipe.compress.items():
+        if not is_done(run, name):
+            continue
+        folder = run.path / FOLDER / name
+        line = ancestry(run.recipe.compress, name)
+        facts = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+        found.append(
+            SmallerModel(
+                name=name,
+                path=folder / MODEL_FILE,
+                model=load_compressed(run, name)[0],
+                files=files_of(run, name),
+                multiply_adds=facts["multiply_adds"],
+                parameters=facts["parameters"],
+                is_quantized=settings.quantize is not None,
+                minimum_ap_ratio=settings.minimum_ap_ratio,
+                zeros=max((model.sparsity.amount for model in line if model.sparsity), default=0.0),
+                values=next((model.clusters.number for model in line if model.clusters), None),
+            )
+        )
+    return found

@@ -1,0 +1,59 @@
+"""Boxes as TensorFlow operations: overlap, and the coder of the network's deltas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keras_retina.foundation.legacy_keras import tf
+
+
+def pair_iou(boxes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
+    """Returns intersection over union of boxes and anchors `[..., 4]`, which broadcast; 0 for a box without area."""
+    shared = intersection(boxes, anchors)
+    return shared / (area(anchors) + area(boxes) - shared)
+
+
+def intersection(boxes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
+    """Returns the square pixels that boxes and anchors `[..., 4]` share; they broadcast."""
+    sides = tf.minimum(boxes[..., 2:], anchors[..., 2:]) - tf.maximum(boxes[..., :2], anchors[..., :2])
+    return tf.reduce_prod(tf.maximum(sides, 0.0), axis=-1)
+
+
+def area(boxes: tf.Tensor) -> tf.Tensor:
+    """`[..., 4]` to `[...]`, zero for swapped corners."""
+    return tf.reduce_prod(tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0), axis=-1)
+
+
+def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float]) -> tf.Tensor:
+    """`keras_retina.geometry.boxes.encode` as graph operations, `[A, 4]` and `[A, 4]` to `[A, 4]`."""
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    anchor_sizes = anchors[:, 2:] - anchors[:, :2]
+    offsets = 0.5 * ((boxes[:, :2] + boxes[:, 2:]) - (anchors[:, :2] + anchors[:, 2:])) / anchor_sizes
+    return tf.concat([offsets, tf.math.log(sizes / anchor_sizes)], axis=-1) * tf.constant(weights, tf.float32)
+
+
+def decode(deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float]) -> tf.Tensor:
+    """`keras_retina.geometry.boxes.decode` as graph operations.
+
+    Deltas and anchors `[..., 4]` to boxes `[..., 4]` in pixels.
+    """
+    sizes = anchors[..., 2:] - anchors[..., :2]
+    centres = 0.5 * (anchors[..., :2] + anchors[..., 2:])
+    scaled = deltas / tf.constant(weights, tf.float32)
+    box_centres = scaled[..., :2] * sizes + centres
+    halves = 0.5 * tf.exp(scaled[..., 2:]) * sizes
+    return tf.concat([box_centres - halves, box_centres + halves], axis=-1)
+
+
+def generalized_iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Returns IoU minus the share of the enclosing box that neither covers, row by row, `[n, 4]` twice to `[n]`.
+
+    In -1..1; 1 for equal boxes. The boxes must have positive sides.
+
+    Source: Rezatofighi et al., Generalized Intersection over Union, algorithm 1.
+    """
+    shared = intersection(boxes_a, boxes_b)
+    union = area(boxes_a) + area(boxes_b) - shared
+    low, high = tf.minimum(boxes_a[:, :2], boxes_b[:, :2]), tf.maximum(boxes_a[:, 2:], boxes_b[:, 2:])
+    enclosing = tf.reduce_prod(high - low, axis=-1)
+    return shared / union - (enclosing - union) / enclosing

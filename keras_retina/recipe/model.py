@@ -1,0 +1,116 @@
+"""The section `model` of a recipe: backbone, input, anchors, pyramid and heads."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from keras_retina.recipe.section import Positive, Section
+
+MOBILENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+
+_CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # those of every TFLite SSD file
+
+
+class Backbone(Section):
+    """`weights`: `imagenet`, `none` or the path of a weights file; `frozen_stages`: how many stages never train."""
+
+    name: Literal["mobilenet_v2", "resnet50", "resnet101", "plain"] = "mobilenet_v2"
+    alpha: float = 1.0
+    weights: str = "imagenet"
+    frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
+    batch_norm: Literal["frozen", "trained"] = "frozen"
+
+    @model_validator(mode="after")
+    def _alpha_exists(self) -> Backbone:
+        if self.name == "mobilenet_v2" and self.alpha not in MOBILENET_ALPHAS:
+            nearest = min(MOBILENET_ALPHAS, key=lambda alpha: abs(alpha - self.alpha))
+            raise ValueError(f"expected one of {MOBILENET_ALPHAS}. Received: alpha={self.alpha}. Closest: {nearest}")
+        if self.name != "mobilenet_v2" and self.alpha != 1.0:
+            raise ValueError(f"expected 1.0 for {self.name}. Received: alpha={self.alpha}. Remove the key")
+        if self.name == "plain" and self.weights != "none":
+            raise ValueError(f"plain has no pretrained weights. Received: weights={self.weights!r}. Use 'none'")
+        if self.weights == "none" and (self.frozen_stages > 0 or self.batch_norm == "frozen"):
+            raise ValueError(
+                "random weights cannot be frozen. Received: weights='none', "
+                f"frozen_stages={self.frozen_stages}, batch_norm={self.batch_norm!r}. "
+                "Set frozen_stages: 0 and batch_norm: trained"
+            )
+        return self
+
+
+class Input(Section):
+    """Pixels of the network input; both sides must be multiples of the stride of the last level."""
+
+    height: Annotated[int, Field(ge=32, le=4096)] = 384
+    width: Annotated[int, Field(ge=32, le=4096)] = 384
+    resize: Literal["stretch", "letterbox"] = "stretch"
+
+
+class Anchors(Section):
+    """`size` in strides (paper 4, small inputs 3), octave `scales`, height/width `ratios`."""
+
+    size: Positive = 3.0
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+    ratios: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)] = (0.5, 1.0, 2.0)
+
+
+class Pyramid(Section):
+    """FPN from level `levels[0]` to `levels[1]`; levels above 5 come from strided convolutions."""
+
+    levels: Annotated[tuple[int, int], Field(strict=False)] = (3, 7)
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = 64
+    convolution: Literal["separable", "full"] = "separable"
+    upsampling: Literal["nearest", "bilinear"] = "bilinear"
+
+    @model_validator(mode="after")
+    def _levels_in_order(self) -> Pyramid:
+        first, last = self.levels
+        if not 3 <= first <= 5 <= last <= 7:
+            raise ValueError(f"expected first 3..5 and last 5..7. Received: levels={list(self.levels)}. Use [3, 7]")
+        return self
+
+
+class Head(Section):
+    """Class and box heads, shared over the levels; `batch_norm: per_level` normalises each level for itself."""
+
+    convolutions: Annotated[int, Field(ge=0, le=8)] = 3
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = 64
+    convolution: Literal["separable", "full"] = "separable"
+    batch_norm: Literal["none", "per_level"] = "none"
+    prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
+
+    @model_validator(mode="after")
+    def _norms_have_convolutions(self) -> Head:
+        if self.batch_norm == "per_level" and self.convolutions == 0:
+            raise ValueError(
+                "expected a hidden convolution before every BatchNorm. "
+                f"Received: batch_norm={self.batch_norm!r}, convolutions={self.convolutions}. "
+                "Set convolutions to 1..8 or batch_norm: none"
+            )
+        return self
+
+
+class Model(Section):
+    """The network."""
+
+    backbone: Backbone = Backbone()
+    input: Input = Input()
+    anchors: Anchors = Anchors()
+    pyramid: Pyramid = Pyramid()
+    head: Head = Head()
+    coder_weights: Annotated[tuple[Positive, Positive, Positive, Positive], Field(strict=False)] = _CODER_WEIGHTS
+
+    @model_validator(mode="after")
+    def _input_divides(self) -> Model:
+        stride = 2 ** self.pyramid.levels[1]
+        for side in ("height", "width"):
+            pixels = getattr(self.input, side)
+            if pixels % stride:
+                nearest = max(stride, round(pixels / stride) * stride)
+                raise ValueError(
+                    f"input.{side} must be a multiple of {stride}, the stride of the last level. "
+                    f"Received: {side}={pixels}. Closest: {nearest}"
+                )
+        return self
