@@ -25,7 +25,8 @@ WRITTEN = [ROOT / "Makefile", ROOT / "pyproject.toml", *ALONE[:1]] + [
 ]
 MAXIMUM_WORDS, FIRST_LINES, MAXIMUM_NAMES = 700, 10, 13
 
-_FENCE = re.compile(r"^```[a-z]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_BLOCK = re.DOTALL | re.MULTILINE
+_FENCE = re.compile(r"^```[a-z]*\n(.*?)^```", _BLOCK)
 _SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _END_OF_COMMAND = {"|", "&&", ";"}
@@ -113,7 +114,8 @@ def test_every_page_that_a_file_names_exists():
 def test_a_guide_is_short_and_begins_with_a_command(guide):
     text = guide.read_text(encoding="utf-8")
     assert len(text.split()) <= MAXIMUM_WORDS
-    assert any(line.startswith("```") for line in text.splitlines()[:FIRST_LINES])
+    command = _FENCE.search(text)
+    assert command and text[: command.start()].count("\n") < FIRST_LINES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -136,6 +138,14 @@ def test_every_recipe_and_override_in_the_pages_is_accepted(page):
         overrides = [word for before, word in zip(command, command[1:], strict=False) if before == "--set"]
         if recipes and not any("..." in override for override in overrides):
             load_recipe(recipes[0], overrides)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_piece_of_a_recipe_in_the_pages_is_accepted(page, tmp_path):
+    for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), _BLOCK)):
+        recipe = tmp_path / f"{number}.yaml"
+        recipe.write_text(f"name: piece\n{block}", encoding="utf-8")
+        load_recipe(recipe)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
