@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/keras-retina demo --out runs/demo
@@ -17,6 +17,10 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 
+# The pages as a site: open site/index.html. A broken link ends it with an error.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(VENV)/installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
@@ -24,8 +28,12 @@ $(VENV)/installed: setup.py pyproject.toml
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps mediapipe==1.2.2  # see docs/export.md, Clients
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps mediapipe==1.2.2  # see docs/how_it_works/files.md
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

@@ -40,8 +40,9 @@ def benchmark(
 ) -> dict[str, Any]:
     """Returns `machine`, `date`, `litert`, `peak_gmacs` by threads, `rows` and `profiles`.
 
-    A row is one file on one number of threads: docs/benchmark.md has the meaning of every field. A file that cannot be
-    measured has rows with `status` `not run` and a `reason`. Profiles are taken on the first number of threads.
+    A row is one file on one number of threads: docs/how_it_works/benchmark.md has the meaning of every field. A file
+    that cannot be measured has rows with `status` `not run` and a `reason`. Profiles are taken on the first number of
+    threads.
 
     Raises:
         InputError: no file, the same file twice, or a number of threads or rounds under 1.

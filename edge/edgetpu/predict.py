@@ -1,6 +1,6 @@
 """What the Edge TPU compiler, version 16, will do with a `.tflite`, said without the compiler.
 
-Checked against public models and their compiled forms: docs/edgetpu.md says which and how.
+Checked against public models and their compiled forms: docs/how_it_works/edge_tpu.md says how.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def test_every_mediapipe_detection_of_a_raw_file_is_one_of_ours(write_form, pict
 
 
 def test_boxes_inside_the_image_are_the_same_in_raw_and_postprocess_files(write_form, pictures):
-    """What differs is told in docs/export.md: other suppression, and boxes that reach beyond the left or upper edge."""
+    """docs/how_it_works/files.md says what differs: suppression, and boxes beyond the left or upper edge."""
     settings = {"nms": "fast", "iou_threshold": THEIR_IOU_THRESHOLD}
     for pixels in pictures:
         whole, raw = (
