@@ -23,7 +23,7 @@ def _require_legacy_keras() -> None:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     # TensorFlow reports every missing GPU driver as an error; its real errors are exceptions. Set "0" to see all.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow leaves oneDNN's convolutions off on processors without AVX-512; see `benchmarks/step_variants.py`.
+    # TensorFlow leaves oneDNN off on processors without AVX-512; see `benchmarks/training/step_variants.py`.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 

@@ -19,7 +19,7 @@ def keep_freed_memory() -> bool:
     """Tells glibc to reuse freed blocks instead of returning them to the system; True where that took effect.
 
     By default every tensor over 32 MiB is mapped and unmapped again for each operation, and the kernel clears its pages
-    each time. Measured with `benchmarks/training_step.py`. Other C libraries and systems are left alone.
+    each time. Measured with `benchmarks/training/training_step.py`. Other C libraries and systems are left alone.
     """
     if not sys.platform.startswith("linux"):
         return False

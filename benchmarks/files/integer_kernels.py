@@ -1,6 +1,6 @@
 """AP of one int8 file with each set of LiteRT's kernels, beside that of the quantization-aware Keras model.
 
-    python benchmarks/integer_kernels.py RUN MODEL [--split test] [--sets xnnpack builtin reference]
+    python benchmarks/files/integer_kernels.py RUN MODEL [--split test] [--sets xnnpack builtin reference]
 
 RUN is a run folder, MODEL the name of a quantization-aware model in it whose raw int8 file was exported. All sets add
 the same integers; they round the sums to 8 bits in slightly different ways, so that no Keras model agrees with all of

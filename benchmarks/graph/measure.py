@@ -1,4 +1,4 @@
-"""Writes the files of one variant of a detector and measures them without a clock: for `graph_choice.py`."""
+"""Writes the files of one variant of a detector and measures them without a clock: for `choice.py`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import graph_forms
-from graph_training import Training, load_variant
+import forms
+from training import Training, load_variant
 
 from edge.detectors.open_file import opened
 from edge.edgetpu.predict import predict
@@ -68,14 +68,14 @@ def run_source(run: RunFolder, out: Path) -> Source:
     return Source(run.recipe, out, lambda class_names: load_detector(run.path / "model.keras"), heads)
 
 
-def measured_rows(name: str, end: graph_forms.End, source: Source, data_dir: Path) -> list[Row]:
+def measured_rows(name: str, end: forms.End, source: Source, data_dir: Path) -> list[Row]:
     """Writes one variant of a detector in both formats and returns what is measured without a clock."""
     recipe = source.recipe
     train_set, validation_set = load_splits(recipe, data_dir)
     model, spec = source.load(train_set.class_names)
     images = choose_calibration_images(train_set, recipe.export.calibration_images, recipe.seed)
     samples = partial(calibration_samples, images, spec)
-    ranges = graph_forms.level_ranges(model, samples()) if end is graph_forms.one_output_a_level else {}
+    ranges = forms.level_ranges(model, samples()) if end is forms.one_output_a_level else {}
     facts = {
         "anchors": recipe.model.anchors.model_dump(mode="json"),
         "anchor_iou": float(best_ious(input_boxes(validation_set, recipe.model)[0], recipe.model).mean()),
@@ -114,7 +114,7 @@ def file_facts(path: Path) -> Row:
 
 def precision_of(path: Path, spec: DetectorSpec, validation_set: Dataset) -> Row:
     """Returns the AP fields of a file on a split."""
-    found = predict_dataset(graph_forms.detect_function_of_file(path, spec), spec, validation_set)
+    found = predict_dataset(forms.detect_function_of_file(path, spec), spec, validation_set)
     return coco_metrics(validation_set, found)
 
 

@@ -1,6 +1,6 @@
 """Our COCO evaluation against pycocotools alone on the same synthetic results, interleaved.
 
-    python benchmarks/evaluation.py [--images 5000] [--rounds 3]
+    python benchmarks/training/evaluation.py [--images 5000] [--rounds 3]
 
 pycocotools gets what it would read from files: dictionaries in its own formats. Ours starts from records.
 """

@@ -1,4 +1,4 @@
-"""The results of `graph_choice.py` as Markdown."""
+"""The results of `choice.py` as Markdown."""
 
 from __future__ import annotations
 

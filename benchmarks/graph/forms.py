@@ -1,4 +1,4 @@
-"""Where a detector's graph ends, and its detections from any of these ends: what `graph_choice.py` compares."""
+"""Where a detector's graph ends, and its detections from any of these ends: what `choice.py` compares."""
 
 from __future__ import annotations
 

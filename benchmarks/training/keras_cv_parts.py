@@ -1,6 +1,6 @@
 """Our random view and IoU against keras-cv's, on the same images and boxes, interleaved in one run.
 
-    python benchmarks/keras_cv_parts.py [--rounds 5]
+    python benchmarks/training/keras_cv_parts.py [--rounds 5]
 
 keras-cv is used where it is as good; this is the measurement behind `data/augmentation.py` and `matching.py`.
 """

@@ -1,6 +1,6 @@
 """Milliseconds a training step takes as it is and in other ways, in processes that alternate.
 
-    python benchmarks/step_variants.py recipes/raccoon.yaml [--rounds 3] [--variants plain_graph onednn_off ...]
+    python benchmarks/training/step_variants.py recipes/raccoon.yaml [--variants plain_graph onednn_off ...]
 
 | variant | what is different |
 |---|---|

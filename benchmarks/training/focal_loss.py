@@ -1,6 +1,6 @@
 """Time and peak memory of the focal loss with its gradient, against the equation written with TensorFlow operations.
 
-    python benchmarks/focal_loss.py [--rounds 9]
+    python benchmarks/training/focal_loss.py [--rounds 9]
 
 Interleaved in one run. Bound: the loss, the gradient and everything between them take at most twice the
 bytes of the logits. Linux only: the peak is read from /proc.

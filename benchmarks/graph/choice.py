@@ -1,16 +1,16 @@
 """Which graph a detector should have, measured on files: upsampling, sigmoid, joined heads, anchors of a cell.
 
-    python benchmarks/graph_choice.py train   --out OUT recipes/bccd.yaml --data DIR [--trainings NAME ...]
-    python benchmarks/graph_choice.py measure --out OUT
-    python benchmarks/graph_choice.py measure --out OUT --run RUN        (the ends of the graph of an exported run)
-    python benchmarks/graph_choice.py latency --out OUT --image PHOTO    (run nothing else beside it)
-    python benchmarks/graph_choice.py table   --out OUT                  (prints Markdown)
+    python benchmarks/graph/choice.py train   --out OUT recipes/bccd.yaml --data DIR [--trainings NAME ...]
+    python benchmarks/graph/choice.py measure --out OUT
+    python benchmarks/graph/choice.py measure --out OUT --run RUN        (the ends of the graph of an exported run)
+    python benchmarks/graph/choice.py latency --out OUT --image PHOTO    (run nothing else beside it)
+    python benchmarks/graph/choice.py table   --out OUT                  (prints Markdown)
 
-`train` makes five trainings a seed, alike but for one thing (`graph_training.TRAININGS`), the anchors fitted at the
+`train` makes five trainings a seed, alike but for one thing (`training.TRAININGS`), the anchors fitted at the
 input size for each number of them. `measure` writes a float32 and an int8 file of each variant below, and finds the
 operators that XNNPACK takes, the prediction for the Edge TPU, and the AP on the validation split, decoded alike for
 all; variants of one training have the same weights. `latency` times the files of one seed in turns. All but `latency`
-goes on where it was interrupted. Results are in OUT/graph_choice.json.
+goes on where it was interrupted. Results are in OUT/choice.json.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import graph_forms
-from graph_measure import Row, Source, load_splits, measured_rows, run_source, training_source
-from graph_table import latency_table, measure_table
-from graph_training import TRAININGS, WEIGHTS, train_variant
+import forms
+from measure import Row, Source, load_splits, measured_rows, run_source, training_source
+from table import latency_table, measure_table
+from training import TRAININGS, WEIGHTS, train_variant
 
 from edge.benchmark.comparison import against_first, latency_statistics
 from edge.benchmark.interleave import interleaved_latency
@@ -44,7 +44,7 @@ class Variant:
     """A training, and how its graph ends."""
 
     training: str
-    end: graph_forms.End = graph_forms.joined
+    end: forms.End = forms.joined
 
 
 RUN_TRAINING = "bilinear"  # of a run folder only the variants with the weights of this training can be made
@@ -52,8 +52,8 @@ VARIANTS = {
     "bilinear, logits, joined, 9 anchors": Variant("bilinear"),
     "nearest": Variant("nearest"),
     "transposed convolution": Variant("transposed"),
-    "sigmoid inside": Variant("bilinear", graph_forms.joined_probabilities),
-    "one output a level": Variant("bilinear", graph_forms.one_output_a_level),
+    "sigmoid inside": Variant("bilinear", forms.joined_probabilities),
+    "one output a level": Variant("bilinear", forms.one_output_a_level),
     "6 anchors a cell": Variant("anchors_6"),
     "3 anchors a cell": Variant("anchors_3"),
 }
@@ -157,7 +157,7 @@ def in_order(rows: list[Row]) -> list[Row]:
 
 
 def read_result(out: Path) -> dict[str, Any]:
-    path = out / "graph_choice.json"
+    path = out / "choice.json"
     if path.exists():
         return dict(json.loads(path.read_text(encoding="utf-8")))
     litert = importlib.metadata.version("ai-edge-litert")
@@ -165,7 +165,7 @@ def read_result(out: Path) -> dict[str, Any]:
 
 
 def write_result(out: Path, result: dict[str, Any]) -> None:
-    (out / "graph_choice.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    (out / "choice.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

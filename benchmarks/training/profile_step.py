@@ -1,6 +1,6 @@
 """Where the time of a training step goes: TensorFlow's profiler on a recipe's step, by kind of operation.
 
-    python benchmarks/profile_step.py recipes/demo.yaml [--steps 10] [--names]
+    python benchmarks/training/profile_step.py recipes/demo.yaml [--steps 10] [--names]
 
 The times of the threads are added up, so with two cores they come to more than the step takes.
 """

@@ -1,6 +1,6 @@
 """What each criterion of channel pruning leaves of the AP: half of the multiply-adds removed, then the same training.
 
-    python benchmarks/pruning_criteria.py RUN --out OUT [--keep 0.5] [--epochs 8] [--criteria taylor l1]
+    python benchmarks/runs/pruning_criteria.py RUN --out OUT [--keep 0.5] [--epochs 8] [--criteria taylor l1]
 
 RUN is a trained run folder; its recipe and its float model are copied to `--out`, where one smaller model a criterion
 is made by `keras-retina compress`. The AP is that of the validation split, before the fine-tuning and after its last

@@ -1,6 +1,6 @@
 """What the runtime adds to a network: post-processing, the whole of `detect` against the bare invoke, and start-up.
 
-    python benchmarks/runtime.py FILE_raw.tflite PHOTO [--threads 2] [--rounds 30] [--score 0.3]
+    python benchmarks/files/runtime.py FILE_raw.tflite PHOTO [--threads 2] [--rounds 30] [--score 0.3]
 
 Prints JSON. In each round the bare invoke, `detect` of the photo, and `detect` of the photo at the size of the input
 take turns, each a few times, so that a machine that slows down slows all alike; the shares are of one round's medians.

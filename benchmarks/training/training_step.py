@@ -1,6 +1,6 @@
 """Images a second of the training step, of the input pipeline and of both together, interleaved in one run.
 
-    python benchmarks/training_step.py recipes/bccd.yaml --data DIR [--rounds 7]
+    python benchmarks/training/training_step.py recipes/bccd.yaml --data DIR [--rounds 7]
 
 The bar: the pipeline alone delivers at least five times what the step consumes.
 """

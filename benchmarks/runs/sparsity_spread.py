@@ -1,6 +1,6 @@
 """The loss with a share of the weights at zero, before any fine-tuning: the same share of each kernel, or by the loss.
 
-    python benchmarks/sparsity_spread.py RUN [--amounts 0.5 0.7]
+    python benchmarks/runs/sparsity_spread.py RUN [--amounts 0.5 0.7]
 
 RUN is a trained run folder. Curvatures come from the first training batches of its recipe, as in `keras-retina
 compress`; the loss is that of the next ones.

@@ -1,4 +1,4 @@
-"""The trainings that `graph_choice.py` compares: the same recipe, steps and seed, with another pyramid or anchors."""
+"""The trainings that `choice.py` compares: the same recipe, steps and seed, with another pyramid or anchors."""
 
 from __future__ import annotations
 

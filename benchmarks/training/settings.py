@@ -1,6 +1,6 @@
 """Settings of a training compared by validation AP after the same time of training steps, over several seeds.
 
-    python benchmarks/settings.py recipes/raccoon.yaml [NAME ...] --data DIR --minutes 4 --seeds 0 1 2 --out OUT
+    python benchmarks/training/settings.py recipes/raccoon.yaml --data DIR --minutes 4 --seeds 0 1 2 --out OUT
 
 Every setting of the table below is the recipe with one thing changed. The steps of all of them are timed first, in
 turns, and each is trained for the epochs that take `--minutes` at its speed: a faster setting gets more epochs. The

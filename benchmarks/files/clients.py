@@ -1,6 +1,6 @@
 """Do other clients find in our files what our runtime finds? MediaPipe Tasks and pycoral's rules, on photographs.
 
-    python benchmarks/clients.py FILE.tflite ... --images FOLDER [--count 20] [--score 0.3]
+    python benchmarks/files/clients.py FILE.tflite ... --images FOLDER [--count 20] [--score 0.3]
 
 Ours is `Detector.detect` on the image file. Clients:
 

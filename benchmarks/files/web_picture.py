@@ -1,6 +1,6 @@
 """Takes a picture of the page of `serve-web` with a photograph in it, as docs/guides/browser.md shows one.
 
-    python benchmarks/web_picture.py MODEL.tflite PHOTOGRAPH OUT.png [--phone]
+    python benchmarks/files/web_picture.py MODEL.tflite PHOTOGRAPH OUT.png [--phone]
 
 Needs `pip install -e '.[test]'`, Debian's chromium and chromium-driver, and what `serve-web` needs.
 """

@@ -1,6 +1,6 @@
 """A recipe's training step against the convolutions of the same network alone, forward and backward.
 
-    python benchmarks/convolution_bound.py recipes/bccd.yaml [--rounds 9] [--json FILE]
+    python benchmarks/training/convolution_bound.py recipes/bccd.yaml [--rounds 9] [--json FILE]
 
 The bound is one graph that holds every convolution of the network with the gradients that training asks for, on random
 tensors of the same shapes, and nothing else: no activation, BatchNorm, sum, loss, optimiser or average. Its operations

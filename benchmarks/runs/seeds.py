@@ -1,6 +1,6 @@
 """A whole run repeated with several seeds: AP of every file, and its share of the float model of the same run.
 
-    python benchmarks/seeds.py recipes/raccoon.yaml --data DIR --out OUT [--seeds 0 1 2] [--set section.key=value ...]
+    python benchmarks/runs/seeds.py recipes/raccoon.yaml --data DIR --out OUT [--seeds 0 1 2] [--set section.key=value ...]
 
 Each seed is a `keras-retina run` in `OUT/seed-N`, resumed where it stopped and not repeated when it is there. The seed
 changes the order of the images, the augmentation and the initial weights of pyramid and heads. Prints Markdown.
