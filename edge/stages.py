@@ -26,7 +26,7 @@ from edge.quantize.calibration import choose_calibration_images
 from edge.verify.verify import SmallerModel
 from keras_retina.data.records import ImageFile
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import write_file
+from keras_retina.foundation.files import write_file, write_json
 from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.recipe import CompressedModel, dump_recipe, load_recipe
 from keras_retina.run import RunFolder, load_split, run_facts, verification_split
@@ -125,7 +125,7 @@ def debug_stage(run: RunFolder, report: Callable[[str], None]) -> tuple[Path, di
     ratio = run.recipe.verification.minimum_ap_ratio
     result = debug_quantization(model, spec, file, images, train_set, ratio, report)
     path = run.path / "export" / f"{name}_int8_debug.json"
-    write_file(path, json.dumps(result, indent=1).encode())
+    write_json(path, result)
     return path, result
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import platform
 import shutil
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import address
+from keras_retina.foundation.files import address, write_file, write_json
 from keras_retina.foundation.machine import machine_name, package_version
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
 
@@ -191,13 +190,9 @@ def _remove_run(path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_file(path, text.encode())
 
 
 def write_metrics(run_dir: Path, split: str, metrics: dict) -> None:
     """Writes `metrics.json`, the COCO metrics of the float Keras model on a split."""
-    temporary = run_dir / ".metrics.json.writing"
-    temporary.write_text(json.dumps({"split": split, **metrics}, indent=2), encoding="utf-8")
-    shutil.move(temporary, run_dir / "metrics.json")
+    write_json(run_dir / "metrics.json", {"split": split, **metrics})

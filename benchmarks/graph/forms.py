@@ -13,7 +13,8 @@ from edge.detectors.open_file import load
 from edge.export.tails import end_at_heads
 from edge.quantize.ranges import Histogram, Range, best_range, class_range, set_ranges
 from edge.runtime import EVALUATION_SCORE_THRESHOLD, decode, dequantized, non_maximum_suppression
-from edge.tflite.flatbuffer import add_operator, add_tensor, operator_code, operator_name, tensor_type
+from edge.tflite.flatbuffer import operator_name, tensor_type
+from edge.tflite.writer import Writer
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.graph import calls_of, output_places
 from keras_retina.model.spec import DetectorSpec
@@ -43,18 +44,17 @@ def joined_probabilities(model: schema.ModelT, ranges: LevelRanges) -> None:
     shape = [int(side) for side in graph.tensors[output].shape]
     if tensor_type(graph.tensors[output]) == "float32":
         graph.tensors[output].name = b"logits"
-        probabilities = add_tensor(model, "probabilities", shape)
-        add_operator(model, operator_code(model, Operator.LOGISTIC), [output], [probabilities])
+        writer = Writer(model)
+        probabilities = writer.tensor("probabilities", shape)
+        writer.connect(Operator.LOGISTIC, [output], [probabilities])
         graph.outputs[HEADS.index("classes")] = probabilities
         return
     # int8 logits -> LOGISTIC -> int8 probabilities -> the QUANTIZE to uint8 that is there already.
     to_bytes = next(operator for operator in graph.operators if output in operator.outputs)
-    probabilities = add_tensor(model, "int8_probabilities", shape, kind="int8")
+    writer = Writer.before(model, to_bytes)
+    probabilities = writer.tensor("int8_probabilities", shape, "int8")
     _set_quantization(graph.tensors[probabilities], *PROBABILITY)
-    logistic = add_operator(
-        model, operator_code(model, Operator.LOGISTIC, version=2), [int(to_bytes.inputs[0])], [probabilities]
-    )
-    graph.operators.insert(graph.operators.index(to_bytes), graph.operators.pop(graph.operators.index(logistic)))
+    writer.connect(Operator.LOGISTIC, [int(to_bytes.inputs[0])], [probabilities], version=2)
     to_bytes.inputs = np.array([probabilities], np.int32)
     _set_quantization(graph.tensors[output], PROBABILITY[0], PROBABILITY[1] + 128)
     graph.tensors[output].name = b"probabilities"
@@ -163,11 +163,10 @@ def _as_bytes(model: schema.ModelT, index: int) -> int:
     """Adds the QUANTIZE of an int8 tensor to uint8, which is what MediaPipe and the Edge TPU take."""
     tensor = model.subgraphs[0].tensors[index]
     scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
-    output = add_tensor(model, "bytes", [int(side) for side in tensor.shape], kind="uint8")
+    writer = Writer(model)
+    output = writer.tensor("bytes", [int(side) for side in tensor.shape], "uint8")
     _set_quantization(model.subgraphs[0].tensors[output], scale, zero_point + 128)
-    operator = add_operator(model, operator_code(model, Operator.QUANTIZE), [index], [output])
-    operator.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
-    operator.builtinOptions = schema.QuantizeOptionsT()
+    writer.quantize(index, output)
     return output
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from keras_retina.data.checks.fit_anchors import best_ious, fit_anchors, input_boxes
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
+from keras_retina.foundation.files import replacing
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.model.backbones import find_weights, load_pretrained
@@ -145,9 +146,8 @@ def train_variant(
 
     fit_detector(network, detector, spec, settings, steps, batches, validation_set, folder / "train", report)
     estimate_batch_norm(detector, batches(settings.epochs * steps))
-    temporary = folder / f"writing.{WEIGHTS}"
-    detector.save_weights(temporary)
-    temporary.rename(folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as unfinished:
+        detector.save_weights(unfinished)
 
 
 def load_variant(folder: Path, training: Training, class_names: tuple[str, ...]) -> tuple[keras.Model, DetectorSpec]:

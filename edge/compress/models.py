@@ -10,7 +10,7 @@ from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import detect_function, predict_dataset
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import write_file
+from keras_retina.foundation.files import write_file, write_json
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.graph import multiply_adds
 from keras_retina.model.saving import load_detector, save_detector
@@ -55,7 +55,7 @@ def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set
         save_detector(model, spec, folder / MODEL_FILE)
     metrics = coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, validation_set))
     facts = {"split": validation_set.split, **metrics, **sizes(plain), "parent": sizes(parent)}
-    write_file(folder / METRICS_FILE, (json.dumps(facts, indent=2) + "\n").encode())
+    write_json(folder / METRICS_FILE, facts)
     left = facts["multiply_adds"] / facts["parent"]["multiply_adds"]
     report(f"compress {name}: validation AP {metrics['AP']}, {left:.3f} x the multiply-adds of its parent")
 

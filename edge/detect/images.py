@@ -16,7 +16,7 @@ from edge.runtime import SHOW_SCORE_THRESHOLD, Detections, Detector
 from keras_retina.data.images import IMAGE_SUFFIXES, read_image
 from keras_retina.foundation.drawing import draw_boxes
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import write_file
+from keras_retina.foundation.files import write_file, write_json
 from keras_retina.geometry.boxes import yxyx_to_xywh
 
 RESULTS = "results.json"
@@ -70,8 +70,8 @@ def detect_paths(
                 progress(f"{printable(path.name)}: {len(names)} objects")
     categories = [{"id": index, "name": name} for index, name in enumerate(detector.class_names, start=1)]
     listing = {"images": images, "categories": categories, "unreadable": unreadable}
-    write_file(out_dir / IMAGES, (json.dumps(listing, indent=1) + "\n").encode())
-    write_file(out_dir / RESULTS, (json.dumps(results) + "\n").encode())
+    write_json(out_dir / IMAGES, listing)
+    write_json(out_dir / RESULTS, results)
     if unreadable:
         raise InputError(
             f"{len(unreadable)} of {len(paths)} images could not be read; the others are finished in {out_dir}. "

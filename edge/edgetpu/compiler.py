@@ -14,13 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from ai_edge_litert import schema_py_generated as schema
-
 from edge.edgetpu.predict import Prediction
 from edge.runtime import EXPORT_MEMBER
 from edge.tflite.flatbuffer import append_members, read_flatbuffer, write_flatbuffer
 from edge.tflite.metadata import NAME as METADATA
+from edge.tflite.metadata import attach_metadata
 from keras_retina.foundation.files import sha256_of, write_file
 
 EXECUTABLE = "edgetpu_compiler"
@@ -161,9 +159,5 @@ def _with_metadata(original: bytes, compiled: bytes) -> bytes:
     entry = next((entry for entry in source.metadata or [] if entry.name == METADATA), None)
     if entry is None or any(own.name == METADATA for own in target.metadata or []):
         return compiled
-    target.buffers.append(schema.BufferT(data=np.asarray(source.buffers[entry.buffer].data, np.uint8)))
-    target.metadata = [
-        *(target.metadata or []),
-        schema.MetadataT(name=METADATA, buffer=len(target.buffers) - 1),
-    ]
+    attach_metadata(target, bytes(source.buffers[entry.buffer].data))
     return write_flatbuffer(target)

@@ -26,7 +26,7 @@ from edge.tflite.flatbuffer import (
 from edge.tflite.metadata import add_metadata
 from keras_retina.data.records import ImageFile
 from keras_retina.foundation.errors import InputError, closest
-from keras_retina.foundation.files import sha256_of, write_file
+from keras_retina.foundation.files import sha256_of, write_file, write_json
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.foundation.machine import package_version
 from keras_retina.model.spec import DetectorSpec
@@ -168,7 +168,7 @@ def write_detector(
     facts = _export_facts(kind, head, settings, origin) | _sidecar(path.name, data, graph, spec)
     if kind in QUANTIZED_KINDS:
         facts |= {"float_layers": list(settings.float_layers), "calibration_images": calibration_images}
-    write_file(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
+    write_json(path.with_suffix(".json"), facts)
 
 
 def _export_facts(kind: str, head: str, settings: Export, origin: Mapping[str, str]) -> dict[str, Any]:

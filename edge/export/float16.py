@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge.tflite.flatbuffer import add_tensor, operator_code, operator_name
+from edge.tflite.flatbuffer import operator_name
+from edge.tflite.writer import Writer, drop_unused_buffers
 from keras_retina.foundation.errors import InputError
 
 KERNELS = {"CONV_2D", "DEPTHWISE_CONV_2D"}
@@ -27,8 +28,7 @@ def halve_kernels(model: schema.ModelT) -> int:
     """
     graph = model.subgraphs[0]
     kernels = {int(op.inputs[1]) for op in graph.operators if operator_name(model, op) in KERNELS}
-    code = operator_code(model, schema.BuiltinOperator.DEQUANTIZE, version=DEQUANTIZE_VERSION)
-    expansions = []
+    writer = Writer.front(model)
     for index in sorted(kernels):
         kernel = graph.tensors[index]
         weights = np.frombuffer(bytes(model.buffers[kernel.buffer].data), np.float32).reshape(kernel.shape)
@@ -38,20 +38,11 @@ def halve_kernels(model: schema.ModelT) -> int:
                 f"float16 export: expected weights below 65504. Received: {np.abs(weights).max():g} in {name!r}. "
                 "Leave float16 out of export.formats."
             )
-        half = add_tensor(model, f"{name}/float16", list(kernel.shape), rounded_to_half(weights))
+        half = writer.constant(rounded_to_half(weights), np.float16, f"{name}/float16")
         kernel.buffer = 0  # the empty one: the values now come from the operator
-        expansions.append(
-            schema.OperatorT(
-                opcodeIndex=code,
-                inputs=np.array([half], np.int32),
-                outputs=np.array([index], np.int32),
-                builtinOptionsType=schema.BuiltinOptions.DequantizeOptions,
-                builtinOptions=schema.DequantizeOptionsT(),
-            )
-        )
-    graph.operators = expansions + graph.operators
-    _drop_unused_buffers(model)
-    return len(expansions)
+        writer.dequantize(half, index, version=DEQUANTIZE_VERSION)
+    drop_unused_buffers(model)
+    return len(kernels)
 
 
 def rounded_to_half(kernel: np.ndarray) -> np.ndarray:
@@ -74,12 +65,3 @@ def rounded_to_half(kernel: np.ndarray) -> np.ndarray:
         half[rows, columns] = np.where(moved, neighbours, values)
         missing = missing - np.where(moved, steps, 0.0)
     return half.reshape(height, width, outputs, inputs).transpose(2, 0, 1, 3)
-
-
-def _drop_unused_buffers(model: schema.ModelT) -> None:
-    """Empties the buffers of which no tensor and no metadata is left; their indices stay."""
-    used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
-    used |= {entry.buffer for entry in model.metadata or []}
-    for index, buffer in enumerate(model.buffers):
-        if index not in used:
-            buffer.data = None

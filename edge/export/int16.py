@@ -11,12 +11,10 @@ import copy
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge.tflite.flatbuffer import add_tensor, constant_values, operator_code, operator_name, tensor_type
+from edge.tflite.flatbuffer import constant_values, operator_name, tensor_type
 from edge.tflite.layer_names import feature_maps
+from edge.tflite.writer import Operator, Writer
 from keras_retina.model.spec import DetectorSpec
-
-Operator = schema.BuiltinOperator
-Options = schema.BuiltinOptions
 
 
 def take_camera_bytes(model: schema.ModelT, spec: DetectorSpec) -> None:
@@ -25,16 +23,14 @@ def take_camera_bytes(model: schema.ModelT, spec: DetectorSpec) -> None:
     scaled = int(graph.inputs[0])
     shape = [int(side) for side in graph.tensors[scaled].shape]
     graph.tensors[scaled].name = b"scaled_image"
-    pixels, floats, centred = (add_tensor(model, name, shape) for name in ("image", "float_image", "centred_image"))
-    graph.tensors[pixels].type = schema.TensorType.UINT8
-    mean = add_tensor(model, "pixel_mean", [1], np.array([spec.pixel_mean], np.float32))
-    factor = add_tensor(model, "pixel_factor", [1], np.array([1 / spec.pixel_scale], np.float32))
-    graph.operators = [
-        _operator(model, Operator.CAST, [pixels], floats, Options.CastOptions, schema.CastOptionsT()),
-        _operator(model, Operator.SUB, [floats, mean], centred, Options.SubOptions, schema.SubOptionsT()),
-        _operator(model, Operator.MUL, [centred, factor], scaled, Options.MulOptions, schema.MulOptionsT()),
-        *graph.operators,
-    ]
+    writer = Writer.front(model)
+    pixels = writer.tensor("image", shape, "uint8")
+    floats, centred = writer.tensor("float_image", shape), writer.tensor("centred_image", shape)
+    mean = writer.constant([spec.pixel_mean], np.float32, "pixel_mean")
+    factor = writer.constant([1 / spec.pixel_scale], np.float32, "pixel_factor")
+    writer.connect(Operator.CAST, [pixels], [floats], schema.CastOptionsT())
+    writer.connect(Operator.SUB, [floats, mean], [centred], schema.SubOptionsT())
+    writer.connect(Operator.MUL, [centred, factor], [scaled], schema.MulOptionsT())
     graph.inputs = np.array([pixels], np.int32)
     for entry in model.signatureDefs[0].inputs:
         entry.tensorIndex = pixels
@@ -59,7 +55,7 @@ def own_biases(model: schema.ModelT, float_model: schema.ModelT) -> None:
 
     TensorFlow 2.21 writes one 64-bit bias for all calls of a shared layer, right for the input scale of one of them.
     """
-    graph = model.subgraphs[0]
+    graph, writer = model.subgraphs[0], Writer(model)
     float_maps = feature_maps(float_model)
     for name, operator in feature_maps(model).items():
         if operator_name(model, operator) not in ("CONV_2D", "DEPTHWISE_CONV_2D") or len(operator.inputs) < 3:
@@ -67,23 +63,8 @@ def own_biases(model: schema.ModelT, float_model: schema.ModelT) -> None:
         activation, weights, bias = (graph.tensors[index] for index in operator.inputs)
         values = constant_values(float_model, int(float_maps[name].inputs[2]))
         scales = weights.quantization.scale.astype(np.float64) * float(activation.quantization.scale[0])
-        tensor = copy.copy(bias)
-        tensor.quantization = copy.copy(bias.quantization)
-        tensor.quantization.scale = scales.astype(np.float32)
         stored = np.round(values / scales).astype(np.int64)
-        model.buffers.append(schema.BufferT(data=stored.view(np.uint8)))
-        tensor.buffer = len(model.buffers) - 1
-        graph.tensors.append(tensor)
-        operator.inputs = np.array([*operator.inputs[:2], len(graph.tensors) - 1], np.int32)
-
-
-def _operator(
-    model: schema.ModelT, builtin: int, inputs: list[int], output: int, kind: int, options: object
-) -> schema.OperatorT:
-    return schema.OperatorT(
-        opcodeIndex=operator_code(model, builtin),
-        inputs=np.array(inputs, np.int32),
-        outputs=np.array([output], np.int32),
-        builtinOptionsType=kind,
-        builtinOptions=options,
-    )
+        own = writer.copied(bias, stored.view(np.uint8))
+        graph.tensors[own].quantization = copy.copy(bias.quantization)
+        graph.tensors[own].quantization.scale = scales.astype(np.float32)
+        operator.inputs = np.array([*operator.inputs[:2], own], np.int32)

@@ -13,15 +13,14 @@ from flatbuffers import flexbuffers
 
 from edge.export.builtin_tail import add_builtin_tail
 from edge.tflite.anchors import add_anchors
-from edge.tflite.flatbuffer import add_operator, add_tensor, operator_code, operator_name, tensor_type
-from edge.tflite.writer import Writer, clip_to_input
+from edge.tflite.flatbuffer import operator_name, tensor_type
+from edge.tflite.writer import Operator, Writer, clip_to_input
 from keras_retina.geometry.anchors import anchors_per_cell
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Export
 
 POSTPROCESS = "TFLite_Detection_PostProcess"
 SIGNATURE = b"serving_default"
-Operator = schema.BuiltinOperator
 
 EMPTY_COLUMNS = 17
 """Zero score columns before the real ones, so that no class sits at index 2..16.
@@ -72,16 +71,15 @@ def _int8_ends(model: schema.ModelT, heads: dict[str, int]) -> dict[str, schema.
 
 
 def _end_unsigned(model: schema.ModelT, operator: schema.OperatorT) -> None:
-    """Makes a DEQUANTIZE a QUANTIZE to uint8: the same scale, a zero point 128 higher."""
+    """Replaces a DEQUANTIZE by a QUANTIZE to uint8: the same scale, a zero point 128 higher."""
     tensors = model.subgraphs[0].tensors
     int8, output = tensors[operator.inputs[0]].quantization, tensors[operator.outputs[0]]
     output.type = schema.TensorType.UINT8
     output.quantization = schema.QuantizationParametersT(
         scale=np.array(int8.scale, np.float32), zeroPoint=np.array(int8.zeroPoint, np.int64) + 128
     )
-    operator.opcodeIndex = operator_code(model, Operator.QUANTIZE)
-    operator.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
-    operator.builtinOptions = schema.QuantizeOptionsT()
+    Writer.before(model, operator).quantize(int(operator.inputs[0]), int(operator.outputs[0]))
+    model.subgraphs[0].operators.remove(operator)
 
 
 def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Export) -> None:
@@ -96,20 +94,18 @@ def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Exp
     """
     number, most = len(spec.class_names), settings.max_detections
     boxes, logits, anchors, rows = _candidates(model, _heads(model), spec)
-    scores = add_tensor(model, "class_probabilities", [1, rows, number])
-    add_operator(model, operator_code(model, Operator.LOGISTIC), [logits], [scores])
+    writer = Writer(model)
+    scores = writer.tensor("class_probabilities", [1, rows, number])
+    writer.connect(Operator.LOGISTIC, [logits], [scores])
     empty = empty_columns(number, settings.nms)
     if empty:
-        scores = _pad_columns(model, scores, [1, rows, number + empty], empty)
+        scores = _pad_columns(writer, scores, [1, rows, number + empty], empty)
     names = [POSTPROCESS] + [f"{POSTPROCESS}:{position}" for position in (1, 2, 3)]
     shapes = [[1, most, 4], [1, most], [1, most], [1]]
-    outputs = [add_tensor(model, name, shape) for name, shape in zip(names, shapes, strict=True)]
-    custom = operator_code(model, Operator.CUSTOM, POSTPROCESS.encode())
-    operator = add_operator(model, custom, [boxes, scores, anchors], outputs)
-    operator.customOptions = np.frombuffer(postprocess_options(spec, settings), np.uint8)
-    operator.customOptionsFormat = schema.CustomOptionsFormat.FLEXBUFFERS
+    outputs = [writer.tensor(name, shape) for name, shape in zip(names, shapes, strict=True)]
+    writer.connect_custom(POSTPROCESS, [boxes, scores, anchors], outputs, postprocess_options(spec, settings))
     if empty:
-        outputs[1] = _subtract_columns(model, outputs[1], [1, most], empty)
+        outputs[1] = _subtract_columns(writer, outputs[1], [1, most], empty)
     outputs[0] = clip_to_input(model, outputs[0], shapes[0])
     _name_detections(model, outputs)
 
@@ -188,22 +184,19 @@ def _best_of_cells(writer: Writer, logits: int, count: int, number: int, spec: D
     return writer.arithmetic(Operator.ADD, first, best, [taken], "int32"), taken
 
 
-def _pad_columns(model: schema.ModelT, scores: int, shape: list[int], empty: int) -> int:
-    padded = add_tensor(model, "padded_probabilities", shape)
-    amounts = add_tensor(model, "padding", [3, 2], np.array([[0, 0], [0, 0], [empty, 0]], np.int32))
-    operator = add_operator(model, operator_code(model, Operator.PAD), [scores, amounts], [padded])
-    operator.builtinOptionsType = schema.BuiltinOptions.PadOptions
-    operator.builtinOptions = schema.PadOptionsT()
+def _pad_columns(writer: Writer, scores: int, shape: list[int], empty: int) -> int:
+    padded = writer.tensor("padded_probabilities", shape)
+    amounts = writer.constant([[0, 0], [0, 0], [empty, 0]], np.int32, "padding")
+    writer.connect(Operator.PAD, [scores, amounts], [padded], schema.PadOptionsT())
     return padded
 
 
-def _subtract_columns(model: schema.ModelT, classes: int, shape: list[int], empty: int) -> int:
+def _subtract_columns(writer: Writer, classes: int, shape: list[int], empty: int) -> int:
     """Gives the classes their own indices back; the RELU keeps unused rows at 0."""
-    renumbered = add_tensor(model, "classes", shape)
-    offset = add_tensor(model, "empty_columns", [1], np.array([-empty], np.float32))
-    operator = add_operator(model, operator_code(model, Operator.ADD), [classes, offset], [renumbered])
-    operator.builtinOptionsType = schema.BuiltinOptions.AddOptions
-    operator.builtinOptions = schema.AddOptionsT(fusedActivationFunction=schema.ActivationFunctionType.RELU)
+    renumbered = writer.tensor("classes", shape)
+    offset = writer.constant([-empty], np.float32, "empty_columns")
+    options = schema.AddOptionsT(fusedActivationFunction=schema.ActivationFunctionType.RELU)
+    writer.connect(Operator.ADD, [classes, offset], [renumbered], options)
     return renumbered
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import get_args
@@ -30,17 +29,8 @@ def save_quantize_aware(model: keras.Model, spec: DetectorSpec, path: Path) -> N
         InputError: the file cannot be written.
     """
     ranges = {f"{name}:{number}": list(found) for (name, number), found in ranges_of(model).items()}
-    temporary = path.with_name(f".{path.stem}.quantized.keras")
-    try:
-        save_detector(float_model(model), spec, temporary)
-        with zipfile.ZipFile(temporary, "a", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(MEMBER, json.dumps({"preserve": preserved_by(model), "ranges": ranges}, indent=2))
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: the model could not be written. Received: {error}. Free disk space and repeat the command."
-        ) from error
+    fields = {"preserve": preserved_by(model), "ranges": ranges}
+    save_detector(float_model(model), spec, path, members={MEMBER: json.dumps(fields, indent=2).encode()})
 
 
 def load_quantize_aware(path: Path) -> tuple[keras.Model, DetectorSpec]:

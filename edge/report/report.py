@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +29,7 @@ from edge.report.tables import (
 )
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import SHOW_SCORE_THRESHOLD
+from keras_retina.foundation.files import write_file
 
 PICTURES = 6
 FIRST_CURVES = 12
@@ -48,19 +48,15 @@ def write_report(
         pictures: how many images are shown.
 
     Raises:
-        InputError: `run_dir` is not a run folder, or a file in it is damaged.
-        OSError: the page cannot be written; a report that was there before is kept.
+        InputError: `run_dir` is not a run folder, a file in it is damaged, or the page cannot be written; a report
+            that was there before is kept.
     """
     run_dir = Path(run_dir)
     context = _context(read_run(run_dir), dataset, command, pictures)
     text = _environment().get_template("page.html.jinja").render(context)
-    path, unfinished = run_dir / "report.html", run_dir / "report.html.part"
+    path = run_dir / "report.html"
     # A lone surrogate in a class name (JSON allows one) has no UTF-8: it becomes a character reference.
-    try:
-        unfinished.write_bytes(text.encode("utf-8", "xmlcharrefreplace"))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_file(path, text.encode("utf-8", "xmlcharrefreplace"))
     return path
 
 

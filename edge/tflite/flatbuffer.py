@@ -77,45 +77,6 @@ def constant_values(model: schema.ModelT, index: int) -> np.ndarray | None:
     return np.frombuffer(bytes(data), tensor_type(tensor)).reshape(tensor.shape)
 
 
-def add_tensor(
-    model: schema.ModelT, name: str, shape: list[int], values: np.ndarray | None = None, kind: str = "float32"
-) -> int:
-    """Adds a tensor of a type, or a constant of that of `values` (float32, float16 or int32); returns its index."""
-    data = None if values is None else np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-    model.buffers.append(schema.BufferT(data=data))
-    tensor = schema.TensorT(
-        shape=np.array(shape, np.int32),
-        type=TYPES[kind if values is None else str(values.dtype)],
-        buffer=len(model.buffers) - 1,
-        name=name.encode(),
-        hasRank=True,
-    )
-    model.subgraphs[0].tensors.append(tensor)
-    return len(model.subgraphs[0].tensors) - 1
-
-
-def operator_code(model: schema.ModelT, builtin: int, custom_name: bytes | None = None, version: int = 1) -> int:
-    """Returns the index of an operator code, which is added if the file has none."""
-    for index, code in enumerate(model.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.customCode == custom_name:
-            return index
-    model.operatorCodes.append(
-        schema.OperatorCodeT(
-            deprecatedBuiltinCode=min(builtin, 127), customCode=custom_name, version=version, builtinCode=builtin
-        )
-    )
-    return len(model.operatorCodes) - 1
-
-
-def add_operator(model: schema.ModelT, code: int, inputs: list[int], outputs: list[int]) -> schema.OperatorT:
-    """Appends an operator to the graph."""
-    operator = schema.OperatorT(
-        opcodeIndex=code, inputs=np.array(inputs, np.int32), outputs=np.array(outputs, np.int32)
-    )
-    model.subgraphs[0].operators.append(operator)
-    return operator
-
-
 def append_members(flatbuffer: bytes, members: dict[str, bytes]) -> bytes:
     """Appends a zip; TFLite readers ignore it, zip readers find it. Same input, same bytes.
 

@@ -15,13 +15,11 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge.tflite.flatbuffer import IDENTIFIER, OPERATOR_NAMES, TYPE_NAMES, read_flatbuffer
+from edge.tflite.flatbuffer import IDENTIFIER, OPERATOR_NAMES, TYPE_NAMES, TYPES, read_flatbuffer
 from keras_retina.foundation.errors import InputError
 
-ITEM_BYTES = {
-    **{"float64": 8, "int64": 8, "uint64": 8, "complex64": 8, "complex128": 16},
-    **{"float32": 4, "int32": 4, "uint32": 4, "float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2},
-}  # one byte for every other type, which is at most half a byte too much
+ITEM_BYTES = {name: np.dtype(name).itemsize for name in TYPES if hasattr(np, name)} | {"bfloat16": 2}
+# One byte for every other type, which is at most half a byte too much.
 
 
 @dataclass(frozen=True)

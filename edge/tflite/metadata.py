@@ -31,8 +31,12 @@ def add_metadata(model: schema.ModelT, spec: DetectorSpec, labels_file: str, hea
     The outputs of a `raw` file are boxes and classes, those of any other boxes, classes, scores and count.
     """
     describe = raw_metadata if head == "raw" else detector_metadata
-    data = np.frombuffer(describe(spec, labels_file), np.uint8)
-    model.buffers.append(schema.BufferT(data=data))
+    attach_metadata(model, describe(spec, labels_file))
+
+
+def attach_metadata(model: schema.ModelT, metadata: bytes) -> None:
+    """Puts a ModelMetadata flatbuffer into a file."""
+    model.buffers.append(schema.BufferT(data=np.frombuffer(metadata, np.uint8)))
     model.metadata = [*(model.metadata or []), schema.MetadataT(name=NAME, buffer=len(model.buffers) - 1)]
 
 

@@ -1,42 +1,121 @@
-"""Appends operators to a converted graph: what the tails behind the two heads are written with."""
+"""Adds tensors and operators to a converted graph: what the export changes of it and puts behind it is written so."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge.tflite.flatbuffer import add_operator, add_tensor, operator_code
+from edge.tflite.flatbuffer import OPERATOR_NAMES, TYPES
 
 Operator = schema.BuiltinOperator
 
 
 class Writer:
-    """Appends builtin operators to a graph, each with a new output tensor whose index is returned."""
+    """Adds to the first graph of a model. New operators stand one behind the other at the end, or where `place` says.
 
-    def __init__(self, model: schema.ModelT) -> None:
+    Args:
+        place: the number of operators that stay before the new ones; None for all.
+    """
+
+    def __init__(self, model: schema.ModelT, *, place: int | None = None) -> None:
         self.model = model
-        self.names = {value: name.lower() for name, value in vars(Operator).items() if isinstance(value, int)}
+        self.graph = model.subgraphs[0]
+        self.place = place
 
-    def constant(self, values: Any, kind: type) -> int:
+    @classmethod
+    def front(cls, model: schema.ModelT) -> Writer:
+        """Returns a writer whose operators run before all others."""
+        return cls(model, place=0)
+
+    @classmethod
+    def before(cls, model: schema.ModelT, operator: schema.OperatorT) -> Writer:
+        """Returns a writer whose operators run just before this one."""
+        return cls(model, place=model.subgraphs[0].operators.index(operator))
+
+    @classmethod
+    def behind(cls, model: schema.ModelT, operator: schema.OperatorT) -> Writer:
+        """Returns a writer whose operators run just after this one."""
+        return cls(model, place=model.subgraphs[0].operators.index(operator) + 1)
+
+    def tensor(self, name: str, shape: list[int], kind: str = "float32") -> int:
+        """Adds a tensor without values; returns its index."""
+        tensor = schema.TensorT(
+            shape=np.array(shape, np.int32), type=TYPES[kind], buffer=0, name=name.encode(), hasRank=True
+        )
+        return self._stored(tensor, None)
+
+    def constant(self, values: Any, kind: type, name: str | None = None) -> int:
+        """Adds a tensor with these values as a NumPy type of number; returns its index."""
         array: np.ndarray = np.array(values, kind)
-        return add_tensor(self.model, f"constant_{len(self.model.buffers)}", list(array.shape), array)
+        data = np.frombuffer(array.tobytes(), np.uint8)
+        tensor = schema.TensorT(
+            shape=np.array(array.shape, np.int32),
+            type=TYPES[str(array.dtype)],
+            buffer=0,
+            name=(name or f"constant_{len(self.model.buffers)}").encode(),
+            hasRank=True,
+        )
+        return self._stored(tensor, data)
+
+    def copied(self, tensor: schema.TensorT, data: np.ndarray | None) -> int:
+        """Adds a tensor like another, of another model too, with the bytes `data` as its values; returns its index."""
+        return self._stored(copy.copy(tensor), data)
+
+    def _stored(self, tensor: schema.TensorT, data: np.ndarray | None) -> int:
+        self.model.buffers.append(schema.BufferT(data=data))
+        tensor.buffer = len(self.model.buffers) - 1
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def connect(
+        self, builtin: int, inputs: list[int], outputs: list[int], options: Any = None, *, version: int | None = None
+    ) -> None:
+        """Adds an operator between tensors that are there; `version` as in `_operator_code`."""
+        operator = self._connected(_operator_code(self.model, builtin, version=version), inputs, outputs)
+        if options is not None:
+            operator.builtinOptions = options
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+
+    def connect_custom(self, name: str, inputs: list[int], outputs: list[int], options: bytes) -> None:
+        """Adds a custom operator between tensors that are there; its options are a flexbuffer."""
+        code = _operator_code(self.model, Operator.CUSTOM, name.encode())
+        operator = self._connected(code, inputs, outputs)
+        operator.customOptions = np.frombuffer(options, np.uint8)
+        operator.customOptionsFormat = schema.CustomOptionsFormat.FLEXBUFFERS
+
+    def _connected(self, code: int, inputs: list[int], outputs: list[int]) -> schema.OperatorT:
+        operator = schema.OperatorT(
+            opcodeIndex=code, inputs=np.array(inputs, np.int32), outputs=np.array(outputs, np.int32)
+        )
+        if self.place is None:
+            self.graph.operators.append(operator)
+        else:
+            self.graph.operators.insert(self.place, operator)
+            self.place += 1
+        return operator
+
+    def quantize(self, source: int, target: int, *, version: int | None = None) -> None:
+        """Fills a quantized tensor from a float one, or from one that is quantized in another way."""
+        self.connect(Operator.QUANTIZE, [source], [target], schema.QuantizeOptionsT(), version=version)
+
+    def dequantize(self, source: int, target: int, *, version: int | None = None) -> None:
+        """Fills a float32 tensor from a quantized or float16 one."""
+        self.connect(Operator.DEQUANTIZE, [source], [target], schema.DequantizeOptionsT(), version=version)
 
     def add(self, builtin: int, inputs: list[int], shape: list[int], kind: str = "float32", options: Any = None) -> int:
+        """Adds an operator with a new output, whose index is returned."""
         return self.add_two(builtin, inputs, [(shape, kind)], options)[0]
 
     def add_two(self, builtin: int, inputs: list[int], made: list[tuple[list[int], str]], options: Any) -> list[int]:
         """As `add` for any number of outputs, each a (shape, type)."""
-        name = f"{self.names[builtin]}_{len(self.model.subgraphs[0].operators)}"
+        name = f"{OPERATOR_NAMES[builtin].lower()}_{len(self.graph.operators)}"
         outputs = [
-            add_tensor(self.model, f"{name}:{place}" if place else name, shape, kind=kind)
-            for place, (shape, kind) in enumerate(made)
+            self.tensor(f"{name}:{place}" if place else name, shape, kind) for place, (shape, kind) in enumerate(made)
         ]
-        operator = add_operator(self.model, operator_code(self.model, builtin), inputs, outputs)
-        if options is not None:
-            operator.builtinOptions = options
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        self.connect(builtin, inputs, outputs, options)
         return outputs
 
     def reshape(self, tensor: int, shape: list[int], kind: str = "float32") -> int:
@@ -112,3 +191,34 @@ def clip_to_input(model: schema.ModelT, boxes: int, shape: list[int]) -> int:
     writer = Writer(model)
     capped = writer.arithmetic(Operator.MINIMUM, boxes, writer.constant([1], np.float32), shape)
     return writer.add(Operator.RELU, [capped], shape)
+
+
+def drop_unused_buffers(model: schema.ModelT) -> None:
+    """Empties the buffers of constants that no operator reads and no graph returns; the indices of all others stay."""
+    kept = {entry.buffer for entry in model.metadata or []}
+    for graph in model.subgraphs:
+        read = {int(index) for operator in graph.operators for index in operator.inputs}
+        kept |= {graph.tensors[index].buffer for index in read | {int(index) for index in graph.outputs} if index >= 0}
+    for number, buffer in enumerate(model.buffers):
+        if number not in kept:
+            buffer.data = None
+
+
+def _operator_code(
+    model: schema.ModelT, builtin: int, custom_name: bytes | None = None, *, version: int | None = None
+) -> int:
+    """Returns the index of an operator code, which is added if the file has none.
+
+    A `version` is that very one, since an older one may not take the types of the tensors; without it, it is whatever
+    the file has, else 1.
+    """
+    for index, code in enumerate(model.operatorCodes):
+        same = max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.customCode == custom_name
+        if same and version in (None, code.version):
+            return index
+    model.operatorCodes.append(
+        schema.OperatorCodeT(
+            deprecatedBuiltinCode=min(builtin, 127), customCode=custom_name, version=version or 1, builtinCode=builtin
+        )
+    )
+    return len(model.operatorCodes) - 1

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def read_bytes(path: Path, offset: int = 0, length: int = -1) -> bytes:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file as UTF-8; the folder of a local one must exist.
+    """Writes a file as UTF-8; the folder of a local one must exist. Of a local one, a full disk leaves a part.
 
     Raises:
         OSError: it cannot be written.
@@ -115,24 +116,51 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+ADVICE = "Free disk space or correct the folder and repeat the command; what was saved before is unharmed."
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, advice: str = ADVICE) -> Iterator[Path]:
+    """Yields where to write a local file or folder, which becomes `path` when the block ends: whole, or not at all.
+
+    A full disk, any other error and an interrupt leave what was there before, and nothing else. The place has the name
+    of `path`, since libraries choose the format by its ending. It lies in a hidden folder beside it, where whoever
+    lists `*.tflite` does not find it.
+
+    Args:
+        advice: the end of the error, what to do.
+
+    Raises:
+        InputError: an `OSError` in the block, or the name cannot be given.
+    """
+    hidden = path.with_name(f".{path.name}.unfinished")
+    unfinished = hidden / path.name
+    try:
+        shutil.rmtree(hidden, ignore_errors=True)  # of a process that was killed
+        hidden.mkdir()
+        yield unfinished
+        os.replace(unfinished, path)
+    except OSError as error:
+        reason = " ".join((error.strerror or str(error)).split())  # HDF5 breaks its lines
+        raise InputError(f"{path}: could not be written. Received: {reason}. {advice}") from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
 def write_file(path: Path, data: bytes) -> None:
-    """Writes under another name, then renames: a full disk leaves what was there before.
+    """Writes a local file, whole or not at all (`replacing`).
 
     Raises:
         InputError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: the file could not be written. Received: {error}. Free disk space or correct the folder and "
-            "repeat the command; what was saved before is unharmed."
-        ) from error
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a file of the run folder, whole or not at all."""
+    """Writes a local file of ASCII JSON, whole or not at all: a dictionary on many lines, a long list on one.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     write_file(path, (json.dumps(value, indent=1 if isinstance(value, dict) else None) + "\n").encode())

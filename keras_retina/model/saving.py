@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import replacing
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.spec import DetectorSpec, spec_from_json
 
@@ -23,6 +24,7 @@ SPEC_MEMBER = "detector.json"
 ANCHORS_MEMBER = "anchors.npy"
 CONFIG_MEMBER = "config.json"
 WEIGHTS_MEMBER = "model.weights.h5"
+NO_MEMBERS: Mapping[str, bytes] = MappingProxyType({})
 LARGEST_TEXT = 16 * 2**20  # bytes of a JSON member; a detector's are below one MiB
 
 # Keras imports any module and calls any function that a model file names, and its safe mode refuses lambdas alone.
@@ -49,31 +51,30 @@ def plain_model(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.output, name=model.name)
 
 
-def save_detector(model: keras.Model, spec: DetectorSpec, path: Path) -> None:
+def save_detector(
+    model: keras.Model, spec: DetectorSpec, path: Path, *, members: Mapping[str, bytes] = NO_MEMBERS
+) -> None:
     """Writes a `.keras` file that plain `tf_keras.models.load_model` opens and that also holds anchors and coder.
 
     The file is a zip; `detector.json` (the spec) and `anchors.npy` (float32 `[anchors, 4]`) are members of it beside
     those of Keras. Losses and optimiser state are left out: they would need our code to load, and three times the
-    room. It is written under another name first and then renamed.
+    room. The file is written whole or not at all.
+
+    Args:
+        members: further members of the zip.
 
     Raises:
         InputError: the file cannot be written, for instance because the disk is full.
     """
-    temporary = path.with_name(f".{path.stem}.writing.keras")
     anchors = io.BytesIO()
     np.save(anchors, spec.anchors(), allow_pickle=False)
-    try:
-        plain_model(model).save(temporary)
-        with zipfile.ZipFile(temporary, "a", zipfile.ZIP_DEFLATED) as archive:
+    with replacing(path) as unfinished:
+        plain_model(model).save(unfinished)
+        with zipfile.ZipFile(unfinished, "a", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(SPEC_MEMBER, spec.to_json())
             archive.writestr(ANCHORS_MEMBER, anchors.getvalue())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: the model could not be written. Received: {error}. "
-            "Free disk space and repeat the command; what was saved before is unharmed."
-        ) from error
+            for name, content in members.items():
+                archive.writestr(name, content)
 
 
 def load_detector(path: Path) -> tuple[keras.Model, DetectorSpec]:

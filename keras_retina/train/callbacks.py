@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from keras_retina.evaluate.coco import SHOW_SCORE_THRESHOLD, coco_metrics
 from keras_retina.evaluate.predict import detect_function, network_input, predict_dataset
 from keras_retina.foundation.drawing import draw_boxes
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import replacing, write_json
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.saving import plain_model
 from keras_retina.model.spec import DetectorSpec
@@ -163,19 +163,12 @@ def restore(model: keras.Model, trained: list[np.ndarray]) -> None:
 
 
 def save_weights(model: keras.Model, path: Path) -> None:
-    """Writes weights under another name first, so that a full disk leaves the previous file whole.
+    """Writes weights, whole or not at all.
 
     Metrics and optimiser state are left out: their variables cannot be loaded under a MirroredStrategy.
     """
-    temporary = path.with_name(f".writing.{path.name}")
-    try:
-        plain_model(model).save_weights(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: the weights could not be written. Received: {error}. Free disk space and repeat the command."
-        ) from error
+    with replacing(path) as unfinished:
+        plain_model(model).save_weights(unfinished)
 
 
 def read_state(train_dir: Path) -> dict[str, Any]:
@@ -186,6 +179,4 @@ def read_state(train_dir: Path) -> dict[str, Any]:
 
 def write_state(train_dir: Path, state: dict[str, Any]) -> None:
     """Writes the best AP so far."""
-    temporary = train_dir / ".best.json.writing"
-    temporary.write_text(json.dumps(state), encoding="utf-8")
-    os.replace(temporary, train_dir / "best.json")
+    write_json(train_dir / "best.json", state)

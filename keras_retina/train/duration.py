@@ -12,6 +12,7 @@ from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import BATCH, detect_function, predict_dataset
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import write_json
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Training
@@ -91,9 +92,7 @@ def within_minutes(
             f"{pace.evaluation:.0f} s. Received: {minutes}, of which {max(left, 0.0):.0f} s are left for them. "
             "Raise it, or lower training.steps_per_epoch."
         )
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(json.dumps({"epochs": epochs, "step_seconds": pace.step}), encoding="utf-8")
-    temporary.replace(path)
+    write_json(path, {"epochs": epochs, "step_seconds": pace.step})
     limit = "minutes" if epochs < settings.epochs else "epochs"
     report(
         f"{epochs} epochs in {minutes:g} min at {pace.step:.2f} s a step and {pace.evaluation:.1f} s an evaluation; "

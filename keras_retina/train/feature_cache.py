@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 from keras_retina.data.pipeline import sample_order, training_views, with_targets
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import replacing, write_json
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.graph import Place, calls_of, learning_places, output_places, rebuild
 from keras_retina.model.spec import DetectorSpec
@@ -23,6 +23,7 @@ from keras_retina.recipe.recipe import Matching, Recipe
 
 KEY_MEMBER = "key.json"
 LABELS_MEMBER = "labels.npz"
+ADVICE = "Free disk space, lower training.feature_views, or name another training.feature_cache."
 BATCH = 8
 REPORTED_EVERY = 50  # batches
 
@@ -69,13 +70,12 @@ def build_feature_cache(
     if folder.exists():
         _refuse_other(folder, key)
         return
-    temporary = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     count = views * len(dataset.records)
-    try:
+    with replacing(folder, advice=ADVICE) as unfinished:
+        unfinished.mkdir()
         files = {
-            name: np.lib.format.open_memmap(temporary / f"{name}.npy", "w+", np.float16, (count, *shape[1:]))
+            name: np.lib.format.open_memmap(unfinished / f"{name}.npy", "w+", np.float16, (count, *shape[1:]))
             for name, shape in frozen.output_shape.items()
         }
         labels: list[tuple[np.ndarray, ...]] = []
@@ -91,15 +91,8 @@ def build_feature_cache(
             file.flush()
         boxes, classes, ignored = (np.concatenate(part) for part in zip(*labels, strict=True))
         ends = np.cumsum([len(sample[1]) for sample in labels])
-        np.savez(temporary / LABELS_MEMBER, boxes=boxes, classes=classes, ignored=ignored, ends=ends)
-        (temporary / KEY_MEMBER).write_text(json.dumps(key, indent=2), encoding="utf-8")
-        temporary.rename(folder)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise InputError(
-            f"{folder}: the features could not be written. Received: {error}. "
-            "Free disk space, lower training.feature_views, or name another training.feature_cache."
-        ) from error
+        np.savez(unfinished / LABELS_MEMBER, boxes=boxes, classes=classes, ignored=ignored, ends=ends)
+        write_json(unfinished / KEY_MEMBER, key)
     size = sum(path.stat().st_size for path in folder.iterdir())
     report(f"features of frozen stages: {count} views in {folder}, {size / 2**20:.0f} MiB")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_retina.foundation.files import replacing
 from keras_retina.foundation.legacy_keras import keras, tf
 
 STARVING = 0.1
@@ -197,7 +198,7 @@ def trim_history(path: Path, epochs_done: int) -> None:
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file)) or [list(HISTORY_COLUMNS)]
     kept = [dict(zip(header, row, strict=True)) for row in rows if _is_done(row, len(header), epochs_done)]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, HISTORY_COLUMNS, restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(kept)

@@ -10,7 +10,7 @@ from edge.compress.weights import clusters, sparsity
 from edge.compress.weights.sparsity import amounts_by_loss, even_amounts, loss_curvatures
 from edge.quantize.aware import quantizable
 from edge.quantize.batch_norm import set_effective_kernels
-from keras_retina.foundation.files import write_file
+from keras_retina.foundation.files import write_json
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.losses import detector_losses
 from keras_retina.model.saving import load_detector, save_detector
@@ -73,5 +73,5 @@ def _amounts(task: CompressTask, model: keras.Model, wanted: Sparsity) -> dict[s
         batches = fine_tune_batches(task).take(CURVATURE_BATCHES)
         curvatures = loss_curvatures(model, learning, batches, losses)
         amounts = amounts_by_loss(model, wanted.amount, curvatures)
-        write_file(path, (json.dumps(amounts, indent=1) + "\n").encode())
+        write_json(path, amounts)
     return json.loads(path.read_text(encoding="utf-8"))

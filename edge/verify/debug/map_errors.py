@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from edge.tflite.flatbuffer import (
     write_flatbuffer,
 )
 from edge.tflite.layer_names import BETWEEN_TYPES, feature_maps
+from edge.tflite.writer import Writer
 from keras_retina.foundation.errors import InputError
 from keras_retina.model.spec import DetectorSpec
 
@@ -33,7 +33,7 @@ def side_by_side(float_model: schema.ModelT, model: schema.ModelT) -> dict[str, 
     inputs, weights and output alone, computed by the kernel that the device runs. Operators that are float in `model`
     are left out.
     """
-    graph, source = float_model.subgraphs[0], model.subgraphs[0]
+    writer, source = Writer(float_model), model.subgraphs[0]
     float_maps = {name: int(operator.outputs[0]) for name, operator in feature_maps(float_model).items()}
     makers = {int(operator.outputs[0]): operator for operator in source.operators}
     names = {int(operator.outputs[0]): name for name, operator in feature_maps(model).items()}
@@ -46,15 +46,11 @@ def side_by_side(float_model: schema.ModelT, model: schema.ModelT) -> dict[str, 
         while maker is not None and operator_name(model, maker) in BETWEEN_TYPES:
             index = int(maker.inputs[0])
             maker = makers.get(index)
-        return float_maps.get(names.get(index, ""), int(graph.inputs[0]))
+        return float_maps.get(names.get(index, ""), int(writer.graph.inputs[0]))
 
     def copied_tensor(index: int) -> int:
-        tensor = copy.copy(source.tensors[index])
-        data = model.buffers[tensor.buffer].data
-        float_model.buffers.append(schema.BufferT(data=data))
-        tensor.buffer = len(float_model.buffers) - 1
-        graph.tensors.append(tensor)
-        return len(graph.tensors) - 1
+        tensor = source.tensors[index]
+        return writer.copied(tensor, model.buffers[tensor.buffer].data)
 
     def quantized_input(index: int) -> int:
         if index < 0:
@@ -62,14 +58,7 @@ def side_by_side(float_model: schema.ModelT, model: schema.ModelT) -> dict[str, 
         if index not in copies:
             copies[index] = copied_tensor(index)
             if model.buffers[source.tensors[index].buffer].data is None:
-                operator = schema.OperatorT(
-                    opcodeIndex=_code_of(float_model, schema.BuiltinOperator.QUANTIZE, version=2),
-                    inputs=np.array([float_origin(index)], np.int32),
-                    outputs=np.array([copies[index]], np.int32),
-                    builtinOptionsType=schema.BuiltinOptions.QuantizeOptions,
-                    builtinOptions=schema.QuantizeOptionsT(),
-                )
-                graph.operators.append(operator)
+                writer.quantize(float_origin(index), copies[index], version=2)
         return copies[index]
 
     for name, original in feature_maps(model).items():
@@ -77,24 +66,11 @@ def side_by_side(float_model: schema.ModelT, model: schema.ModelT) -> dict[str, 
         if name not in float_maps or tensor_type(source.tensors[output]) not in QUANTIZED:
             continue
         code = model.operatorCodes[original.opcodeIndex]
-        operator = copy.copy(original)
-        operator.opcodeIndex = _code_of(float_model, max(code.builtinCode, code.deprecatedBuiltinCode), code.version)
-        operator.inputs = np.array([quantized_input(int(index)) for index in original.inputs], np.int32)
+        builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+        inputs = [quantized_input(int(index)) for index in original.inputs]
         outputs[name] = copied_tensor(output)
-        operator.outputs = np.array([outputs[name]], np.int32)
-        graph.operators.append(operator)
+        writer.connect(builtin, inputs, [outputs[name]], original.builtinOptions, version=code.version)
     return outputs
-
-
-def _code_of(model: schema.ModelT, builtin: int, version: int) -> int:
-    """Returns an operator code of just this version: an older one in the file may not take quantized tensors."""
-    for index, code in enumerate(model.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.version == version:
-            return index
-    model.operatorCodes.append(
-        schema.OperatorCodeT(deprecatedBuiltinCode=min(builtin, 127), version=version, builtinCode=builtin)
-    )
-    return len(model.operatorCodes) - 1
 
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")

@@ -16,9 +16,10 @@ from edge.detectors.reading import ReadingOptions, choose_reading, is_ours, read
 from edge.detectors.split import detect_split
 from edge.export.tails import POSTPROCESS
 from edge.runtime import Detector, ModelFileError, anchor_boxes, read_image
-from edge.tflite.flatbuffer import add_operator, add_tensor, operator_code, read_flatbuffer, write_flatbuffer
+from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from edge.tflite.metadata import IDENTIFIER, NAME
 from edge.tflite.tables import table, vector
+from edge.tflite.writer import Writer
 from edge.verify.evaluate import evaluate_target
 from keras_retina.data.records import Dataset, Record
 from keras_retina.evaluate.coco import coco_metrics
@@ -68,13 +69,11 @@ def strip(exported, tmp_path):
 def behind_concatenations(model, order):
     """Copies each output by an operator that may mix values, so that none is known by what made it."""
     in_order(order)(model)
-    graph, copies = model.subgraphs[0], []
-    code = operator_code(model, schema.BuiltinOperator.CONCATENATION)
+    graph, copies, writer = model.subgraphs[0], [], Writer(model)
     for index in map(int, graph.outputs):
-        copies.append(add_tensor(model, f"copy_{index}", [int(side) for side in graph.tensors[index].shape]))
-        operator = add_operator(model, code, [index], [copies[-1]])
-        operator.builtinOptionsType = schema.BuiltinOptions.ConcatenationOptions
-        operator.builtinOptions = schema.ConcatenationOptionsT()
+        copies.append(writer.tensor(f"copy_{index}", [int(side) for side in graph.tensors[index].shape]))
+        options = schema.ConcatenationOptionsT()
+        writer.connect(schema.BuiltinOperator.CONCATENATION, [index], [copies[-1]], options)
     graph.outputs = np.array(copies, np.int32)
 
 
@@ -92,16 +91,11 @@ def float_input(model):
     pixels = int(graph.operators[0].outputs[0])
     shape = [int(side) for side in graph.tensors[pixels].shape]
     graph.operators = graph.operators[1:]
-    image, scaled = add_tensor(model, "normalised", shape), add_tensor(model, "scaled", shape)
-    factor, offset = (
-        add_tensor(model, name, [1], np.array([value], np.float32)) for name, value in (("f", 64), ("o", 100))
-    )
-    for name, inputs, output in (("ADD", [scaled, offset], pixels), ("MUL", [image, factor], scaled)):
-        operator = add_operator(model, operator_code(model, getattr(schema.BuiltinOperator, name)), inputs, [output])
-        kind = name.capitalize() + "Options"
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
-        operator.builtinOptions = getattr(schema, f"{kind}T")()
-        graph.operators.insert(0, graph.operators.pop())
+    writer = Writer.front(model)
+    image, scaled = writer.tensor("normalised", shape), writer.tensor("scaled", shape)
+    factor, offset = (writer.constant([value], np.float32) for value in (64, 100))
+    writer.connect(schema.BuiltinOperator.MUL, [image, factor], [scaled], schema.MulOptionsT())
+    writer.connect(schema.BuiltinOperator.ADD, [scaled, offset], [pixels], schema.AddOptionsT())
     graph.inputs = np.array([image], np.int32)
 
 

@@ -13,7 +13,8 @@ from edge.edgetpu.operators import DATA_TYPE
 from edge.edgetpu.predict import predict
 from edge.export.export import write_detector
 from edge.runtime import Detector, read_description
-from edge.tflite.flatbuffer import add_tensor, operator_name, read_flatbuffer, tensor_type, write_flatbuffer
+from edge.tflite.flatbuffer import operator_name, read_flatbuffer, tensor_type, write_flatbuffer
+from edge.tflite.writer import Writer
 from keras_retina.data.images import read_image
 from keras_retina.recipe.recipe import Export
 
@@ -70,9 +71,11 @@ def constant_heads(spec, logits, deltas) -> bytes:
     """A network that looks at no pixel: its heads are constants."""
     model = schema.ModelT(version=3, operatorCodes=[], buffers=[schema.BufferT()])
     model.subgraphs = [schema.SubGraphT(tensors=[], operators=[], name=b"main")]
-    image = add_tensor(model, "image", [1, spec.height, spec.width, 3], kind="uint8")
-    heads = {"boxes": add_tensor(model, "boxes", list(deltas.shape), deltas)}
-    heads["classes"] = add_tensor(model, "classes", list(logits.shape), logits)
+    writer = Writer(model)
+    image = writer.tensor("image", [1, spec.height, spec.width, 3], "uint8")
+    heads = {
+        name: writer.constant(values, np.float32, name) for name, values in (("boxes", deltas), ("classes", logits))
+    }
     model.subgraphs[0].inputs = np.array([image], np.int32)
     outputs = [schema.TensorMapT(name=name.encode(), tensorIndex=index) for name, index in heads.items()]
     model.signatureDefs = [schema.SignatureDefT(outputs=outputs)]

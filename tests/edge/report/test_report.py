@@ -375,6 +375,7 @@ def test_a_full_disk_keeps_the_old_report_and_leaves_no_half_page(run, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", write_half)
-    with pytest.raises(OSError, match="No space left"):
+    files = sorted(run.iterdir())
+    with pytest.raises(InputError, match="No space left"):
         write_report(run)
-    assert (run / "report.html").read_bytes() == before and not (run / "report.html.part").exists()
+    assert (run / "report.html").read_bytes() == before and sorted(run.iterdir()) == files

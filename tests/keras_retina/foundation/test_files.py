@@ -1,12 +1,28 @@
-"""Local and remote files are read alike; an address survives pathlib."""
+"""Local and remote files are read alike, an address survives pathlib, and a file is written whole or not at all."""
 
 from __future__ import annotations
 
+import errno
+import json
+import os
+import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from keras_retina.foundation.files import address, file_size, matching_files, read_bytes, remote_address, write_text
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import (
+    address,
+    file_size,
+    matching_files,
+    read_bytes,
+    remote_address,
+    replacing,
+    write_file,
+    write_json,
+    write_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +57,129 @@ def test_files_are_written_found_and_read_in_parts(place: str, tmp_path):
     assert read_bytes(folder / "b.txt", 8, 4) == b"89"
     with pytest.raises(OSError):
         read_bytes(folder / "none")
+
+
+# Whole, or not at all
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def write_half(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data[: len(data) // 2])
+    full()
+
+
+def test_a_new_file_and_one_that_was_there_are_written_and_nothing_else(tmp_path):
+    for data in (b"one", b"", b"three"):
+        write_file(tmp_path / "a.bin", data)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.bin": data}
+
+
+@pytest.mark.parametrize("before", [b"old", None])
+@pytest.mark.parametrize("place", [(Path, "write_bytes", write_half), (os, "replace", full), (Path, "mkdir", full)])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, place, before):
+    path = tmp_path / "a.bin"
+    if before is not None:
+        path.write_bytes(before)
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="No space left on device. Free disk") as error:
+        patch.setattr(*place)
+        write_file(path, b"something new")
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == ({"a.bin": before} if before else {})
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), ValueError("ours"), InputError("theirs")])
+def test_an_interrupted_block_leaves_the_old_file_and_its_own_error(tmp_path, interruption):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(type(interruption)) as caught, replacing(path) as unfinished:
+        unfinished.write_bytes(b"half")
+        raise interruption
+    assert caught.value is interruption
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"a.bin": b"old"}
+
+
+def test_what_a_killed_process_left_is_in_nobodys_list_and_is_removed(tmp_path):
+    block = replacing(tmp_path / "a.tflite")
+    unfinished = block.__enter__()  # a killed process never gets to the end of the block
+    unfinished.write_bytes(b"half")
+    (unfinished.parent / "more").write_bytes(b"")
+    assert list(tmp_path.glob("*.tflite")) == []
+    write_file(tmp_path / "a.tflite", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tflite"]
+    assert (tmp_path / "a.tflite").read_bytes() == b"whole"
+
+
+def test_a_library_that_goes_by_the_ending_writes_into_the_place(tmp_path):
+    with replacing(tmp_path / "a.b.npz") as unfinished:
+        np.savez(unfinished, values=np.arange(3))  # adds .npz to any other ending
+    assert [path.name for path in tmp_path.iterdir()] == ["a.b.npz"]
+    with np.load(tmp_path / "a.b.npz") as stored:
+        np.testing.assert_array_equal(stored["values"], [0, 1, 2])
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="No such file"), replacing(tmp_path / "a.bin"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path):
+    refused = pytest.raises(InputError, match="No space left on device. Name another.")
+    with refused, replacing(tmp_path / "folder", advice="Name another.") as unfinished:
+        unfinished.mkdir()
+        (unfinished / "one").write_bytes(b"1")
+        full()
+    assert list(tmp_path.iterdir()) == []
+    with replacing(tmp_path / "folder") as unfinished:
+        unfinished.mkdir()
+        (unfinished / "one").write_bytes(b"1")
+        assert not (tmp_path / "folder").exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "one"]
+
+
+@pytest.mark.parametrize("name", ["none/a.bin", "."])
+def test_a_place_that_cannot_be_is_told_in_one_line(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="could not be written. Received: ") as error:
+        write_file(tmp_path / "folder" / name, b"1")
+    assert "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
+def test_an_error_of_many_lines_becomes_one(tmp_path):
+    refused = pytest.raises(InputError, match="Received: write failed, errno = 28. Free")
+    with refused as error, replacing(tmp_path / "a.h5"):
+        raise OSError("write failed,\n  errno = 28")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_a_file_gets_the_mode_of_new_files(tmp_path):
+    path, mask = tmp_path / "a.bin", os.umask(0o027)
+    try:
+        write_file(path, b"1")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        path.chmod(0o400)
+        write_file(path, b"2")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    finally:
+        os.umask(mask)
+
+
+def test_json_is_ascii_with_a_line_end_and_what_has_no_json_is_not_written(tmp_path):
+    path = tmp_path / "a.json"
+    for value, text in (
+        ({"größe": [1.5, None]}, '{\n "gr\\u00f6\\u00dfe": [\n  1.5,\n  null\n ]\n}\n'),
+        ([{"a": 1}, "\ud800"], '[{"a": 1}, "\\ud800"]\n'),
+        ({}, "{}\n"),
+    ):
+        write_json(path, value)
+        assert path.read_bytes() == text.encode()
+        assert json.loads(path.read_text()) == value
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert path.read_bytes() == b"{}\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 
 import numpy as np
@@ -308,7 +307,12 @@ def test_best_weights_on_a_full_disk_leave_the_previous_file(tmp_path, monkeypat
 def test_the_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert read_state(tmp_path) == {}
     write_state(tmp_path, {"best_AP": 1.5, "best_epoch": 2})
-    monkeypatch.setattr(json, "dumps", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
-    with pytest.raises(OSError, match="No space left"):
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InputError, match="No space left"):
         write_state(tmp_path, {"best_AP": 9.0, "best_epoch": 3})
     assert read_state(tmp_path) == {"best_AP": 1.5, "best_epoch": 2}
+    assert [file.name for file in tmp_path.iterdir()] == ["best.json"]
