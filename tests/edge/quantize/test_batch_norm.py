@@ -8,6 +8,7 @@ import pytest
 from edge.quantize.batch_norm import number_of_kernels, without_batch_norm
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.model.graph import layer_multiply_adds
 
 
 def lively(norm: keras.layers.BatchNormalization) -> None:
@@ -169,3 +170,12 @@ def test_a_nested_model_is_refused():
     inner = keras.Sequential([keras.layers.Conv2D(2, 1)], name="inner")
     with pytest.raises(InputError, match="inner"):
         without_batch_norm(keras.Model(image, {"heads": inner(image)}))
+
+
+def test_norms_of_the_heads_add_nothing_and_kernels_for_each_level_count_what_the_shared_one_did(small_per_level):
+    model = small_per_level.model
+    shared, folded = layer_multiply_adds(model), layer_multiply_adds(without_batch_norm(model))
+    cells = 8 * 8 + 4 * 4 + 2 * 2
+    assert shared["boxes_0_pointwise"] == 8 * 8 * cells
+    assert sum(folded[f"boxes_0_pointwise_{level}"] for level in range(3)) == 8 * 8 * cells
+    assert sum(folded.values()) == sum(shared.values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from edge.quantize.batch_norm import without_batch_norm
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.graph import layer_multiply_adds, multiply_adds
@@ -29,15 +28,6 @@ def test_each_layer_counts_kernel_times_cells_and_a_shared_one_every_call(model)
         "shared": 5 * 7 * (8 * 4 + 4 * 2),
     }
     assert multiply_adds(model) == 4320 + 360 + 1400
-
-
-def test_norms_of_the_heads_add_nothing_and_kernels_for_each_level_count_what_the_shared_one_did(small_per_level):
-    model = small_per_level.model
-    shared, folded = layer_multiply_adds(model), layer_multiply_adds(without_batch_norm(model))
-    cells = 8 * 8 + 4 * 4 + 2 * 2
-    assert shared["boxes_0_pointwise"] == 8 * 8 * cells
-    assert sum(folded[f"boxes_0_pointwise_{level}"] for level in range(3)) == 8 * 8 * cells
-    assert sum(folded.values()) == sum(shared.values())
 
 
 def test_valid_padding_counts_the_cells_that_are_left():
