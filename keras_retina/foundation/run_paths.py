@@ -1,9 +1,14 @@
-"""Where everything of one run lies: the only place that knows the names in a run folder."""
+"""Where everything of one run lies: the only place that knows the names in a run folder.
+
+What is inside `train/`, but for the history, is the training's own; what is inside `export/`, that of the export.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+HISTORY = "history.csv"
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class RunPaths:
     @property
     def history(self) -> Path:
         """A line for each epoch."""
-        return self.train / "history.csv"
+        return self.train / HISTORY
 
     @property
     def model(self) -> Path:
