@@ -10,24 +10,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.compress.models import (
-    FOLDER,
-    METRICS_FILE,
-    MODEL_FILE,
-    Report,
-    check_settings,
-    compress_model,
-    is_done,
-    load_compressed,
-)
-from edge.export.convert import Kind
-from edge.export.export import export_detector, exported_file, is_exported, needs_calibration, origin_of
+from edge.compress.models import Report, check_settings, compress_model, is_done, load_compressed
+from edge.export.artifact import Artifact
+from edge.export.export import export_detector, is_exported, needs_calibration, origin_of
 from edge.quantize.calibration import choose_calibration_images
+from edge.verify.result import VerifyResult
 from edge.verify.verify import SmallerModel
 from keras_retina.data.records import ImageFile
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import write_file, write_json
 from keras_retina.recipe.compress import ancestry
+from keras_retina.recipe.formats import FORMATS, FormatName
 from keras_retina.recipe.recipe import CompressedModel, dump_recipe, load_recipe
 from keras_retina.run import RunFolder, load_split, run_facts, verification_split
 
@@ -45,13 +38,13 @@ def compress_stage(run: RunFolder, report: Report) -> None:
     if not run.recipe.compress:
         return
     for name in run.recipe.compress:
-        check_settings(run.path / FOLDER / name, run.recipe, name)
+        check_settings(run.compressed(name), run.recipe, name)
     missing = [name for name in run.recipe.compress if not is_done(run, name)]
     if not missing:
         report("compress: done before, skipped")
         return
-    if not (run.path / MODEL_FILE).exists():
-        raise InputError(f"{run.path}: expected a trained {MODEL_FILE}. Received: none. Run `keras-retina train`.")
+    if not run.model.exists():
+        raise InputError(f"{run.path}: expected a trained {run.model.name}. Received: none. Run `keras-retina train`.")
     train_set = load_split(run, run.recipe.data.train, report)
     validation_set = load_split(run, run.recipe.data.validation, report)
     for name in missing:
@@ -71,22 +64,22 @@ def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
                 f"--set: expected a key of the section compress, since the run is trained. Received: {override!r}. "
                 "Example: compress.half.channels.keep=0.5"
             )
-    recipe = load_recipe(run.path / "recipe.yaml", overrides)
+    recipe = load_recipe(run.recipe_file, overrides)
     for name in recipe.compress:
-        check_settings(run.path / FOLDER / name, recipe, name)
-    write_file(run.path / "recipe.yaml", dump_recipe(recipe).encode())
+        check_settings(run.compressed(name), recipe, name)
+    write_file(run.recipe_file, dump_recipe(recipe).encode())
     return RunFolder(run.path, recipe, run.data_dir)
 
 
 def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
     """Writes the `.tflite` files of the recipe that are missing in `export/`, and returns all of them."""
-    from edge.export.export import export_detector, exported_file, is_exported, needs_calibration, origin_of
+    from edge.export.export import export_detector, is_exported, needs_calibration, origin_of
     from edge.quantize.calibration import choose_calibration_images, images_used
     from keras_retina.model.saving import load_detector
 
     settings, name = run.recipe.export, run.recipe.name
     files = {
-        kind: [exported_file(run.path / "export", name, kind, head) for head in settings.heads]
+        kind: [Artifact(name, FORMATS[kind], form=form).path(run.export) for form in settings.heads]
         for kind in settings.formats
     }
     missing = [kind for kind, forms in files.items() if not all(is_exported(file, settings) for file in forms)]
@@ -95,14 +88,14 @@ def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
         report("export: done before, skipped")
         return written
     settings = settings.model_copy(update={"formats": tuple(missing)})
-    model, spec = load_detector(run.path / "model.keras")
+    model, spec = load_detector(run.model)
     images: list[ImageFile] = []
     if needs_calibration(settings):
         train_set = load_split(run, run.recipe.data.train, report)
         images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
         report(f"calibration: {images_used(len(images), settings.calibration_images)}")
-    origin = origin_of(run.path / "recipe.yaml", run.path / "model.keras")
-    export_detector(model, spec, run.path / "export", name, settings, images, report, origin=origin)
+    origin = origin_of(run.recipe_file, run.model)
+    export_detector(model, spec, run.export, name, settings, images, report, origin=origin)
     return written
 
 
@@ -113,18 +106,18 @@ def debug_stage(run: RunFolder, report: Callable[[str], None]) -> tuple[Path, di
     from keras_retina.model.saving import load_detector
 
     settings, name = run.recipe.export, run.recipe.name
-    file = run.path / "export" / f"{name}_int8_raw.tflite"
+    file = Artifact(name, FORMATS["int8"], form="raw").path(run.export)
     if "int8" not in settings.formats or "raw" not in settings.heads:
         raise InputError(
             "export --debug: expected int8 in export.formats and raw in export.heads, since it looks into that file. "
             f"Received: formats={list(settings.formats)}, heads={list(settings.heads)}. Add them to recipe.yaml."
         )
-    model, spec = load_detector(run.path / "model.keras")
+    model, spec = load_detector(run.model)
     train_set = load_split(run, run.recipe.data.train, report)
     images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
     ratio = run.recipe.verification.minimum_ap_ratio
     result = debug_quantization(model, spec, file, images, train_set, ratio, report)
-    path = run.path / "export" / f"{name}_int8_debug.json"
+    path = run.export / f"{Artifact(name, FORMATS['int8']).path(run.export).stem}_debug.json"
     write_json(path, result)
     return path, result
 
@@ -134,7 +127,7 @@ def verify_stage(
     report: Callable[[str], None],
     also: Sequence[Path] = (),
     options: ReadingOptions | None = None,
-) -> dict[str, Any]:
+) -> VerifyResult:
     """Measures every exported file on the verification split and writes `verify.json`.
 
     Files of other models (`also`) follow, read as `options` say; they are never part of the gate. One that was made
@@ -146,20 +139,20 @@ def verify_stage(
     from keras_retina.model.saving import load_detector
 
     require_files(also)
-    model, spec = load_detector(run.path / "model.keras")
+    model, spec = load_detector(run.model)
     dataset = load_split(run, verification_split(run.recipe), report)
     smaller = smaller_models(run)
-    theirs = {file for one in smaller for file in one.files}
-    files = sorted(set((run.path / "export").glob("*.tflite")) - theirs)
+    theirs = {file.path(run.export) for one in smaller for file in one.files}
+    files = sorted(set(run.export.glob("*.tflite")) - theirs)
     if not files:
-        raise InputError(f"{run.path / 'export'}: expected .tflite files. Received: none. Run `keras-retina export`.")
+        raise InputError(f"{run.export}: expected .tflite files. Received: none. Run `keras-retina export`.")
     settings, unmade = run.recipe.verification, unmade_models(run)
     taken = {path.stem for path in (*files, *theirs)}
-    own = files_of_run(also, run.path, taken)
+    own = files_of_run(also, run, taken)
     taken |= {path.stem for path in own}
     others = read_others([path for path in also if path not in own], dataset, options or ReadingOptions(), taken)
     result = verify_run(run.path, model, spec, dataset, settings, [*files, *own], report, smaller, unmade)
-    return add_other_files(run.path, result, others, dataset, settings, report) if others else result
+    return add_other_files(run, result, others, dataset, settings, report) if others else result
 
 
 def report_stage(run: RunFolder) -> Path:
@@ -179,7 +172,7 @@ def export_compressed(run: RunFolder, report: Callable[[str], None]) -> list[Pat
         if not is_done(run, name):
             report(f"export {name}: the model is not made yet. Run `keras-retina compress {run.path}`.")
             continue
-        files = files_of(run, name)
+        files = [file.path(run.export) for file in files_of(run, name)]
         written += files
         settings = run.recipe.export.model_copy(update={"formats": formats_of(run.recipe.compress[name])})
         if all(is_exported(file, settings) for file in files):
@@ -190,16 +183,15 @@ def export_compressed(run: RunFolder, report: Callable[[str], None]) -> list[Pat
             train_set = load_split(run, run.recipe.data.train, report)
             images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
         model, spec = load_compressed(run, name)
-        origin = origin_of(run.path / "recipe.yaml", run.path / FOLDER / name / MODEL_FILE)
-        folder = run.path / "export"
-        export_detector(model, spec, folder, run.recipe.name, settings, images, report, name, origin)
+        origin = origin_of(run.recipe_file, run.compressed(name).model)
+        export_detector(model, spec, run.export, run.recipe.name, settings, images, report, name, origin)
     return written
 
 
-def files_of(run: RunFolder, name: str) -> list[Path]:
+def files_of(run: RunFolder, name: str) -> list[Artifact]:
     """Returns the files that a smaller model has, written or not."""
-    formats, heads = formats_of(run.recipe.compress[name]), run.recipe.export.heads
-    return [exported_file(run.path / "export", run.recipe.name, kind, head, name) for kind in formats for head in heads]
+    formats, forms = formats_of(run.recipe.compress[name]), run.recipe.export.heads
+    return [Artifact(run.recipe.name, FORMATS[kind], name, form) for kind in formats for form in forms]
 
 
 def unmade_models(run: RunFolder) -> list[str]:
@@ -207,7 +199,7 @@ def unmade_models(run: RunFolder) -> list[str]:
     return [name for name in run.recipe.compress if not is_done(run, name)]
 
 
-def formats_of(settings: CompressedModel) -> tuple[Kind, ...]:
+def formats_of(settings: CompressedModel) -> tuple[FormatName, ...]:
     """Returns the number formats of a model's files; a quantization-aware model has one, its own."""
     return settings.formats if settings.quantize is None else ("int8_qat",)
 
@@ -218,13 +210,11 @@ def smaller_models(run: RunFolder) -> list[SmallerModel]:
     for name, settings in run.recipe.compress.items():
         if not is_done(run, name):
             continue
-        folder = run.path / FOLDER / name
         line = ancestry(run.recipe.compress, name)
-        facts = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+        facts = json.loads(run.compressed(name).metrics.read_text(encoding="utf-8"))
         found.append(
             SmallerModel(
                 name=name,
-                path=folder / MODEL_FILE,
                 model=load_compressed(run, name)[0],
                 files=files_of(run, name),
                 multiply_adds=facts["multiply_adds"],

@@ -15,27 +15,14 @@ from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import address, write_file, write_json
 from keras_retina.foundation.machine import machine_name, package_version
+from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
-
-RUN_MEMBERS = (
-    "recipe.yaml",
-    "run.json",
-    "train",
-    "model.keras",
-    "metrics.json",
-    "compress",
-    "export",
-    "verify",
-    "verify.json",
-    "report.html",
-)
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """An open run: where it is, what it does, and on which data."""
+class RunFolder(RunPaths):
+    """An open run: where everything of it is, what it does, and on which data."""
 
-    path: Path
     recipe: Recipe
     data_dir: Path
 
@@ -56,8 +43,9 @@ def start_run(path: Path, recipe: Recipe, data_dir: Path, command: str, overwrit
     elif path.is_dir() and any(path.iterdir()):
         _refuse_another_run(path, recipe, data_dir)
     path.mkdir(parents=True, exist_ok=True)
-    is_new = not (path / "recipe.yaml").exists()
-    _write(path / "recipe.yaml", dump_recipe(recipe))
+    run = RunFolder(path, recipe, Path(data_dir))
+    is_new = not run.recipe_file.exists()
+    write_file(run.recipe_file, dump_recipe(recipe).encode())
     if is_new:
         facts = {
             "data": address(Path(data_dir)),
@@ -66,8 +54,8 @@ def start_run(path: Path, recipe: Recipe, data_dir: Path, command: str, overwrit
             "python": platform.python_version(),
             "machine": machine_name(),
         }
-        _write(path / "run.json", json.dumps(facts, indent=2))
-    return RunFolder(path, recipe, Path(data_dir))
+        write_json(run.facts, facts)
+    return run
 
 
 def open_run(path: Path, data_dir: Path | None = None) -> RunFolder:
@@ -77,31 +65,31 @@ def open_run(path: Path, data_dir: Path | None = None) -> RunFolder:
         InputError: it is not a run folder.
     """
     path = Path(path)
-    if not (path / "recipe.yaml").is_file():
+    recipe_file = RunPaths(path).recipe_file
+    if not recipe_file.is_file():
         raise InputError(
             f"{path}: expected a run folder, with recipe.yaml inside. Received: "
             f"{'a folder without it' if path.is_dir() else 'no such folder'}. Make one with `keras-retina train`."
         )
-    recipe = load_recipe(path / "recipe.yaml")
+    recipe = load_recipe(recipe_file)
     return RunFolder(path, recipe, Path(data_dir) if data_dir else Path(run_facts(path)["data"]))
 
 
 def run_facts(path: Path) -> dict[str, Any]:
     """Reads `run.json`: the data folder, the command and the machine of the run."""
+    file = RunPaths(path).facts
     try:
-        facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        facts = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(facts, dict) or not isinstance(facts.get("data"), str):
             raise ValueError("no data folder in it")
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path / 'run.json'}: expected the facts of the run as JSON. Received: {error}. Pass --data."
-        ) from error
+        raise InputError(f"{file}: expected the facts of the run as JSON. Received: {error}. Pass --data.") from error
     return facts
 
 
 def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
     """Trains, or finishes an interrupted training; writes `model.keras` and `metrics.json` (validation split)."""
-    if (run.path / "model.keras").exists() and (run.path / "metrics.json").exists():
+    if run.model.exists() and run.metrics.exists():
         report("train: done before, skipped")
         return
     from keras_retina.data.formats.pack import check_pack_input
@@ -113,11 +101,11 @@ def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
     check_pack_input(run.data_dir, run.recipe.data.train, run.recipe.model.input.height, run.recipe.model.input.width)
     train_set = load_split(run, run.recipe.data.train, report)
     validation_set = load_split(run, run.recipe.data.validation, report)
-    if not (run.path / "model.keras").exists():
+    if not run.model.exists():
         train(run.recipe, train_set, validation_set, run.path, run.data_dir, report)
-    model, spec = load_detector(run.path / "model.keras")
+    model, spec = load_detector(run.model)
     metrics = coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, validation_set))
-    write_metrics(run.path, run.recipe.data.validation, metrics)
+    write_metrics(run.metrics, run.recipe.data.validation, metrics)
     report(f"validation AP {metrics['AP']}, AP50 {metrics['AP50']}")
 
 
@@ -146,24 +134,25 @@ def load_split(run: RunFolder, split: str, report: Callable[[str], None]) -> Dat
     return dataset
 
 
-def training_minutes(run_dir: Path) -> float:
+def training_minutes(run: RunPaths) -> float:
     """Returns the minutes spent in epochs, evaluation included, from `train/history.csv`."""
-    with (run_dir / "train" / "history.csv").open(newline="", encoding="utf-8") as file:
+    with run.history.open(newline="", encoding="utf-8") as file:
         return sum(float(row["seconds"]) for row in csv.DictReader(file)) / 60.0
 
 
 def _has_only_begun(path: Path) -> bool:
-    members = {member.name for member in path.iterdir()} if path.is_dir() else set()
-    return {"recipe.yaml"} <= members <= {"recipe.yaml", "run.json"}
+    members, run = set(path.iterdir()) if path.is_dir() else set(), RunPaths(path)
+    return {run.recipe_file} <= members <= {run.recipe_file, run.facts}
 
 
 def _refuse_another_run(path: Path, recipe: Recipe, data_dir: Path) -> None:
-    if not (path / "recipe.yaml").is_file():
+    recipe_file = RunPaths(path).recipe_file
+    if not recipe_file.is_file():
         raise InputError(
             f"--out: expected a new folder or a run of this recipe. Received: {path}, which holds other files. "
             "Choose another folder."
         )
-    there = load_recipe(path / "recipe.yaml")
+    there = load_recipe(recipe_file)
     # Smaller models may be added later; each of them keeps the settings that it was made with.
     known = {"expected", "published", "compress"}
     if there.model_dump(exclude=known) != recipe.model_dump(exclude=known):
@@ -181,18 +170,13 @@ def _refuse_another_run(path: Path, recipe: Recipe, data_dir: Path) -> None:
 
 def _remove_run(path: Path) -> None:
     """Deletes what a run writes, and nothing else that may be in the folder."""
-    for member in RUN_MEMBERS:
-        target = path / member
+    for target in RunPaths(path).members:
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
         else:
             target.unlink(missing_ok=True)
 
 
-def _write(path: Path, text: str) -> None:
-    write_file(path, text.encode())
-
-
-def write_metrics(run_dir: Path, split: str, metrics: dict) -> None:
+def write_metrics(path: Path, split: str, metrics: dict) -> None:
     """Writes `metrics.json`, the COCO metrics of the float Keras model on a split."""
-    write_json(run_dir / "metrics.json", {"split": split, **metrics})
+    write_json(path, {"split": split, **metrics})

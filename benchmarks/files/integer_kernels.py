@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from edge.export.export import exported_file
+from edge.export.artifact import Artifact
 from edge.quantize.calibration import network_input
 from edge.quantize.saving import load_quantize_aware
 from edge.runtime import Detector
@@ -25,6 +25,7 @@ from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, coco_metrics
 from keras_retina.evaluate.predict import detect_function, predict_dataset, results_of_image
+from keras_retina.recipe.formats import FORMATS
 from keras_retina.run import load_split, open_run
 
 SETS = {
@@ -44,8 +45,8 @@ def main() -> None:
     run = open_run(arguments.run)
     split = arguments.split or run.recipe.data.test or run.recipe.data.validation
     dataset = load_split(run, split, lambda line: None)
-    model, spec = load_quantize_aware(run.path / "compress" / arguments.model / "model.keras")
-    file = exported_file(run.path / "export", run.recipe.name, "int8_qat", "raw", arguments.model)
+    model, spec = load_quantize_aware(run.compressed(arguments.model).model)
+    file = Artifact(run.recipe.name, FORMATS["int8_qat"], arguments.model, "raw").path(run.export)
     detectors = {name: detector_with(SETS[name], file) for name in arguments.sets}
     first = next(iter(detectors.values()))
     pixels, _ = first.prepare(read_image(dataset.records[0].path))

@@ -13,8 +13,8 @@ from training import Training, load_variant
 
 from edge.detectors.open_file import opened
 from edge.edgetpu.predict import predict
-from edge.export.convert import Kind, Samples, convert_heads
-from edge.export.export import exported_file
+from edge.export.artifact import Artifact
+from edge.export.convert import Samples, convert_heads
 from edge.quantize.calibration import calibration_samples, choose_calibration_images
 from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from edge.tflite.graph import graph_work, read_graphs
@@ -27,10 +27,11 @@ from keras_retina.foundation.files import write_file
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.saving import load_detector
 from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.formats import FORMATS, FormatName
 from keras_retina.recipe.recipe import Recipe, load_recipe
 from keras_retina.run import RunFolder
 
-KINDS: tuple[Kind, ...] = ("float32", "int8")
+KINDS: tuple[FormatName, ...] = ("float32", "int8")
 
 Row = dict[str, Any]
 
@@ -42,14 +43,14 @@ class Source:
     recipe: Recipe
     folder: Path
     load: Callable[[tuple[str, ...]], tuple[keras.Model, DetectorSpec]]
-    heads: Callable[[keras.Model, DetectorSpec, Kind, Samples], bytes]
+    heads: Callable[[keras.Model, DetectorSpec, FormatName, Samples], bytes]
 
 
 def training_source(folder: Path, training: Training) -> Source:
     """Opens one training; its heads are converted once for all its variants."""
     recipe = load_recipe(folder / "recipe.yaml")
 
-    def heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: Samples) -> bytes:
+    def heads(model: keras.Model, spec: DetectorSpec, kind: FormatName, samples: Samples) -> bytes:
         path = folder / f"heads_{kind}.tflite"
         if not path.exists():
             write_file(path, convert_heads(model, spec, kind, samples))
@@ -61,11 +62,11 @@ def training_source(folder: Path, training: Training) -> Source:
 def run_source(run: RunFolder, out: Path) -> Source:
     """Opens a run folder; its raw files are the heads."""
 
-    def heads(model: keras.Model, spec: DetectorSpec, kind: Kind, samples: Samples) -> bytes:
-        return exported_file(run.path / "export", run.recipe.name, kind, "raw").read_bytes()
+    def heads(model: keras.Model, spec: DetectorSpec, kind: FormatName, samples: Samples) -> bytes:
+        return Artifact(run.recipe.name, FORMATS[kind], form="raw").path(run.export).read_bytes()
 
     out.mkdir(parents=True, exist_ok=True)
-    return Source(run.recipe, out, lambda class_names: load_detector(run.path / "model.keras"), heads)
+    return Source(run.recipe, out, lambda class_names: load_detector(run.model), heads)
 
 
 def measured_rows(name: str, end: forms.End, source: Source, data_dir: Path) -> list[Row]:

@@ -20,6 +20,7 @@ from edge.compress.weights.sparsity import amounts_by_loss, even_amounts, loss_c
 from edge.compress.weights.train import CURVATURE_BATCHES
 from edge.quantize.batch_norm import set_effective_kernels
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.foundation.run_paths import CompressedPaths
 from keras_retina.losses import detector_losses
 from keras_retina.model.saving import load_detector
 from keras_retina.recipe.compress import Sparsity
@@ -36,9 +37,10 @@ def main() -> None:
     arguments = parser.parse_args()
     run = open_run(arguments.run)
     train_set = load_split(run, run.recipe.data.train, lambda line: None)
-    model, spec = load_detector(run.path / "model.keras")
+    model, spec = load_detector(run.model)
     settings = CompressedModel(sparsity=Sparsity())
-    task = CompressTask("", model, spec, run.recipe, settings, train_set, train_set, run.path, lambda line: None)
+    folder = CompressedPaths(run.path)
+    task = CompressTask("", model, spec, run.recipe, settings, train_set, train_set, folder, lambda line: None)
     freeze_stages(model, task, batch_norm="trained")
     set_effective_kernels(model)
     losses = detector_losses(run.recipe.training.loss, spec.coder_weights)

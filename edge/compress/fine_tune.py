@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from edge.compress.distillation import with_teacher
@@ -12,6 +11,7 @@ from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
+from keras_retina.foundation.run_paths import CompressedPaths
 from keras_retina.model.backbones import freeze
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import CompressedModel, FineTune, Recipe, Training
@@ -35,7 +35,7 @@ class CompressTask:
     settings: CompressedModel
     train_set: Dataset
     validation_set: Dataset
-    folder: Path
+    folder: CompressedPaths
     report: Callable[[str], None]
     teacher: keras.Model | None = None
     """The float model, where the settings ask for distillation."""
@@ -90,7 +90,7 @@ def fit_network(
         weight = task.settings.fine_tune.distillation
         network = with_teacher(network, task.teacher, weight, training.loss, task.spec.coder_weights)
     compile_detector(network, task.spec, training, steps_per_epoch(task), "float32")
-    train_dir = task.folder / "train"
+    train_dir = task.folder.train
     train_dir.mkdir(parents=True, exist_ok=True)
     fit_detector(
         network,

@@ -12,17 +12,13 @@ from keras_retina.evaluate.predict import detect_function, predict_dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import write_file, write_json
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.foundation.run_paths import CompressedPaths
 from keras_retina.model.graph import multiply_adds
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.recipe import CompressedModel, Recipe
 from keras_retina.run import RunFolder
-
-FOLDER = "compress"
-MODEL_FILE = "model.keras"
-METRICS_FILE = "metrics.json"
-SETTINGS_FILE = "settings.json"
 
 Report = Callable[[str], None]
 
@@ -38,37 +34,37 @@ def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set
     from edge.quantize.saving import save_quantize_aware
 
     settings = run.recipe.compress[name]
-    folder = run.path / FOLDER / name
-    folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / SETTINGS_FILE, _settings(ancestry(run.recipe.compress, name)).encode())
+    folder = run.compressed(name)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_file(folder.settings, _settings(ancestry(run.recipe.compress, name)).encode())
     parent, spec = load_detector(parent_file(run, settings))
-    section = f"{FOLDER}.{name}"
-    teacher = load_detector(run.path / MODEL_FILE)[0] if settings.fine_tune.distillation else None
+    section = f"compress.{name}"
+    teacher = load_detector(run.model)[0] if settings.fine_tune.distillation else None
     task = CompressTask(section, parent, spec, run.recipe, settings, train_set, validation_set, folder, report, teacher)
     if settings.quantize is not None:
         model = train_quantized(task)
-        save_quantize_aware(model, spec, folder / MODEL_FILE)
+        save_quantize_aware(model, spec, folder.model)
         plain = float_model(model)
     else:
         make = prune_rounds if settings.channels else train_sparse if settings.sparsity else train_clustered
         model = plain = make(task)
-        save_detector(model, spec, folder / MODEL_FILE)
+        save_detector(model, spec, folder.model)
     metrics = coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, validation_set))
     facts = {"split": validation_set.split, **metrics, **sizes(plain), "parent": sizes(parent)}
-    write_json(folder / METRICS_FILE, facts)
+    write_json(folder.metrics, facts)
     left = facts["multiply_adds"] / facts["parent"]["multiply_adds"]
     report(f"compress {name}: validation AP {metrics['AP']}, {left:.3f} x the multiply-adds of its parent")
 
 
 def is_done(run: RunFolder, name: str) -> bool:
     """Tells whether a model is whole."""
-    folder = run.path / FOLDER / name
-    return (folder / MODEL_FILE).exists() and (folder / METRICS_FILE).exists()
+    folder = run.compressed(name)
+    return folder.model.exists() and folder.metrics.exists()
 
 
 def load_compressed(run: RunFolder, name: str) -> tuple[keras.Model, DetectorSpec]:
     """Loads a model that is whole and its description; a quantized one rounds as its file does."""
-    path = run.path / FOLDER / name / MODEL_FILE
+    path = run.compressed(name).model
     if run.recipe.compress[name].quantize is None:
         return load_detector(path)
     from edge.quantize.saving import load_quantize_aware
@@ -78,7 +74,7 @@ def load_compressed(run: RunFolder, name: str) -> tuple[keras.Model, DetectorSpe
 
 def parent_file(run: RunFolder, settings: CompressedModel) -> Path:
     """Returns the file of the model that another is made from."""
-    return run.path / MODEL_FILE if settings.parent is None else run.path / FOLDER / settings.parent / MODEL_FILE
+    return run.model if settings.parent is None else run.compressed(settings.parent).model
 
 
 def sizes(model: keras.Model) -> dict[str, int]:
@@ -86,9 +82,9 @@ def sizes(model: keras.Model) -> dict[str, int]:
     return {"multiply_adds": multiply_adds(model), "parameters": model.count_params()}
 
 
-def check_settings(folder: Path, recipe: Recipe, name: str) -> None:
+def check_settings(folder: CompressedPaths, recipe: Recipe, name: str) -> None:
     """Refuses a model that was made, or begun, with other settings. One that an older file lacks has its default."""
-    path = folder / SETTINGS_FILE
+    path = folder.settings
     if not path.exists():
         return
     try:
@@ -97,8 +93,8 @@ def check_settings(folder: Path, recipe: Recipe, name: str) -> None:
         begun = ""
     if begun != _settings(ancestry(recipe.compress, name)):
         raise InputError(
-            f"{folder}: expected a model of these settings. Received: one that was begun with others, {path.name}. "
-            f"Delete the folder to make {name!r} anew."
+            f"{folder.path}: expected a model of these settings. Received: one that was begun with others, "
+            f"{path.name}. Delete the folder to make {name!r} anew."
         )
 
 

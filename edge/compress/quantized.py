@@ -44,7 +44,7 @@ def train_quantized(task: CompressTask) -> keras.Model:
     Raises:
         InputError: a layer that has no int8 form, images that cannot be read, or a loss that is not a number.
     """
-    start = task.folder / START_FILE
+    start = task.folder.path / START_FILE
     if not start.exists():
         asked = (task.settings.quantize or Quantize()).calibration_images
         inputs = calibration_inputs(task, asked)

@@ -146,9 +146,6 @@ def main() -> None:
     json.dump(answer, sys.stdout)
 
 
-if __name__ == "__main__":
-    main()
-
 DELEGATE_NAMES = ("DELEGATE", "TfLiteXNNPackDelegate")
 
 
@@ -187,3 +184,7 @@ def delegation(nodes: Sequence[dict[str, Any]]) -> Delegation:
             wanted += [int(one) for one in node["inputs"]]
     left = Counter(str(node["op_name"]) for node in original if node["index"] not in taken)
     return Delegation(len(original), frozenset(taken), len(calls), dict(sorted(left.items())))
+
+
+if __name__ == "__main__":
+    main()

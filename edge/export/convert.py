@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -24,14 +23,14 @@ from edge.tflite.flatbuffer import (
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.formats import FORMATS, FormatName
 
-Kind = Literal["float32", "float16", "dynamic", "int8", "int16", "int8_qat"]
 Samples = Callable[[], Iterable[list[np.ndarray]]]
 
 EQUALIZE_IMAGES = 32
 FIRST_RANGES_IMAGES = 4  # TensorFlow's own ranges are replaced, so few images are enough for them
 
-QUANTIZED_KINDS = {
+OPERATOR_SETS = {
     "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
     "int16": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
 }
@@ -43,7 +42,7 @@ LEFTOVERS = {"SHAPE", "STRIDED_SLICE", "PACK", "VAR_HANDLE", "READ_VARIABLE", "A
 def convert_heads(
     model: keras.Model,
     spec: DetectorSpec,
-    kind: Kind,
+    kind: FormatName,
     samples: Samples | None = None,
     float_layers: Sequence[str] = (),
 ) -> bytes:
@@ -66,7 +65,7 @@ def convert_heads(
     """
     if kind == "int8_qat":
         return _convert_quantize_aware(model, spec)
-    if kind in QUANTIZED_KINDS:
+    if FORMATS[kind].calibrated:
         if samples is None:
             raise ValueError(f"{kind} export: expected calibration inputs. Received: samples=None. Pass a function.")
         balanced = balanced_model(model, samples)
@@ -103,7 +102,7 @@ def quantize_heads(
     float_network = float_heads(model, spec)
     converter = _converter(model, spec, camera_bytes=False)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [QUANTIZED_KINDS[kind]]
+    converter.target_spec.supported_ops = [OPERATOR_SETS[kind]]
     converter.representative_dataset = lambda: itertools.islice(samples(), FIRST_RANGES_IMAGES)
     if kind == "int8":
         converter.inference_input_type = tf.uint8
@@ -175,7 +174,7 @@ def check_operators(model: schema.ModelT, kind: str, float_layers: Sequence[str]
                 f"{kind} export: expected static shapes and frozen weights. Received: operator {name} at {where!r}. "
                 "Build the model from the layers of keras_retina.model."
             )
-        if kind not in (*QUANTIZED_KINDS, "int8_qat") or name in ("QUANTIZE", "DEQUANTIZE"):
+        if not FORMATS[kind].quantized or name in ("QUANTIZE", "DEQUANTIZE"):
             continue
         tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
         is_float = any(tensor_type(tensor).startswith("float") for tensor in tensors)

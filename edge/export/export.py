@@ -11,7 +11,8 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edge.export.convert import QUANTIZED_KINDS, Kind, convert_heads
+from edge.export.artifact import Artifact
+from edge.export.convert import convert_heads
 from edge.export.tails import end_at_heads, end_with_builtin, end_with_postprocess
 from edge.quantize.calibration import LISTING, calibration_listing, calibration_samples
 from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, SPEC_MEMBER
@@ -30,10 +31,10 @@ from keras_retina.foundation.files import sha256_of, write_file, write_json
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.foundation.machine import package_version
 from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.formats import FORMATS, FormatName, calibrated_names, format_of
 from keras_retina.recipe.recipe import Export
 
 LABELS = "labels.txt"
-FORM_ENDINGS = {"postprocess": None, "raw": "raw", "builtin": "builtin"}
 SETTINGS = ("score_threshold", "iou_threshold", "max_detections", "nms", "mediapipe_raw")
 DEFAULTS = {"nms": "per_class", "float_layers": []}  # of files made before there was a choice
 UNKNOWN_ORIGIN: Mapping[str, str] = MappingProxyType({})
@@ -78,20 +79,14 @@ def export_detector(
     paths = []
     for kind in settings.formats:
         if progress:
-            progress(exported_file(out_dir, name, kind, "postprocess", model_name).name)
+            progress(Artifact(name, FORMATS[kind], model_name).path(out_dir).name)
         samples = functools.partial(calibration_samples, images, spec)
         heads_only = convert_heads(model, spec, kind, samples, settings.float_layers)
         for head in settings.heads:
-            path = exported_file(out_dir, name, kind, head, model_name)
+            path = Artifact(name, FORMATS[kind], model_name, head).path(out_dir)
             write_detector(path, heads_only, spec, kind, head, settings, len(images), origin)
             paths.append(path)
     return paths
-
-
-def exported_file(out_dir: Path, name: str, kind: str, head: str, model_name: str | None = None) -> Path:
-    """Returns `NAME_<format>[_<model>][_<form>].tflite`; the int8 of a quantization-aware model is an `int8` too."""
-    parts = [name, "int8" if kind == "int8_qat" else kind, model_name, FORM_ENDINGS[head]]
-    return out_dir / f"{'_'.join(part for part in parts if part)}.tflite"
 
 
 def origin_of(recipe_file: Path, model_file: Path) -> dict[str, str]:
@@ -101,7 +96,7 @@ def origin_of(recipe_file: Path, model_file: Path) -> dict[str, str]:
 
 def needs_calibration(settings: Export) -> bool:
     """Tells whether one of the formats is quantized with images."""
-    return bool(QUANTIZED_KINDS.keys() & set(settings.formats))
+    return any(FORMATS[kind].calibrated for kind in settings.formats)
 
 
 def is_exported(path: Path, settings: Export) -> bool:
@@ -114,7 +109,7 @@ def is_exported(path: Path, settings: Export) -> bool:
     except ValueError:  # cut off or edited: the export writes it again
         return False
     wanted = {name: getattr(settings, name) for name in SETTINGS}
-    if facts["kind"] in QUANTIZED_KINDS:
+    if format_of(facts["kind"]).calibrated:
         wanted["float_layers"] = list(settings.float_layers)
     return wanted == {name: facts.get(name, DEFAULTS.get(name)) for name in wanted}
 
@@ -149,7 +144,7 @@ def write_detector(
     path: Path,
     heads_only: bytes,
     spec: DetectorSpec,
-    kind: Kind,
+    kind: FormatName,
     head: str,
     settings: Export,
     calibration_images: int = 0,
@@ -166,7 +161,7 @@ def write_detector(
     data = described(write_flatbuffer(graph), spec, kind, head, settings, origin)
     write_file(path, data)
     facts = _export_facts(kind, head, settings, origin) | _sidecar(path.name, data, graph, spec)
-    if kind in QUANTIZED_KINDS:
+    if FORMATS[kind].calibrated:
         facts |= {"float_layers": list(settings.float_layers), "calibration_images": calibration_images}
     write_json(path.with_suffix(".json"), facts)
 
@@ -220,6 +215,6 @@ def _check(model: keras.Model, spec: DetectorSpec, settings: Export, images: lis
             )
     if needs_calibration(settings) and not images:
         raise InputError(
-            "export: int8 and int16 need images of the training split to calibrate on. "
+            f"export: {calibrated_names()} need images of the training split to calibrate on. "
             "Received: calibration_images=[]. Pass --data, or leave them out of export.formats."
         )

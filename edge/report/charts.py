@@ -13,10 +13,6 @@ from markupsafe import Markup, escape
 
 from edge.report.labels import CHARACTER_WIDTH, MARKER, place_names
 
-# Slots defined by the style sheet (light and dark): a kind of file keeps its colour in every chart and table.
-KIND_SLOTS = {"keras": 0, "float32": 1, "float16": 2, "dynamic": 3, "int8": 4, "int8_qat": 5, "edgetpu": 6}
-OTHER_SLOT = 7
-
 LEFT, RIGHT, TOP, BOTTOM = 40, 12, 42, 34
 NAME_LENGTH = 44  # characters of the names of points on one spot; the tooltips have all of them
 
@@ -42,11 +38,6 @@ class Point:
     x: float
     y: float
     hollow: bool = False
-
-
-def kind_slot(kind: str) -> int:
-    """Returns the colour slot of a kind of file."""
-    return KIND_SLOTS.get(kind, OTHER_SLOT)
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from edge.report.charts import Point, Series, line_chart, padded_range, scatter_chart
 from edge.report.detections import precision_recall
 from edge.report.formatting import ap
-from edge.report.rows import Row
 from edge.report.run import Epoch, Run
+from edge.verify.rows import Row
 
 TOTAL_SLOT, FIRST_SLOT, SECOND_SLOT = 8, 9, 10
 
@@ -36,9 +36,9 @@ def scatter_section(rows: Sequence[Row]) -> list[Markup]:
         ),
     ):
         points = [
-            Point(row.label, row.slot, value, row.ap["AP"] or 0.0, hollow=not row.verified)
+            Point(row.label, row.format.slot, value, row.ap["AP"] or 0.0, hollow=not row.is_verified)
             for row in rows
-            if row.measured and (value := value_of(row)) is not None
+            if row.is_measured and (value := value_of(row)) is not None
         ]
         if points:
             told = "; ".join(f"{point.label}: AP {point.y:.1f} at {point.x:.3g} {label}" for point in points)
@@ -113,7 +113,7 @@ def curve_section(
     for category in sorted(run.ground_truth["categories"], key=lambda entry: -counts.get(entry["id"], 0)):
         curves = {row.file: by_file[row.file].get(category["id"]) for row in drawn}
         series = [
-            Series(row.label, row.slot, curve.points, dashed=index > 0, mark=curve.shown)
+            Series(row.label, row.format.slot, curve.points, dashed=index > 0, mark=curve.shown)
             for index, row in enumerate(drawn)
             if (curve := curves[row.file]) is not None
         ]
@@ -126,7 +126,7 @@ def curve_section(
             )  # fmt: skip
             charts.append({"chart": chart, "caption": caption})
     names = [row.label + (" (dashed)" if index else "") for index, row in enumerate(drawn)]
-    legend = [{"title": name, "slot": row.slot} for name, row in zip(names, drawn, strict=True)]
+    legend = [{"title": name, "slot": row.format.slot} for name, row in zip(names, drawn, strict=True)]
     if not charts:
         absent += "verify/ground_truth.json has no labelled objects, so there are no curves."
     return {"curves": charts, "curve_legend": legend, "curves_missing": absent}

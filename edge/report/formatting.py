@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import date
 from importlib import metadata
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -12,6 +14,11 @@ from keras_retina.foundation.machine import package_version
 
 PACKAGES = ("tensorflow", "tf_keras", "ai-edge-litert", "numpy", "pycocotools", "Pillow")
 UNKNOWN = "–"
+
+
+def plain(value: Any, default: str = "") -> str:
+    """Returns a scalar as text; anything nested, which YAML aliases can make endless, as `default`."""
+    return str(value) if isinstance(value, (str, int, float, date)) else default
 
 
 def ap(value: float | None) -> str:

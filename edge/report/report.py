@@ -10,9 +10,8 @@ from typing import Any
 import jinja2
 
 from edge.report.curves import curve_section, scatter_section, training_section
-from edge.report.formatting import FILTERS, package_versions
+from edge.report.formatting import FILTERS, package_versions, plain
 from edge.report.gallery import class_legend, gallery, shown
-from edge.report.rows import Row, number, plain
 from edge.report.run import Run, read_results, read_run
 from edge.report.tables import (
     expected_section,
@@ -27,9 +26,12 @@ from edge.report.tables import (
     table_rows,
     verdict,
 )
+from edge.verify.rows import Row
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import SHOW_SCORE_THRESHOLD
 from keras_retina.foundation.files import write_file
+from keras_retina.foundation.json_values import number
+from keras_retina.foundation.run_paths import RunPaths
 
 PICTURES = 6
 FIRST_CURVES = 12
@@ -51,10 +53,10 @@ def write_report(
         InputError: `run_dir` is not a run folder, a file in it is damaged, or the page cannot be written; a report
             that was there before is kept.
     """
-    run_dir = Path(run_dir)
-    context = _context(read_run(run_dir), dataset, command, pictures)
+    paths = RunPaths(Path(run_dir))
+    context = _context(read_run(paths), dataset, command, pictures)
     text = _environment().get_template("page.html.jinja").render(context)
-    path = run_dir / "report.html"
+    path = paths.report
     # A lone surrogate in a class name (JSON allows one) has no UTF-8: it becomes a character reference.
     write_file(path, text.encode("utf-8", "xmlcharrefreplace"))
     return path
@@ -79,7 +81,7 @@ def _context(run: Run, dataset: Dataset | None, command: str | None, pictures: i
     limit = run.recipe.get("verification")
     drop = limit.get("maximum_class_drop") if isinstance(limit, dict) else None
     context: dict[str, Any] = {
-        "name": plain(run.recipe.get("name")) or run.folder.resolve().name,
+        "name": plain(run.recipe.get("name")) or run.paths.path.resolve().name,
         "verdict": verdict(run),
         "facts": facts(run),
         "maximum_drop": 2.0 if number(drop) is None else number(drop),
@@ -105,7 +107,7 @@ def _context(run: Run, dataset: Dataset | None, command: str | None, pictures: i
 def _gallery_section(
     run: Run, dataset: Dataset | None, compared: Sequence[Row], results: dict[str, Any], pictures: int
 ) -> dict[str, Any]:
-    files = [shown(row.label, row.slot, results[row.file]) for row in compared if results[row.file] is not None]
+    files = [shown(row.label, row.format.slot, results[row.file]) for row in compared if results[row.file] is not None]
     absent = ""
     found = []
     if run.ground_truth is None:

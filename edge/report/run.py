@@ -9,8 +9,19 @@ from typing import Any
 
 import yaml
 
-from edge.report.rows import Row, is_box, is_id, is_number, read_json, read_mapping, read_text, unexpected, verify_rows
+from edge.verify.result import VerifyResult, read_result
+from edge.verify.rows import Row
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.json_values import (
+    is_box,
+    is_id,
+    is_number,
+    read_json,
+    read_mapping,
+    read_text,
+    unexpected,
+)
+from keras_retina.foundation.run_paths import RunPaths
 
 
 @dataclass(frozen=True)
@@ -25,42 +36,44 @@ class Epoch:
 class Run:
     """What a run folder holds; None or empty for a part that is not there."""
 
-    folder: Path
+    paths: RunPaths
     recipe_text: str | None
     recipe: dict[str, Any]
     history: tuple[Epoch, ...]
     metrics: dict[str, Any] | None
-    verify: dict[str, Any] | None
-    rows: tuple[Row, ...]
+    verify: VerifyResult | None
     ground_truth: dict[str, Any] | None
     sidecars: dict[str, dict[str, Any]]
 
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of verify.json."""
+        return () if self.verify is None else self.verify.rows
 
-def read_run(folder: Path) -> Run:
+
+def read_run(paths: RunPaths) -> Run:
     """Reads everything but the results lists, see `read_results`.
 
     Raises:
         InputError: the folder is not a run folder, or a file in it is not what its name says.
     """
-    known = ("recipe.yaml", "metrics.json", "verify.json", "train/history.csv")
-    if not any((folder / name).is_file() for name in known):
+    known = (paths.recipe_file, paths.metrics, paths.verify, paths.history)
+    if not any(path.is_file() for path in known):
+        names = ", ".join(path.relative_to(paths.path).as_posix() for path in known)
         raise InputError(
-            f"{folder}: expected a run folder with one of {', '.join(known)}. Received: none of them. "
+            f"{paths.path}: expected a run folder with one of {names}. Received: none of them. "
             "Pass the --out folder of `keras-retina run` or `keras-retina train`."
         )
-    recipe_text = read_text(folder / "recipe.yaml")
-    verify = read_mapping(folder / "verify.json")
-    sidecars = {path.name: read_mapping(path) or {} for path in sorted((folder / "export").glob("*.json"))}
+    recipe_text = read_text(paths.recipe_file)
     return Run(
-        folder=folder,
+        paths=paths,
         recipe_text=recipe_text,
-        recipe=_recipe(folder / "recipe.yaml", recipe_text),
-        history=read_history(folder / "train" / "history.csv"),
-        metrics=read_mapping(folder / "metrics.json"),
-        verify=verify,
-        rows=() if verify is None else verify_rows(verify, folder / "verify.json"),
-        ground_truth=_ground_truth(folder / "verify" / "ground_truth.json"),
-        sidecars=sidecars,
+        recipe=_recipe(paths.recipe_file, recipe_text),
+        history=read_history(paths.history),
+        metrics=read_mapping(paths.metrics),
+        verify=read_result(paths.verify),
+        ground_truth=_ground_truth(paths.ground_truth),
+        sidecars={path.name: read_mapping(path) or {} for path in sorted(paths.export.glob("*.json"))},
     )
 
 
@@ -94,9 +107,7 @@ def read_results(run: Run, row: Row) -> list[dict[str, Any]] | None:
     Raises:
         InputError: the file is not a list of `{"image_id", "category_id", "bbox", "score"}`.
     """
-    of_keras = "keras" if row.model == "float" else f"keras_{row.model}"
-    name = of_keras if row.kind == "keras" else Path(row.file).stem
-    path = run.folder / "verify" / f"{name}.json"
+    path = run.paths.detections(row.results_name)
     results = read_json(path)
     if results is None:
         return None

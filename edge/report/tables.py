@@ -8,26 +8,27 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from edge.report.formatting import ap, duration, megabytes, milliseconds, package_versions, ratio
+from edge.report.formatting import ap, duration, megabytes, milliseconds, package_versions, plain, ratio
 from edge.report.gallery import class_legend
-from edge.report.rows import Row, ap_value, plain
 from edge.report.run import Run
+from edge.verify.result import Split
+from edge.verify.rows import Row, ap_value
+from keras_retina.recipe.formats import FORMATS, KERAS
 
 
-def dataset_fields(run: Run) -> dict[str, Any]:
+def verified_split(run: Run) -> Split:
     """Returns what verify.json says about the data, empty when nothing was verified."""
-    dataset = (run.verify or {}).get("dataset")
-    return dataset if isinstance(dataset, dict) else {}
+    return Split() if run.verify is None else run.verify.dataset
 
 
-def dataset_name(dataset: dict[str, Any]) -> str:
+def dataset_name(dataset: Split) -> str:
     """Returns name and split for a reader."""
-    return " · ".join(text for key in ("name", "split") if (text := plain(dataset.get(key))))
+    return " · ".join(text for text in (dataset.name, dataset.split) if text)
 
 
 def repeat_pairs(run: Run, command: str | None) -> list[tuple[str, str, bool]]:
     """Returns (what, value, monospaced) of everything that a repeat needs."""
-    dataset = dataset_fields(run)
+    dataset = verified_split(run)
     versions = package_versions()
     typed = command or "keras-retina run recipe.yaml --data DATA_FOLDER --out NEW_FOLDER"
     machines = sorted({row.latency.machine for row in run.rows if row.latency is not None})
@@ -35,7 +36,7 @@ def repeat_pairs(run: Run, command: str | None) -> list[tuple[str, str, bool]]:
         ("Command" if command else "Command, with the recipe below", typed, True),
         ("Seed", plain(run.recipe.get("seed"), "not recorded in recipe.yaml"), False),
         ("Data", dataset_name(dataset) or "not recorded: nothing was verified", False),
-        ("Data, sha256", str(dataset.get("sha256") or "not recorded: nothing was verified"), True),
+        ("Data, sha256", dataset.sha256 or "not recorded: nothing was verified", True),
         ("Measured on", "; ".join(machines) or "not recorded: no latency was measured", False),
         ("Report written on", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}", False),
         ("Versions there", ", ".join(f"{name} {version}" for name, version in versions.items()), False),
@@ -51,8 +52,8 @@ def expected_section(run: Run) -> dict[str, Any] | None:
     lines = []
     for name, value in expected["ap"].items():
         promised = ap_value(value)
-        row = next((row for row in run.rows if name in (row.kind, row.file)), None)
-        measured = row.ap["AP"] if row is not None and row.measured else None
+        row = next((row for row in run.rows if name in (row.key, row.file)), None)
+        measured = row.ap["AP"] if row is not None and row.is_measured else None
         difference = None if measured is None or promised is None else measured - promised
         inside = None if difference is None else abs(difference) <= tolerance
         line = {"name": plain(name), "expected": promised, "measured": measured}
@@ -85,9 +86,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 400 else f"{text[:400]}… ({len(text)} characters)"
 
 
-INT8_KINDS = ("int8", "int8_qat")
-
-
 def float_reference(rows: Sequence[Row]) -> Row | None:
     """Returns the row that the others are compared with: the Keras model, else the float32 file."""
     return _first(rows, ("keras", "float32"))
@@ -95,16 +93,21 @@ def float_reference(rows: Sequence[Row]) -> Row | None:
 
 def int8_row(rows: Sequence[Row]) -> Row | None:
     """Returns the int8 file that is compared in curves and pictures: post-training before quantization-aware."""
-    return _first(rows, INT8_KINDS)
+    return _first(rows, int8_kinds())
+
+
+def int8_kinds() -> list[str]:
+    """Returns the formats whose networks compute in int8, the one first that stands for the others."""
+    return [one.name for one in FORMATS.values() if one.activations == "int8"]
 
 
 def hero_row(rows: Sequence[Row]) -> Row | None:
     """Returns the file that the headline is about: int8 if it passed, else the smallest that passed, else int8."""
     rows = [row for row in rows if not row.also]
-    passed = [row for row in rows if row.verified and row.measured]
+    passed = [row for row in rows if row.is_verified and row.is_measured]
     files = sorted((row for row in passed if row.kind != "keras"), key=lambda row: row.size_bytes or 0)
     fallback = files[0] if files else None
-    return _first(passed, INT8_KINDS) or fallback or int8_row(rows) or float_reference(rows)
+    return _first(passed, int8_kinds()) or fallback or int8_row(rows) or float_reference(rows)
 
 
 def verdict(run: Run) -> dict[str, str]:
@@ -112,13 +115,11 @@ def verdict(run: Run) -> dict[str, str]:
     if run.verify is None:
         text = "No file of this run was measured yet: there is no verify.json. Run `keras-retina verify`."
         return {"state": "notrun", "title": "Not verified yet", "text": text}
-    gate = run.verify.get("gate")
-    gate = gate if isinstance(gate, dict) else {}
+    gate = run.verify.gate
     rows = [row for row in run.rows if not row.also]
     counts = Counter(row.status for row in rows)
-    rule = str(gate.get("rule") or "")
-    text = f"Gate: {rule}" if rule else "verify.json names no rule for the gate."
-    passed = gate.get("passed") is True and not counts["failed"]
+    text = f"Gate: {gate.rule}" if gate.rule else "verify.json names no rule for the gate."
+    passed = gate.passed and not counts["failed"]
     if not counts["verified"] and not counts["failed"]:
         return {"state": "notrun", "title": "Nothing was measured", "text": text}
     if not passed:
@@ -134,7 +135,7 @@ def facts(run: Run) -> list[dict[str, str]]:
     """Returns the headline numbers, as far as they were measured."""
     hero, reference = hero_row(run.rows), float_reference(run.rows)
     found: list[dict[str, str]] = []
-    if hero is not None and hero.measured:
+    if hero is not None and hero.is_measured:
         share = _ratio(hero, reference)
         note = (
             hero.label
@@ -154,9 +155,9 @@ def facts(run: Run) -> list[dict[str, str]]:
     elif run.metrics is not None:
         note = f"Keras model, {run.metrics.get('split') or 'validation'} split"
         found += [_fact(key, ap(ap_value(run.metrics.get(key))), "", note) for key in ("AP", "AP50")]
-    dataset = dataset_fields(run)
-    if dataset.get("images") is not None:
-        found.append(_fact("Images", str(dataset["images"]), "", dataset_name(dataset)))
+    dataset = verified_split(run)
+    if dataset.images is not None:
+        found.append(_fact("Images", str(dataset.images), "", dataset_name(dataset)))
     seconds = [epoch.values.get("seconds") for epoch in run.history]
     if any(seconds):
         epochs = f"{len(run.history)} epoch{'s' if len(run.history) != 1 else ''}"
@@ -171,14 +172,14 @@ def table_rows(run: Run, reference: Row | None, hero: Row | None) -> dict[str, A
         if row.latency is not None:
             machines[row.latency.machine].append(row.label)
     every = sum(len(labels) for labels in machines.values())
-    dataset = dataset_fields(run)
-    line = dataset_name(dataset) + (f", {dataset['images']} images" if dataset.get("images") is not None else "")
+    dataset = verified_split(run)
+    line = dataset_name(dataset) + ("" if dataset.images is None else f", {dataset.images} images")
     return {
         "rows": [
             {
                 "file": row.file,
                 "label": row.label,
-                "slot": row.slot,
+                "slot": row.format.slot,
                 "status": row.status,
                 "reason": row.reason,
                 "ap": row.ap,
@@ -207,12 +208,11 @@ def per_class_section(run: Run, reference: Row | None) -> dict[str, Any]:
     """Returns one line a class, the mean of all classes first, with differences from the float reference."""
     rows = [row for row in run.rows if row.per_class]
     metrics = (run.metrics or {}).get("per_class")
-    columns: list[dict[str, Any]] = [{"label": row.label, "slot": row.slot} for row in rows]
-    # None is the line of all classes: no class can have that name.
-    values: list[dict[str | None, float | None]] = [{None: row.ap["AP"]} | row.per_class for row in rows]
-    base: dict[str | None, float | None] = {None: reference.ap["AP"]} | reference.per_class if reference else {}
+    columns: list[dict[str, Any]] = [{"label": row.label, "slot": row.format.slot} for row in rows]
+    values = [_column(row) for row in rows]
+    base = _column(reference) if reference else {}
     if not rows and isinstance(metrics, dict):
-        columns = [{"label": "Keras", "slot": 0}]
+        columns = [{"label": "Keras", "slot": KERAS.slot}]
         by_class = {name: ap_value(value) for name, value in metrics.items()}
         values = [{None: ap_value((run.metrics or {}).get("AP")), **by_class}]
     names = list(dict.fromkeys(name for column in values for name in column))
@@ -242,24 +242,28 @@ def per_class_section(run: Run, reference: Row | None) -> dict[str, Any]:
     }
 
 
+def _column(row: Row) -> dict[str | None, float | None]:
+    """Returns the AP by class; None is the line of all classes, since no class can have that name."""
+    return {None: row.ap["AP"], **{name: value for name, value in row.per_class.items()}}
+
+
 def _first(rows: Sequence[Row], kinds: Sequence[str]) -> Row | None:
     """Returns the first measured row of the first kind that has one; files with the post-process come first."""
     for kind in kinds:
-        found = sorted((row for row in rows if row.kind == kind and row.measured), key=lambda row: row.other_form)
+        found = sorted((row for row in rows if row.kind == kind and row.is_measured), key=lambda row: row.other_form)
         if found:
             return found[0]
     return None
 
 
 def _ratio(row: Row, reference: Row | None) -> float | None:
-    if reference is None or row is reference or not row.measured or not reference.ap["AP"]:
+    if reference is None or row is reference or not row.is_measured or not reference.ap["AP"]:
         return None
     return (row.ap["AP"] or 0.0) / reference.ap["AP"]
 
 
 def _smaller(hero: Row, rows: Sequence[Row]) -> str:
-    form = (hero.raw, hero.builtin)
-    same_form = [row for row in rows if (row.raw, row.builtin) == form]
+    same_form = [row for row in rows if row.form == hero.form]
     parent = next((row for row in same_form if row.kind == "float32" and row.size_bytes), None)
     if parent is None or parent is hero or not parent.size_bytes or not hero.size_bytes:
         return hero.label

@@ -12,6 +12,7 @@ from keras_retina.data.folder import available_splits, load_dataset
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.run import open_run
 
 VALIDATION_NAMES = ("val", "valid", "validation", "test")
@@ -53,7 +54,7 @@ def evaluate_target(
         from keras_retina.model.saving import load_detector
 
         kind = "keras"
-        model, spec = load_detector(target / "model.keras" if target.is_dir() else target)
+        model, spec = load_detector(RunPaths(target).model if target.is_dir() else target)
         check_classes(spec.class_names, dataset, target)
         detections = predict_dataset(detect_function(model, spec), spec, dataset)
     return {
@@ -66,7 +67,7 @@ def evaluate_target(
 
 
 def _dataset_for(target: Path, data_dir: Path | None, split: str | None) -> Dataset:
-    folder = next((place for place in (target, *target.parents[:2]) if (place / "recipe.yaml").is_file()), None)
+    folder = next((place for place in (target, *target.parents[:2]) if RunPaths(place).recipe_file.is_file()), None)
     if folder is not None:
         run = open_run(folder, data_dir)
         data = run.recipe.data

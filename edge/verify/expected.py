@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
-from typing import Any
 
 import yaml
 
+from edge.verify.result import VerifyResult
+from edge.verify.rows import Row
 from keras_retina.foundation.errors import InputError
 from keras_retina.recipe.recipe import Recipe
 
 TOLERANCE_AP = 1.5
 
 
-def row_name(row: dict[str, Any]) -> str:
-    """Returns `keras`, `int8`, `int8_raw`, `half_int8` ..: the key of a row of verify.json in an `expected:` block."""
-    model = row.get("model", "float")
-    name = row["kind"] if model == "float" else f"{model}_{row['kind']}"
-    form = next((form for form in ("_raw", "_builtin") if Path(row["file"]).stem.endswith(form)), "")
-    return name + form
-
-
-def expected_block(verify: dict[str, Any], minutes: float, machine: str, command: str) -> str:
+def expected_block(result: VerifyResult, minutes: float, machine: str, command: str) -> str:
     """Returns the block as YAML text, to be pasted into the recipe."""
-    measured = [row for row in verify["rows"] if row["AP"] is not None]
+    measured = [row for row in result.rows if row.ap["AP"] is not None]
     fields = {
         "command": command,
         "machine": machine,
         "date": date.today().isoformat(),
-        "split": verify["dataset"]["split"],
+        "split": result.dataset.split,
         "training_minutes": round(minutes, 1),
         "tolerance_ap": TOLERANCE_AP,
-        "ap": {row_name(row): round(row["AP"], 2) for row in measured},
-        "ap50": {row_name(row): round(row["AP50"], 2) for row in measured},
+        "ap": _rounded(measured, "AP"),
+        "ap50": _rounded(measured, "AP50"),
     }
     return yaml.safe_dump({"expected": fields}, sort_keys=False, width=120)
 
 
-def compare(verify: dict[str, Any], recipe: Recipe) -> list[str]:
+def compare(result: VerifyResult, recipe: Recipe) -> list[str]:
     """Returns one line for each row whose AP is outside the tolerance or was not measured; empty when all repeat.
 
     Raises:
@@ -49,12 +42,16 @@ def compare(verify: dict[str, Any], recipe: Recipe) -> list[str]:
             f"{recipe.name}: --check needs an expected: block in the recipe. Received: none. "
             "Print one with `keras-retina run --print-expected`."
         )
-    rows = {row_name(row): row for row in verify["rows"]}
+    found_ap = {row.key: row.ap["AP"] for row in result.rows}
     failures = []
     for name, wanted in recipe.expected.ap.items():
-        found = rows[name]["AP"] if name in rows else None
+        found = found_ap.get(name)
         if found is None:
             failures.append(f"{name}: expected AP {wanted}, not measured")
         elif abs(found - wanted) > recipe.expected.tolerance_ap:
             failures.append(f"{name}: expected AP {wanted} within {recipe.expected.tolerance_ap}, measured {found:.2f}")
     return failures
+
+
+def _rounded(rows: Sequence[Row], name: str) -> dict[str, float]:
+    return {row.key: round(row.ap[name] or 0.0, 2) for row in rows}

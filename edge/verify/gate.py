@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from edge.verify.rows import Row
 from keras_retina.recipe.recipe import Verification
 
 DISTINCT_SCORES = 10
@@ -42,17 +42,18 @@ def degenerate_scores(scores: Sequence[float], images: int) -> str | None:
     return None
 
 
-def shortfalls(metrics: dict[str, Any], parent: dict[str, Any], settings: Verification) -> list[str]:
-    """Returns one sentence for each limit that the AP of a file misses against its float parent, all in percent.
+def shortfalls(row: Row, parent: Row, settings: Verification) -> list[str]:
+    """Returns one sentence for each limit that the AP of a row misses against its float parent, all in percent.
 
     Classes and sizes that the split does not show (None) are left out.
     """
     reasons = []
     ratio = settings.minimum_ap_ratio
-    if _less(metrics["AP"], ratio * parent["AP"]):
-        reasons.append(f"AP {metrics['AP']:.2f} is under {ratio:g} x {parent['AP']:.2f} = {ratio * parent['AP']:.2f}")
-    for name, parent_ap in parent["per_class"].items():
-        class_ap = metrics["per_class"][name]
+    ap, wanted = row.ap["AP"] or 0.0, parent.ap["AP"] or 0.0
+    if _less(ap, ratio * wanted):
+        reasons.append(f"AP {ap:.2f} is under {ratio:g} x {wanted:.2f} = {ratio * wanted:.2f}")
+    for name, parent_ap in parent.per_class.items():
+        class_ap = row.per_class[name]
         if parent_ap is None or class_ap is None:
             continue
         least = ratio * parent_ap - settings.maximum_class_drop

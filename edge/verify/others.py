@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from edge.detectors.measure import evaluate_tflite
 from edge.detectors.reading import Reading, ReadingOptions, choose_reading, reading_lines
@@ -17,12 +16,14 @@ from edge.runtime import ModelFileError
 from edge.tflite.graph import graph_work, read_graphs
 from edge.tflite.inspection import inspect_file
 from edge.verify.gate import degenerate_scores
-from edge.verify.rows import summary, unmeasured_row
-from edge.verify.verify import DETECTIONS_FOLDER, KERAS_FILE, RESULTS
+from edge.verify.measure import summary, unmeasured_row
+from edge.verify.result import VerifyResult
+from edge.verify.rows import Latency, Row
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import sha256_of, write_json
+from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Verification
 
 OTHER = "other"
@@ -49,14 +50,13 @@ def require_files(files: Sequence[Path]) -> None:
             raise InputError(f"--also: expected a .tflite file. Received: {path}, no such file. Correct the path.")
 
 
-def files_of_run(files: Sequence[Path], run_dir: Path, taken: Collection[str]) -> list[Path]:
+def files_of_run(files: Sequence[Path], run: RunPaths, taken: Collection[str]) -> list[Path]:
     """Returns the files that name the hash of the run's `model.keras`, as `export` writes it into each.
 
     Raises:
         InputError: one of them has the name of another file of the run; `taken` are their stems.
     """
-    model = run_dir / KERAS_FILE
-    expected = sha256_of(model.read_bytes()) if model.is_file() else None
+    expected = sha256_of(run.model.read_bytes()) if run.model.is_file() else None
     found: list[Path] = []
     for path in files:
         with contextlib.suppress(InputError):  # damaged or no file of ours: `read_others` says so
@@ -86,13 +86,13 @@ def read_others(
 
 
 def add_other_files(
-    run_dir: Path,
-    result: dict[str, Any],
+    run: RunPaths,
+    result: VerifyResult,
     others: Sequence[OtherFile],
     dataset: Dataset,
     settings: Verification,
     tell: Callable[[str], None],
-) -> dict[str, Any]:
+) -> VerifyResult:
     """Measures files of other models like those of the run, adds their rows to `verify.json` and returns it.
 
     A row has `kind` `other`, `also` true and `read_as`, what was decided about the file; the gate stays as it was. A
@@ -100,10 +100,10 @@ def add_other_files(
     """
     rows = []
     for other in others:
-        rows.append(_measured(other, run_dir / DETECTIONS_FOLDER, dataset, settings, tell))
+        rows.append(_measured(other, run, dataset, settings, tell))
         tell(summary(rows[-1]))
-    result = {**result, "rows": [*result["rows"], *rows]}
-    write_json(run_dir / RESULTS, result)
+    result = replace(result, rows=(*result.rows, *rows))
+    write_json(run.verify, result.to_json())
     return result
 
 
@@ -117,22 +117,21 @@ def _check_name(path: Path, taken: Collection[str]) -> None:
 
 
 def _measured(
-    other: OtherFile, folder: Path, dataset: Dataset, settings: Verification, tell: Callable[[str], None]
-) -> dict[str, Any]:
+    other: OtherFile, run: RunPaths, dataset: Dataset, settings: Verification, tell: Callable[[str], None]
+) -> Row:
     path, reading = other.path, other.reading
-    row = unmeasured_row(path, OTHER) | {"model": path.stem, "also": True, "read_as": {}}
-    row["reason"] = f"{BESIDE}: {other.reason}"
+    row = replace(unmeasured_row(path, OTHER), model=path.stem, also=True, read_as={})
     if reading is None:
-        return row
+        return row.not_run(f"{BESIDE}: {other.reason}")
     for line in reading_lines(path, reading):
         tell(f"verify: {line}")
     try:
         found, latency = evaluate_tflite(path, dataset, settings.threads, settings.latency_runs, reading)
-        row |= {"multiply_adds": graph_work(read_graphs(path)[0]).total, "read_as": reading.read_as}
+        row = replace(row, multiply_adds=graph_work(read_graphs(path)[0]).total, read_as=reading.read_as)
     except (ModelFileError, RuntimeError) as error:
-        return row | {"reason": f"{BESIDE}: {' '.join(str(error).split())}"}
-    write_json(folder / f"{path.stem}.json", found)
-    row |= coco_metrics(dataset, found) | {"latency_ms": latency}
+        return row.not_run(f"{BESIDE}: {' '.join(str(error).split())}")
+    write_json(run.detections(row.results_name), found)
+    row = replace(row.with_metrics(coco_metrics(dataset, found)), latency=Latency(**latency))
     degenerate = degenerate_scores([detection["score"] for detection in found], len(dataset.records))
     reason = f"{BESIDE}: {degenerate}" if degenerate else BESIDE
-    return row | {"status": "failed" if degenerate else "verified", "reason": reason}
+    return replace(row, status="failed" if degenerate else "verified", reason=reason)

@@ -6,7 +6,6 @@ import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from edge.export.convert import convert_heads
 from edge.export.export import write_detector
 from edge.quantize.calibration import network_input
 from edge.runtime import Detector, ModelFileError
+from edge.verify.result import Parity
 from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.legacy_keras import keras
@@ -25,7 +25,7 @@ IMAGES = 8
 
 def check_parity(
     model: keras.Model, spec: DetectorSpec, dataset: Dataset, raw_file: Path | None, limit: float
-) -> dict[str, Any]:
+) -> Parity:
     """Compares the heads of Keras and of the raw float32 file on up to 8 images spread over the split.
 
     The difference of a head is max |file - Keras| / max(1, max |Keras|): logits reach about 10, and the order in which
@@ -33,13 +33,9 @@ def check_parity(
 
     Args:
         raw_file: the raw float32 file; without one the network is converted again for the comparison.
-
-    Returns:
-        `{"rule", "file", "images", "classes", "boxes", "passed", "reason"}`, differences as numbers or None.
     """
     rule = f"max |tflite - Keras| / max(1, max |Keras|) <= {limit:g}"
     name = raw_file.name if raw_file else "converted for this check"
-    result: dict[str, Any] = {"rule": rule, "file": name, "images": 0, "classes": None, "boxes": None}
     step = max(1, len(dataset.records) // IMAGES)
     images = [read_image(record.path) for record in dataset.records[::step][:IMAGES]]
     try:
@@ -49,14 +45,14 @@ def check_parity(
                 write_detector(path, convert_heads(model, spec, "float32"), spec, "float32", "raw", Export())
             differences = head_differences(model, spec, Detector(path), images)
     except (ModelFileError, RuntimeError) as error:
-        return {**result, "passed": False, "reason": f"parity could not be checked: {error}"}
+        return Parity(rule, name, passed=False, reason=f"parity could not be checked: {error}")
     shown = {name: float(f"{value:.3g}") if math.isfinite(value) else None for name, value in differences.items()}
     reasons = [
         f"the {name} head differs from Keras by {value:.3g}, limit {limit:g}"
         for name, value in differences.items()
         if not value <= limit  # also when it is NaN
     ]
-    return {**result, "images": len(images), **shown, "passed": not reasons, "reason": "; ".join(reasons)}
+    return Parity(rule, name, len(images), **shown, passed=not reasons, reason="; ".join(reasons))
 
 
 def head_differences(

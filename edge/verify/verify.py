@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from edge.detectors.measure import check_classes
+from edge.export.artifact import Artifact
 from edge.runtime import Description, ModelFileError, read_description
 from edge.tflite.kernels import clusters_of_file, sparsity_of_file
 from edge.verify.gate import rule_text, shortfalls
+from edge.verify.measure import measure_file, measure_keras, summary, unmeasured_row
 from edge.verify.parity import check_parity
-from edge.verify.rows import kind_in_name, measure_file, measure_keras, summary, unmeasured_row
+from edge.verify.result import Gate, Parity, Split, VerifyResult
+from edge.verify.rows import Row
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import ground_truth
 from keras_retina.evaluate.predict import detect_function
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import write_json
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.model.graph import multiply_adds
 from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.formats import KERAS
 from keras_retina.recipe.recipe import Export, Verification
 
-RESULTS = "verify.json"
-DETECTIONS_FOLDER = "verify"
-KERAS_FILE = "model.keras"
 ZEROS_TOLERANCE = 0.01  # each kernel rounds its number of zeros down
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class SmallerModel:
     """One model of `compress/`, with the files made of it.
 
     Attributes:
         name: that of the recipe.
-        path: its `.keras` file or the folder of it, named in its row.
+        files: what was exported of it, there or not.
         is_quantized: Keras simulates the int8 network, so the float heads of a file cannot be compared with it.
         minimum_ap_ratio: AP that it and its files must have, as a share of that of the float model.
         zeros: share of the prunable weights that must be zero in its files.
@@ -46,9 +47,8 @@ class SmallerModel:
     """
 
     name: str
-    path: Path
     model: keras.Model
-    files: Sequence[Path]
+    files: Sequence[Artifact]
     multiply_adds: int
     parameters: int
     is_quantized: bool
@@ -67,7 +67,7 @@ def verify_run(
     progress: Callable[[str], None] | None = None,
     smaller: Sequence[SmallerModel] = (),
     unmade: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> VerifyResult:
     """Verifies files against their float parent and writes `verify.json`; returns what it wrote.
 
     Raw heads are compared first; when they differ nothing else runs and every row is `not run`. Then the Keras model
@@ -79,119 +79,118 @@ def verify_run(
     Raises:
         InputError: no files, other classes than the data, no images, an image cannot be read, or the disk is full.
     """
-    run_dir, files = Path(run_dir), [Path(path) for path in files]
+    paths, files = RunPaths(Path(run_dir)), [Path(path) for path in files]
     if not files:
         raise InputError(f"{run_dir}: expected exported files to verify. Received: none. Run `keras-retina export`.")
-    check_classes(spec.class_names, dataset, run_dir / KERAS_FILE)
-    folder = run_dir / DETECTIONS_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "ground_truth.json", ground_truth(dataset))
+    check_classes(spec.class_names, dataset, paths.model)
+    paths.detections_folder.mkdir(parents=True, exist_ok=True)
+    write_json(paths.ground_truth, ground_truth(dataset))
     known = _readable(files)
     raw_float32 = [path for path, own in known.items() if (own.kind, own.head) == ("float32", "raw")]
     parity = check_parity(model, spec, dataset, raw_float32[0] if raw_float32 else None, settings.parity)
     tell = progress or (lambda line: None)
-    tell(f"verify: raw heads against Keras: {parity['reason'] or 'equal within ' + format(settings.parity, 'g')}")
+    tell(f"verify: raw heads against Keras: {parity.reason or 'equal within ' + format(settings.parity, 'g')}")
     limits = next(iter(known.values()), Export())  # Keras is held to the thresholds that the files have inside
-    size = {"multiply_adds": multiply_adds(model), "parameters": model.count_params()}
-    keras_row = unmeasured_row(run_dir / KERAS_FILE, "keras") | size
-    if parity["passed"]:
+    kinds = [known[path].kind if path in known else Artifact.of(path).format.name for path in files]
+    rows = [unmeasured_row(path, kind) for path, kind in zip((paths.model, *files), (KERAS.name, *kinds), strict=True)]
+    work, parameters = multiply_adds(model), model.count_params()
+    rows = [replace(row, multiply_adds=work, parameters=parameters) for row in rows]
+    if parity.passed:
         detect = detect_function(model, spec, limits.iou_threshold, limits.max_detections)
-        measure_keras(keras_row, folder / "keras.json", detect, spec, dataset)
-        tell(summary(keras_row))
-        rows = [keras_row]
-        for path in files:
-            rows.append(measure_file(path, keras_row, folder, spec, dataset, settings) | size)
-            tell(summary(rows[-1]))
+        parent = measure_keras(rows[0], paths.detections(rows[0].results_name), detect, spec, dataset)
+        tell(summary(parent))
+        measured = [parent]
+        for path, row in zip(files, rows[1:], strict=True):
+            results = paths.detections(row.results_name)
+            measured.append(measure_file(path, row, parent, results, spec, dataset, settings))
+            tell(summary(measured[-1]))
         for one in smaller:
-            rows += _measure_smaller(one, keras_row, folder, spec, dataset, settings, limits, tell)
+            measured += _measure_smaller(one, parent, paths, spec, dataset, settings, limits, tell)
+        rows = measured
     else:
-        kinds = {path: known[path].kind if path in known else kind_in_name(path) for path in files}
-        rows = [keras_row, *(unmeasured_row(path, kind) | size for path, kind in kinds.items())]
-        rows += [row for one in smaller for row in _unmeasured_rows(one)]
-        rows = [row | {"reason": _because_of_parity(parity)} for row in rows]
-    rows += _unmade_rows(run_dir, unmade, tell)
+        rows += [row for one in smaller for row in _rows_of(one, paths)]
+        rows = [row.not_run(_because_of_parity(parity)) for row in rows]
+    rows += _unmade_rows(paths, unmade, tell)
     rule = rule_text(settings, {one.name: one.minimum_ap_ratio for one in smaller})
-    result = {
-        "dataset": {
-            "name": dataset.name,
-            "split": dataset.split,
-            "images": len(dataset.records),
-            "sha256": dataset_sha256(dataset),
-        },
-        "gate": {"rule": rule, "passed": all(row["status"] == "verified" for row in rows)},
-        "parity": parity,
-        "rows": rows,
-    }
-    write_json(run_dir / RESULTS, result)
+    result = VerifyResult(
+        Split(dataset.name, dataset.split, len(dataset.records), dataset_sha256(dataset)),
+        Gate(rule, all(row.is_verified for row in rows)),
+        parity,
+        tuple(rows),
+    )
+    write_json(paths.verify, result.to_json())
     return result
 
 
-def _unmade_rows(run_dir: Path, names: Sequence[str], tell: Callable[[str], None]) -> list[dict[str, Any]]:
+def _unmade_rows(paths: RunPaths, names: Sequence[str], tell: Callable[[str], None]) -> list[Row]:
     """Returns a row that is `not run` for each model of the recipe that has not been made."""
-    rows = []
-    for name in names:
-        absent = unmeasured_row(run_dir / "compress" / name / KERAS_FILE, "keras")
-        reason = f"the model is not made yet. Run `keras-retina compress {run_dir}`"
-        rows.append(absent | {"file": f"compress/{name}/{KERAS_FILE}", "model": name, "reason": reason})
-        tell(summary(rows[-1]))
+    reason = f"the model is not made yet. Run `keras-retina compress {paths.path}`"
+    rows = [_keras_row(paths, name).not_run(reason) for name in names]
+    for row in rows:
+        tell(summary(row))
     return rows
 
 
-def _unmeasured_rows(one: SmallerModel) -> list[dict[str, Any]]:
-    names = {one.path: "keras"} | {path: kind_in_name(path) for path in one.files}
-    return [unmeasured_row(path, kind) | {"model": one.name} for path, kind in names.items()]
+def _keras_row(paths: RunPaths, name: str) -> Row:
+    """Returns the row of a smaller Keras model; its file has the place in the run folder, since all have one name."""
+    path = paths.compressed(name).model
+    return replace(unmeasured_row(path, KERAS.name), file=path.relative_to(paths.path).as_posix(), model=name)
 
 
-def _because_of_parity(parity: dict[str, Any]) -> str:
-    return f"not measured because of parity: {parity['reason']}"
+def _rows_of(one: SmallerModel, paths: RunPaths) -> list[Row]:
+    """Returns the rows of a smaller model and of its files, not measured."""
+    files = [replace(unmeasured_row(file.path(paths.export), file.format.name), model=one.name) for file in one.files]
+    rows = [_keras_row(paths, one.name), *files]
+    return [replace(row, multiply_adds=one.multiply_adds, parameters=one.parameters) for row in rows]
+
+
+def _because_of_parity(parity: Parity) -> str:
+    return f"not measured because of parity: {parity.reason}"
 
 
 def _measure_smaller(
     one: SmallerModel,
-    float_row: dict[str, Any],
-    folder: Path,
+    float_row: Row,
+    paths: RunPaths,
     spec: DetectorSpec,
     dataset: Dataset,
     settings: Verification,
     limits: Description | Export,
     tell: Callable[[str], None],
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Returns the rows of a smaller model and of its files."""
-    facts = {"model": one.name, "multiply_adds": one.multiply_adds, "parameters": one.parameters}
-    row = unmeasured_row(one.path, "keras") | {"file": f"compress/{one.name}/{one.path.name}"} | facts
+    rows = _rows_of(one, paths)
     limit = settings.model_copy(update={"minimum_ap_ratio": one.minimum_ap_ratio})
-    raw = next((path for path in one.files if path.stem.endswith(f"float32_{one.name}_raw")), None)
-    parity = {"passed": True, "reason": ""}
     if not one.is_quantized:
-        parity = check_parity(one.model, spec, dataset, raw, settings.parity)
-    if not parity["passed"]:
-        rows = [row, *(unmeasured_row(path, kind_in_name(path)) | facts for path in one.files)]
-        return [line | {"reason": _because_of_parity(parity)} for line in rows]
+        raw = [file for file in one.files if (file.format.name, file.form) == ("float32", "raw")]
+        path = raw[0].path(paths.export) if raw else None
+        parity = check_parity(one.model, spec, dataset, path, settings.parity)
+        if not parity.passed:
+            return [row.not_run(_because_of_parity(parity)) for row in rows]
     detect = detect_function(one.model, spec, limits.iou_threshold, limits.max_detections)
-    measure_keras(row, folder / f"keras_{one.name}.json", detect, spec, dataset)
-    if row["status"] == "verified" and (reasons := shortfalls(row, float_row, limit)):
-        row |= {"status": "failed", "reason": "; ".join(reasons)}
+    row = measure_keras(rows[0], paths.detections(rows[0].results_name), detect, spec, dataset)
+    if row.is_verified:
+        row = row.judged(shortfalls(row, float_row, limit))
     tell(summary(row))
-    rows = [row]
-    for path in one.files:
-        rows.append(measure_file(path, float_row, folder, spec, dataset, limit) | facts)
-        if rows[-1]["status"] != "not run":
-            _check_kernels(rows[-1], path.read_bytes(), one)
-        tell(summary(rows[-1]))
-    return rows
+    measured = [row]
+    for file, row in zip(one.files, rows[1:], strict=True):
+        path, results = file.path(paths.export), paths.detections(row.results_name)
+        row = measure_file(path, row, float_row, results, spec, dataset, limit)
+        measured.append(row if row.status == "not run" else _check_kernels(row, path.read_bytes(), one))
+        tell(summary(measured[-1]))
+    return measured
 
 
-def _check_kernels(row: dict[str, Any], data: bytes, one: SmallerModel) -> None:
+def _check_kernels(row: Row, data: bytes, one: SmallerModel) -> Row:
     """Counts zeros and different weights in the file itself; what training made must still be there."""
-    row["zeros"] = round(sparsity_of_file(data).share, 4)
-    row["values_per_channel"] = max(clusters_of_file(data).values(), default=0)
-    reasons = [row["reason"]] if row["reason"] else []
-    if row["zeros"] < one.zeros - ZEROS_TOLERANCE:
-        reasons.append(f"{row['zeros']:.1%} of the weights are zero, expected {one.zeros:.1%}")
-    if one.values is not None and row["kind"].startswith("int8") and row["values_per_channel"] > one.values:
-        reasons.append(f"{row['values_per_channel']} different weights in a channel, expected at most {one.values}")
-    if reasons:
-        row |= {"status": "failed", "reason": "; ".join(reasons)}
+    zeros = round(sparsity_of_file(data).share, 4)
+    values = max(clusters_of_file(data).values(), default=0)
+    reasons = [row.reason] if row.reason else []
+    if zeros < one.zeros - ZEROS_TOLERANCE:
+        reasons.append(f"{zeros:.1%} of the weights are zero, expected {one.zeros:.1%}")
+    if one.values is not None and row.format.activations == "int8" and values > one.values:
+        reasons.append(f"{values} different weights in a channel, expected at most {one.values}")
+    return replace(row.judged(reasons), zeros=zeros, values_per_channel=values)
 
 
 def dataset_sha256(dataset: Dataset) -> str:

@@ -81,7 +81,7 @@ def train(
     settings = load_named(recipe, set_)
     run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
     train_stage(run, say)
-    say(f"wrote {run.path / 'model.keras'} and {run.path / 'metrics.json'}")
+    say(f"wrote {run.model} and {run.metrics}")
     suggest(f"keras-retina export {run.path}")
 
 
@@ -130,7 +130,7 @@ def export(
         say(f"wrote {written}")
         if result["suggested_float_layers"]:
             layers = ", ".join(result["suggested_float_layers"])
-            say(f"set in {opened.path / 'recipe.yaml'}: export.float_layers: [{layers}]")
+            say(f"set in {opened.recipe_file}: export.float_layers: [{layers}]")
             suggest(f"keras-retina export {run}")
             return
     suggest(f"keras-retina verify {run}")
@@ -158,7 +158,7 @@ def verify(
     opened = open_run(run, data)
     result = verify_stage(opened, say, also or (), options)
     show_rows(result)
-    write_json(json_, result)
+    write_json(json_, result.to_json())
     suggest(f"keras-retina report {run}")
     exit_by_gate(result)
 

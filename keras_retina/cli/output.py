@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.verify.result import VerifyResult
 
 SHOWN_LAYERS = 12
 GAINS = ("gain", "gain_with_readers")  # of a layer that was left in float, None where it was not measured
@@ -52,25 +55,23 @@ def show_coverage(split: str, before: dict[str, Any], after: dict[str, Any]) -> 
         say(f"  {plain(name):<20.20} {old['boxes']:>7}   {poor}     {mean}")
 
 
-def show_rows(result: dict[str, Any]) -> None:
+def show_rows(result: VerifyResult) -> None:
     """Prints the table of verify.json and its gate."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("file", "AP", "AP50", "AP75", "MB", "gzip MB", "ms median", "status")
-    for row in result["rows"]:
-        latency = row.get("latency_ms") or {}
+    for row in result.rows:
         table.add_row(
-            escape(row["file"]),
-            *(_number(row[name]) for name in ("AP", "AP50", "AP75")),
-            *(_number(row[name] and row[name] / 1e6, 2) for name in ("size_bytes", "gzip_bytes")),
-            _number(latency.get("median"), 1),
-            escape(row["status"] + (f": {row['reason']}" if row.get("reason") else "")),
+            escape(row.file),
+            *(_number(row.ap[name]) for name in ("AP", "AP50", "AP75")),
+            *(_number(size and size / 1e6, 2) for size in (row.size_bytes, row.gzip_bytes)),
+            _number(row.latency.median if row.latency else None, 1),
+            escape(row.status + (f": {row.reason}" if row.reason else "")),
         )
     Console(width=None if sys.stdout.isatty() else 140).print(table)
-    gate = result["gate"]
-    say(f"gate {'passed' if gate['passed'] else 'FAILED'}: {gate['rule']}")
+    say(f"gate {'passed' if result.gate.passed else 'FAILED'}: {result.gate.rule}")
 
 
 def show_quantization(result: dict[str, Any]) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from keras_retina.cli.options import DataOption, RunArgument, SetOption, command
 from keras_retina.cli.output import say, show_rows, suggest
 from keras_retina.foundation.errors import InputError
+from keras_retina.recipe.formats import KERAS
+
+if TYPE_CHECKING:
+    from edge.verify.result import VerifyResult
+    from edge.verify.rows import Row
 
 
 def run_all(
@@ -38,9 +43,9 @@ def run_all(
     result = verify_stage(run, say)
     page = report_stage(run)
     show_rows(result)
-    say(f"wrote {run.path / 'verify.json'} and {page}")
+    say(f"wrote {run.verify} and {page}")
     if print_expected:
-        say(expected_block(result, training_minutes(run.path), machine_name(), command()))
+        say(expected_block(result, training_minutes(run), machine_name(), command()))
     if check:
         failures = compare(result, settings)
         for failure in failures:
@@ -48,22 +53,22 @@ def run_all(
         if failures:
             raise typer.Exit(1)
         say("check passed: every AP is within the recipe's tolerance")
-    smallest = smallest_file(result["rows"])
+    smallest = smallest_file(result.rows)
     if smallest:
-        suggest(f"keras-retina detect {run.path}/export/{smallest} IMAGE_OR_FOLDER")
+        suggest(f"keras-retina detect {run.export / smallest} IMAGE_OR_FOLDER")
     exit_by_gate(result)
 
 
-def smallest_file(rows: Sequence[Mapping[str, Any]]) -> str | None:
+def smallest_file(rows: Sequence[Row]) -> str | None:
     """Returns the smallest verified `.tflite` of a run, one that ends in boxes if there is one; None without any."""
-    files = [row for row in rows if row["status"] == "verified" and row["file"].endswith(".tflite")]
-    files.sort(key=lambda row: (row["file"].endswith(("_raw.tflite", "_builtin.tflite")), row["size_bytes"]))
-    return files[0]["file"] if files else None
+    files = [row for row in rows if row.is_verified and row.kind != KERAS.name]
+    files.sort(key=lambda row: (row.other_form, row.size_bytes or 0))
+    return files[0].file if files else None
 
 
-def exit_by_gate(result: dict[str, Any]) -> None:
+def exit_by_gate(result: VerifyResult) -> None:
     """Ends with status 1 when a file failed or was not run."""
-    if not result["gate"]["passed"]:
+    if not result.gate.passed:
         raise typer.Exit(1)
 
 
@@ -82,5 +87,5 @@ def compress(run: RunArgument, data: DataOption = None, set_: SetOption = None) 
         )
     compress_stage(opened, say)
     for name in opened.recipe.compress:
-        say(f"wrote {opened.path / 'compress' / name}")
+        say(f"wrote {opened.compressed(name).path}")
     suggest(f"keras-retina export {run}")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from keras_retina.recipe.formats import RESERVED, RecipeFormat
 from keras_retina.recipe.section import Count, Fraction, Inside, Positive, Section
 
 
@@ -90,9 +91,7 @@ class CompressedModel(Section):
     clusters: Clusters | None = None
     quantize: Quantize | None = None
     fine_tune: FineTune = FineTune()
-    formats: Annotated[
-        tuple[Literal["float32", "float16", "dynamic", "int8", "int16"], ...], Field(min_length=1, strict=False)
-    ] = ("float32", "int8")
+    formats: Annotated[tuple[RecipeFormat, ...], Field(min_length=1, strict=False)] = ("float32", "int8")
     minimum_ap_ratio: Fraction = 0.99
 
     @model_validator(mode="after")
@@ -107,8 +106,6 @@ class CompressedModel(Section):
 
 
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,31}$")]
-RESERVED = {"float", "float32", "float16", "dynamic", "int8", "int16", "raw", "keras"}
-"""Names that would read like a number format in the name of a file."""
 
 CompressedModels = dict[ModelName, CompressedModel]
 

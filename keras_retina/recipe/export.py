@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from keras_retina.recipe.formats import FORMATS, Form, RecipeFormat, calibrated_names
 from keras_retina.recipe.section import Count, Fraction, Positive, Section
 
 
@@ -20,13 +21,13 @@ class Export(Section):
     `int16` files; a layer that is shared by the pyramid levels stays float on all of them.
     """
 
-    formats: Annotated[
-        tuple[Literal["float32", "float16", "dynamic", "int8", "int16"], ...], Field(min_length=1, strict=False)
-    ] = ("float32", "float16", "dynamic", "int8")
-    heads: Annotated[tuple[Literal["postprocess", "raw", "builtin"], ...], Field(min_length=1, strict=False)] = (
-        "postprocess",
-        "raw",
+    formats: Annotated[tuple[RecipeFormat, ...], Field(min_length=1, strict=False)] = (
+        "float32",
+        "float16",
+        "dynamic",
+        "int8",
     )
+    heads: Annotated[tuple[Form, ...], Field(min_length=1, strict=False)] = ("postprocess", "raw")
     mediapipe_raw: bool = True
     calibration_images: Count = 300
     float_layers: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -37,9 +38,9 @@ class Export(Section):
 
     @model_validator(mode="after")
     def _float_layers_have_a_file(self) -> Export:
-        if self.float_layers and not {"int8", "int16"} & set(self.formats):
+        if self.float_layers and not any(FORMATS[name].calibrated for name in self.formats):
             raise ValueError(
-                f"float_layers belongs to int8 and int16 files. Received: formats={list(self.formats)}. "
+                f"float_layers belongs to {calibrated_names()} files. Received: formats={list(self.formats)}. "
                 "Add int8 to formats, or remove float_layers"
             )
         return self

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.foundation.run_paths import HISTORY
 from keras_retina.losses import detector_losses
 from keras_retina.model.saving import plain_model
 from keras_retina.model.spec import DetectorSpec
@@ -60,7 +61,7 @@ def fit_detector(
     """
     manager, epoch = _resumed(network, detector, train_dir, report)
     first_epoch = int(epoch)
-    trim_history(train_dir / "history.csv", first_epoch)
+    trim_history(train_dir / HISTORY, first_epoch)
     wait = InputWait()
     patience = settings.early_stop.patience * settings.evaluate_every if settings.early_stop else None
     if first_epoch < settings.epochs and not patience_is_over(read_state(train_dir), first_epoch, patience):
@@ -73,7 +74,7 @@ def fit_detector(
             ),
             Diagnostics(next(iter(batches(0))), spec, settings.loss, settings.evaluate_every, writer),
             History(
-                train_dir / "history.csv",
+                train_dir / HISTORY,
                 writer,
                 settings.epochs,
                 steps * settings.batch_size,

@@ -12,6 +12,7 @@ from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
+from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.model.backbones import find_weights, load_pretrained
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.saving import save_detector
@@ -65,7 +66,8 @@ def train(
         compile_detector(network, spec, settings, steps, precision)
     report(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
-    train_dir = run_dir / "train"
+    paths = RunPaths(run_dir)
+    train_dir = paths.train
     train_dir.mkdir(parents=True, exist_ok=True)
 
     features = Path(settings.feature_cache) if settings.feature_cache else train_dir / "features"
@@ -98,7 +100,7 @@ def train(
         copy_weights(model, detector)
     reader = split_at_frozen(detector)[1] if settings.feature_views else detector  # of what the batches hold
     estimate_batch_norm(reader, batches(settings.epochs * steps))
-    save_detector(detector, spec, run_dir / "model.keras")
+    save_detector(detector, spec, paths.model)
     return detector, spec
 
 

@@ -17,20 +17,22 @@ from edge.compress.channels.prune import prune_to
 from edge.compress.channels.rank import kernel_norms, loss_changes, norm_scales
 from edge.compress.fine_tune import CompressTask, fine_tune, fine_tune_batches
 from edge.detectors.measure import invoke_latency
-from edge.export.convert import Kind, Samples, convert_heads
+from edge.export.convert import Samples, convert_heads
 from edge.export.export import write_detector
 from edge.runtime import Detector
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.foundation.run_paths import CompressedPaths
 from keras_retina.losses import detector_losses
 from keras_retina.model.graph import multiply_adds
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.compress import Channels
+from keras_retina.recipe.formats import FormatName
 from keras_retina.recipe.recipe import Export
 
 
 def latency_on_this_machine(
-    spec: DetectorSpec, kind: Kind = "float32", samples: Samples | None = None, threads: int = 2, runs: int = 30
+    spec: DetectorSpec, kind: FormatName = "float32", samples: Samples | None = None, threads: int = 2, runs: int = 30
 ) -> Callable[[keras.Model], float]:
     """Returns a function that converts a detector and returns the median milliseconds of its single-image invokes.
 
@@ -51,7 +53,6 @@ def latency_on_this_machine(
     return latency
 
 
-MODEL_FILE = "model.keras"
 START_FILE = "pruned.keras"
 TAYLOR_BATCHES = 4  # more images hardly change the order of the channels
 
@@ -65,22 +66,23 @@ def prune_rounds(task: CompressTask) -> keras.Model:
         turn = task
         if number < channels.rounds:
             settings = task.settings.model_copy(update={"fine_tune": short})
-            turn = dataclasses.replace(task, settings=settings, folder=task.folder / f"round_{number}")
-            if (turn.folder / MODEL_FILE).exists():
-                model, _ = load_detector(turn.folder / MODEL_FILE)
+            folder = CompressedPaths(task.folder.path / f"round_{number}")
+            turn = dataclasses.replace(task, settings=settings, folder=folder)
+            if turn.folder.model.exists():
+                model, _ = load_detector(turn.folder.model)
                 continue
-        start = turn.folder / START_FILE
+        start = turn.folder.path / START_FILE
         if start.exists():
             model, _ = load_detector(start)
         else:
-            turn.folder.mkdir(parents=True, exist_ok=True)
+            turn.folder.path.mkdir(parents=True, exist_ok=True)
             model = _pruned(model, task, channels)
             save_detector(model, task.spec, start)
         share = multiply_adds(model) / multiply_adds(task.parent)
         task.report(f"round {number} of {channels.rounds}: {share:.3f} x the multiply-adds")
         fine_tune(model, turn)
         if turn is not task:
-            save_detector(model, task.spec, turn.folder / MODEL_FILE)
+            save_detector(model, task.spec, turn.folder.model)
     return model
 
 

@@ -54,7 +54,7 @@ def train_clustered(task: CompressTask) -> keras.Model:
 
 def _balanced(task: CompressTask) -> keras.Model:
     """Returns what is changed: the parent without BatchNorm, channels balanced; the same again in a repeated call."""
-    start = task.folder / START_FILE
+    start = task.folder.path / START_FILE
     if not start.exists():
         freeze_stages(task.parent, task)
         inputs = calibration_inputs(task, task.recipe.export.calibration_images)
@@ -66,7 +66,7 @@ def _amounts(task: CompressTask, model: keras.Model, wanted: Sparsity) -> dict[s
     """Returns the share of zeros of each kernel, and writes it beside the model; a repeated call reads it."""
     if wanted.spread == "even" or wanted.pattern == "2_of_4":
         return even_amounts(model, wanted.amount)
-    path = task.folder / AMOUNTS_FILE
+    path = task.folder.path / AMOUNTS_FILE
     if not path.exists():
         learning = [name for name in sparsity.prunable_layers(model) if model.get_layer(name).trainable]
         losses = detector_losses(task.recipe.training.loss, task.spec.coder_weights)

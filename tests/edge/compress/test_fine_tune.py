@@ -11,6 +11,7 @@ import pytest
 from edge.compress.fine_tune import CompressTask, fine_tune, fit_network, freeze_stages
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.foundation.run_paths import CompressedPaths
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import load_recipe
@@ -35,7 +36,8 @@ def task(tmp_path: Path) -> CompressTask:
     nothing = Dataset("none", "train", ("a",), (1,), ())
     spec, settings = detector_spec(recipe.model, ("a",)), recipe.compress["half"]
     parent = retinanet(recipe.model, 1)
-    return CompressTask("compress.half", parent, spec, recipe, settings, nothing, nothing, tmp_path, print)
+    folder = CompressedPaths(tmp_path)
+    return CompressTask("compress.half", parent, spec, recipe, settings, nothing, nothing, folder, print)
 
 
 def norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:

@@ -15,7 +15,6 @@ from edge.report.charts import (
     TOP,
     Point,
     Series,
-    kind_slot,
     line_chart,
     nice_ticks,
     padded_range,
@@ -156,11 +155,6 @@ def test_names_that_do_not_fit_beside_their_point_get_a_line_to_it():
 
 def test_a_name_that_fits_nowhere_is_left_out():
     assert place_names([(5, 5)], ["a" * 20], [(5, 5)], (0, 0, 50, 50)) == [None]
-
-
-def test_every_kind_has_its_own_slot_and_an_unknown_one_has_the_last():
-    kinds = ["keras", "float32", "float16", "dynamic", "int8", "int8_qat", "edgetpu"]
-    assert [kind_slot(kind) for kind in kinds] == list(range(7)) and kind_slot("<b>") == 7
 
 
 def test_numbers_have_sensible_digits():

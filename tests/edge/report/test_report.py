@@ -10,8 +10,13 @@ import yaml
 from PIL import Image, ImageDraw
 
 from edge.report.report import write_report
+from edge.report.run import read_run
+from edge.report.tables import expected_section
+from edge.verify.expected import expected_block
+from edge.verify.result import read_result
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.run_paths import RunPaths
 
 EVIL = '<script>alert("pwned")</script>'
 CLASSES = ("disc", EVIL)
@@ -210,6 +215,30 @@ def test_pictures_say_what_was_found(run, dataset):
 def test_a_promise_of_the_recipe_is_compared_with_the_measurement(run):
     shown = page(run)
     assert "What the recipe promises" in shown.text and "+1.1" in shown.text and "not measured" in shown.text
+
+
+def test_promises_name_raw_files_and_smaller_models_as_print_expected_does(tmp_path):
+    table = [
+        row("model.keras", "keras", 60.0),
+        row("x_int8.tflite", "int8", 59.0),
+        row("x_int8_raw.tflite", "int8", 58.0),
+        row("compress/half/model.keras", "keras", 57.0, model="half"),
+        row("x_int8_half.tflite", "int8", 56.0, model="half"),
+        row("x_int8_half_raw.tflite", "int8", 55.0, model="half"),
+        row("x_int8_qat_raw.tflite", "int8_qat", 54.0, model="qat"),
+    ]
+    write_verify(tmp_path, table)
+    result = read_result(tmp_path / "verify.json")
+    block = yaml.safe_load(expected_block(result, 1.0, "a laptop", "keras-retina run"))
+    names = ["keras", "int8", "int8_raw", "half_keras", "half_int8", "half_int8_raw", "qat_int8_qat_raw"]
+    assert list(block["expected"]["ap"]) == names
+    block["expected"]["ap"] = {name: value + 0.5 for name, value in block["expected"]["ap"].items()}
+    save(tmp_path / "recipe.yaml", yaml.safe_dump(block, sort_keys=False))
+    section = expected_section(read_run(RunPaths(tmp_path)))
+    assert [(line["name"], line["measured"], line["inside"]) for line in section["lines"]] == [
+        (name, 60.0 - number, True) for number, name in enumerate(names)
+    ]
+    assert "not measured" not in page(tmp_path).text.partition("What the recipe promises")[2]
 
 
 def test_the_same_folder_gives_the_same_pictures_and_charts(run, dataset):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from edge.verify.gate import degenerate_scores, rule_text, shortfalls
+from edge.verify.rows import Row
 from keras_retina.recipe.recipe import Verification
 
 
 def metrics(ap, **per_class):
-    return {"AP": ap, "per_class": per_class}
+    return Row("x.tflite", "int8", ap={"AP": ap}, per_class=per_class)
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,16 @@ import pytest
 from edge.detectors.reading import ReadingOptions
 from edge.detectors.split import detect_split
 from edge.export.export import origin_of, write_detector
-from edge.report.rows import verify_rows
 from edge.report.tables import hero_row
 from edge.runtime import Detector, read_image
 from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from edge.verify.others import add_other_files, files_of_run, read_others, require_files
-from edge.verify.rows import unmeasured_row
+from edge.verify.result import Gate, Split, VerifyResult, read_result
+from edge.verify.rows import Row
 from keras_retina.data.records import Dataset, Record
-from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.evaluate.coco import STATISTICS, coco_metrics
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Export, Verification
 
 
@@ -44,18 +45,19 @@ def theirs(exported, tmp_path, split):
 def test_a_row_of_others_is_measured_marked_and_outside_the_gate(theirs, exported, split, tmp_path):
     run = tmp_path / "run"
     (run / "verify").mkdir(parents=True)
-    own = unmeasured_row(exported["int8"], "int8") | {"status": "failed", "reason": "AP", "AP": 12.0}
-    result = {"gate": {"rule": "r", "passed": True}, "rows": [own]}
+    own = Row("tiny_int8.tflite", "int8", ap=dict.fromkeys(STATISTICS, 12.0), status="failed", reason="AP")
+    result = VerifyResult(Split("drawn", "val", 5, "ab"), Gate("r", True), None, (own,))
     classifier = tmp_path / "classifier.tflite"
     classifier.write_bytes(b"\0\0\0\0TFL3 and nothing else")
     options = ReadingOptions(labels=tmp_path / "labels.txt")
     others = read_others([theirs, classifier], split, options, {"tiny_int8"})
     said: list[str] = []
-    found = add_other_files(run, result, others, split, Verification(latency_runs=2), said.append)
-    assert json.loads((run / "verify.json").read_text()) == found
+    added = add_other_files(RunPaths(run), result, others, split, Verification(latency_runs=2), said.append)
+    found = json.loads((run / "verify.json").read_text())
+    assert found == added.to_json()
     assert found["gate"] == {"rule": "r", "passed": True}
     mine, good, bad = found["rows"]
-    assert mine == own
+    assert mine == own.to_json()
     assert (good["file"], good["kind"], good["also"], good["status"], good["reason"]) == (
         *("theirs.tflite", "other", True, "verified", "beside the gate"),
     )
@@ -67,7 +69,8 @@ def test_a_row_of_others_is_measured_marked_and_outside_the_gate(theirs, exporte
     assert (bad["status"], bad["AP"]) == ("not run", None)
     assert bad["reason"].startswith("beside the gate: ")
     assert any("theirs.tflite: outputs: the operator" in line for line in said)
-    rows = verify_rows(found, run / "verify.json")
+    assert read_result(run / "verify.json") == added
+    rows = added.rows
     assert [row.label for row in rows] == ["int8", "theirs", "classifier"]
     assert hero_row(rows) is rows[0]  # ours, even though it failed
 
@@ -82,11 +85,11 @@ def test_a_file_that_was_made_from_the_model_of_the_run_is_one_of_the_run(small_
     write_detector(own, *made, origin_of(run / "recipe.yaml", run / "model.keras"))
     write_detector(other, *made, origin_of(run / "recipe.yaml", theirs))
     files = [theirs, own, other]
-    assert files_of_run(files, run, {"r_int8"}) == [own]
-    assert files_of_run([own], tmp_path, set()) == []  # no model there
+    assert files_of_run(files, RunPaths(run), {"r_int8"}) == [own]
+    assert files_of_run([own], RunPaths(tmp_path), set()) == []  # no model there
     for given, taken in (([own], {"own"}), ([own, own], set())):
         with pytest.raises(InputError, match=r"names of their own\. Received: .*own\.tflite"):
-            files_of_run(given, run, taken)
+            files_of_run(given, RunPaths(run), taken)
 
 
 def test_a_name_that_is_taken_or_missing_is_refused_before_anything_runs(theirs, split, tmp_path):

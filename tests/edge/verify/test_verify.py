@@ -60,12 +60,17 @@ def _labelled(record: Record, found: list[dict]) -> Record:
 def verified(tiny_model, tiny_spec, split, exported, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     calls = []
-    result = verify_run(folder, tiny_model, tiny_spec, split, QUICK, list(exported.values()), calls.append)
+    result = verify(folder, tiny_model, tiny_spec, split, QUICK, list(exported.values()), calls.append)
     return folder, result, calls
 
 
 def rows_of(result: dict) -> dict[str, dict]:
     return {row["file"]: row for row in result["rows"]}
+
+
+def verify(*arguments) -> dict:
+    """`verify_run`, and what it wrote."""
+    return verify_run(*arguments).to_json()
 
 
 def test_verify_json_holds_a_row_for_keras_and_each_file_as_designed(verified, exported, split):
@@ -155,7 +160,7 @@ def blind(model):
 
 def test_a_file_with_equal_scores_fails(tiny_model, tiny_spec, split, exported, tmp_path):
     dead = rewritten(exported["float32"], tmp_path / "dead_float32.tflite", blind)
-    result = verify_run(tmp_path, tiny_model, tiny_spec, split, QUICK, [exported["float32_raw"], dead])
+    result = verify(tmp_path, tiny_model, tiny_spec, split, QUICK, [exported["float32_raw"], dead])
     rows = rows_of(result)
     assert rows["tiny_float32_raw.tflite"]["status"] == "verified"
     assert rows["dead_float32.tflite"]["status"] == "failed"
@@ -165,7 +170,7 @@ def test_a_file_with_equal_scores_fails(tiny_model, tiny_spec, split, exported, 
 
 def test_without_parity_nothing_is_measured(tiny_model, tiny_spec, split, exported, tmp_path):
     wrong = rewritten(exported["float32_raw"], tmp_path / "wrong_float32_raw.tflite", blind)
-    result = verify_run(tmp_path, tiny_model, tiny_spec, split, QUICK, [exported["float32"], wrong])
+    result = verify(tmp_path, tiny_model, tiny_spec, split, QUICK, [exported["float32"], wrong])
     assert not result["parity"]["passed"]
     assert not result["gate"]["passed"]
     for row in result["rows"]:
@@ -182,7 +187,7 @@ def test_damaged_missing_and_foreign_files_are_not_run_and_the_others_are(
     half = tmp_path / "half_float16_raw.tflite"
     half.write_bytes(exported["float16"].read_bytes()[:100_000])
     files = [tmp_path / "text_int8.tflite", half, tmp_path / "missing.tflite", exported["float32_raw"]]
-    result = verify_run(tmp_path, tiny_model, tiny_spec, split, QUICK, files)
+    result = verify(tmp_path, tiny_model, tiny_spec, split, QUICK, files)
     rows = rows_of(result)
     assert [row["status"] for row in rows.values()] == ["verified", "not run", "not run", "not run", "verified"]
     assert [row["kind"] for row in rows.values()] == ["keras", "int8", "float16", "unknown", "float32"]
@@ -193,7 +198,7 @@ def test_damaged_missing_and_foreign_files_are_not_run_and_the_others_are(
 
 def test_a_file_of_another_detector_is_not_run(tiny_model, tiny_spec, split, exported, tmp_path):
     spec = dataclasses.replace(tiny_spec, anchor_size=4.0)
-    result = verify_run(tmp_path, tiny_model, spec, split, QUICK, [exported["float32"]])
+    result = verify(tmp_path, tiny_model, spec, split, QUICK, [exported["float32"]])
     row = rows_of(result)["tiny_float32.tflite"]
     assert row["status"] == "not run"
     assert "anchor_size=4.0" in row["reason"]
@@ -204,7 +209,7 @@ def test_a_file_of_another_detector_is_not_run(tiny_model, tiny_spec, split, exp
 def test_a_dead_parent_lets_nothing_pass(tiny_model, tiny_spec, split, exported, tmp_path):
     unseen = [dataclasses.replace(record, boxes=record.boxes + 3000) for record in split.records]
     dataset = dataclasses.replace(split, records=tuple(unseen))
-    result = verify_run(tmp_path, tiny_model, tiny_spec, dataset, QUICK, [exported["float32_raw"]])
+    result = verify(tmp_path, tiny_model, tiny_spec, dataset, QUICK, [exported["float32_raw"]])
     assert [row["status"] for row in result["rows"]] == ["failed", "failed"]
     assert "AP is 0" in result["rows"][0]["reason"]
     assert not result["gate"]["passed"]
@@ -218,12 +223,12 @@ def test_parity_is_scaled_by_the_largest_value_and_nan_fails(tiny_model, tiny_sp
         buffer.data = np.full(buffer.data.size // 4, np.nan, np.float32).view(np.uint8)
 
     poisoned = rewritten(exported["float32_raw"], tmp_path / "nan_float32_raw.tflite", poison)
-    result = check_parity(tiny_model, tiny_spec, split, poisoned, 1e-3)
-    assert not result["passed"]
-    assert (result["classes"], result["boxes"]) == (None, None)
+    found = check_parity(tiny_model, tiny_spec, split, poisoned, 1e-3)
+    assert not found.passed
+    assert (found.classes, found.boxes) == (None, None)
     exact = check_parity(tiny_model, tiny_spec, split, exported["float32_raw"], 1e-9)
-    assert not exact["passed"]
-    assert "limit 1e-09" in exact["reason"]
+    assert not exact.passed
+    assert "limit 1e-09" in exact.reason
 
 
 def test_input_that_cannot_be_verified_is_refused(tiny_model, tiny_spec, split, exported, tmp_path):

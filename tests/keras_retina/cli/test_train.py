@@ -1,15 +1,18 @@
 """`run` ends with a command that its run can follow."""
 
+from edge.verify.rows import Row
 from keras_retina.cli.train import smallest_file
+
+KERAS = Row("model.keras", "keras", status="verified")
 
 
 def row(file, size_bytes, status="verified"):
-    return {"file": file, "size_bytes": size_bytes, "status": status}
+    return Row(file, "int8", size_bytes=size_bytes, status=status)
 
 
 def test_the_suggested_file_is_the_smallest_that_was_verified():
     rows = [
-        {"file": "model.keras", "status": "verified"},  # has no size
+        KERAS,
         row("a_float32.tflite", 30),
         row("a_int8.tflite", 12),
         row("a_int8_raw.tflite", 11),
@@ -25,4 +28,4 @@ def test_a_file_of_heads_is_suggested_where_there_is_no_other():
 
 
 def test_nothing_is_suggested_when_no_file_was_verified():
-    assert smallest_file([{"file": "model.keras", "status": "verified"}, row("a_int8.tflite", 9, "not run")]) is None
+    assert smallest_file([KERAS, row("a_int8.tflite", 9, "not run")]) is None

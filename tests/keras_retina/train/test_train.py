@@ -357,7 +357,7 @@ def test_the_last_weights_are_the_average_and_the_best_are_those_of_the_best_epo
 
 
 def test_metrics_are_written_as_json(tmp_path):
-    write_metrics(tmp_path, "val", {"AP": 12.5, "AP_small": None, "per_class": {"größe": 1.0}})
+    write_metrics(tmp_path / "metrics.json", "val", {"AP": 12.5, "AP_small": None, "per_class": {"größe": 1.0}})
     written = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert written == {"split": "val", "AP": 12.5, "AP_small": None, "per_class": {"größe": 1.0}}
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
