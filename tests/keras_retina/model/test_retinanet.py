@@ -12,7 +12,7 @@ from keras_retina.geometry.matching import targets
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.spec import detector_spec
-from keras_retina.recipe.model import MOBILENET_ALPHAS, Backbone, Head, Input, Model, Pyramid
+from keras_retina.recipe.model import BACKBONE_ALPHAS, Backbone, Head, Input, Model, Pyramid
 from keras_retina.recipe.recipe import Recipe, load_recipe
 from keras_retina.train.optimizer import build_optimizer
 
@@ -50,7 +50,7 @@ def small(**changes) -> Model:
     return Model(**{**defaults, **changes})
 
 
-@pytest.mark.parametrize("alpha", MOBILENET_ALPHAS)
+@pytest.mark.parametrize("alpha", BACKBONE_ALPHAS["mobilenet_v2"])
 def test_every_mobilenet_width_builds_a_detector_with_a_row_for_each_anchor(alpha: float):
     settings = small(backbone=Backbone(alpha=alpha, **RANDOM))
     model = retinanet(settings, 5)
