@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.geometry.anchors import anchor_boxes
+from keras_retina.geometry.anchors import AnchorGrid
 from keras_retina.recipe.model import Model
 from keras_retina.recipe.recipe import Positive
 
@@ -52,11 +52,20 @@ class DetectorSpec:
     pixel_mean: float = 127.5
     pixel_scale: Positive = 127.5
 
-    def anchors(self) -> np.ndarray:
-        """Returns the anchors, float32 `[anchors, 4]`, `[y1, x1, y2, x2]` pixels of the network input."""
-        return anchor_boxes(
+    @property
+    def grid(self) -> AnchorGrid:
+        """Where the anchors are.
+
+        Raises:
+            InputError: the numbers make no anchors.
+        """
+        return AnchorGrid(
             self.height, self.width, self.levels, self.anchor_size, self.anchor_scales, self.anchor_ratios
         )
+
+    def anchors(self) -> np.ndarray:
+        """Returns the anchors, float32 `[anchors, 4]`, `[y1, x1, y2, x2]` pixels of the network input."""
+        return self.grid.boxes()
 
     def to_json(self) -> str:
         """Returns the spec as JSON with sorted keys."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.geometry.anchors import anchor_boxes
+from keras_retina.geometry.anchors import AnchorGrid
 from keras_retina.model.spec import DetectorSpec, detector_spec, spec_from_json
 from keras_retina.recipe.model import Anchors, Input, Model, Pyramid
 
@@ -34,7 +34,8 @@ def test_every_setting_of_the_model_that_a_reader_needs_is_in_it(spec):
 
 
 def test_its_anchors_are_those_of_its_settings(spec):
-    np.testing.assert_array_equal(spec.anchors(), anchor_boxes(256, 192, (3, 6), 2.5, (1.0, 1.5), (0.5, 1.0, 3.0)))
+    assert spec.grid == AnchorGrid(256, 192, (3, 6), 2.5, (1.0, 1.5), (0.5, 1.0, 3.0))
+    np.testing.assert_array_equal(spec.anchors(), spec.grid.boxes())
 
 
 def test_it_is_read_back_equal(spec):
