@@ -50,7 +50,7 @@ def constant_step(arguments: argparse.Namespace) -> Callable[[], float]:
     labels = targets(
         spec.grid, boxes, classes, ignored, matching=recipe.training.matching, coder_weights=spec.coder_weights
     )
-    inputs = (tf.cast(images, tf.float32) - spec.pixel_mean) / spec.pixel_scale
+    inputs = spec.scale(tf.cast(images, tf.float32))
     return _step(model, tf.data.Dataset.from_tensors((inputs, labels)).repeat())
 
 
