@@ -122,7 +122,7 @@ def backbone_features(image: tf.Tensor, settings: Backbone) -> dict[int, tf.Tens
     """Builds the backbone on `image` with random weights and returns {3: C3, 4: C4, 5: C5}.
 
     C3 is `[batch, H/8, W/8, channels]` and so on. The layers keep the names that `tf_keras.applications` gives them,
-    so that ImageNet files load by topology and `frozen_layers` finds the stages.
+    so that ImageNet files load by topology and `freeze` finds the stages.
 
     Raises:
         InputError: no such backbone.
