@@ -274,7 +274,7 @@ def read_description(path: str | Path) -> Description:
 def anchor_boxes(description: Description) -> np.ndarray:
     """Returns the anchors, float32 `[anchors, 4]` as `[y1, x1, y2, x2]` in pixels of the input.
 
-    Order: level, row, column, ratio, scale; the same numbers as `keras_retina.geometry.anchors.anchor_boxes`.
+    Order: level, row, column, ratio, scale; the same numbers as `keras_retina.geometry.anchors.AnchorGrid`.
     """
     boxes = []
     size, scales, ratios = description.anchor_size, description.anchor_scales, description.anchor_ratios

@@ -153,8 +153,26 @@ class FocalLoss(keras.losses.Loss):
         return {"alpha": self.alpha, "gamma": self.gamma, "name": self.name}
 
 
+class _LossOfMatchedBoxes(keras.losses.Loss):
+    """What the losses of boxes share: a sum of `of_images`, divided by the positive anchors of the global batch."""
+
+    def of_images(self, targets: tf.Tensor, deltas: tf.Tensor) -> tf.Tensor:
+        """Returns the weighted loss of each image, float32 `[batch]`, before that division.
+
+        Args:
+            targets: float32 `[batch, A, 5]` of `keras_retina.geometry.matching.targets`.
+            deltas: float32 `[batch, A, 4]`.
+        """
+        raise NotImplementedError
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        targets = tf.cast(y_true, tf.float32)
+        positives = tf.reduce_sum(tf.cast(targets[..., 4] > 0.5, tf.float32))
+        return self.of_images(targets, tf.cast(y_pred, tf.float32)) / global_normaliser(positives)
+
+
 @keras.saving.register_keras_serializable(package="keras_retina")
-class BoxLoss(keras.losses.Loss):
+class BoxLoss(_LossOfMatchedBoxes):
     """Smooth L1 of the deltas of matched anchors, divided by the positive anchors of the global batch, times `weight`.
 
     `y_true`: float `[batch, A, 5]` of `keras_retina.geometry.matching.targets`. `y_pred`: deltas `[batch, A, 4]`.
@@ -173,11 +191,8 @@ class BoxLoss(keras.losses.Loss):
         self.beta = beta
         self.weight = weight
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        targets = tf.cast(y_true, tf.float32)
-        positives = tf.reduce_sum(tf.cast(targets[..., 4] > 0.5, tf.float32))
-        loss = box_loss(targets, tf.cast(y_pred, tf.float32), self.beta)
-        return self.weight * loss / global_normaliser(positives)
+    def of_images(self, targets: tf.Tensor, deltas: tf.Tensor) -> tf.Tensor:
+        return self.weight * box_loss(targets, deltas, self.beta)
 
     def get_config(self) -> dict:
         return {"beta": self.beta, "weight": self.weight, "name": self.name}
@@ -208,7 +223,7 @@ def giou_loss(targets: tf.Tensor, deltas: tf.Tensor, coder_weights: Sequence[flo
 
 
 @keras.saving.register_keras_serializable(package="keras_retina")
-class GIoULoss(keras.losses.Loss):
+class GIoULoss(_LossOfMatchedBoxes):
     """`1 - generalized_iou` of matched anchors, divided by the positive anchors of the global batch, times `weight`.
 
     `y_true`: float `[batch, A, 5]` of `keras_retina.geometry.matching.targets`. `y_pred`: deltas `[batch, A, 4]`.
@@ -226,11 +241,8 @@ class GIoULoss(keras.losses.Loss):
         self.coder_weights = tuple(coder_weights)
         self.weight = weight
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        targets = tf.cast(y_true, tf.float32)
-        positives = tf.reduce_sum(tf.cast(targets[..., 4] > 0.5, tf.float32))
-        loss = giou_loss(targets, tf.cast(y_pred, tf.float32), self.coder_weights)
-        return self.weight * loss / global_normaliser(positives)
+    def of_images(self, targets: tf.Tensor, deltas: tf.Tensor) -> tf.Tensor:
+        return self.weight * giou_loss(targets, deltas, self.coder_weights)
 
     def get_config(self) -> dict:
         return {"coder_weights": list(self.coder_weights), "weight": self.weight, "name": self.name}
@@ -242,20 +254,23 @@ def _boxes_in_anchor_sides(deltas: tf.Tensor, coder_weights: Sequence[float]) ->
     return tf.concat([scaled[:, :2] - half, scaled[:, :2] + half], axis=-1)
 
 
+BOX_LOSSES: dict[str, Callable[[Loss, Sequence[float]], _LossOfMatchedBoxes]] = {
+    "smooth_l1": lambda settings, coder_weights: BoxLoss(settings.box_beta, settings.box_weight),
+    "giou": lambda settings, coder_weights: GIoULoss(coder_weights, settings.box_weight),
+}
+"""The loss of the boxes by its name in a recipe, made from the section `loss` and the coder's weights."""
+
+
 def detector_losses(settings: Loss, coder_weights: Sequence[float]) -> dict[str, keras.losses.Loss]:
     """Returns the loss of each output of the detector: `compile(loss=detector_losses(...))`."""
-    boxes = (
-        GIoULoss(coder_weights, settings.box_weight)
-        if settings.box == "giou"
-        else BoxLoss(settings.box_beta, settings.box_weight)
-    )
-    return {"classes": FocalLoss(settings.alpha, settings.gamma), "boxes": boxes}
+    return {
+        "classes": FocalLoss(settings.alpha, settings.gamma),
+        "boxes": BOX_LOSSES[settings.box](settings, coder_weights),
+    }
 
 
 def box_loss_of_images(
     settings: Loss, coder_weights: Sequence[float], targets: tf.Tensor, deltas: tf.Tensor
 ) -> tf.Tensor:
     """Returns the box loss of each image, `[batch]`: weighted, and not divided by the number of positive anchors."""
-    if settings.box == "giou":
-        return settings.box_weight * giou_loss(targets, deltas, coder_weights)
-    return settings.box_weight * box_loss(targets, deltas, settings.box_beta)
+    return BOX_LOSSES[settings.box](settings, coder_weights).of_images(targets, deltas)

@@ -18,7 +18,6 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edge.export.artifact import Artifact
-from edge.quantize.calibration import network_input
 from edge.quantize.saving import load_quantize_aware
 from edge.runtime import Detector
 from keras_retina.data.images import read_image
@@ -50,7 +49,7 @@ def main() -> None:
     detectors = {name: detector_with(SETS[name], file) for name in arguments.sets}
     first = next(iter(detectors.values()))
     pixels, _ = first.prepare(read_image(dataset.records[0].path))
-    logits = {"keras": model(network_input(pixels, spec), training=False)["classes"].numpy()[0]}
+    logits = {"keras": model(spec.scale(pixels), training=False)["classes"].numpy()[0]}
     for name, detector in detectors.items():
         detector.invoke(pixels)
         logits[name], _ = detector.heads()

@@ -46,12 +46,11 @@ def constant_step(arguments: argparse.Namespace) -> Callable[[], float]:
     model = _compiled_model(recipe, CLASSES, arguments)
     spec = detector_spec(recipe.model, tuple(f"class {index}" for index in range(CLASSES)))
     images, boxes, classes = constant_batch(arguments.size)
-    settings, anchors = recipe.training.matching, tf.constant(spec.anchors())
     ignored = tf.zeros(boxes.shape[:2], tf.bool)
     labels = targets(
-        anchors, boxes, classes, ignored, spec.coder_weights, settings.positive, settings.negative, settings.force
+        spec.grid, boxes, classes, ignored, matching=recipe.training.matching, coder_weights=spec.coder_weights
     )
-    inputs = (tf.cast(images, tf.float32) - spec.pixel_mean) / spec.pixel_scale
+    inputs = spec.scale(tf.cast(images, tf.float32))
     return _step(model, tf.data.Dataset.from_tensors((inputs, labels)).repeat())
 
 

@@ -16,9 +16,10 @@ import numpy as np
 
 from keras_retina.data.augment.view import random_view
 from keras_retina.foundation.legacy_keras import tf
-from keras_retina.geometry.anchors import anchor_boxes, anchor_groups
+from keras_retina.geometry.anchors import AnchorGrid
 from keras_retina.geometry.matching import match
 from keras_retina.recipe.data import Augmentation
+from keras_retina.recipe.training import Matching
 
 HEIGHT, WIDTH, BATCH, BOXES = 384, 512, 8, 24
 
@@ -34,8 +35,8 @@ def main() -> None:
     corners = random.uniform(0, 380, (BATCH, BOXES, 2)).astype(np.float32)
     boxes = np.concatenate([corners, corners + random.uniform(20, 100, (BATCH, BOXES, 2))], -1).astype(np.float32)
     classes = np.zeros((BATCH, BOXES), np.int32)
-    grid = (HEIGHT, WIDTH, (3, 7), 3.0)
-    anchors, groups = tf.constant(anchor_boxes(*grid)), anchor_groups(*grid)
+    grid = AnchorGrid(HEIGHT, WIDTH, (3, 7), 3.0)
+    anchors, groups = tf.constant(grid.boxes()), grid.groups()
 
     settings = Augmentation()
     ours = tf.data.Dataset.from_tensor_slices((images, boxes)).repeat().enumerate()
@@ -62,7 +63,7 @@ def main() -> None:
 
     our_views, their_views = iter(ours.batch(BATCH)), iter(theirs)
     crowd = tf.zeros([1, BOXES], tf.bool)
-    our_match = tf.function(lambda: match(anchors, boxes[:1], classes[:1], crowd, groups=groups))
+    our_match = tf.function(lambda: match(anchors, boxes[:1], classes[:1], crowd, matching=Matching(), groups=groups))
     their_iou = tf.function(lambda: keras_cv.bounding_box.compute_iou(boxes[0], anchors, bounding_box_format="yxyx"))
     parts: dict[str, Callable[[], object]] = {
         f"random view, {BATCH} images, ours": lambda: next(our_views),

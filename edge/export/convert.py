@@ -147,7 +147,7 @@ def _converter(model: keras.Model, spec: DetectorSpec, camera_bytes: bool) -> tf
 
     def heads(image: tf.Tensor) -> dict[str, tf.Tensor]:
         if camera_bytes:
-            image = (tf.cast(image, tf.float32) - spec.pixel_mean) / spec.pixel_scale
+            image = spec.scale(tf.cast(image, tf.float32))
         return dict(model(image, training=False))
 
     pixels = tf.TensorSpec([1, spec.height, spec.width, 3], tf.uint8 if camera_bytes else tf.float32, name="image")
@@ -196,7 +196,7 @@ def check_input_quantization(model: schema.ModelT, spec: DetectorSpec) -> None:
     tensor = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]]
     scale, zero_point = tensor_quantization(tensor) or (0.0, 0)
     pixels = np.arange(256)
-    errors = np.abs(scale * (pixels - zero_point) - (pixels - spec.pixel_mean) / spec.pixel_scale)
+    errors = np.abs(scale * (pixels - zero_point) - spec.scale(pixels))
     if tensor_type(tensor) != "uint8" or errors.max() > 0.501 / spec.pixel_scale:
         raise InputError(
             "int8 export: expected uint8 pixels quantized within half a grey level. Received: "

@@ -15,7 +15,6 @@ from edge.export.builtin_tail import add_builtin_tail
 from edge.tflite.anchors import add_anchors
 from edge.tflite.flatbuffer import operator_name, tensor_type
 from edge.tflite.writer import Operator, Writer, clip_to_input
-from keras_retina.geometry.anchors import anchors_per_cell
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Export
 
@@ -166,7 +165,7 @@ def _candidates(model: schema.ModelT, heads: dict[str, int], spec: DetectorSpec)
 
 def _best_of_cells(writer: Writer, logits: int, count: int, number: int, spec: DetectorSpec) -> tuple[int, int]:
     """Returns the rows `[n]` of the best anchors, at most one of a cell and `CANDIDATES` in all, and n."""
-    per_cell = anchors_per_cell(spec.anchor_scales, spec.anchor_ratios)
+    per_cell = spec.grid.per_cell
     cells = count // per_cell
     table = writer.reshape(logits, [cells, per_cell * number])
     if cells > CANDIDATES:

@@ -44,12 +44,7 @@ def calibration_samples(paths: Sequence[ImageFile], spec: DetectorSpec) -> Itera
         if number == 0:
             image = image.copy()
             image[-1, -1], image[-1, -2] = 0, 255
-        yield [network_input(image[None], spec)]
-
-
-def network_input(pixels: np.ndarray, spec: DetectorSpec) -> np.ndarray:
-    """Returns `(pixels - mean) / scale` as float32, what `keras_retina` trains on; any shape."""
-    return (pixels.astype(np.float32) - np.float32(spec.pixel_mean)) / np.float32(spec.pixel_scale)
+        yield [spec.scale(image[None])]
 
 
 def calibration_listing(paths: Sequence[ImageFile]) -> str:

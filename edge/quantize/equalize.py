@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.model.layers import role_of
 
 BALANCE = 0.5
 LARGEST_FACTOR = 64.0
-_PASSING = (keras.layers.Add, keras.layers.UpSampling2D, keras.layers.ZeroPadding2D)
 _READING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
@@ -89,7 +89,7 @@ class _Maps:
         calls = range(len(layer.inbound_nodes))
         inputs = [self.keys_of(layer.get_input_at(call)) for call in calls]
         outputs = [self.keys_of(layer.get_output_at(call)) for call in calls]
-        if isinstance(layer, _PASSING):
+        if role_of(layer).keeps_scale:
             for call in calls:
                 self.join([*inputs[call], *outputs[call]])
             return

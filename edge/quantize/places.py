@@ -10,20 +10,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from edge.quantize.batch_norm import CONVOLUTIONS, check_is_flat, readers_of
+from edge.quantize.batch_norm import check_is_flat, readers_of
 from edge.quantize.quantizers import QuantizedWeights, RoundedMap
 from edge.quantize.ranges import Histogram, Range, best_range, class_range
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.graph import Call, Place, calls_of, output_places
+from keras_retina.model.layers import LAYERS, role_of
 
-PASSING = (
-    keras.layers.Concatenate,
-    keras.layers.MaxPooling2D,
-    keras.layers.Reshape,
-    keras.layers.UpSampling2D,
-    keras.layers.ZeroPadding2D,
-)  # one scale for inputs and output
 FUSED = {"relu", "relu6"}
 SMALLEST_RANGE = 1e-4
 
@@ -62,7 +56,7 @@ def quantized_places(model: keras.Model) -> dict[Place, Place]:
         place = (call.layer, call.number)
         layer = model.get_layer(call.layer)
         owner[place] = place
-        passes = isinstance(layer, PASSING) or changes_nothing(call, model)
+        passes = role_of(layer).int8 == "passing" or changes_nothing(call, model)
         if passes:
             together = {owner[source] for source in call.inputs} | {place}
             first = owner[call.inputs[0]]
@@ -127,7 +121,7 @@ def owner_of_output(model: keras.Model, output: str) -> Place | None:
 def changes_nothing(call: Call, model: keras.Model) -> bool:
     """Tells whether a call is a linear Activation, or a ReLU6 of what is a ReLU6 already (the pyramid's P6)."""
     layer = model.get_layer(call.layer)
-    if type(layer) not in (keras.layers.ReLU, keras.layers.Activation):
+    if role_of(layer).int8 != "activation":
         return False
     kind = activation_of(layer)
     return kind == "linear" or kind == activation_of(model.get_layer(call.inputs[0][0]))
@@ -142,7 +136,7 @@ def with_zero_step(low: float, high: float) -> Range:
 
 
 def _is_activation(layer: keras.layers.Layer) -> bool:
-    return type(layer) in (keras.layers.ReLU, keras.layers.Activation) and activation_of(layer) in FUSED
+    return role_of(layer).int8 == "activation" and activation_of(layer) in FUSED
 
 
 def _interpolates(layer: keras.layers.Layer) -> bool:
@@ -156,21 +150,6 @@ def _activation_error(layer: keras.layers.Layer, received: str) -> InputError:
     )
 
 
-SUPPORTED = (
-    *CONVOLUTIONS,
-    keras.layers.InputLayer,
-    keras.layers.BatchNormalization,
-    keras.layers.ReLU,
-    keras.layers.Activation,
-    keras.layers.Add,
-    keras.layers.Concatenate,
-    keras.layers.MaxPooling2D,
-    keras.layers.Reshape,
-    keras.layers.UpSampling2D,
-    keras.layers.ZeroPadding2D,
-)
-
-
 def check_layers(model: keras.Model) -> None:
     """Raises InputError, naming the layer and what to change, unless every layer of the model has an int8 form."""
     check_is_flat(model)
@@ -181,10 +160,10 @@ def check_layers(model: keras.Model) -> None:
                 f"quantization: expected a float model. Received: {layer.name!r}, which is quantized already. "
                 "Use the model it was made from."
             )
-        if type(layer) not in SUPPORTED:
+        if role_of(layer).int8 is None:
+            kinds = ", ".join(sorted(known.__name__ for known, role in LAYERS.items() if role.int8 is not None))
             raise InputError(
-                f"quantization: layer {layer.name!r} expected to be one of "
-                f"{', '.join(sorted(supported.__name__ for supported in SUPPORTED))}. Received: {kind}. {_advice(kind)}"
+                f"quantization: layer {layer.name!r} expected to be one of {kinds}. Received: {kind}. {_advice(kind)}"
             )
         if layer.compute_dtype != "float32":
             raise InputError(

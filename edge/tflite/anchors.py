@@ -6,7 +6,6 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.tflite.writer import Operator, Writer
-from keras_retina.geometry.anchors import anchors_per_cell
 from keras_retina.model.spec import DetectorSpec
 
 
@@ -15,10 +14,10 @@ def grids_and_shapes(spec: DetectorSpec) -> list[tuple[np.ndarray, np.ndarray]]:
 
     Float32 `[cells, 1, 4]` and `[1, shapes, 4]` in shares of the input; their sum is `centre_size_anchors` of a level.
     """
-    per_cell = anchors_per_cell(spec.anchor_scales, spec.anchor_ratios)
+    per_cell = spec.grid.per_cell
     sides = np.array([spec.height, spec.width], np.float64)
     boxes, parts, start = spec.anchors().astype(np.float64), [], 0
-    for level in range(spec.levels[0], spec.levels[1] + 1):
+    for level, count in spec.grid.per_level().items():
         rows, columns = spec.height >> level, spec.width >> level
         grid = np.zeros((rows, columns, 4), np.float32)
         grid[..., 0] = (np.arange(rows)[:, None] + 0.5) / rows
@@ -27,7 +26,7 @@ def grids_and_shapes(spec: DetectorSpec) -> list[tuple[np.ndarray, np.ndarray]]:
         first = boxes[start : start + per_cell]
         shapes[0, :, 2:] = (first[:, 2:] - first[:, :2]) / sides
         parts.append((grid.reshape(-1, 1, 4), shapes))
-        start += rows * columns * per_cell
+        start += count
     return parts
 
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from edge.export.convert import convert_heads
 from edge.export.export import write_detector
-from edge.quantize.calibration import network_input
 from edge.runtime import Detector, ModelFileError
 from edge.verify.result import Parity
 from keras_retina.data.images import read_image
@@ -64,7 +63,7 @@ def head_differences(
         pixels, _ = detector.prepare(image)
         detector.invoke(pixels)
         received = dict(zip(("classes", "boxes"), detector.heads(), strict=True))
-        outputs = model(network_input(pixels, spec), training=False)
+        outputs = model(spec.scale(pixels), training=False)
         for name, values in received.items():
             expected = np.asarray(outputs[name])[0]
             scale = max(1.0, float(np.abs(expected).max()))

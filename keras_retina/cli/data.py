@@ -31,7 +31,7 @@ def check_data(
 ) -> None:
     """Report what is in a data folder, what is wrong with it, and how well anchors cover the boxes."""
     from keras_retina.data.checks.coverage import write_worst_coverage_picture
-    from keras_retina.data.checks.dataset import InputGrid, check_dataset
+    from keras_retina.data.checks.dataset import check_dataset
     from keras_retina.data.checks.report import format_report, report_to_dict
     from keras_retina.model.spec import detector_spec
     from keras_retina.recipe.recipe import Recipe
@@ -39,9 +39,8 @@ def check_data(
     settings = load_named(recipe, set_) if recipe else Recipe(name="check")
     splits = [settings.data.train, settings.data.validation, settings.data.test] if recipe else []
     spec = detector_spec(settings.model, ())
-    grid = InputGrid(spec.anchors(), spec.height, spec.width, spec.resize)
     report = check_dataset(
-        data, [split for split in splits if split] or None, settings.data.format, settings.data.classes, grid
+        data, [split for split in splits if split] or None, settings.data.format, settings.data.classes, spec
     )
     say(format_report(report))
     if picture:

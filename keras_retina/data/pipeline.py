@@ -12,7 +12,6 @@ from keras_retina.data.images import read_image, reduced
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
-from keras_retina.geometry.anchors import AnchorGroups, anchor_groups
 from keras_retina.geometry.matching import targets
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.data import Augmentation
@@ -60,22 +59,12 @@ def training_views(
 
 def with_targets(views: tf.data.Dataset, spec: DetectorSpec, matching: Matching, batch_size: int) -> tf.data.Dataset:
     """Batches (inputs, boxes, classes, ignored) as (inputs, {"classes", "boxes"}); inputs may be a dictionary."""
-    anchors, groups = tf.constant(spec.anchors()), anchor_groups_of(spec)
+    grid = spec.grid
 
     def labelled(
         inputs: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, ignored: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        wanted = targets(
-            anchors,
-            boxes,
-            classes,
-            ignored,
-            spec.coder_weights,
-            matching.positive,
-            matching.negative,
-            matching.force,
-            groups,
-        )
+        wanted = targets(grid, boxes, classes, ignored, matching=matching, coder_weights=spec.coder_weights)
         return inputs, wanted
 
     # Labels are padded with boxes without area, which are never matched.
@@ -195,11 +184,6 @@ def image_loader(
         return image, scale
 
     return load
-
-
-def anchor_groups_of(spec: DetectorSpec) -> AnchorGroups:
-    """Returns how the anchors of `spec.anchors()` lie."""
-    return anchor_groups(spec.height, spec.width, spec.levels, spec.anchor_size, spec.anchor_scales, spec.anchor_ratios)
 
 
 def sample_order(count: int, seed: int, first_sample: int) -> tf.data.Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,3 +115,23 @@ class Dataset:
     def problem_counts(self) -> Counter[str]:
         """Counts problems by kind."""
         return Counter(problem.kind for problem in self.problems)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One label format: how a folder of it is recognised, and how it becomes a `Dataset`.
+
+    Attributes:
+        name: as in `data.format` of a recipe.
+        signs: the files that show the format, for messages.
+        fits: tells whether a folder has those files.
+        splits: names the splits of a folder.
+        read: reads one split of a folder, with the class names in the wanted order or, for None, in that of the labels.
+            Whatever could not be fixed is in `Dataset.problems`; it raises InputError for a folder that cannot be read.
+    """
+
+    name: str
+    signs: str
+    fits: Callable[[Path], bool]
+    splits: Callable[[Path], Iterable[str]]
+    read: Callable[[Path, str, Sequence[str] | None], Dataset]

@@ -34,7 +34,7 @@ def detect_function(
 
     @tf.function(reduce_retracing=False)
     def graph(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        inputs = (tf.cast(images, tf.float32) - spec.pixel_mean) / spec.pixel_scale
+        inputs = spec.scale(tf.cast(images, tf.float32))
         outputs = model(inputs, training=False)
         return detections(
             outputs["classes"],

@@ -13,66 +13,9 @@ SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 RATIOS = (0.5, 1.0, 2.0)
 
 
-def anchors_per_cell(scales: Sequence[float] = SCALES, ratios: Sequence[float] = RATIOS) -> int:
-    """Returns how many anchors share one cell of a feature map: every ratio with every scale."""
-    return len(scales) * len(ratios)
-
-
-def anchor_boxes(
-    height: int,
-    width: int,
-    levels: tuple[int, int] = (3, 7),
-    size: float = 4.0,
-    scales: Sequence[float] = SCALES,
-    ratios: Sequence[float] = RATIOS,
-) -> np.ndarray:
-    """Returns all anchors, float32 `[A, 4]` as `[y1, x1, y2, x2]` in pixels of the input; they may stick out of it.
-
-    Level `l` has a cell every `2 ** l` pixels (its stride), centred at `(i + 0.5) * stride`; its anchors have the area
-    `(size * stride * scale) ** 2`. Order: level, row, column, ratio, scale (the scale changes fastest).
-
-    Args:
-        height, width: pixels of the network input, multiples of the last stride, so that every level's feature map has
-            exactly `height / stride` rows and no rounding rule is needed.
-        levels: first and last pyramid level, both included.
-        size: anchor side in strides: 4 is the paper's (32 to 813 px on levels 3 to 7), 3 suits small inputs.
-        scales: factors on the side.
-        ratios: height / width.
-
-    Raises:
-        InputError: a size, level, scale or ratio that makes no anchors.
-
-    Source: Focal Loss for Dense Object Detection, section 4 (Anchors).
-    """
-    _check(height, width, levels)
-    for name, given in (("size", size), ("scales", scales), ("ratios", ratios)):
-        values = np.atleast_1d(given)
-        if not values.size or not np.all((values > 0) & np.isfinite(values)):
-            raise InputError(
-                f"Anchors need a positive, finite {name}. Received: {name}={given}. Give numbers above 0, at least one."
-            )
-    shapes = _cell_shapes(size, scales, ratios)
-    boxes = [_level_boxes(height, width, 2**level, shapes) for level in _levels(levels)]
-    return np.concatenate(boxes).astype(np.float32)
-
-
-def anchor_levels(
-    height: int,
-    width: int,
-    levels: tuple[int, int] = (3, 7),
-    scales: Sequence[float] = SCALES,
-    ratios: Sequence[float] = RATIOS,
-) -> np.ndarray:
-    """Returns the pyramid level of each anchor of `anchor_boxes`, int32 `[A]`, in the same order."""
-    _check(height, width, levels)
-    per_cell = anchors_per_cell(scales, ratios)
-    counts = [(height >> level) * (width >> level) * per_cell for level in _levels(levels)]
-    return np.repeat(np.array(_levels(levels), np.int32), counts)
-
-
 @dataclass(frozen=True)
 class AnchorGroups:
-    """The anchors of `anchor_boxes` by equal level and shape: those of a group are one grid of equal boxes.
+    """The anchors of an `AnchorGrid` by equal level and shape: those of a group are one grid of equal boxes.
 
     The anchor of group `g` in row `r` and column `c` has the index `first[g] + (r * columns[g] + c) * per_cell` and its
     centre at `(r + 0.5, c + 0.5) * stride[g]`.
@@ -92,40 +35,83 @@ class AnchorGroups:
     per_cell: int
 
 
-def anchor_groups(
-    height: int,
-    width: int,
-    levels: tuple[int, int] = (3, 7),
-    size: float = 4.0,
-    scales: Sequence[float] = SCALES,
-    ratios: Sequence[float] = RATIOS,
-) -> AnchorGroups:
-    """Returns how the anchors of `anchor_boxes` with the same arguments lie; its groups are in the order of levels."""
-    _check(height, width, levels)
-    shapes = _cell_shapes(size, scales, ratios)
-    per_cell = len(shapes)
-    strides = np.repeat([2**level for level in _levels(levels)], per_cell)
-    cells = np.array([height, width]) // strides[:, None]
-    level_counts = np.prod(cells[::per_cell], axis=1) * per_cell
-    level_starts = np.repeat(np.cumsum(level_counts) - level_counts, per_cell)
-    first = level_starts + np.tile(np.arange(per_cell), len(level_counts))
-    sizes = np.tile(shapes, (len(level_counts), 1)) * strides[:, None]
-    return AnchorGroups(
-        sizes.astype(np.float32),
-        strides.astype(np.float32),
-        cells.astype(np.int32),
-        first.astype(np.int32),
-        per_cell,
-    )
+@dataclass(frozen=True)
+class AnchorGrid:
+    """Where the anchors of a detector are: on every level the same shapes around the centre of every cell.
 
+    Level `l` has a cell every `2 ** l` pixels (its stride), centred at `(i + 0.5) * stride`; its anchors have the area
+    `(size * stride * scale) ** 2`. Order: level, row, column, ratio, scale (the scale changes fastest).
 
-def _levels(levels: tuple[int, int]) -> range:
-    return range(levels[0], levels[1] + 1)
+    Attributes:
+        height, width: pixels of the network input, multiples of the last stride, so that every level's feature map has
+            exactly `height / stride` rows and no rounding rule is needed.
+        levels: first and last pyramid level, both included.
+        size: anchor side in strides: 4 is the paper's (32 to 813 px on levels 3 to 7), 3 suits small inputs.
+        scales: factors on the side.
+        ratios: height / width.
 
+    Raises:
+        InputError: a size, level, scale or ratio that makes no anchors.
 
-def _cell_shapes(size: float, scales: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
-    """Returns `[ratios * scales, 2]` heights and widths in strides; a ratio keeps the area."""
-    return np.array([(size * s * np.sqrt(r), size * s / np.sqrt(r)) for r in ratios for s in scales], np.float64)
+    Source: Focal Loss for Dense Object Detection, section 4 (Anchors).
+    """
+
+    height: int
+    width: int
+    levels: tuple[int, int] = (3, 7)
+    size: float = 4.0
+    scales: Sequence[float] = SCALES
+    ratios: Sequence[float] = RATIOS
+
+    def __post_init__(self) -> None:
+        _check_sides(self.height, self.width, self.levels)
+        for name, given in (("size", self.size), ("scales", self.scales), ("ratios", self.ratios)):
+            values = np.atleast_1d(given)
+            if not values.size or not np.all((values > 0) & np.isfinite(values)):
+                raise InputError(
+                    f"Anchors need a positive, finite {name}. Received: {name}={given}. "
+                    "Give numbers above 0, at least one."
+                )
+
+    @property
+    def per_cell(self) -> int:
+        """How many anchors share one cell of a level: every ratio with every scale."""
+        return len(self.scales) * len(self.ratios)
+
+    def per_level(self) -> dict[int, int]:
+        """Returns how many anchors each level has, in the order of `boxes`."""
+        return {level: (self.height >> level) * (self.width >> level) * self.per_cell for level in self._levels()}
+
+    def boxes(self) -> np.ndarray:
+        """Returns all anchors, float32 `[A, 4]` as `[y1, x1, y2, x2]` in pixels of the input; some stick out of it."""
+        boxes = [_level_boxes(self.height, self.width, 2**level, self._cell_shapes()) for level in self._levels()]
+        return np.concatenate(boxes).astype(np.float32)
+
+    def groups(self) -> AnchorGroups:
+        """Returns how the anchors of `boxes` lie; the groups are in the order of levels."""
+        shapes = self._cell_shapes()
+        per_cell = len(shapes)
+        strides = np.repeat([2**level for level in self._levels()], per_cell)
+        cells = np.array([self.height, self.width]) // strides[:, None]
+        level_counts = np.array(list(self.per_level().values()))
+        level_starts = np.repeat(np.cumsum(level_counts) - level_counts, per_cell)
+        first = level_starts + np.tile(np.arange(per_cell), len(level_counts))
+        sizes = np.tile(shapes, (len(level_counts), 1)) * strides[:, None]
+        return AnchorGroups(
+            sizes.astype(np.float32),
+            strides.astype(np.float32),
+            cells.astype(np.int32),
+            first.astype(np.int32),
+            per_cell,
+        )
+
+    def _levels(self) -> range:
+        return range(self.levels[0], self.levels[1] + 1)
+
+    def _cell_shapes(self) -> np.ndarray:
+        """Returns `[ratios * scales, 2]` heights and widths in strides; a ratio keeps the area."""
+        sides = [(self.size * scale, np.sqrt(ratio)) for ratio in self.ratios for scale in self.scales]
+        return np.array([(side * root, side / root) for side, root in sides], np.float64)
 
 
 def _level_boxes(height: int, width: int, stride: int, shapes: np.ndarray) -> np.ndarray:
@@ -136,7 +122,7 @@ def _level_boxes(height: int, width: int, stride: int, shapes: np.ndarray) -> np
     return np.concatenate([centres - halves, centres + halves], axis=-1).reshape(-1, 4)
 
 
-def _check(height: int, width: int, levels: tuple[int, int]) -> None:
+def _check_sides(height: int, width: int, levels: tuple[int, int]) -> None:
     first, last = levels
     if not 0 <= first <= last:
         raise InputError(

@@ -23,7 +23,7 @@ def overlapping_pairs(
     """Returns at least all pairs of IoU `smallest_iou` or more, and of each box those with the IoU that is its best.
 
     Args:
-        anchors: float32 `[A, 4]`, `anchor_boxes` of the grid that `groups` describes.
+        anchors: float32 `[A, 4]`, `AnchorGrid.boxes` of the grid that `groups` describes.
     """
     # Of a group, the anchor with the nearest centre overlaps most.
     centres = 0.5 * (boxes[:, None, :2] + boxes[:, None, 2:])  # [n, 1, 2]

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keras_retina.foundation.legacy_keras import tf
-from keras_retina.geometry.anchors import AnchorGroups
+from keras_retina.geometry.anchors import AnchorGrid, AnchorGroups
 from keras_retina.geometry.boxes_tf import area, encode, intersection, pair_iou
 from keras_retina.geometry.candidates import all_pairs, covering_pairs, overlapping_pairs
+from keras_retina.recipe.training import Matching
 
 BACKGROUND = -1
 """Class code of an anchor that must predict no class."""
@@ -30,10 +31,9 @@ def match(
     anchors: tf.Tensor,
     boxes: tf.Tensor,
     classes: tf.Tensor,
-    crowd: tf.Tensor,
-    positive: float = 0.5,
-    negative: float = 0.4,
-    force: bool = True,
+    ignored: tf.Tensor,
+    *,
+    matching: Matching,
     groups: AnchorGroups | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Assigns a class code and a box to every anchor of every image.
@@ -42,14 +42,15 @@ def match(
     below `negative`, ignored between. With `force`, each box also gets the anchor that overlaps it most, whatever
     the IoU and whatever that anchor overlaps more: of equal anchors the one with the nearest centre, then the lowest
     index. If two boxes want the same anchor the one with the higher IoU gets it, then the lower index; the other gets
-    no second choice. An anchor that is not positive and lies by half of its area in a crowd box is ignored. Crowd
+    no second choice. An anchor that is not positive and lies by half of its area in an ignored box is ignored. Ignored
     boxes and boxes without area are never matched.
 
     Args:
         anchors: float32 `[A, 4]`, pixels, with area.
         boxes: float32 `[batch, n, 4]`, pixels of their image; where an image has fewer, boxes without area.
         classes: int `[batch, n]`, from 0.
-        crowd: bool `[batch, n]`.
+        ignored: bool `[batch, n]`, a crowd of objects or what is mostly cut away.
+        matching: `positive`, `negative` and `force`.
         groups: how the anchors lie where they are a grid: fewer pairs are compared, the result is the same.
 
     Returns:
@@ -59,35 +60,34 @@ def match(
     Source: Focal Loss for Dense Object Detection, section 4 (Anchors); the forced match is Faster R-CNN's.
     """
     anchors = tf.convert_to_tensor(anchors, tf.float32)
-    unmatched, slot, box = _assign(anchors, boxes, crowd, positive, negative, force, groups)
+    unmatched, slot, box = _assign(anchors, boxes, ignored, matching, groups)
     indices = tf.scatter_nd(slot[:, None], box + 1, tf.shape(unmatched)) - 1
     shape = [-1, tf.shape(anchors)[0]]
     return tf.reshape(_codes(unmatched, slot, box, classes), shape), tf.reshape(indices, shape)
 
 
 def targets(
-    anchors: tf.Tensor,
+    grid: AnchorGrid,
     boxes: tf.Tensor,
     classes: tf.Tensor,
-    crowd: tf.Tensor,
-    coder_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
-    positive: float = 0.5,
-    negative: float = 0.4,
-    force: bool = True,
-    groups: AnchorGroups | None = None,
+    ignored: tf.Tensor,
+    *,
+    matching: Matching,
+    coder_weights: Sequence[float],
 ) -> dict[str, tf.Tensor]:
-    """Returns what `model.fit` compares the two outputs with; arguments as in `match`.
+    """Returns what `model.fit` compares the two outputs with; labels and `matching` as in `match`.
 
     Args:
+        grid: of the detector, which has A anchors.
         coder_weights: `(wy, wx, wh, ww)` of `keras_retina.geometry.boxes.encode`.
 
     Returns:
         `classes`: int32 `[batch, A]`, codes of `match`. `boxes`: float32 `[batch, A, 5]`, the deltas
         `(ty, tx, th, tw)` and 1.0 for a positive anchor; zeros and 0.0 for any other.
     """
-    anchors = tf.convert_to_tensor(anchors, tf.float32)
+    anchors = tf.constant(grid.boxes())
     boxes = tf.cast(boxes, tf.float32)
-    unmatched, slot, box = _assign(anchors, boxes, crowd, positive, negative, force, groups)
+    unmatched, slot, box = _assign(anchors, boxes, ignored, matching, grid.groups())
     image, anchor = slot // tf.shape(anchors)[0], slot % tf.shape(anchors)[0]
     deltas = encode(tf.gather_nd(boxes, tf.stack([image, box], axis=1)), tf.gather(anchors, anchor), coder_weights)
     with_flag = tf.pad(deltas, [[0, 0], [0, 1]], constant_values=1.0)
@@ -101,10 +101,8 @@ def targets(
 def _assign(
     anchors: tf.Tensor,
     boxes: tf.Tensor,
-    crowd: tf.Tensor,
-    positive: float,
-    negative: float,
-    force: bool,
+    ignored: tf.Tensor,
+    matching: Matching,
     groups: AnchorGroups | None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Matches; a slot is one anchor of one image, `image * A + anchor`. Arguments as in `match`.
@@ -115,7 +113,7 @@ def _assign(
     """
     # One more box, empty and so never matched: no operation below sees zero boxes.
     boxes = tf.pad(tf.cast(boxes, tf.float32), [[0, 0], [0, 1], [0, 0]])
-    crowd = tf.reshape(tf.pad(tf.cast(crowd, tf.bool), [[0, 0], [0, 1]]), [-1])
+    crowd = tf.reshape(tf.pad(tf.cast(ignored, tf.bool), [[0, 0], [0, 1]]), [-1])
     each, slots = tf.shape(boxes)[1], tf.shape(boxes)[0] * tf.shape(anchors)[0]
     boxes = tf.reshape(boxes, [-1, 4])
 
@@ -123,20 +121,20 @@ def _assign(
     if groups is None:
         box, anchor = all_pairs(objects, anchors)
     else:
-        box, anchor = overlapping_pairs(objects, anchors, groups, tf.minimum(positive, negative))
+        box, anchor = overlapping_pairs(objects, anchors, groups, tf.minimum(matching.positive, matching.negative))
     iou = pair_iou(tf.gather(objects, box), tf.gather(anchors, anchor))  # [pairs]
     slot = box // each * tf.shape(anchors)[0] + anchor
     best_iou, matched = _first_best(iou, slot, box, slots)
-    matched = tf.where((best_iou >= positive) & (best_iou > 0.0), matched, _NO_BOX)
-    if force:
+    matched = tf.where((best_iou >= matching.positive) & (best_iou > 0.0), matched, _NO_BOX)
+    if matching.force:
         matched = _force(matched, iou, box, anchor, slot, objects, anchors)
 
-    ignored = best_iou >= negative
-    ignored = tf.cond(
-        tf.reduce_any(crowd), lambda: ignored | _in_crowd(anchors, boxes, crowd, each, groups, slots), lambda: ignored
+    near = best_iou >= matching.negative
+    near = tf.cond(
+        tf.reduce_any(crowd), lambda: near | _in_crowd(anchors, boxes, crowd, each, groups, slots), lambda: near
     )
     positives = tf.cast(tf.where(matched < _NO_BOX)[:, 0], tf.int32)
-    return tf.where(ignored, IGNORED, BACKGROUND), positives, tf.gather(matched, positives) % each
+    return tf.where(near, IGNORED, BACKGROUND), positives, tf.gather(matched, positives) % each
 
 
 def _codes(unmatched: tf.Tensor, slot: tf.Tensor, box: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:

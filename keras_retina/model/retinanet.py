@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.geometry.anchors import anchors_per_cell
 from keras_retina.model.backbones import backbone_features, freeze
+from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.model import Head, Model, Pyramid
 
 
@@ -113,7 +113,7 @@ def head_outputs(
 ) -> tf.Tensor:
     """Applies one shared head to every level and returns `[batch, anchors, values]`, levels in order.
 
-    `anchors` runs over level, row, column, anchor of the cell: the order of `anchors.anchor_boxes`. With `batch_norm:
+    `anchors` runs over level, row, column, anchor of the cell: the order of `AnchorGrid.boxes`. With `batch_norm:
     per_level` the convolutions stay shared and each level, numbered as in `levels`, has a BatchNorm behind each of
     them: features of different levels have different statistics.
 
@@ -163,7 +163,7 @@ def retinanet(settings: Model, num_classes: int) -> keras.Model:
     image = keras.Input((settings.input.height, settings.input.width, 3), name="image")
     features = backbone_features(image, settings.backbone)
     levels = feature_pyramid(features, settings.pyramid)
-    per_cell = anchors_per_cell(settings.anchors.scales, settings.anchors.ratios)
+    per_cell = detector_spec(settings, ()).grid.per_cell
     bias = prior_bias(settings.head.prior)
     outputs = {
         "classes": head_outputs(levels, settings.head, per_cell, num_classes, "classes", bias),

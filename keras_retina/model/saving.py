@@ -18,6 +18,7 @@ import numpy as np
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import replacing
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.model.layers import LAYERS
 from keras_retina.model.spec import DetectorSpec, spec_from_json
 
 SPEC_MEMBER = "detector.json"
@@ -28,20 +29,7 @@ NO_MEMBERS: Mapping[str, bytes] = MappingProxyType({})
 LARGEST_TEXT = 16 * 2**20  # bytes of a JSON member; a detector's are below one MiB
 
 # Keras imports any module and calls any function that a model file names, and its safe mode refuses lambdas alone.
-PLAIN_LAYERS = {
-    "Activation",
-    "Add",
-    "BatchNormalization",
-    "Concatenate",
-    "Conv2D",
-    "DepthwiseConv2D",
-    "InputLayer",
-    "MaxPooling2D",
-    "ReLU",
-    "Reshape",
-    "UpSampling2D",
-    "ZeroPadding2D",
-}
+PLAIN_LAYERS = {kind.__name__ for kind in LAYERS}
 PLAIN_INITIALIZERS = {"Constant", "GlorotUniform", "HeNormal", "Ones", "RandomNormal", "Zeros"}
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, UnicodeDecodeError, RuntimeError, EOFError, OSError)
 
@@ -64,12 +52,15 @@ def save_detector(
         members: further members of the zip.
 
     Raises:
-        InputError: the file cannot be written, for instance because the disk is full.
+        InputError: `load_detector` would refuse a layer of the model, or the file cannot be written, for instance
+            because the disk is full.
     """
+    model = plain_model(model)
+    _refuse_layers(model, path)
     anchors = io.BytesIO()
     np.save(anchors, spec.anchors(), allow_pickle=False)
     with replacing(path) as unfinished:
-        plain_model(model).save(unfinished)
+        model.save(unfinished)
         with zipfile.ZipFile(unfinished, "a", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(SPEC_MEMBER, spec.to_json())
             archive.writestr(ANCHORS_MEMBER, anchors.getvalue())
@@ -114,17 +105,39 @@ def _text(archive: zipfile.ZipFile, member: str) -> str:
     return archive.read(member).decode("utf-8")
 
 
+def _refuse_layers(model: keras.Model, path: Path) -> None:
+    config = keras.saving.serialize_keras_object(model)
+    strange = _strange_object(config)
+    if strange is None:
+        return
+    layers = config["config"]["layers"]
+    layer = next(layer for layer in layers if any(part is strange for part in _objects(layer)))
+    inside = "" if layer is strange else f", with an object of class {strange.get('class_name')!r}"
+    raise InputError(
+        f"{path}: expected layers of the kinds {', '.join(sorted(PLAIN_LAYERS))}. Received: layer {layer['name']!r} of "
+        f"class {layer['class_name']!r}{inside}. Build the detector from plain Keras layers, so that it can be loaded."
+    )
+
+
 def _refuse_code(config: Any, path: Path) -> None:
+    part = _strange_object(config)
+    if part is not None:
+        raise InputError(
+            f"{path}: expected plain Keras layers. Received: class_name={str(part.get('class_name'))[:80]!r} of "
+            f"{str(part.get('module'))[:80]!r}, which could run code. Use the model.keras of a run folder."
+        )
+
+
+def _strange_object(config: Any) -> dict[str, Any] | None:
+    """Returns the first object in the configuration of a model that is no plain layer or initializer."""
     for part in _objects(config):
         name, module = part.get("class_name"), part.get("module")
         is_model = part is config and name == "Functional" and module in {"tf_keras.src.engine.functional", "keras"}
         is_layer = name in PLAIN_LAYERS and module == "keras.layers"
         is_initializer = name in PLAIN_INITIALIZERS and module == "keras.initializers"
         if not (is_model or is_layer or is_initializer) or part.get("registered_name") not in {None, name}:
-            raise InputError(
-                f"{path}: expected plain Keras layers. Received: class_name={str(name)[:80]!r} of "
-                f"{str(module)[:80]!r}, which could run code. Use the model.keras of a run folder."
-            )
+            return part
+    return None
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:
@@ -134,7 +147,7 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
             yield config
         for value in config.values():
             yield from _objects(value)
-    elif isinstance(config, list):
+    elif isinstance(config, (list, tuple)):
         for value in config:
             yield from _objects(value)
 

@@ -9,15 +9,18 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.geometry.anchors import anchor_boxes
+from keras_retina.geometry.anchors import AnchorGrid
 from keras_retina.recipe.model import Model
 from keras_retina.recipe.recipe import Positive
+
+if TYPE_CHECKING:
+    from keras_retina.foundation.legacy_keras import tf
 
 Pixels = Annotated[int, Field(ge=1, le=4096)]
 Level = Annotated[int, Field(ge=3, le=7)]
@@ -52,11 +55,30 @@ class DetectorSpec:
     pixel_mean: float = 127.5
     pixel_scale: Positive = 127.5
 
-    def anchors(self) -> np.ndarray:
-        """Returns the anchors, float32 `[anchors, 4]`, `[y1, x1, y2, x2]` pixels of the network input."""
-        return anchor_boxes(
+    @property
+    def grid(self) -> AnchorGrid:
+        """Where the anchors are.
+
+        Raises:
+            InputError: the numbers make no anchors.
+        """
+        return AnchorGrid(
             self.height, self.width, self.levels, self.anchor_size, self.anchor_scales, self.anchor_ratios
         )
+
+    def anchors(self) -> np.ndarray:
+        """Returns the anchors, float32 `[anchors, 4]`, `[y1, x1, y2, x2]` pixels of the network input."""
+        return self.grid.boxes()
+
+    def scale(self, pixels: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
+        """Returns float32 what the network sees of pixels 0..255 of any shape: an array, or a float32 tensor."""
+        if isinstance(pixels, np.ndarray):
+            pixels = pixels.astype(np.float32)
+        return (pixels - self.pixel_mean) / self.pixel_scale
+
+    def unscale(self, inputs: np.ndarray) -> np.ndarray:
+        """Returns the nearest uint8 pixels to what the network sees, the inverse of `scale`; any shape."""
+        return np.clip(np.rint(inputs * self.pixel_scale + self.pixel_mean), 0, 255).astype(np.uint8)
 
     def to_json(self) -> str:
         """Returns the spec as JSON with sorted keys."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -10,9 +10,12 @@ from keras_retina.recipe.section import Fraction, Positive, Section
 
 
 class Data(Section):
-    """Where the labels are: `format` is found out when `auto`; `classes` fixes names and order."""
+    """Where the labels are: `classes` fixes names and order.
 
-    format: Literal["auto", "coco", "voc", "yolo", "csv", "pack"] = "auto"
+    `format` is `auto`, to find it out, or a name in `keras_retina.data.folder.READERS`, which is where it is checked.
+    """
+
+    format: str = "auto"
     train: str = "train"
     validation: str = "val"
     test: str | None = None

@@ -8,7 +8,16 @@ from pydantic import Field, model_validator
 
 from keras_retina.recipe.section import Positive, Section
 
-MOBILENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+BackboneName = Literal["mobilenet_v2", "resnet50", "resnet101", "plain"]
+BACKBONE_ALPHAS: dict[BackboneName, tuple[float, ...]] = {
+    "mobilenet_v2": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+    "resnet50": (1.0,),
+    "resnet101": (1.0,),
+    "plain": (1.0,),
+}
+"""The widths that each backbone exists in. `keras_retina.model.backbones.BACKBONES` says how each is built."""
+
+UNTRAINED_BACKBONES: tuple[BackboneName, ...] = ("plain",)  # nobody trained them on ImageNet
 
 _CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # those of every TFLite SSD file
 
@@ -16,7 +25,7 @@ _CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # those of every TFLite SSD file
 class Backbone(Section):
     """`weights`: `imagenet`, `none` or the path of a weights file; `frozen_stages`: how many stages never train."""
 
-    name: Literal["mobilenet_v2", "resnet50", "resnet101", "plain"] = "mobilenet_v2"
+    name: BackboneName = "mobilenet_v2"
     alpha: float = 1.0
     weights: str = "imagenet"
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
@@ -24,13 +33,14 @@ class Backbone(Section):
 
     @model_validator(mode="after")
     def _alpha_exists(self) -> Backbone:
-        if self.name == "mobilenet_v2" and self.alpha not in MOBILENET_ALPHAS:
-            nearest = min(MOBILENET_ALPHAS, key=lambda alpha: abs(alpha - self.alpha))
-            raise ValueError(f"expected one of {MOBILENET_ALPHAS}. Received: alpha={self.alpha}. Closest: {nearest}")
-        if self.name != "mobilenet_v2" and self.alpha != 1.0:
+        alphas = BACKBONE_ALPHAS[self.name]
+        if alphas == (1.0,) and self.alpha != 1.0:
             raise ValueError(f"expected 1.0 for {self.name}. Received: alpha={self.alpha}. Remove the key")
-        if self.name == "plain" and self.weights != "none":
-            raise ValueError(f"plain has no pretrained weights. Received: weights={self.weights!r}. Use 'none'")
+        if self.alpha not in alphas:
+            nearest = min(alphas, key=lambda alpha: abs(alpha - self.alpha))
+            raise ValueError(f"expected one of {alphas}. Received: alpha={self.alpha}. Closest: {nearest}")
+        if self.name in UNTRAINED_BACKBONES and self.weights != "none":
+            raise ValueError(f"{self.name} has no pretrained weights. Received: weights={self.weights!r}. Use 'none'")
         if self.weights == "none" and (self.frozen_stages > 0 or self.batch_norm == "frozen"):
             raise ValueError(
                 "random weights cannot be frozen. Received: weights='none', "

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from keras_retina.recipe.section import Count, Fraction, Inside, Positive, Section
 
+BoxLossName = Literal["smooth_l1", "giou"]
+
 
 class Matching(Section):
     """Paper section 4: positive at IoU 0.5, background under 0.4, ignored between; `force` gives each box an anchor."""
@@ -35,7 +37,7 @@ class Loss(Section):
 
     alpha: Fraction | None = 0.25
     gamma: Annotated[float, Field(ge=0)] = 2.0
-    box: Literal["smooth_l1", "giou"] = "smooth_l1"
+    box: BoxLossName = "smooth_l1"
     box_beta: Annotated[float, Field(ge=0)] = 0.1
     box_weight: Positive = 0.2
 

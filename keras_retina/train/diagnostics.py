@@ -6,18 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.geometry.anchors import anchors_per_cell
 from keras_retina.geometry.matching import BACKGROUND
 from keras_retina.losses import box_loss_of_images, focal_loss
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Loss
-
-
-def anchors_per_level(spec: DetectorSpec) -> dict[int, int]:
-    """Returns how many anchors each level has, in the order of the network's outputs."""
-    per_cell = anchors_per_cell(spec.anchor_scales, spec.anchor_ratios)
-    first, last = spec.levels
-    return {level: (spec.height // 2**level) * (spec.width // 2**level) * per_cell for level in range(first, last + 1)}
 
 
 def losses_per_level(
@@ -63,7 +55,7 @@ class Diagnostics(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.batch, self.settings, self.every, self.writer = batch, settings, every, writer
-        self.counts, self.coder_weights = anchors_per_level(spec), spec.coder_weights
+        self.counts, self.coder_weights = spec.grid.per_level(), spec.coder_weights
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:

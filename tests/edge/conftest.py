@@ -55,7 +55,6 @@ def tiny_spec():
 @pytest.fixture(scope="session")
 def tiny_model(image_paths, tiny_spec):
     """Random weights, scaled so that logits are about -4 +- 2 and deltas about 0 +- 1."""
-    from edge.quantize.calibration import network_input
     from keras_retina.data.images import read_image, resize_image
     from keras_retina.foundation.legacy_keras import keras
     from keras_retina.model.retinanet import retinanet
@@ -63,7 +62,7 @@ def tiny_model(image_paths, tiny_spec):
     keras.utils.set_random_seed(3)
     model = retinanet(SETTINGS, len(CLASS_NAMES))
     pixels = np.stack([resize_image(read_image(path), 128, 128, "stretch") for path in image_paths])
-    batch = network_input(pixels, tiny_spec)
+    batch = tiny_spec.scale(pixels)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0

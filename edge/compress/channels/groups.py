@@ -16,22 +16,7 @@ import numpy as np
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.graph import Place, calls_of, output_places, shapes_of
-
-_KINDS = (
-    keras.layers.Activation,
-    keras.layers.Add,
-    keras.layers.BatchNormalization,
-    keras.layers.Concatenate,
-    keras.layers.Conv2D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.InputLayer,
-    keras.layers.MaxPooling2D,
-    keras.layers.ReLU,
-    keras.layers.Reshape,
-    keras.layers.UpSampling2D,
-    keras.layers.ZeroPadding2D,
-)
-_BETWEEN = (keras.layers.BatchNormalization, keras.layers.DepthwiseConv2D, keras.layers.Reshape)
+from keras_retina.model.layers import LAYERS, role_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +107,7 @@ def _linked_channels(model: keras.Model) -> _Links:
         if not read:
             output = links.new(count)
             links.fixed.append(output)
-        elif isinstance(layer, keras.layers.Conv2D):
+        elif role_of(layer).prune == "producer":
             links.share(links.read, name, read[0])
             output = links.made[name] if name in links.made else links.new(count)
             links.made[name] = output
@@ -136,7 +121,7 @@ def _linked_channels(model: keras.Model) -> _Links:
             output = read[0]
             for other in read[1:]:
                 links.join(output, other)
-        if isinstance(layer, _BETWEEN) and output is read[0]:
+        if role_of(layer).prune == "between" and output is read[0]:
             links.share(links.passed, name, output)
         if getattr(layer, "activation", None) is keras.activations.softmax:
             links.fixed.append(output)  # each of its outputs depends on all of its inputs
@@ -152,8 +137,9 @@ def _check_layers(model: keras.Model) -> None:
             f"Received: {type(model).__name__}. Build the model with keras_retina.model.retinanet."
         )
     for layer, problem, advice in _problems(model):
+        kinds = ", ".join(kind.__name__ for kind, role in LAYERS.items() if role.prune is not None)
         raise InputError(
-            f"channel pruning: expected layers of the kinds {', '.join(kind.__name__ for kind in _KINDS)}. "
+            f"channel pruning: expected layers of the kinds {kinds}. "
             f"Received: layer {layer.name!r} of kind {type(layer).__name__}{problem}. {advice}"
         )
 
@@ -161,7 +147,7 @@ def _check_layers(model: keras.Model) -> None:
 def _problems(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, str, str]]:
     """Yields each layer that cannot be pruned, what about it beside its kind, and what to do."""
     for layer in model.layers:
-        if type(layer) not in _KINDS:  # a subclass may have another layout: Conv2DTranspose is a Conv2D
+        if role_of(layer).prune is None:
             if isinstance(layer, keras.layers.Wrapper) or "quantiz" in type(layer).__name__.lower():
                 advice = "Prune channels before layers are wrapped for quantization or sparsity."
             else:

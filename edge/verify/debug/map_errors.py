@@ -160,7 +160,7 @@ def map_errors(
     reference, quantized = _keeping(write_flatbuffer(joined)), _keeping(network)
     for (image,) in samples:
         _run(reference, image)
-        _run(quantized, pixels_of(image, spec))
+        _run(quantized, spec.unscale(image))
         for error in errors:
             values = reference.get_tensor(expected[error.name])
             error.low, error.high = min(error.low, float(values.min())), max(error.high, float(values.max()))
@@ -171,11 +171,6 @@ def map_errors(
                 error.local = error.local or Comparison()
                 error.local.add(values, _real(reference, joined, alone[error.name]))
     return errors
-
-
-def pixels_of(image: np.ndarray, spec: DetectorSpec) -> np.ndarray:
-    """Returns the camera bytes that a calibration input was scaled from."""
-    return np.clip(np.rint(image * spec.pixel_scale + spec.pixel_mean), 0, 255).astype(np.uint8)
 
 
 def _described(model: schema.ModelT, float_model: schema.ModelT) -> list[MapError]:

@@ -20,7 +20,6 @@ from edge.quantize.ranges import SHARING
 from edge.runtime import Detector
 from edge.tflite.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
 from edge.tflite.layer_names import BETWEEN_TYPES, feature_maps, layer_operators, layers_in
-from edge.verify.debug.map_errors import pixels_of
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.files import write_file
@@ -94,7 +93,7 @@ class TrialFiles:
         detector = Detector(path)
         found = []
         for image in images:
-            detector.invoke(pixels_of(image, self._spec))
+            detector.invoke(self._spec.unscale(image))
             logits, deltas = detector.heads()
             found.append((logits.copy(), deltas.copy()))
         return found

@@ -14,10 +14,11 @@ from PIL import Image
 from keras_retina.data.checks.coverage import POOR_IOU, AnchorCoverage, anchor_coverage
 from keras_retina.data.folder import available_splits, find_format, read_dataset
 from keras_retina.data.formats.repair import problem
-from keras_retina.data.images import ResizeMode, inspect_image, read_image
+from keras_retina.data.images import inspect_image, read_image
 from keras_retina.data.records import Dataset, ImageFile, Problem
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.geometry.boxes import area
+from keras_retina.model.spec import DetectorSpec
 
 # Measured on the 564 photographs of BCCD and raccoon: copies at JPEG quality 30 or at half the size differ by at most
 # 29 bits and 3.2 grey levels, the same scene focused again by 30 and 2.3, different photographs by 73 and 6.7 or more.
@@ -75,16 +76,6 @@ SIZE_AREAS = (32.0**2, 96.0**2)  # COCO: small under the first, large from the s
 
 
 @dataclass(frozen=True)
-class InputGrid:
-    """What anchor coverage is measured at: the network input and its anchors, float32 `[anchors, 4]` in its pixels."""
-
-    anchors: np.ndarray
-    height: int
-    width: int
-    resize: ResizeMode
-
-
-@dataclass(frozen=True)
 class SplitReport:
     """One split.
 
@@ -92,7 +83,7 @@ class SplitReport:
         boxes: class name -> size (`small`, `medium`, `large`) -> number of boxes.
         modes: stored pixel mode -> number of images.
         problems: all of them, those of the pixels included.
-        coverage: None without an InputGrid.
+        coverage: None where no detector was described.
     """
 
     split: str
@@ -125,13 +116,14 @@ def check_dataset(
     splits: Sequence[str] | None = None,
     format: str = "auto",
     classes: Sequence[str] | None = None,
-    grid: InputGrid | None = None,
+    spec: DetectorSpec | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DataReport:
     """Reads every label and decodes every image of a data folder.
 
     Args:
         splits: by default train, val and test, as far as they exist, or all where none of them does.
+        spec: the detector whose anchors must cover the boxes; its classes do not matter.
         progress: called with (images decoded, images of this split).
 
     Raises:
@@ -151,7 +143,7 @@ def check_dataset(
             if str(error) not in errors:  # a damaged file that every split needs
                 errors.append(str(error))
             continue
-        reports.append(_check_split(dataset, grid, fingerprints, progress))
+        reports.append(_check_split(dataset, spec, fingerprints, progress))
     duplicates = tuple(find_duplicates(fingerprints))
     for report in reports:
         unfixed = sum(not item.fixed for item in report.problems)
@@ -170,7 +162,7 @@ def check_dataset(
 
 def _check_split(
     dataset: Dataset,
-    grid: InputGrid | None,
+    spec: DetectorSpec | None,
     fingerprints: dict[str, Fingerprint],
     progress: Callable[[int, int], None] | None,
 ) -> SplitReport:
@@ -201,7 +193,7 @@ def _check_split(
         modes=dict(sorted(modes.items())),
         exif_rotated=exif_rotated,
         problems=tuple(problems),
-        coverage=anchor_coverage(dataset, grid.anchors, grid.height, grid.width, grid.resize) if grid else None,
+        coverage=anchor_coverage(dataset, spec.anchors(), spec.height, spec.width, spec.resize) if spec else None,
     )
 
 

@@ -50,8 +50,9 @@ def input_boxes(dataset: Dataset, model: Model) -> tuple[np.ndarray, np.ndarray]
 def best_ious(boxes: np.ndarray, model: Model) -> np.ndarray:
     """Returns the IoU of each box with its best anchor, `[n, 4]` pixels inside the input to float32 `[n]`.
 
-    Equal to the row maxima of `iou(boxes, anchor_boxes(...))`, at a thousandth of the work: both overlaps, along y and
-    along x, only shrink when an anchor moves away, so of all anchors of a shape on a level the nearest is the best.
+    Equal to the row maxima of `iou(boxes, AnchorGrid(...).boxes())`, at a thousandth of the work: both overlaps, along
+    y and along x, only shrink when an anchor moves away, so of all anchors of a shape on a level the nearest is the
+    best.
     """
     return _best_ious(_nearest(boxes, model), *_logarithms(model.anchors))
 

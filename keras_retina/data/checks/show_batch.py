@@ -94,7 +94,7 @@ def first_samples(recipe: Recipe, dataset: Dataset, images: int) -> list[Sample]
         samples.append(
             Sample(
                 name=dataset.records[index].file_name,
-                image=np.rint(image[0] * spec.pixel_scale + spec.pixel_mean).clip(0, 255).astype(np.uint8),
+                image=spec.unscale(image[0]),
                 boxes=np.concatenate([learnt, boxes[missed]]),
                 classes=np.concatenate([learnt_classes, classes[missed]]),
                 matched=np.arange(len(learnt) + missed.sum()) < len(learnt),

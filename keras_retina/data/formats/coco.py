@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem
-from keras_retina.data.records import Dataset, Problem
+from keras_retina.data.records import Dataset, Problem, Reader
 from keras_retina.foundation.errors import InputError, closest, printable
 
 _OTHER_TASKS = ("captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_")
@@ -117,6 +117,21 @@ def read_coco(
     )
     records, found = build_records(labelled, image_dir)
     return Dataset(name, split, tuple(categories.values()), tuple(categories), tuple(records), tuple(problems + found))
+
+
+def _read_folder(data_dir: Path, split: str, classes: Sequence[str] | None) -> Dataset:
+    splits = coco_splits(data_dir)
+    categories = order_categories(coco_categories(splits.values()), classes, data_dir)
+    return read_coco(splits[split], coco_image_dir(data_dir, split), split, data_dir.resolve().name, categories)
+
+
+COCO = Reader(
+    name="coco",
+    signs="annotations/<split>.json (COCO)",
+    fits=lambda data_dir: bool(coco_splits(data_dir)),
+    splits=coco_splits,
+    read=_read_folder,
+)
 
 
 def _read_annotation(

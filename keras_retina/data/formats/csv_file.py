@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem, safe_path
-from keras_retina.data.records import Dataset, Problem
+from keras_retina.data.records import Dataset, Problem, Reader
 from keras_retina.foundation.errors import InputError, closest, printable
 
 _COLUMNS = {
@@ -80,6 +80,20 @@ def read_csv(csv_file: Path, data_dir: Path, split: str, name: str, class_names:
     records, found = build_records(images, _image_dir(data_dir, split, list(rows_of)))
     ids = tuple(range(1, len(class_names) + 1))
     return Dataset(name, split, class_names, ids, tuple(records), tuple(problems + found))
+
+
+def _read_folder(data_dir: Path, split: str, classes: Sequence[str] | None) -> Dataset:
+    names = tuple(classes) if classes is not None else csv_class_names(data_dir)
+    return read_csv(csv_splits(data_dir)[split], data_dir, split, data_dir.resolve().name, names)
+
+
+CSV = Reader(
+    name="csv",
+    signs="<split>.csv",
+    fits=lambda data_dir: bool(csv_splits(data_dir)),
+    splits=csv_splits,
+    read=_read_folder,
+)
 
 
 def _read_boxes(rows: Sequence[_Row], class_names: tuple[str, ...]) -> tuple[tuple[LabelledBox, ...], list[Problem]]:

@@ -15,13 +15,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from keras_retina.data.records import Dataset, PackedImage, Record
+from keras_retina.data.formats.tfrecords import is_tfrecord_pattern, read_tfrecords, tfrecord_splits
+from keras_retina.data.records import Dataset, PackedImage, Reader, Record
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import address, file_size, read_bytes
 
 PACK_FILE = "pack.json"
 FORMAT: Literal[1] = 1
-RECORD_HEAD, RECORD_TAIL = 12, 4  # bytes that TFRecord puts around each record
 
 
 class Shard(BaseModel):
@@ -88,6 +88,26 @@ def read_pack(folder: Path, split: str, classes: Sequence[str] | None = None) ->
             f"Received: {error!r}. Pack again."
         ) from error
     return Dataset(about.name, split, tuple(names), tuple(numbers[name] for name in names), records)
+
+
+def _splits(place: Path) -> list[str]:
+    return pack_splits(place) or list(tfrecord_splits(place))
+
+
+def _read(place: Path, split: str, classes: Sequence[str] | None) -> Dataset:
+    if pack_splits(place):
+        return read_pack(place, split, classes)
+    name = (place.parent if is_tfrecord_pattern(place) else place).resolve().name
+    return read_tfrecords(tfrecord_splits(place), split, name, classes)
+
+
+PACK = Reader(
+    name="pack",
+    signs="pack.json or <split>*.tfrecord",
+    fits=lambda place: bool(_splits(place)),
+    splits=_splits,
+    read=_read,
+)
 
 
 def check_pack_input(folder: Path, split: str, height: int, width: int) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem, safe_path
 from keras_retina.data.images import IMAGE_SUFFIXES
-from keras_retina.data.records import Dataset, Problem
+from keras_retina.data.records import Dataset, Problem, Reader
 from keras_retina.foundation.errors import InputError, closest, printable
 
 _CLASS_LINE = re.compile(r"\S+\s+-?[01]")  # ImageSets/Main/cat_train.txt: "2008_000008 -1"
@@ -85,6 +86,21 @@ def read_voc(
     records, found = build_records(images, image_dir)
     ids = tuple(range(1, len(class_names) + 1))
     return Dataset(name, split, class_names, ids, tuple(records), tuple(problems + found))
+
+
+def _read_folder(data_dir: Path, split: str, classes: Sequence[str] | None) -> Dataset:
+    names = tuple(classes) if classes is not None else voc_class_names(data_dir)
+    name, annotation_dir, image_dir = data_dir.resolve().name, data_dir / "Annotations", voc_image_dir(data_dir)
+    return read_voc(voc_splits(data_dir)[split], annotation_dir, image_dir, split, name, names)
+
+
+VOC = Reader(
+    name="voc",
+    signs="Annotations/*.xml (VOC)",
+    fits=lambda data_dir: any((data_dir / "Annotations").glob("*.xml")),
+    splits=voc_splits,
+    read=_read_folder,
+)
 
 
 def read_xml(file: Path) -> ElementTree.Element:

@@ -18,13 +18,12 @@ from PIL import Image
 from keras_retina.data.formats.pack import (
     FORMAT,
     PACK_FILE,
-    RECORD_HEAD,
-    RECORD_TAIL,
     About,
     PackedSplit,
     ReducedFor,
     Shard,
 )
+from keras_retina.data.formats.tfrecords import RECORD_HEAD, RECORD_TAIL
 from keras_retina.data.images import read_image, reduced
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError, printable

@@ -16,7 +16,7 @@ import yaml
 
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem, safe_path
 from keras_retina.data.images import IMAGE_SUFFIXES
-from keras_retina.data.records import Dataset, Problem
+from keras_retina.data.records import Dataset, Problem, Reader
 from keras_retina.foundation.errors import InputError, closest, printable
 
 _SPLITS = ("train", "val", "test")
@@ -57,6 +57,19 @@ def read_yolo(data_yaml: Path, split: str, name: str, classes: Sequence[str] | N
     records, found = build_records(images, data_dir)
     class_names = tuple(names[category_id] for category_id in category_ids)
     return Dataset(name, split, class_names, tuple(category_ids), tuple(records), tuple(problems + found))
+
+
+def _read_folder(data_dir: Path, split: str, classes: Sequence[str] | None) -> Dataset:
+    return read_yolo(data_dir / "data.yaml", split, data_dir.resolve().name, classes)
+
+
+YOLO = Reader(
+    name="yolo",
+    signs="data.yaml (YOLO)",
+    fits=lambda data_dir: (data_dir / "data.yaml").is_file(),
+    splits=yolo_splits,
+    read=_read_folder,
+)
 
 
 def label_path(file_name: str) -> str:

@@ -16,7 +16,7 @@ from edge.edgetpu.predict import predict
 from edge.export.convert import check_input_quantization, check_operators, convert_heads
 from edge.export.export import export_detector, is_exported, labels_text, write_detector
 from edge.export.tails import empty_columns, postprocess_options
-from edge.quantize.calibration import calibration_samples, choose_calibration_images, network_input
+from edge.quantize.calibration import calibration_samples, choose_calibration_images
 from edge.quantize.ranges import LOWEST_LOGIT
 from edge.runtime import Detector, read_description
 from edge.tflite.anchors import centre_size_anchors
@@ -27,7 +27,6 @@ from edge.tflite.flatbuffer import (
     tensor_quantization,
     tensor_type,
 )
-from edge.verify.debug.map_errors import pixels_of
 from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
@@ -102,7 +101,7 @@ def test_float32_heads_equal_keras(exported, tiny_model, tiny_spec, image_paths)
         pixels, _ = detector.prepare(read_image(path))
         detector.invoke(pixels)
         logits, deltas = detector.heads()
-        expected = tiny_model(network_input(pixels, tiny_spec), training=False)
+        expected = tiny_model(tiny_spec.scale(pixels), training=False)
         np.testing.assert_allclose(logits, expected["classes"][0], atol=1e-3)
         np.testing.assert_allclose(deltas, expected["boxes"][0], atol=1e-3)
 
@@ -112,7 +111,7 @@ def test_int8_heads_follow_keras(exported, tiny_model, tiny_spec, image_paths):
     for path in image_paths:
         pixels, _ = detector.prepare(read_image(path))
         detector.invoke(pixels)
-        expected = tiny_model(network_input(pixels, tiny_spec), training=False)
+        expected = tiny_model(tiny_spec.scale(pixels), training=False)
         for received, name in zip(detector.heads(), ("classes", "boxes"), strict=True):
             correlation = np.corrcoef(received.ravel(), np.ravel(expected[name]))[0, 1]
             assert correlation > 0.8  # a random network is far noisier in 8 bits than a trained one
@@ -151,7 +150,7 @@ def test_heads_with_a_norm_for_each_level_follow_keras(small_per_level, kind, to
     network = Interpreter(model_content=data)
     network.allocate_tensors()
     for (image,) in small_per_level.samples():
-        found = network.get_signature_runner()(image=pixels_of(image, small_per_level.spec))
+        found = network.get_signature_runner()(image=small_per_level.spec.unscale(image))
         for name, expected in small_per_level.model(image, training=False).items():
             wanted = np.maximum(expected, LOWEST_LOGIT) if (kind, name) == ("int8", "classes") else expected
             assert np.sqrt(np.mean((found[name] - wanted) ** 2)) < tolerance, name

@@ -18,7 +18,7 @@ from edge.tflite.flatbuffer import (
     write_flatbuffer,
 )
 from edge.tflite.layer_names import feature_maps, layer_operators, layers_in
-from edge.verify.debug.map_errors import map_errors, pixels_of
+from edge.verify.debug.map_errors import map_errors
 from keras_retina.foundation.errors import InputError
 from keras_retina.recipe.recipe import Export
 
@@ -73,7 +73,7 @@ def test_a_network_with_every_layer_in_float_is_the_float_network(small_quantize
     detector = Detector(path)
     for (image,) in small_quantized.samples():
         expected = small_quantized.model(image, training=False)
-        detector.invoke(pixels_of(image, small_quantized.spec))
+        detector.invoke(small_quantized.spec.unscale(image))
         for received, name in zip(detector.heads(), ("classes", "boxes"), strict=True):
             np.testing.assert_allclose(received, expected[name][0], atol=2e-3)  # 16 bits of the pixels
 
@@ -89,8 +89,8 @@ def test_a_head_that_is_float_leaves_the_file_without_a_rounding(small_quantized
         boxes, classes = detector.interpreter.get_output_details()
         assert (boxes["dtype"], classes["dtype"]) == (np.uint8, np.float32)
     (image,) = next(iter(small_quantized.samples()))
-    detector.invoke(pixels_of(image, small_quantized.spec))
-    detector.detect(pixels_of(image, small_quantized.spec)[0])
+    detector.invoke(small_quantized.spec.unscale(image))
+    detector.detect(small_quantized.spec.unscale(image)[0])
 
 
 @pytest.mark.parametrize("unsigned", [True, False])
@@ -107,7 +107,7 @@ def test_a_raw_file_with_a_float_layer_before_its_end_still_stores_its_head(smal
                    "raw", Export())  # fmt: skip
     without_rounding = Detector(path)
     for detector in (in_8_bits, without_rounding):
-        detector.invoke(pixels_of(image, small_quantized.spec))
+        detector.invoke(small_quantized.spec.unscale(image))
     step = boxes["quantization"][0]
     inside = np.abs(without_rounding.heads()[1]) < 100 * step  # values out of the range are clipped
     assert inside.mean() > 0.9

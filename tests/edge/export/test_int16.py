@@ -17,7 +17,6 @@ from edge.tflite.flatbuffer import (
     tensor_type,
 )
 from edge.tflite.layer_names import feature_maps
-from edge.verify.debug.map_errors import pixels_of
 from keras_retina.recipe.recipe import Export
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
@@ -40,7 +39,7 @@ def head_errors(small, path) -> dict[str, float]:
     detector, errors = Detector(path), {"classes": 0.0, "boxes": 0.0}
     for (image,) in small.samples():
         expected = small.model(image, training=False)
-        detector.invoke(pixels_of(image, small.spec))
+        detector.invoke(small.spec.unscale(image))
         for name, received in zip(("classes", "boxes"), detector.heads(), strict=True):
             errors[name] += float(np.mean((received - expected[name][0]) ** 2))
     return errors

@@ -159,7 +159,7 @@ def test_the_first_input_of_a_sum_does_not_get_the_range_of_the_sum(int8_graph):
 
 def test_less_noise_than_with_the_ranges_of_tensorflow(tiny_model, tiny_spec, image_paths, exported, tmp_path):
     from edge.export.export import write_detector
-    from edge.quantize.calibration import calibration_samples, network_input
+    from edge.quantize.calibration import calibration_samples
     from keras_retina.data.images import read_image
     from keras_retina.foundation.legacy_keras import tf
     from keras_retina.recipe.recipe import Export
@@ -177,7 +177,7 @@ def test_less_noise_than_with_the_ranges_of_tensorflow(tiny_model, tiny_spec, im
         for image in map(read_image, image_paths):
             pixels, _ = detector.prepare(image)
             detector.invoke(pixels)
-            expected = tiny_model(network_input(pixels, tiny_spec), training=False)["boxes"][0]
+            expected = tiny_model(tiny_spec.scale(pixels), training=False)["boxes"][0]
             errors.append(np.mean((detector.heads()[1] - expected) ** 2))
         return float(np.mean(errors))
 

@@ -45,7 +45,7 @@ def a_description(**changes) -> Description:
 @pytest.mark.parametrize("levels", [(3, 6), (3, 7), (4, 5)])
 def test_anchors_equal_those_of_the_training_package(levels):
     description = a_description(levels=levels, height=256, width=384)
-    expected = anchors.anchor_boxes(256, 384, levels, 3.0, description.anchor_scales, description.anchor_ratios)
+    expected = anchors.AnchorGrid(256, 384, levels, 3.0, description.anchor_scales, description.anchor_ratios).boxes()
     np.testing.assert_array_equal(runtime.anchor_boxes(description), expected)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_retina.data.folder import available_splits, find_format, load_dataset, read_dataset
+from keras_retina.data.folder import READERS, available_splits, find_format, load_dataset, read_dataset
+from keras_retina.data.records import Dataset, Reader, Record
 from keras_retina.foundation.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -158,8 +159,35 @@ def test_folder_that_is_missing_empty_ambiguous_or_of_an_unknown_format_is_refus
     with pytest.raises(InputError, match="Received: coco and csv"):
         find_format(tmp_path)
     assert len(load_dataset(tmp_path, "val", format="coco").records) == 1
-    with pytest.raises(InputError, match="Did you mean 'coco'"):
+    with pytest.raises(InputError, match="data.format: one of auto, coco, .* pack was expected.*Did you mean 'coco'"):
         load_dataset(tmp_path, "val", format="cocoo")
+
+
+def test_an_entry_in_the_table_is_all_that_a_label_format_needs(tmp_path, monkeypatch):
+    record = Record(1, tmp_path / "a.png", "a.png", 1, 1, np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, bool))
+    toy = Reader(
+        "toy",
+        "labels.toy",
+        lambda data_dir: (data_dir / "labels.toy").is_file(),
+        lambda data_dir: ["extra", "train"],
+        lambda data_dir, split, classes: Dataset(data_dir.name, split, tuple(classes or ("cat",)), (1,), (record,)),
+    )
+    monkeypatch.setitem(READERS, "toy", toy)
+    with pytest.raises(InputError, match=r"labels of one format were expected: .*, labels\.toy\. Received: none"):
+        find_format(tmp_path)
+    (tmp_path / "labels.toy").touch()
+    assert find_format(tmp_path) == "toy"
+    assert available_splits(tmp_path) == ["train", "extra"]
+    dataset = load_dataset(tmp_path, "train", classes=["dog"])
+    assert (dataset.name, dataset.split, dataset.class_names) == (tmp_path.name, "train", ("dog",))
+    (tmp_path / "train.csv").touch()
+    with pytest.raises(InputError, match="Received: csv and toy"):
+        find_format(tmp_path)
+    assert load_dataset(tmp_path, "extra", "toy").records == (record,)
+
+
+def test_the_table_names_each_reader_as_it_names_itself():
+    assert {name: reader.name for name, reader in READERS.items()} == {name: name for name in READERS}
 
 
 @needs_shared

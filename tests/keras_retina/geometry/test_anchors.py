@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.geometry.anchors import anchor_boxes, anchor_groups, anchor_levels, anchors_per_cell
+from keras_retina.geometry.anchors import AnchorGrid
 
 
 def test_every_anchor_of_a_tiny_input():
-    anchors = anchor_boxes(8, 16, levels=(2, 3), size=2.0, scales=(1.0,), ratios=(1.0,))
+    grid = AnchorGrid(8, 16, levels=(2, 3), size=2.0, scales=(1.0,), ratios=(1.0,))
+    anchors = grid.boxes()
     expected = [
         # level 2: stride 4, side 8, centres at y 2, 6 and x 2, 6, 10, 14
         [-2, -2, 6, 6],  # -2 == 0.5 * stride (4) - half of the side (8)
@@ -27,11 +28,11 @@ def test_every_anchor_of_a_tiny_input():
     ]
     np.testing.assert_array_equal(anchors, expected)
     assert anchors.dtype == np.float32
-    np.testing.assert_array_equal(anchor_levels(8, 16, (2, 3), scales=(1.0,), ratios=(1.0,)), [2] * 8 + [3] * 2)
+    assert (grid.per_cell, grid.per_level()) == (1, {2: 8, 3: 2})
 
 
 def test_ratio_is_height_over_width_and_scale_changes_fastest():
-    anchors = anchor_boxes(4, 4, levels=(2, 2), size=4.0, scales=(1.0, 2.0), ratios=(0.25, 4.0))
+    anchors = AnchorGrid(4, 4, levels=(2, 2), size=4.0, scales=(1.0, 2.0), ratios=(0.25, 4.0)).boxes()
     expected = [
         [2 - 4, 2 - 16, 2 + 4, 2 + 16],  # ratio 0.25: 8 high, 32 wide, area 16 * 16
         [2 - 8, 2 - 32, 2 + 8, 2 + 32],  # the same, scale 2
@@ -54,20 +55,21 @@ def test_equals_nested_loops():
                         height, width = side * ratio**0.5, side / ratio**0.5
                         y, x = (row + 0.5) * stride, (column + 0.5) * stride
                         expected.append([y - height / 2, x - width / 2, y + height / 2, x + width / 2])
-    np.testing.assert_allclose(anchor_boxes(32, 48, (3, 4), size, scales, ratios), expected, rtol=1e-6)
+    np.testing.assert_allclose(AnchorGrid(32, 48, (3, 4), size, scales, ratios).boxes(), expected, rtol=1e-6)
 
 
 def test_the_papers_family_spans_32_to_813_pixels():
-    anchors = anchor_boxes(128, 128)
+    grid = AnchorGrid(128, 128)
+    anchors = grid.boxes()
     sides = np.sqrt((anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1]))
     assert sides.min() == pytest.approx(32, rel=1e-5)
     assert sides.max() == pytest.approx(512 * 2 ** (2 / 3), rel=1e-5)  # 812.7
-    assert anchors_per_cell() == 9
+    assert grid.per_cell == 9
     assert len(anchors) == 9 * (16 * 16 + 8 * 8 + 4 * 4 + 2 * 2 + 1)
 
 
 def test_a_ratio_keeps_the_area():
-    anchors = anchor_boxes(64, 64, levels=(4, 4), scales=(1.0,))
+    anchors = AnchorGrid(64, 64, levels=(4, 4), scales=(1.0,)).boxes()
     areas = (anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1])
     np.testing.assert_allclose(areas, 64.0**2, rtol=1e-5)
 
@@ -75,9 +77,9 @@ def test_a_ratio_keeps_the_area():
 @pytest.mark.parametrize("pixels", [320, 384, 448])
 def test_the_stride_of_level_l_is_exactly_2_to_the_l(pixels: int):
     """At 320 px a generator that divides the input by the size of a rounded feature map drifts on the last levels."""
-    levels, scales, ratios = (3, 6), (1.0,), (1.0,)
-    anchors = anchor_boxes(pixels, pixels, levels, scales=scales, ratios=ratios)
-    level_of = anchor_levels(pixels, pixels, levels, scales, ratios)
+    grid = AnchorGrid(pixels, pixels, (3, 6), scales=(1.0,), ratios=(1.0,))
+    anchors, counts = grid.boxes(), grid.per_level()
+    level_of = np.repeat(list(counts), list(counts.values()))
     centres = (anchors[:, :2] + anchors[:, 2:]) / 2
     for level in range(3, 7):
         x = np.unique(centres[level_of == level, 1])
@@ -86,10 +88,10 @@ def test_the_stride_of_level_l_is_exactly_2_to_the_l(pixels: int):
 
 
 def test_levels_have_the_rows_of_the_feature_maps():
-    levels = anchor_levels(256, 384)
-    counts = [int(np.sum(levels == level)) for level in range(3, 8)]
-    assert counts == [9 * 32 * 48, 9 * 16 * 24, 9 * 8 * 12, 9 * 4 * 6, 9 * 2 * 3]
-    assert len(levels) == len(anchor_boxes(256, 384))
+    grid = AnchorGrid(256, 384)
+    counts = {3: 9 * 32 * 48, 4: 9 * 16 * 24, 5: 9 * 8 * 12, 6: 9 * 4 * 6, 7: 9 * 2 * 3}
+    assert grid.per_level() == counts
+    assert sum(counts.values()) == len(grid.boxes())
 
 
 @pytest.mark.parametrize(
@@ -106,14 +108,14 @@ def test_levels_have_the_rows_of_the_feature_maps():
 )
 def test_settings_that_make_no_anchors_are_refused(arguments: dict, message: str):
     with pytest.raises(InputError, match=message) as error:
-        anchor_boxes(**arguments)
+        AnchorGrid(**arguments)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("levels", "scales"), [((3, 5), (1.0, 1.5)), ((2, 2), (1.0,))])
 def test_groups_say_where_every_anchor_is(levels: tuple[int, int], scales: tuple[float, ...]):
-    grid = {"height": 64, "width": 32, "levels": levels, "size": 3.0, "scales": scales, "ratios": (0.5, 2.0)}
-    anchors, groups = anchor_boxes(**grid), anchor_groups(**grid)
+    grid = AnchorGrid(64, 32, levels, size=3.0, scales=scales, ratios=(0.5, 2.0))
+    anchors, groups = grid.boxes(), grid.groups()
     seen = []
     for number, (first, stride, (rows, columns)) in enumerate(
         zip(groups.first, groups.stride, groups.cells, strict=True)

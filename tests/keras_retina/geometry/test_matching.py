@@ -11,15 +11,24 @@ from hypothesis import strategies as st
 
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.geometry import boxes as numpy_boxes
-from keras_retina.geometry.anchors import anchor_boxes, anchor_groups
+from keras_retina.geometry.anchors import AnchorGrid
 from keras_retina.geometry.candidates import overlapping_pairs
 from keras_retina.geometry.matching import BACKGROUND, CROWD_OVERLAP, IGNORED, match, targets
+from keras_retina.recipe.training import Matching
 
 # Four anchors of 10 x 10 in a row, overlapping by half, and one far away.
 ANCHORS = np.array([[0, 0, 10, 10], [0, 5, 10, 15], [0, 10, 10, 20], [0, 15, 10, 25], [80, 80, 90, 90]], np.float32)
 
+
+def thresholds_of(positive, negative, force: bool = True) -> Matching:
+    """The settings with thresholds that may be tensors, and that no recipe would have checked."""
+    return Matching.model_construct(positive=positive, negative=negative, force=force)
+
+
 match_in_graph = tf.function(
-    match,
+    lambda anchors, boxes, classes, crowd, positive, negative: match(
+        anchors, boxes, classes, crowd, matching=thresholds_of(positive, negative)
+    ),
     input_signature=[
         tf.TensorSpec([None, 4], tf.float32),
         tf.TensorSpec([1, None, 4], tf.float32),
@@ -39,15 +48,22 @@ def matched(boxes: list, classes: list | None = None, crowd: list | None = None,
         np.array(boxes, np.float32).reshape(1, -1, 4),
         np.array([range(10, 10 + count) if classes is None else classes], np.int32),
         np.array([[False] * count if crowd is None else crowd], bool),
-        **settings,
+        matching=Matching(**settings),
     )
     assert codes.dtype == index.dtype == tf.int32
     return codes[0].numpy().tolist(), index[0].numpy().tolist()
 
 
-def single_targets(anchors, boxes, classes, crowd, weights=(1.0, 1.0, 1.0, 1.0)) -> dict[str, np.ndarray]:
+def single_targets(grid, boxes, classes, crowd, weights=(1.0, 1.0, 1.0, 1.0)) -> dict[str, np.ndarray]:
     """`targets` of one image."""
-    wanted = targets(anchors, np.asarray(boxes)[None], np.asarray(classes)[None], np.asarray(crowd)[None], weights)
+    wanted = targets(
+        grid,
+        np.asarray(boxes)[None],
+        np.asarray(classes)[None],
+        np.asarray(crowd)[None],
+        matching=Matching(),
+        coder_weights=weights,
+    )
     return {name: value[0].numpy() for name, value in wanted.items()}
 
 
@@ -213,30 +229,36 @@ def test_equals_the_rules_applied_one_pair_at_a_time(anchor_list, box_list, rand
     assert (codes[0].numpy().tolist(), index[0].numpy().tolist()) == expected
 
 
+# Four anchors of 16 x 16 in a row, overlapping by half: the first is [-4, -4, 12, 12].
+ROW = AnchorGrid(8, 32, levels=(3, 3), size=2.0, scales=(1.0,), ratios=(1.0,))
+
+
 def test_targets_are_coder_deltas_and_a_flag_on_positive_anchors_and_zeros_elsewhere():
-    box = np.array([[0, 0, 10, 12]], np.float32)
-    result = single_targets(ANCHORS, box, [7], [False], (10.0, 10.0, 5.0, 5.0))
-    assert result["classes"].tolist() == [7, IGNORED, BACKGROUND, BACKGROUND, BACKGROUND]
-    expected = np.zeros((5, 5), np.float32)
-    expected[0] = [0, 10 * 1 / 10, 0, 5 * math.log(1.2), 1]  # the centre is 1 px to the right, 12 px wide instead of 10
+    # IoU with the anchors: 256/304 = .84, 176/384 = .46, 48/512 = .09, 0
+    box = np.array([[-4, -4, 12, 15]], np.float32)
+    result = single_targets(ROW, box, [7], [False], (10.0, 10.0, 5.0, 5.0))
+    assert result["classes"].tolist() == [7, IGNORED, BACKGROUND, BACKGROUND]
+    expected = np.zeros((4, 5), np.float32)
+    expected[0] = [0, 10 * 1.5 / 16, 0, 5 * math.log(19 / 16), 1]  # the centre is 1.5 px to the right, 19 px wide
     np.testing.assert_allclose(result["boxes"], expected, rtol=1e-6)
 
 
 def test_targets_of_an_anchor_that_fits_its_box_are_zeros_with_the_flag_set():
-    result = single_targets(ANCHORS, ANCHORS[4:], [0], [False])
-    np.testing.assert_array_equal(result["boxes"][4], [0, 0, 0, 0, 1])
+    result = single_targets(ROW, ROW.boxes()[3:], [0], [False])
+    np.testing.assert_array_equal(result["boxes"][3], [0, 0, 0, 0, 1])
 
 
 def test_targets_decode_to_the_matched_boxes_and_are_finite():
-    anchors = anchor_boxes(64, 64, levels=(3, 5))
+    grid = AnchorGrid(64, 64, levels=(3, 5))
+    anchors = grid.boxes()
     generator = np.random.default_rng(0)
     corners = generator.uniform(0, 50, (12, 2))
     boxes = np.concatenate([corners, corners + generator.uniform(0.5, 40, (12, 2))], axis=1).astype(np.float32)
     boxes[3, 2:] = boxes[3, :2]  # one without area
     classes, crowd = np.arange(12), np.zeros(12, bool)
     weights = (10.0, 8.0, 5.0, 4.0)
-    result = single_targets(anchors, boxes, classes, crowd, weights)
-    index = match(anchors, boxes[None], classes[None], crowd[None])[1][0].numpy()
+    result = single_targets(grid, boxes, classes, crowd, weights)
+    index = match(anchors, boxes[None], classes[None], crowd[None], matching=Matching())[1][0].numpy()
     values, positive = result["boxes"], index >= 0
     assert np.all(np.isfinite(values))
     np.testing.assert_array_equal(values[:, 4], positive)
@@ -248,7 +270,7 @@ def test_targets_decode_to_the_matched_boxes_and_are_finite():
 
 def test_targets_are_the_same_image_by_image_and_in_batches_inside_tf_data():
     """Images with different numbers of boxes, padded with boxes without area."""
-    anchors, groups = anchor_boxes(32, 32, (3, 4)), anchor_groups(32, 32, (3, 4))
+    grid = AnchorGrid(32, 32, (3, 4))
     generator = np.random.default_rng(1)
 
     def images():
@@ -261,12 +283,14 @@ def test_targets_are_the_same_image_by_image_and_in_batches_inside_tf_data():
     examples = list(images())
     signature = (tf.TensorSpec([None, 4]), tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.bool))
     dataset = tf.data.Dataset.from_generator(lambda: iter(examples), output_signature=signature).padded_batch(4)
-    dataset = dataset.map(lambda boxes, classes, crowd: targets(anchors, boxes, classes, crowd, groups=groups))
+    dataset = dataset.map(
+        lambda *labels: targets(grid, *labels, matching=Matching(), coder_weights=(1.0, 1.0, 1.0, 1.0))
+    )
     (batch,) = list(dataset)
-    assert dataset.element_spec["classes"].shape[1:] == len(anchors)  # static, so that Keras can build on it
-    assert dataset.element_spec["boxes"].shape[1:] == (len(anchors), 5)
+    assert dataset.element_spec["classes"].shape[1:] == len(grid.boxes())  # static, so that Keras can build on it
+    assert dataset.element_spec["boxes"].shape[1:] == (len(grid.boxes()), 5)
     for image, (boxes, classes, crowd) in enumerate(examples):
-        alone = single_targets(anchors, boxes, classes, crowd)
+        alone = single_targets(grid, boxes, classes, crowd)
         np.testing.assert_array_equal(batch["classes"][image], alone["classes"])
         # A logarithm's last bit depends on how many are taken at once.
         np.testing.assert_allclose(batch["boxes"][image], alone["boxes"], rtol=1e-6, atol=1e-7)
@@ -274,15 +298,20 @@ def test_targets_are_the_same_image_by_image_and_in_batches_inside_tf_data():
 
 # Anchors that are a grid
 
-GRID = {"height": 96, "width": 64, "levels": (3, 5), "size": 3.0, "scales": (1.0, 1.5), "ratios": (0.5, 1.0, 3.0)}
-GRID_ANCHORS, GRID_GROUPS = anchor_boxes(**GRID), anchor_groups(**GRID)
+GRID = AnchorGrid(96, 64, levels=(3, 5), size=3.0, scales=(1.0, 1.5), ratios=(0.5, 1.0, 3.0))
+GRID_ANCHORS, GRID_GROUPS = GRID.boxes(), GRID.groups()
 
 
 def grid_match(force: bool):
     """`match` on the grid as a graph: (boxes, classes, crowd, positive, negative) of a batch of one image."""
     return tf.function(
         lambda boxes, classes, crowd, positive, negative: match(
-            GRID_ANCHORS, boxes, classes, crowd, positive, negative, force, GRID_GROUPS
+            GRID_ANCHORS,
+            boxes,
+            classes,
+            crowd,
+            matching=thresholds_of(positive, negative, force),
+            groups=GRID_GROUPS,
         ),
         input_signature=match_in_graph.input_signature[1:],
     )
@@ -345,14 +374,14 @@ def test_on_a_grid_the_result_is_that_of_comparing_all_pairs(box_list, random, t
 
 
 def test_hundreds_of_boxes_on_the_grid_of_a_large_input_match_as_all_pairs_do():
-    grid = {"height": 512, "width": 384, "size": 3.0}
-    anchors, groups = anchor_boxes(**grid), anchor_groups(**grid)
+    grid = AnchorGrid(512, 384, size=3.0)
+    anchors, groups = grid.boxes(), grid.groups()
     generator = np.random.default_rng(2)
     sides = np.exp(generator.uniform(np.log(2), np.log(500), (300, 2)))
     centres = generator.uniform(-20, [532, 404], (300, 2))
     boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1).astype(np.float32)
     classes, crowd = np.arange(300, dtype=np.int32), np.arange(300) % 10 == 0
-    codes, index = match(anchors, boxes[None], classes[None], crowd[None], groups=groups)
+    codes, index = match(anchors, boxes[None], classes[None], crowd[None], matching=Matching(), groups=groups)
     expected_codes, expected_index = dense_match(anchors, boxes, classes, crowd, 0.5, 0.4, True)
     np.testing.assert_array_equal(index[0], expected_index)
     np.testing.assert_array_equal(codes[0], expected_codes)

@@ -9,7 +9,7 @@ from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, SHOW_SCORE_TH
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.geometry import boxes as numpy_boxes
 from keras_retina.geometry import nms as decode_module
-from keras_retina.geometry.anchors import anchor_boxes
+from keras_retina.geometry.anchors import AnchorGrid
 from keras_retina.geometry.boxes_tf import decode
 from keras_retina.geometry.nms import detections
 
@@ -53,7 +53,7 @@ def slow_detections(logits, deltas, anchors, weights, score_threshold, iou_thres
 
 def test_decode_equals_the_numpy_coder():
     generator = np.random.default_rng(0)
-    anchors = anchor_boxes(32, 32, levels=(3, 4))
+    anchors = AnchorGrid(32, 32, levels=(3, 4)).boxes()
     deltas = generator.normal(size=(2, len(anchors), 4)).astype(np.float32)
     np.testing.assert_allclose(
         decode(deltas, anchors, WEIGHTS), numpy_boxes.decode(deltas, anchors, WEIGHTS), rtol=1e-5, atol=1e-3
@@ -125,7 +125,7 @@ def test_boxes_are_pixels_and_not_clipped():
 @pytest.mark.parametrize("seed", range(4))
 def test_a_batch_in_a_graph_equals_greedy_suppression_in_numpy(seed: int):
     generator = np.random.default_rng(seed)
-    anchors = anchor_boxes(64, 64, levels=(3, 5), scales=(1.0,))  # 252: all of them are candidates
+    anchors = AnchorGrid(64, 64, levels=(3, 5), scales=(1.0,)).boxes()  # 252: all of them are candidates
     logits = generator.normal(-2, 1.5, (3, len(anchors), 4)).astype(np.float32)
     logits[1] = -30  # an image without detections between others
     deltas = generator.normal(0, 1, (3, len(anchors), 4)).astype(np.float32)
@@ -151,7 +151,7 @@ def test_candidates_are_the_anchors_with_the_best_scores_of_any_class(monkeypatc
 
 
 def test_half_precision_outputs_of_a_mixed_precision_model_are_decoded_in_full_precision():
-    anchors = anchor_boxes(64, 64, levels=(3, 3), scales=(1.0,), ratios=(1.0,))
+    anchors = AnchorGrid(64, 64, levels=(3, 3), scales=(1.0,), ratios=(1.0,)).boxes()
     logits = np.random.default_rng(0).normal(size=(1, 64, 2)).astype(np.float16)
     deltas = np.zeros((1, 64, 4), np.float16)
     half = detections(logits, deltas, anchors, PLAIN, 0.3)

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,18 @@ import pytest
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.matching import BACKGROUND, IGNORED
-from keras_retina.losses import BoxLoss, FocalLoss, box_loss, focal_loss, smooth_l1
+from keras_retina.losses import (
+    BOX_LOSSES,
+    BoxLoss,
+    FocalLoss,
+    GIoULoss,
+    box_loss,
+    box_loss_of_images,
+    detector_losses,
+    focal_loss,
+    smooth_l1,
+)
+from keras_retina.recipe.training import BoxLossName, Loss
 
 
 def logit(probability: float) -> float:
@@ -264,6 +276,33 @@ def test_box_loss_of_a_batch_without_positives_is_zero_with_zero_gradient():
     value, gradient = value_and_gradient(BoxLoss(), np.zeros((2, 3, 5), np.float32), np.ones((2, 3, 4), np.float32))
     assert value == 0
     assert np.all(gradient == 0)
+
+
+def test_a_recipe_names_the_box_losses_that_there_are():
+    assert set(get_args(BoxLossName)) == set(BOX_LOSSES)
+
+
+def test_the_loss_of_a_recipe_has_its_settings():
+    settings = {"box_beta": 0.3, "box_weight": 0.7, "alpha": 0.4, "gamma": 1.0}
+    smooth = detector_losses(Loss(box="smooth_l1", **settings), (1.0, 2.0, 3.0, 4.0))
+    giou = detector_losses(Loss(box="giou", **settings), (1.0, 2.0, 3.0, 4.0))
+    assert isinstance(smooth["boxes"], BoxLoss) and (smooth["boxes"].beta, smooth["boxes"].weight) == (0.3, 0.7)
+    assert isinstance(giou["boxes"], GIoULoss)
+    assert (giou["boxes"].coder_weights, giou["boxes"].weight) == ((1.0, 2.0, 3.0, 4.0), 0.7)
+    assert isinstance(giou["classes"], FocalLoss) and (giou["classes"].alpha, giou["classes"].gamma) == (0.4, 1.0)
+
+
+@pytest.mark.parametrize("box", BOX_LOSSES)
+def test_the_losses_of_the_images_add_up_to_the_loss_of_the_batch_times_its_positives(box):
+    generator = np.random.default_rng(0)
+    deltas = generator.normal(size=(3, 8, 4)).astype(np.float32)
+    flags = np.arange(24).reshape(3, 8, 1) % 5 == 0  # 5 positives
+    wanted = np.concatenate([generator.normal(size=(3, 8, 4)) * flags, flags], axis=-1).astype(np.float32)
+    settings, weights = Loss(box=box, box_weight=0.7), (10.0, 10.0, 5.0, 5.0)
+    images = box_loss_of_images(settings, weights, tf.constant(wanted), tf.constant(deltas))
+    assert images.shape == (3,) and (images.numpy() > 0).all()
+    whole = detector_losses(settings, weights)["boxes"](wanted, deltas)
+    assert float(tf.reduce_sum(images)) == pytest.approx(5 * float(whole), rel=1e-6)
 
 
 def test_both_losses_have_one_normaliser():

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
+from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.backbones import (
-    MOBILENET_V2_STAGES,
-    PLAIN_STAGES,
-    RESNET_STAGES,
+    BACKBONES,
     backbone_features,
     backbone_layers,
+    find_weights,
     freeze,
+    load_pretrained,
 )
-from keras_retina.recipe.model import Backbone
+from keras_retina.recipe.model import BACKBONE_ALPHAS, UNTRAINED_BACKBONES, Backbone, BackboneName
 
 
 def network(settings: Backbone, height: int = 64, width: int = 96) -> keras.Model:
@@ -37,6 +40,27 @@ def stage_of(layer_names: list[str], stages: tuple[str, ...]) -> dict[str, int]:
     return {name: 1 + sum(index >= bound for bound in bounds) for index, name in enumerate(layer_names)}
 
 
+def test_the_backbones_of_a_recipe_are_those_that_can_be_built():
+    assert set(get_args(BackboneName)) == set(BACKBONE_ALPHAS) == set(BACKBONES)
+    assert {name for name, kind in BACKBONES.items() if kind.weights_file is None} == set(UNTRAINED_BACKBONES)
+    assert all(
+        ("{alpha}" in str(kind.weights_file)) == (len(BACKBONE_ALPHAS[name]) > 1) for name, kind in BACKBONES.items()
+    )
+
+
+def test_a_backbone_that_does_not_exist_is_refused_and_not_taken_for_another(smallest):
+    unknown = Backbone().model_copy(update={"name": "resnet5"})
+    for use in (
+        lambda: backbone_features(keras.Input((64, 64, 3)), unknown),
+        lambda: backbone_layers(smallest, unknown),
+        lambda: freeze(smallest, unknown),
+        lambda: find_weights(unknown, None),
+        lambda: load_pretrained(smallest, unknown, "imagenet"),
+    ):
+        with pytest.raises(InputError, match="Received: name='resnet5'. Did you mean 'resnet50'"):
+            use()
+
+
 @pytest.mark.parametrize("alpha", [0.35, 1.0, 1.4])
 def test_mobilenet_gives_features_of_strides_8_16_32_and_of_its_width(alpha: float):
     features = network(Backbone(alpha=alpha)).output_shape
@@ -52,7 +76,7 @@ def test_the_plain_backbone_gives_features_of_strides_8_16_32_and_freezes_by_sta
     model = network(settings)
     assert model.output_shape == {3: (None, 8, 12, 64), 4: (None, 4, 6, 96), 5: (None, 2, 3, 128)}
     names = [layer.name for layer in backbone_layers(model, settings)]
-    assert [names.index(stage) for stage in PLAIN_STAGES] == [3, 6, 12, 18]
+    assert [names.index(stage) for stage in BACKBONES["plain"].stages] == [3, 6, 12, 18]
     freeze(model, settings.model_copy(update={"frozen_stages": 2}))
     assert [layer.name for layer in model.layers if layer.trainable and layer.weights][0] == "plain_2_conv"
 
@@ -74,7 +98,7 @@ def test_frozen_stages_come_first_and_batch_norm_is_frozen_everywhere_or_behind_
         settings = Backbone(alpha=0.35, frozen_stages=frozen_stages, batch_norm=batch_norm)
         freeze(smallest, settings)
         layers = backbone_layers(smallest, settings)
-        stages = stage_of([layer.name for layer in layers], MOBILENET_V2_STAGES)
+        stages = stage_of([layer.name for layer in layers], BACKBONES["mobilenet_v2"].stages)
         assert max(stages.values()) == 5
         for layer in layers:
             is_frozen_norm = isinstance(layer, keras.layers.BatchNormalization) and batch_norm == "frozen"
@@ -88,7 +112,7 @@ def test_a_resnet_gives_features_of_strides_8_16_32_and_its_stages_begin_where_t
     assert model.output_shape == {3: (None, 8, 12, 512), 4: (None, 4, 6, 1024), 5: (None, 2, 3, 2048)}
     assert sum(layer.name.endswith("_3_conv") for layer in model.layers) == 16
     layers = backbone_layers(model, settings)
-    stages = stage_of([layer.name for layer in layers], RESNET_STAGES)
+    stages = stage_of([layer.name for layer in layers], BACKBONES["resnet50"].stages)
     for name, stage in stages.items():
         prefix = name.split("_")[0]
         assert stage == (1 if prefix in {"conv1", "pool1"} else int(prefix.removeprefix("conv"))), name

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.geometry.anchors import anchor_boxes
+from keras_retina.geometry.anchors import AnchorGrid
 from keras_retina.model.retinanet import head_outputs, prior_bias
 from keras_retina.recipe.model import Head
 
@@ -42,7 +42,7 @@ def test_output_rows_are_in_the_order_of_the_anchors(levels: tuple[int, ...]):
     features = [cell_contents(level, 3.0) for level in levels]
     outputs = np.asarray(model(features if len(features) > 1 else features[0]))[0]
 
-    anchors = anchor_boxes(64, 96, (levels[0], levels[-1]), 3.0, SCALES, RATIOS)
+    anchors = AnchorGrid(64, 96, (levels[0], levels[-1]), 3.0, SCALES, RATIOS).boxes()
     centres, sizes = (anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2:] - anchors[:, :2]
     np.testing.assert_allclose(outputs, np.concatenate([centres, sizes], axis=1), rtol=1e-5, atol=1e-4)
 

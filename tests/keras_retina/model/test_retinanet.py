@@ -12,7 +12,7 @@ from keras_retina.geometry.matching import targets
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.model.retinanet import retinanet
 from keras_retina.model.spec import detector_spec
-from keras_retina.recipe.model import MOBILENET_ALPHAS, Backbone, Head, Input, Model, Pyramid
+from keras_retina.recipe.model import BACKBONE_ALPHAS, Backbone, Head, Input, Model, Pyramid
 from keras_retina.recipe.recipe import Recipe, load_recipe
 from keras_retina.train.optimizer import build_optimizer
 
@@ -50,7 +50,7 @@ def small(**changes) -> Model:
     return Model(**{**defaults, **changes})
 
 
-@pytest.mark.parametrize("alpha", MOBILENET_ALPHAS)
+@pytest.mark.parametrize("alpha", BACKBONE_ALPHAS["mobilenet_v2"])
 def test_every_mobilenet_width_builds_a_detector_with_a_row_for_each_anchor(alpha: float):
     settings = small(backbone=Backbone(alpha=alpha, **RANDOM))
     model = retinanet(settings, 5)
@@ -155,7 +155,8 @@ def one_batch(recipe: Recipe):
     spec = detector_spec(recipe.model, tuple(str(number) for number in range(80)))
     pixels = np.random.default_rng(0).uniform(-1, 1, (1, spec.height, spec.width, 3)).astype(np.float32)
     boxes, classes, crowd = np.array([[30.0, 20.0, 80.0, 90.0]], np.float32), np.array([7], np.int32), np.array([False])
-    return pixels, targets(spec.anchors(), boxes[None], classes[None], crowd[None], spec.coder_weights)
+    labels = (boxes[None], classes[None], crowd[None])
+    return pixels, targets(spec.grid, *labels, matching=recipe.training.matching, coder_weights=spec.coder_weights)
 
 
 def test_the_papers_model_takes_training_steps_that_lower_its_loss(papers_model, papers_recipe):

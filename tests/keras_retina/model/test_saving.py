@@ -140,6 +140,44 @@ def test_class_names_of_any_kind_survive(tiny_detector, tmp_path):
     assert load_detector(tmp_path / "model.keras")[1] == spec
 
 
+# What is not saved, because it would not be loaded
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Doubled(keras.layers.Layer):
+    def call(self, inputs):
+        return 2 * inputs
+
+
+@pytest.mark.parametrize(
+    ("layer", "received"),
+    [
+        (keras.layers.Lambda(lambda x: 2 * x, name="odd"), "layer 'odd' of class 'Lambda'"),
+        (keras.layers.LeakyReLU(name="odd"), "layer 'odd' of class 'LeakyReLU'"),
+        (Doubled(name="odd"), "layer 'odd' of class 'Doubled'"),
+        (
+            keras.layers.Conv2D(3, 1, kernel_regularizer="l2", name="odd"),
+            "layer 'odd' of class 'Conv2D', with an object of class 'L2'",
+        ),
+    ],
+)
+def test_a_layer_that_would_not_be_loaded_is_not_saved(tiny_detector, tmp_path, layer, received: str):
+    original, spec = tiny_detector
+    image = keras.Input((128, 128, 3), name="image")
+    model = keras.Model(image, original(layer(image)))
+    with pytest.raises(InputError, match=f"Received: {received}\\. Build the detector from plain Keras") as error:
+        save_detector(model, spec, tmp_path / "model.keras")
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_inside_a_model_is_not_saved(tiny_detector, tmp_path):
+    original, spec = tiny_detector
+    image = keras.Input((128, 128, 3), name="image")
+    with pytest.raises(InputError, match="Received: layer 'retinanet' of class 'Functional'"):
+        save_detector(keras.Model(image, original(image)), spec, tmp_path / "model.keras")
+
+
 # A full disk
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.geometry.anchors import anchor_boxes
+from keras_retina.foundation.legacy_keras import tf
+from keras_retina.geometry.anchors import AnchorGrid
 from keras_retina.model.spec import DetectorSpec, detector_spec, spec_from_json
 from keras_retina.recipe.model import Anchors, Input, Model, Pyramid
 
@@ -34,7 +36,26 @@ def test_every_setting_of_the_model_that_a_reader_needs_is_in_it(spec):
 
 
 def test_its_anchors_are_those_of_its_settings(spec):
-    np.testing.assert_array_equal(spec.anchors(), anchor_boxes(256, 192, (3, 6), 2.5, (1.0, 1.5), (0.5, 1.0, 3.0)))
+    assert spec.grid == AnchorGrid(256, 192, (3, 6), 2.5, (1.0, 1.5), (0.5, 1.0, 3.0))
+    np.testing.assert_array_equal(spec.anchors(), spec.grid.boxes())
+
+
+def test_pixels_are_scaled_and_back_by_hand(spec):
+    spec = dataclasses.replace(spec, pixel_mean=100.5, pixel_scale=50.0)
+    pixels = np.array([[0, 100, 255]], np.uint8)
+    scaled = spec.scale(pixels)
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled, [[-2.01, -0.01, 3.09]], rtol=1e-6)
+    np.testing.assert_array_equal(spec.scale(tf.cast(pixels, tf.float32)), scaled)
+    assert spec.scale(np.zeros((0, 3), np.uint8)).shape == (0, 3)
+    assert spec.unscale(scaled).dtype == np.uint8
+    np.testing.assert_array_equal(spec.unscale(np.array([-9.0, -2.005, 0.0, 3.07, 9.0])), [0, 0, 100, 254, 255])
+
+
+def test_every_pixel_is_scaled_and_back_to_itself(spec):
+    pixels = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(spec.unscale(spec.scale(pixels)), pixels)
+    assert (spec.scale(pixels).min(), spec.scale(pixels).max()) == (-1.0, 1.0)
 
 
 def test_it_is_read_back_equal(spec):

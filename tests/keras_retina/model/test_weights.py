@@ -8,7 +8,7 @@ import pytest
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.backbones import (
-    MOBILENET_V2_FEATURES,
+    BACKBONES,
     WEIGHTS_FOLDER_VARIABLE,
     backbone_layers,
     find_weights,
@@ -111,6 +111,13 @@ def test_a_download_that_fails_is_one_line_with_the_way_out(monkeypatch):
     assert "mobilenet_v2_0.35_imagenet_notop.weights.h5" in message
 
 
+def test_a_backbone_without_pretrained_weights_refuses_a_file(tmp_path):
+    plain = Backbone(name="plain", weights="none", frozen_stages=0, batch_norm="trained")
+    assert "'none' was expected for plain" in refusal(plain, str(tmp_path / "resnet50.h5"))
+    with pytest.raises(InputError, match="'none' was expected for plain"):
+        find_weights(plain.model_copy(update={"weights": "imagenet"}), None)
+
+
 # What is copied
 
 
@@ -129,7 +136,7 @@ def test_mobilenet_features_equal_those_of_the_network_in_the_file(shared_weight
         input_shape=(96, 128, 3), include_top=False, weights=str(shared_weights / FILE_1_0)
     )
     images = np.random.default_rng(0).uniform(-1, 1, (1, 96, 128, 3)).astype(np.float32)
-    for name in MOBILENET_V2_FEATURES:
+    for name in BACKBONES["mobilenet_v2"].features:
         ours = keras.Model(model.input, model.get_layer(name).output)(images)
         reference = keras.Model(theirs.input, theirs.get_layer(name).output)(images)
         np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-4)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.recipe.data import Data
-from keras_retina.recipe.model import MOBILENET_ALPHAS, Backbone
+from keras_retina.recipe.model import BACKBONE_ALPHAS, Backbone
 from keras_retina.recipe.recipe import Loss, Recipe, Training, dump_recipe, load_recipe, recipe_from_fields
 
 RECIPES = Path(__file__).parents[3] / "recipes"
@@ -156,7 +156,7 @@ def test_random_weights_cannot_be_frozen(load):
     assert load("name: a\nmodel: {backbone: {weights: none, frozen_stages: 0, batch_norm: trained}}")
 
 
-@pytest.mark.parametrize("alpha", MOBILENET_ALPHAS)
+@pytest.mark.parametrize("alpha", BACKBONE_ALPHAS["mobilenet_v2"])
 def test_every_mobilenet_width_is_accepted(alpha: float):
     assert Backbone(alpha=alpha).alpha == alpha
 

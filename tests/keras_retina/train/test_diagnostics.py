@@ -11,7 +11,7 @@ from keras_retina.foundation.legacy_keras import tf
 from keras_retina.losses import detector_losses
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Loss
-from keras_retina.train.diagnostics import anchors_per_level, losses_per_level
+from keras_retina.train.diagnostics import losses_per_level
 
 SPEC = DetectorSpec(("a", "b"), 64, 96, "stretch", (3, 5), 3.0, (1.0, 1.3), (1.0,), (10.0, 10.0, 5.0, 5.0))
 
@@ -31,7 +31,7 @@ def random_batch(positives: int) -> tuple[dict[str, tf.Tensor], dict[str, tf.Ten
 
 
 def test_every_anchor_belongs_to_one_level():
-    counts = anchors_per_level(SPEC)
+    counts = SPEC.grid.per_level()
     assert counts == {3: 8 * 12 * 2, 4: 4 * 6 * 2, 5: 2 * 3 * 2}
     assert sum(counts.values()) == len(SPEC.anchors())
 
@@ -42,7 +42,7 @@ def test_the_levels_add_up_to_the_losses_of_training(box: Literal["smooth_l1", "
     settings = Loss(box=box, box_weight=0.3, box_beta=0.2, gamma=1.5)
     whole = detector_losses(settings, SPEC.coder_weights)
     wanted, outputs = random_batch(positives)
-    counts = list(anchors_per_level(SPEC).values())
+    counts = list(SPEC.grid.per_level().values())
     classes, boxes = losses_per_level(wanted, outputs, counts, settings, SPEC.coder_weights)
     assert classes.shape == boxes.shape == (3,)
     for name, levels in (("classes", classes), ("boxes", boxes)):
@@ -55,7 +55,7 @@ def test_a_positive_anchor_costs_on_its_own_level():
     first_of_last_level = 8 * 12 * 2 + 4 * 6 * 2
     flags = np.zeros(wanted["boxes"].shape, np.float32)
     flags[0, first_of_last_level] = [1, 2, 3, 4, 1]
-    counts = list(anchors_per_level(SPEC).values())
+    counts = list(SPEC.grid.per_level().values())
     _, boxes = losses_per_level({**wanted, "boxes": tf.constant(flags)}, outputs, counts, Loss(), SPEC.coder_weights)
     assert boxes.numpy()[:2].tolist() == [0, 0]
     assert boxes.numpy()[2] > 0

@@ -13,7 +13,7 @@ from edge.compress.channels.prune import choose_by_measurement, keep_channels, p
 from edge.compress.channels.rank import kernel_norms, loss_changes, norm_scales
 from edge.export.convert import convert_heads
 from edge.export.export import write_detector
-from edge.quantize.calibration import calibration_samples, network_input
+from edge.quantize.calibration import calibration_samples
 from edge.runtime import Detector
 from keras_retina.data.images import read_image, resize_image
 from keras_retina.foundation.errors import InputError
@@ -250,7 +250,7 @@ def test_the_pruned_detector_learns(pruned):
 def test_the_pruned_detector_is_exported(tiny_model, tiny_spec, image_paths, tmp_path):
     copy = prune_to(tiny_model, 0.7, kernel_norms)
     pixels = np.stack([resize_image(read_image(path), 128, 128, "stretch") for path in image_paths])
-    expected = copy(network_input(pixels, tiny_spec), training=False)
+    expected = copy(tiny_spec.scale(pixels), training=False)
     for kind in ("float32", "int8"):
         heads = convert_heads(copy, tiny_spec, kind, lambda: calibration_samples(image_paths, tiny_spec))
         write_detector(tmp_path / f"{kind}.tflite", heads, tiny_spec, kind, "raw", Export())

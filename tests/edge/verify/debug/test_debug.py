@@ -17,7 +17,7 @@ from edge.runtime import Detector
 from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from edge.tflite.layer_names import feature_maps, layers_in
 from edge.verify.debug.debug import _ranked, ap_candidates, debug_quantization, suggestion, training_subset
-from edge.verify.debug.map_errors import map_errors, pixels_of
+from edge.verify.debug.map_errors import map_errors
 from edge.verify.debug.trials import (
     MOST_TRIALS,
     Trial,
@@ -186,7 +186,7 @@ def test_a_trial_on_a_raw_file_computes_what_the_exported_file_with_these_layers
         leave_in_float(model, read_flatbuffer(small.float_network), layers)
         write_detector(path, write_flatbuffer(model), small.spec, "int8", "raw", Export())
         exported = Detector(path)
-        exported.invoke(pixels_of(image, small.spec))
+        exported.invoke(small.spec.unscale(image))
         ((logits, deltas),) = files.heads(files.file(layers), [image])
         np.testing.assert_array_equal(logits, exported.heads()[0])
         np.testing.assert_array_equal(deltas, exported.heads()[1])

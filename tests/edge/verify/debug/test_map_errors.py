@@ -16,7 +16,7 @@ from edge.tflite.flatbuffer import (
     write_flatbuffer,
 )
 from edge.tflite.layer_names import feature_maps, layers_in
-from edge.verify.debug.map_errors import LARGEST_SQNR, Comparison, map_errors, pixels_of
+from edge.verify.debug.map_errors import LARGEST_SQNR, Comparison, map_errors
 from keras_retina.foundation.errors import InputError
 
 
@@ -164,4 +164,4 @@ def test_a_file_of_other_weights_is_refused(small_quantized):
 def test_camera_bytes_come_back_exactly(small_quantized):
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     scaled = (pixels.astype(np.float32) - np.float32(127.5)) / np.float32(127.5)
-    assert (pixels_of(scaled, small_quantized.spec) == pixels).all()
+    assert (small_quantized.spec.unscale(scaled) == pixels).all()

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_retina.data.checks.dataset import InputGrid, check_dataset, count_by_class_and_size
+from keras_retina.data.checks.dataset import check_dataset, count_by_class_and_size
 from keras_retina.data.checks.report import format_report, report_to_dict
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
-from keras_retina.geometry.anchors import anchor_boxes
+from keras_retina.model.spec import DetectorSpec
 
 SHARED = Path(__file__).resolve().parents[5] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data (BCCD and raccoon photographs)")
+
+SPEC = DetectorSpec((), 128, 128, "stretch", (3, 7), 4.0, (1.0, 1.26, 1.59), (0.5, 1.0, 2.0), (10.0, 10.0, 5.0, 5.0))
 
 
 def noise(seed: int) -> Image.Image:
@@ -123,14 +125,14 @@ def test_unions_of_splits_are_checked_only_when_asked_for(tmp_path):
 
 def test_control_characters_of_labels_do_not_reach_the_terminal(tmp_path):
     write_csv(tmp_path, train=["1.png,20,10,50,40,cat\x1b[2J", "1\x1b[31m.png,1,1,1,2,cat\x1b[2J"])
-    report = check_dataset(tmp_path, grid=InputGrid(anchor_boxes(128, 128), 128, 128, "stretch"))
+    report = check_dataset(tmp_path, spec=SPEC)
     assert "\x1b" not in format_report(report)
     assert "\\x1b[2J" in format_report(report)
 
 
 def test_anchor_coverage_warns_of_boxes_that_no_anchor_meets(tmp_path):
     write_csv(tmp_path, train=["1.png,20,10,24,14,cat", "1.png,50,0,150,100,dog"])
-    report = check_dataset(tmp_path, grid=InputGrid(anchor_boxes(128, 128), 128, 128, "stretch"))
+    report = check_dataset(tmp_path, spec=SPEC)
     coverage = report_to_dict(report)["splits"]["train"]["anchor_coverage"]
     assert coverage["classes"]["cat"] == {"boxes": 1, "poor": 1, "share": 1.0}
     assert coverage["classes"]["dog"]["poor"] == 0

@@ -13,7 +13,7 @@ import yaml
 from keras_retina.data.checks.fit_anchors import best_ious, coverage, fit_anchors, input_boxes
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
-from keras_retina.geometry.anchors import anchor_boxes
+from keras_retina.geometry.anchors import AnchorGrid
 from keras_retina.geometry.boxes import iou
 from keras_retina.recipe.model import Anchors, Input, Model, Pyramid
 from keras_retina.recipe.recipe import recipe_from_fields
@@ -30,14 +30,14 @@ def model(height=256, width=256, resize="stretch", levels=(3, 7), **anchors):
 def grid_ious(boxes, settings):
     """The oracle: every box with every anchor."""
     chosen = settings.anchors
-    anchors = anchor_boxes(
+    anchors = AnchorGrid(
         settings.input.height,
         settings.input.width,
         settings.pyramid.levels,
         chosen.size,
         chosen.scales,
         chosen.ratios,
-    )
+    ).boxes()
     return np.concatenate([iou(box[None], anchors).max(axis=1) for box in boxes])
 
 

@@ -158,7 +158,9 @@ def test_anchors_are_the_positives_of_matching(recipe, dataset, samples):
     spec = detector_spec(recipe.model, dataset.class_names)
     stream = training_labels(dataset, spec, recipe.augmentation, recipe.seed).take(6).as_numpy_iterator()
     for sample, (_, boxes, classes, ignored) in zip(samples, stream, strict=True):
-        codes, matched = match(spec.anchors(), boxes[None], classes[None], ignored[None])
+        codes, matched = match(
+            spec.anchors(), boxes[None], classes[None], ignored[None], matching=recipe.training.matching
+        )
         np.testing.assert_array_equal(sample.anchors, spec.anchors()[matched[0].numpy() >= 0])
         assert sample.ignored == (codes.numpy() == IGNORED).sum()
 
