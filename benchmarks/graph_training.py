@@ -17,7 +17,7 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.model.backbones import find_weights, load_pretrained
 from keras_retina.model.graph import Place, calls_of, output_places, rebuild
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.recipe.model import Anchors, Model
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
@@ -94,7 +94,7 @@ def fitted_anchors(model: Model, train_set: Dataset, per_cell: int) -> Anchors:
 def variant_model(recipe: Recipe, training: Training, number_of_classes: int) -> keras.Model:
     """Builds the detector of a variant, every layer that variants share with the same random weights."""
     keras.utils.set_random_seed(recipe.seed)
-    model = retinanet(recipe.model, number_of_classes)
+    model = detector_network(recipe.model, number_of_classes)
     return with_transposed_upsampling(model) if training.upsampling == "transposed" else model
 
 

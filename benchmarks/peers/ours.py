@@ -25,7 +25,7 @@ from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.geometry.matching import targets
 from keras_retina.losses import detector_losses
 from keras_retina.model.backbones import load_pretrained
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.recipe.recipe import Recipe, Training, load_recipe
 from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm, set_batch_norm_momentum
@@ -86,7 +86,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 def _compiled_model(recipe: Recipe, classes: int, arguments: argparse.Namespace) -> keras.Model:
     settings = recipe.training
     keras.utils.set_random_seed(arguments.seed)
-    detector = retinanet(recipe.model, classes)
+    detector = detector_network(recipe.model, classes)
     load_pretrained(detector, recipe.model.backbone, str(arguments.weights))
     set_batch_norm_momentum(detector)
     model = fold_frozen_batch_norm(detector)

@@ -21,7 +21,7 @@ from keras_retina.foundation.machine import machine_name
 WARM_UP = 3
 
 
-def evaluate_tflite(
+def detect_and_time(
     path: Path,
     dataset: Dataset,
     threads: int = 2,

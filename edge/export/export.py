@@ -39,7 +39,7 @@ DEFAULTS = {"nms": "per_class", "float_layers": []}  # of files made before ther
 UNKNOWN_ORIGIN: Mapping[str, str] = MappingProxyType({})
 
 
-def export_detector(
+def export_files(
     model: keras.Model,
     spec: DetectorSpec,
     out_dir: Path,

@@ -49,7 +49,7 @@ def quantizable(model: keras.Model, calibration: Iterable[np.ndarray]) -> keras.
     return equalized(without_batch_norm(model), itertools.islice(samples, EQUALIZE_IMAGES))
 
 
-def quantize_aware(
+def quantize_aware_model(
     model: keras.Model, calibration: Iterable[np.ndarray], preserve: Preserve = "nothing"
 ) -> keras.Model:
     """Returns a flat functional model of the same inputs and outputs that rounds where the int8 file of it rounds.
@@ -128,7 +128,7 @@ def preserved_by(model: keras.Model) -> Preserve:
         if isinstance(layer, QuantizedWeights):
             return layer.quantize_config.quantizer.preserve
     raise InputError(
-        "quantization: expected a quantization-aware model. Received: a float one. Make one with quantize_aware."
+        "quantization: expected a quantization-aware model. Received: a float one. Make one with edge.quantize_aware."
     )
 
 

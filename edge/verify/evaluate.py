@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge.detectors.measure import check_classes, evaluate_tflite
+from edge.detectors.measure import check_classes, detect_and_time
 from edge.detectors.reading import ReadingOptions, choose_reading, reading_lines
 from keras_retina.data.folder import available_splits, load_dataset
 from keras_retina.data.records import Dataset
@@ -42,7 +42,7 @@ def evaluate_target(
         reading = choose_reading(target, dataset, options or ReadingOptions())
         for line in reading_lines(target, reading):
             report(line)
-        detections, latency = evaluate_tflite(target, dataset, reading=reading)
+        detections, latency = detect_and_time(target, dataset, reading=reading)
         of_file = {"latency_ms": latency, "read_as": reading.read_as}
     elif options is not None and options != ReadingOptions():
         raise InputError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.detectors.measure import evaluate_tflite
+from edge.detectors.measure import detect_and_time
 from edge.detectors.reading import Reading, ReadingOptions, choose_reading, reading_lines
 from edge.runtime import ModelFileError
 from edge.tflite.graph import graph_work, read_graphs
@@ -127,7 +127,7 @@ def _measured(
     for line in reading_lines(path, reading):
         tell(f"verify: {line}")
     try:
-        found, latency = evaluate_tflite(path, dataset, settings.threads, settings.latency_runs, reading)
+        found, latency = detect_and_time(path, dataset, settings.threads, settings.latency_runs, reading)
         row |= {"multiply_adds": graph_work(read_graphs(path)[0]).total, "read_as": reading.read_as}
     except (ModelFileError, RuntimeError) as error:
         return row | {"reason": f"{BESIDE}: {' '.join(str(error).split())}"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.detectors.measure import evaluate_tflite
+from edge.detectors.measure import detect_and_time
 from edge.runtime import Description, ModelFileError, read_description
 from edge.verify.gate import degenerate_scores, shortfalls
 from keras_retina.data.records import Dataset
@@ -71,7 +71,7 @@ def measure_file(
         description = read_description(path)
         row |= {"kind": description.kind, "nms": description.nms}
         _check_same_detector(description, spec, path)
-        detections, latency = evaluate_tflite(path, dataset, settings.threads, settings.latency_runs)
+        detections, latency = detect_and_time(path, dataset, settings.threads, settings.latency_runs)
     except (ModelFileError, RuntimeError) as error:
         row["reason"] = " ".join(str(error).split())
         return row

@@ -13,7 +13,7 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.model.backbones import find_weights, load_pretrained
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.saving import save_detector
 from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.recipe.recipe import Recipe, Training
@@ -123,7 +123,7 @@ def _networks(
     recipe: Recipe, class_count: int, precision: str, data_dir: Path | None
 ) -> tuple[_Networks, Path | str | None]:
     """Returns the networks of a recipe with pretrained weights, and where these came from."""
-    detector = retinanet(recipe.model, class_count)
+    detector = detector_network(recipe.model, class_count)
     source = find_weights(recipe.model.backbone, data_dir)
     load_pretrained(detector, recipe.model.backbone, source)
     set_batch_norm_momentum(detector)

@@ -9,10 +9,10 @@ import json
 import numpy as np
 import pytest
 
-from edge.detectors.measure import evaluate_tflite
+from edge.detectors.measure import detect_and_time
 from edge.tflite.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
 from edge.verify.parity import check_parity
-from edge.verify.verify import dataset_sha256, verify_run
+from edge.verify.verify import dataset_sha256, verify_files
 from keras_retina.data.records import Dataset, Record
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
@@ -60,7 +60,7 @@ def _labelled(record: Record, found: list[dict]) -> Record:
 def verified(tiny_model, tiny_spec, split, exported, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     calls = []
-    result = verify_run(folder, tiny_model, tiny_spec, split, QUICK, list(exported.values()), calls.append)
+    result = verify_files(folder, tiny_model, tiny_spec, split, QUICK, list(exported.values()), calls.append)
     return folder, result, calls
 
 
@@ -155,7 +155,7 @@ def blind(model):
 
 def test_a_file_with_equal_scores_fails(tiny_model, tiny_spec, split, exported, tmp_path):
     dead = rewritten(exported["float32"], tmp_path / "dead_float32.tflite", blind)
-    result = verify_run(tmp_path, tiny_model, tiny_spec, split, QUICK, [exported["float32_raw"], dead])
+    result = verify_files(tmp_path, tiny_model, tiny_spec, split, QUICK, [exported["float32_raw"], dead])
     rows = rows_of(result)
     assert rows["tiny_float32_raw.tflite"]["status"] == "verified"
     assert rows["dead_float32.tflite"]["status"] == "failed"
@@ -165,7 +165,7 @@ def test_a_file_with_equal_scores_fails(tiny_model, tiny_spec, split, exported, 
 
 def test_without_parity_nothing_is_measured(tiny_model, tiny_spec, split, exported, tmp_path):
     wrong = rewritten(exported["float32_raw"], tmp_path / "wrong_float32_raw.tflite", blind)
-    result = verify_run(tmp_path, tiny_model, tiny_spec, split, QUICK, [exported["float32"], wrong])
+    result = verify_files(tmp_path, tiny_model, tiny_spec, split, QUICK, [exported["float32"], wrong])
     assert not result["parity"]["passed"]
     assert not result["gate"]["passed"]
     for row in result["rows"]:
@@ -182,7 +182,7 @@ def test_damaged_missing_and_foreign_files_are_not_run_and_the_others_are(
     half = tmp_path / "half_float16_raw.tflite"
     half.write_bytes(exported["float16"].read_bytes()[:100_000])
     files = [tmp_path / "text_int8.tflite", half, tmp_path / "missing.tflite", exported["float32_raw"]]
-    result = verify_run(tmp_path, tiny_model, tiny_spec, split, QUICK, files)
+    result = verify_files(tmp_path, tiny_model, tiny_spec, split, QUICK, files)
     rows = rows_of(result)
     assert [row["status"] for row in rows.values()] == ["verified", "not run", "not run", "not run", "verified"]
     assert [row["kind"] for row in rows.values()] == ["keras", "int8", "float16", "unknown", "float32"]
@@ -193,7 +193,7 @@ def test_damaged_missing_and_foreign_files_are_not_run_and_the_others_are(
 
 def test_a_file_of_another_detector_is_not_run(tiny_model, tiny_spec, split, exported, tmp_path):
     spec = dataclasses.replace(tiny_spec, anchor_size=4.0)
-    result = verify_run(tmp_path, tiny_model, spec, split, QUICK, [exported["float32"]])
+    result = verify_files(tmp_path, tiny_model, spec, split, QUICK, [exported["float32"]])
     row = rows_of(result)["tiny_float32.tflite"]
     assert row["status"] == "not run"
     assert "anchor_size=4.0" in row["reason"]
@@ -204,7 +204,7 @@ def test_a_file_of_another_detector_is_not_run(tiny_model, tiny_spec, split, exp
 def test_a_dead_parent_lets_nothing_pass(tiny_model, tiny_spec, split, exported, tmp_path):
     unseen = [dataclasses.replace(record, boxes=record.boxes + 3000) for record in split.records]
     dataset = dataclasses.replace(split, records=tuple(unseen))
-    result = verify_run(tmp_path, tiny_model, tiny_spec, dataset, QUICK, [exported["float32_raw"]])
+    result = verify_files(tmp_path, tiny_model, tiny_spec, dataset, QUICK, [exported["float32_raw"]])
     assert [row["status"] for row in result["rows"]] == ["failed", "failed"]
     assert "AP is 0" in result["rows"][0]["reason"]
     assert not result["gate"]["passed"]
@@ -228,13 +228,13 @@ def test_parity_is_scaled_by_the_largest_value_and_nan_fails(tiny_model, tiny_sp
 
 def test_input_that_cannot_be_verified_is_refused(tiny_model, tiny_spec, split, exported, tmp_path):
     with pytest.raises(InputError, match="expected exported files"):
-        verify_run(tmp_path, tiny_model, tiny_spec, split, QUICK, [])
+        verify_files(tmp_path, tiny_model, tiny_spec, split, QUICK, [])
     empty = dataclasses.replace(split, records=())
     with pytest.raises(InputError, match="expected images in the split 'val'"):
-        evaluate_tflite(exported["float32"], empty)
+        detect_and_time(exported["float32"], empty)
     renamed = dataclasses.replace(split, class_names=("x", "y", "z"))
     with pytest.raises(InputError, match="expected the classes of the data"):
-        verify_run(tmp_path, tiny_model, tiny_spec, renamed, QUICK, [exported["float32"]])
+        verify_files(tmp_path, tiny_model, tiny_spec, renamed, QUICK, [exported["float32"]])
 
 
 def test_the_hash_of_a_split_changes_with_labels_and_pixels(split, tmp_path):
