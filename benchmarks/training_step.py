@@ -38,9 +38,17 @@ def main() -> None:
         keep_freed_memory()
     recipe = load_recipe(arguments.recipe)
     size = recipe.training.batch_size
-    dataset = load_dataset(Path(arguments.data), recipe.data.train, recipe.data.format, recipe.data.classes)
+    data = recipe.data
+    dataset = load_dataset(Path(arguments.data), data.train, format=data.format, classes=data.classes)
     spec = detector_spec(recipe.model, dataset.class_names)
-    batches = training_batches(dataset, spec, recipe.augmentation, recipe.training.matching, size, recipe.seed)
+    batches = training_batches(
+        dataset,
+        spec,
+        augmentation=recipe.augmentation,
+        matching=recipe.training.matching,
+        batch_size=size,
+        seed=recipe.seed,
+    )
     model = fold_frozen_batch_norm(detector_network(recipe.model, len(dataset.class_names)))
     losses = detector_losses(recipe.training.loss, spec.coder_weights)
     model.compile(optimizer=build_optimizer(recipe.training, 100), loss=losses)

@@ -29,7 +29,7 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import write_file
 from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.recipe import CompressedModel, dump_recipe, load_recipe
-from keras_retina.run import RunFolder, load_split, run_facts, verification_split
+from keras_retina.run import RunFolder, load_split, open_run, run_facts, verification_split
 
 if TYPE_CHECKING:
     from edge.detectors.reading import ReadingOptions
@@ -191,7 +191,7 @@ def report_stage(run: RunFolder) -> Path:
     from keras_retina.data.folder import load_dataset
 
     data = run.recipe.data
-    dataset = load_dataset(run.data_dir, verification_split(run.recipe), data.format, data.classes)
+    dataset = load_dataset(run.data_dir, verification_split(run.recipe), format=data.format, classes=data.classes)
     return write_report(run.path, dataset, run_facts(run.path).get("command"))
 
 

@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge.detectors.measure import check_classes
 from edge.runtime import Description, ModelFileError, read_description
 from edge.tflite.kernels import clusters_of_file, sparsity_of_file
 from edge.verify.gate import rule_text, shortfalls
 from edge.verify.parity import check_parity
 from edge.verify.rows import kind_in_name, measure_file, measure_keras, summary, unmeasured_row
-from keras_retina.data.records import Dataset
+from keras_retina.data.records import Dataset, check_classes
 from keras_retina.evaluate.coco import ground_truth
 from keras_retina.evaluate.predict import detect_function
 from keras_retina.foundation.errors import InputError

@@ -22,7 +22,7 @@ DATA_FORMATS = ("auto", "coco", "voc", "yolo", "csv", "pack")
 
 
 def load_dataset(
-    data_dir: str | Path, split: str, format: str = "auto", classes: Sequence[str] | None = None
+    data_dir: str | Path, split: str, *, format: str = "auto", classes: Sequence[str] | None = None
 ) -> Dataset:
     """Reads one split of a data folder, for training and evaluation.
 

@@ -11,10 +11,10 @@ import pytest
 from edge.compress.fine_tune import CompressTask, fine_tune, fit_network, freeze_stages
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.model.batch_norm import MOMENTUM
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import load_recipe
-from keras_retina.train.batch_norm import MOMENTUM
 
 RECIPE = """
 name: tiny

@@ -40,7 +40,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="module")
 def dataset(tiny_coco) -> Dataset:
-    return load_dataset(tiny_coco, "train", "coco", None)
+    return load_dataset(tiny_coco, "train", format="coco")
 
 
 @pytest.fixture(scope="module")
