@@ -76,8 +76,13 @@ class Description:
 
 @dataclass(frozen=True)
 class Detections:
-    """Best score first. `boxes` float32 `[n, 4]` as `[y1, x1, y2, x2]` in pixels of the image and inside it, `scores`
-    float32 `[n]`, `classes` int32 `[n]`, index into `Detector.class_names`."""
+    """What was found in one image, best score first.
+
+    Attributes:
+        boxes: float32 `[n, 4]` as `[y1, x1, y2, x2]` in pixels of the image and inside it.
+        scores: float32 `[n]`, 0 to 1.
+        classes: int32 `[n]`, index into `Detector.class_names`.
+    """
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -91,6 +96,7 @@ class Detector:
     prepare their images meanwhile. `invoke`, `postprocess` and `heads` belong to one thread.
 
     Args:
+        path: a `.tflite` file that `keras-retina export` or `edge.export_detector` wrote.
         threads: of the interpreter, at least 1.
         delegate: `"edgetpu"` for a Coral and a file compiled for it, or the path of another LiteRT delegate library.
 

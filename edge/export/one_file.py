@@ -41,6 +41,7 @@ def export_detector(
     Args:
         model: of `retinanet`, plain or quantization-aware. The int8 file of a quantization-aware one has the ranges
             that it was trained with; every other format is made of its float weights.
+        path: ends in `.tflite`; its folder is made if it is not there.
         calibration: training images with which the ranges of int8 and int16 are measured, at most 300 of them: paths,
             uint8 RGB arrays `[height, width, 3]`, Pillow images, or a `tf.data.Dataset` of such arrays.
         format: by default the one that the name of the file ends with (`mine_float16.tflite`), and int8 if there is

@@ -89,6 +89,9 @@ def float_model(model: keras.Model) -> keras.Model:
     """Returns the plain float model inside a quantization-aware one: layers under their old names, current weights.
 
     What is preserved is exact in it: pruned weights are 0, and weights of a cluster are equal.
+
+    Args:
+        model: of `quantize_aware`.
     """
     plain = {layer.name: _plain_layer(layer) for layer in model.layers}
     inputs = {name: keras.Input(model.get_layer(name).output_shape[0][1:], name=name) for name in model.input_names}

@@ -86,7 +86,10 @@ def save_keras_file(model: keras.Model, spec: DetectorSpec, path: str | Path) ->
 
 
 def load_keras_file(path: str | Path) -> tuple[keras.Model, DetectorSpec]:
-    """Opens a file of `save_detector` or the `model.keras` of a run folder; nothing in it is executed.
+    """Opens a saved detector; nothing in the file is executed.
+
+    Args:
+        path: a file of `save_detector`, or the `model.keras` of a run folder.
 
     Returns:
         The model, not compiled, and its description. A model that was saved quantization-aware is so again.

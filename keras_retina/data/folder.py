@@ -29,6 +29,7 @@ def load_dataset(
     Args:
         data_dir: a folder; packs and TFRecord files may be remote (`gs://bucket/pack`) or given by a pattern
             (`DIR/*-of-00010.tfrecord`).
+        split: `train`, `val`, `test` or what the folder calls it.
         format: `coco` (`images/`, `annotations/<split>.json`), `voc` (`Annotations/`, `ImageSets/Main/<split>.txt`,
             `JPEGImages/`), `yolo` (`data.yaml`), `csv` (`<split>.csv` or `<split>_labels.csv`), `pack`
             (`pack.json`, or `<split>*.tfrecord` of other tools), or `auto`.

@@ -80,8 +80,11 @@ class CocoAP(keras.callbacks.Callback):
     The weights are measured as they are. An optimiser that keeps an average of them (`use_ema`) puts it in at the end.
 
     Args:
-        dataset, split, box_format: as in `evaluate_detector`.
+        dataset: as in `evaluate_detector`.
+        spec: of the model that is trained.
         every: epochs from one measurement to the next.
+        split: of a folder; by default its validation split.
+        box_format: of the boxes of a `tf.data.Dataset`, see `detector_batches`.
 
     Raises:
         InputError: `every` below 1, or a dataset that `evaluate_detector` refuses.
