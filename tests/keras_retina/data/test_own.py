@@ -144,9 +144,9 @@ GOOD = (picture(), [20, 30, 60, 80], [0])
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        (dataset((picture() / 255.0, GOOD[1], [0]), image_type=tf.float32), {}, "image: expected uint8.*float32.*scale"),
+        (dataset((picture() / 255.0, GOOD[1], [0]), image_type=tf.float32), {}, "expected uint8.*float32.*scale"),
         (dataset((picture() // 255, GOOD[1], [0])), {}, "no pixel over 1 in the first 1 images.*Do not scale"),
-        (dataset((picture(), [60, 50, 30, 20], [0])), {"box_format": "xyxy"}, "end is behind.*y 50 to 20 and x 60 to 30"),
+        (dataset((picture(), [60, 50, 30, 20], [0])), {"box_format": "xyxy"}, "behind.*y 50 to 20 and x 60 to 30"),
         (dataset((picture(), [60, 30, 90, 20], [0])), {"box_format": "xyxy"}, "whose end is behind their start"),
         (dataset((picture(), [30, 50, 80, 99], [0])), {"box_format": "xyxy"}, "inside their image.*box_format='xyxy'"),
         (dataset((picture(), LAYOUTS["rel_yxyx"], [0])), {}, "expected boxes in pixels.*rel_yxyx"),
