@@ -6,6 +6,8 @@ setup(
     packages=[*find_packages(include=["keras_retina", "keras_retina.*", "edge", "edge.*"]), "keras_retina.recipes"],
     package_dir={"keras_retina.recipes": "recipes"},
     package_data={
+        "keras_retina": ["py.typed"],
+        "edge": ["py.typed"],
         "keras_retina.recipes": ["*.yaml"],
         "edge.report": ["*.html.jinja"],
         "edge.detect.web": ["page/*.*"],

@@ -76,8 +76,13 @@ class Description:
 
 @dataclass(frozen=True)
 class Detections:
-    """Best score first. `boxes` float32 `[n, 4]` as `[y1, x1, y2, x2]` in pixels of the image and inside it, `scores`
-    float32 `[n]`, `classes` int32 `[n]`, index into `Detector.class_names`."""
+    """What was found in one image, best score first.
+
+    Attributes:
+        boxes: float32 `[n, 4]` as `[y1, x1, y2, x2]` in pixels of the image and inside it.
+        scores: float32 `[n]`, 0 to 1.
+        classes: int32 `[n]`, index into `Detector.class_names`.
+    """
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -91,6 +96,7 @@ class Detector:
     prepare their images meanwhile. `invoke`, `postprocess` and `heads` belong to one thread.
 
     Args:
+        path: a `.tflite` file that `keras-retina export` or `edge.export_detector` wrote.
         threads: of the interpreter, at least 1.
         delegate: `"edgetpu"` for a Coral and a file compiled for it, or the path of another LiteRT delegate library.
 
@@ -100,7 +106,7 @@ class Detector:
         ImportError: there is no LiteRT interpreter.
     """
 
-    def __init__(self, path: str | Path, threads: int = 2, delegate: str | Path | None = None) -> None:
+    def __init__(self, path: str | Path, threads: int = 2, *, delegate: str | Path | None = None) -> None:
         if threads < 1:
             raise ValueError(f"expected at least one thread. Received: threads={threads}. Use 1 or more.")
         self.path = Path(path)
@@ -116,14 +122,15 @@ class Detector:
 
     def detect(
         self,
-        image: np.ndarray,
+        image: Any,
         score_threshold: float = SHOW_SCORE_THRESHOLD,
         iou_threshold: float | None = None,
         max_detections: int | None = None,
     ) -> Detections:
-        """Finds the objects of a uint8 RGB image `[height, width, 3]` of any size.
+        """Finds the objects of an image.
 
         Args:
+            image: uint8 RGB `[height, width, 3]` of any size, a Pillow image, or the path of an image file.
             score_threshold: least score; a postprocess file itself has dropped what is under its own threshold.
             iou_threshold: of two boxes of a class that overlap more, the lower-scored goes. Default: that of the file.
             max_detections: most boxes returned. Default, and most possible for a postprocess file: that of the file.
@@ -131,6 +138,7 @@ class Detector:
         Raises:
             ValueError: the image has another shape or type, or a postprocess file cannot do what is asked.
         """
+        image = as_array(image)
         pixels, scales = self.prepare(image)
         with self._lock:
             self.invoke(pixels)
@@ -142,7 +150,7 @@ class Detector:
         return Detections(boxes[visible].astype(np.float32), found.scores[visible], found.classes[visible])
 
     def detect_all(
-        self, images: Iterable[np.ndarray], score_threshold: float = SHOW_SCORE_THRESHOLD
+        self, images: Iterable[Any], score_threshold: float = SHOW_SCORE_THRESHOLD
     ) -> Iterator[Detections]:
         """Finds the objects of each image in turn, as they are asked for: the files have a static batch of 1."""
         for image in images:
@@ -393,16 +401,29 @@ def _resized(image: np.ndarray, height: int, width: int, workers: Executor | Non
 
 def read_image(path: str | Path) -> np.ndarray:
     """Opens an 8-bit image file, upright, as uint8 RGB `[height, width, 3]`; transparent pixels become black."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I") or image.mode == "F":
-            raise ValueError(f"{_line(path)}: expected 8-bit pixels. Received: mode={image.mode}. Convert the image.")
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-        return np.array(image.convert("RGB"), np.uint8)
+        return _rgb(opened, path)
+
+
+def as_array(image: Any) -> np.ndarray:
+    """Returns a Pillow image or the image file of a path as uint8 RGB `[height, width, 3]`; an array stays as it is."""
+    if isinstance(image, str | Path):
+        return read_image(image)
+    return _rgb(image, "image") if hasattr(image, "getexif") else np.asarray(image)  # Pillow is not loaded for this
+
+
+def _rgb(image: Any, name: str | Path) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        raise ValueError(f"{_line(name)}: expected 8-bit pixels. Received: mode={image.mode}. Convert the image.")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return np.array(image.convert("RGB"), np.uint8)
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -551,7 +572,7 @@ def main() -> None:
     parser.add_argument("--delegate", help="edgetpu, or the path of a LiteRT delegate library")
     arguments = parser.parse_args()
     try:
-        detector = Detector(arguments.model, arguments.threads, arguments.delegate)
+        detector = Detector(arguments.model, arguments.threads, delegate=arguments.delegate)
         found = detector.detect(read_image(arguments.image), arguments.score)
     except (ValueError, OSError, ImportError) as error:
         print(f"{Path(sys.argv[0]).name}: {_line(error)}", file=sys.stderr)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge.compress.models import Report, check_settings, compress_model, is_done, load_compressed
 from edge.export.artifact import Artifact
-from edge.export.export import export_detector, is_exported, needs_calibration, origin_of
+from edge.export.export import export_files, is_exported, needs_calibration, origin_of
 from edge.quantize.calibration import choose_calibration_images
 from edge.verify.result import VerifyResult
 from edge.verify.verify import SmallerModel
@@ -22,7 +22,7 @@ from keras_retina.foundation.files import write_file, write_json
 from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.formats import FORMATS, FormatName
 from keras_retina.recipe.recipe import CompressedModel, dump_recipe, load_recipe
-from keras_retina.run import RunFolder, load_split, run_facts, verification_split
+from keras_retina.run import RunFolder, load_split, open_run, run_facts, verification_split
 
 if TYPE_CHECKING:
     from edge.detectors.reading import ReadingOptions
@@ -73,7 +73,7 @@ def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
 
 def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
     """Writes the `.tflite` files of the recipe that are missing in `export/`, and returns all of them."""
-    from edge.export.export import export_detector, is_exported, needs_calibration, origin_of
+    from edge.export.export import export_files, is_exported, needs_calibration, origin_of
     from edge.quantize.calibration import choose_calibration_images, images_used
     from keras_retina.model.saving import load_detector
 
@@ -95,7 +95,7 @@ def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
         images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
         report(f"calibration: {images_used(len(images), settings.calibration_images)}")
     origin = origin_of(run.recipe_file, run.model)
-    export_detector(model, spec, run.export, name, settings, images, report, origin=origin)
+    export_files(model, spec, run.export, name, settings, images, report, origin=origin)
     return written
 
 
@@ -135,7 +135,7 @@ def verify_stage(
     """
     from edge.detectors.reading import ReadingOptions
     from edge.verify.others import add_other_files, files_of_run, read_others, require_files
-    from edge.verify.verify import verify_run
+    from edge.verify.verify import verify_files
     from keras_retina.model.saving import load_detector
 
     require_files(also)
@@ -151,8 +151,31 @@ def verify_stage(
     own = files_of_run(also, run, taken)
     taken |= {path.stem for path in own}
     others = read_others([path for path in also if path not in own], dataset, options or ReadingOptions(), taken)
-    result = verify_run(run.path, model, spec, dataset, settings, [*files, *own], report, smaller, unmade)
+    result = verify_files(run.path, model, spec, dataset, settings, [*files, *own], report, smaller, unmade)
     return add_other_files(run, result, others, dataset, settings, report) if others else result
+
+
+def verify_run(
+    run_dir: str | Path, *, data_dir: str | Path | None = None, report: Report = print
+) -> dict[str, Any]:
+    """Measures every exported file of a run folder on its verification split and writes `verify.json` into it.
+
+    It is what `keras-retina verify` does: the Keras model and each file run on images read from disk, pycocotools
+    computes AP, and the gate compares each file with its float parent.
+
+    Args:
+        run_dir: a folder that `keras-retina run` or `keras-retina export` wrote.
+        data_dir: the labelled images, if they are not where they were in training.
+        report: called with one line for each file that was measured.
+
+    Returns:
+        What `verify.json` holds: `dataset`, `gate` (`passed` is true when all files passed), `parity` and `rows`, one
+        for each file. AP values are in percent, 0 to 100.
+
+    Raises:
+        InputError: no run folder, no exported file, other classes than the data, or an image that cannot be read.
+    """
+    return verify_stage(open_run(Path(run_dir), Path(data_dir) if data_dir else None), report).to_json()
 
 
 def report_stage(run: RunFolder) -> Path:
@@ -161,7 +184,7 @@ def report_stage(run: RunFolder) -> Path:
     from keras_retina.data.folder import load_dataset
 
     data = run.recipe.data
-    dataset = load_dataset(run.data_dir, verification_split(run.recipe), data.format, data.classes)
+    dataset = load_dataset(run.data_dir, verification_split(run.recipe), format=data.format, classes=data.classes)
     return write_report(run.path, dataset, run_facts(run.path).get("command"))
 
 
@@ -184,7 +207,7 @@ def export_compressed(run: RunFolder, report: Callable[[str], None]) -> list[Pat
             images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
         model, spec = load_compressed(run, name)
         origin = origin_of(run.recipe_file, run.compressed(name).model)
-        export_detector(model, spec, run.export, run.recipe.name, settings, images, report, name, origin)
+        export_files(model, spec, run.export, run.recipe.name, settings, images, report, name, origin)
     return written
 
 
@@ -205,7 +228,7 @@ def formats_of(settings: CompressedModel) -> tuple[FormatName, ...]:
 
 
 def smaller_models(run: RunFolder) -> list[SmallerModel]:
-    """Loads every smaller model that is made, for `verify_run`; a file that is not exported is not run there."""
+    """Loads every smaller model that is made, for `verify_files`; a file that is not exported is not run there."""
     found = []
     for name, settings in run.recipe.compress.items():
         if not is_done(run, name):

@@ -1,4 +1,83 @@
-"""RetinaNet in Keras: described by a recipe, trained with `model.fit`, made small and proven by the `edge` package.
+"""RetinaNet in Keras: described by settings, trained with `model.fit`, made small and proven by the `edge` package.
 
-Importing this package does not import TensorFlow; the modules that need it do.
+The names below are imported when they are asked for: `import keras_retina` alone loads no TensorFlow.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.quantize.detector import load_keras_file as load_detector
+    from edge.quantize.detector import save_keras_file as save_detector
+    from keras_retina.data.folder import load_dataset
+    from keras_retina.data.own import detector_batches
+    from keras_retina.data.pipeline import training_batches
+    from keras_retina.evaluate.detector import CocoAP, evaluate_detector
+    from keras_retina.foundation.errors import InputError
+    from keras_retina.losses import BoxLoss, FocalLoss, GIoULoss
+    from keras_retina.model.detector import retinanet
+    from keras_retina.model.spec import DetectorSpec
+    from keras_retina.recipe.data import Augmentation
+    from keras_retina.recipe.model import Model
+    from keras_retina.recipe.recipe import Recipe, load_recipe
+
+    __version__: str
+
+__all__ = [
+    "Augmentation",
+    "BoxLoss",
+    "CocoAP",
+    "DetectorSpec",
+    "FocalLoss",
+    "GIoULoss",
+    "InputError",
+    "Model",
+    "Recipe",
+    "__version__",
+    "detector_batches",
+    "evaluate_detector",
+    "load_dataset",
+    "load_detector",
+    "load_recipe",
+    "retinanet",
+    "save_detector",
+    "training_batches",
+]
+
+_HOMES = {
+    "Augmentation": "keras_retina.recipe.data:Augmentation",
+    "BoxLoss": "keras_retina.losses:BoxLoss",
+    "CocoAP": "keras_retina.evaluate.detector:CocoAP",
+    "DetectorSpec": "keras_retina.model.spec:DetectorSpec",
+    "FocalLoss": "keras_retina.losses:FocalLoss",
+    "GIoULoss": "keras_retina.losses:GIoULoss",
+    "InputError": "keras_retina.foundation.errors:InputError",
+    "Model": "keras_retina.recipe.model:Model",
+    "Recipe": "keras_retina.recipe.recipe:Recipe",
+    "detector_batches": "keras_retina.data.own:detector_batches",
+    "evaluate_detector": "keras_retina.evaluate.detector:evaluate_detector",
+    "load_dataset": "keras_retina.data.folder:load_dataset",
+    # Of plain and of quantization-aware models, which only `edge` knows.
+    "load_detector": "edge.quantize.detector:load_keras_file",
+    "load_recipe": "keras_retina.recipe.recipe:load_recipe",
+    "retinanet": "keras_retina.model.detector:retinanet",
+    "save_detector": "edge.quantize.detector:save_keras_file",
+    "training_batches": "keras_retina.data.pipeline:training_batches",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("keras_retina.foundation.machine").package_version()
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

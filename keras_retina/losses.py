@@ -132,7 +132,7 @@ class FocalLoss(keras.losses.Loss):
         InputError: alpha outside 0..1, or a negative gamma.
     """
 
-    def __init__(self, alpha: float | None = 0.25, gamma: float = 2.0, name: str = "focal_loss") -> None:
+    def __init__(self, alpha: float | None = 0.25, gamma: float = 2.0, *, name: str = "focal_loss") -> None:
         if alpha is not None and not 0 <= alpha <= 1:
             raise InputError(f"FocalLoss needs alpha in 0..1, or None. Received: alpha={alpha}. The paper's is 0.25.")
         if not 0 <= gamma < float("inf"):
@@ -181,7 +181,7 @@ class BoxLoss(_LossOfMatchedBoxes):
         InputError: a negative beta or weight.
     """
 
-    def __init__(self, beta: float = 0.1, weight: float = 1.0, name: str = "box_loss") -> None:
+    def __init__(self, beta: float = 0.1, weight: float = 1.0, *, name: str = "box_loss") -> None:
         for argument, value, default in (("beta", beta, 0.1), ("weight", weight, 1.0)):
             if not 0 <= value < float("inf"):
                 raise InputError(
@@ -233,7 +233,7 @@ class GIoULoss(_LossOfMatchedBoxes):
     """
 
     def __init__(
-        self, coder_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0), weight: float = 1.0, name: str = "giou_loss"
+        self, coder_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0), weight: float = 1.0, *, name: str = "giou_loss"
     ) -> None:
         if not 0 <= weight < float("inf"):
             raise InputError(f"GIoULoss needs a weight of 0 or more. Received: weight={weight}. The default is 1.0.")

@@ -124,7 +124,7 @@ def load_split(run: RunFolder, split: str, report: Callable[[str], None]) -> Dat
     from keras_retina.data.folder import load_dataset
 
     data = run.recipe.data
-    dataset = load_dataset(run.data_dir, split, data.format, data.classes)
+    dataset = load_dataset(run.data_dir, split, format=data.format, classes=data.classes)
     empty = sum(not len(record.boxes) for record in dataset.records)
     repaired = ", ".join(f"{kind} {count}" for kind, count in sorted(dataset.problem_counts().items()))
     report(

@@ -98,11 +98,11 @@ def tiny_recipe():
 def tiny_detector(tiny_recipe):
     """The model of `tiny_recipe` as it starts, and its description; tests must leave its weights as they are."""
     from keras_retina.foundation.legacy_keras import keras
-    from keras_retina.model.retinanet import retinanet
+    from keras_retina.model.retinanet import detector_network
     from keras_retina.model.spec import detector_spec
 
     keras.utils.set_random_seed(1)
-    return retinanet(tiny_recipe.model, len(TINY_CLASSES)), detector_spec(tiny_recipe.model, TINY_CLASSES)
+    return detector_network(tiny_recipe.model, len(TINY_CLASSES)), detector_spec(tiny_recipe.model, TINY_CLASSES)
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,7 @@ FACES = {"keras_retina", "edge"}  # they hand on names of any room, so no module
 
 LONGEST_FILE = 300  # lines
 MOST_NAMES = 13  # in a folder
+MARKERS = {"__pycache__", "py.typed"}  # for programs, not for readers
 LONG_ON_PURPOSE = {"edge/runtime.py"}  # copied to a device as one file
 
 
@@ -140,7 +141,7 @@ def test_no_file_is_too_long():
 
 def test_no_folder_shows_too_many_names():
     folders = {path.parent for path in modules().values()}
-    shown = {folder: [entry.name for entry in folder.iterdir() if entry.name != "__pycache__"] for folder in folders}
+    shown = {folder: [entry.name for entry in folder.iterdir() if entry.name not in MARKERS] for folder in folders}
     crowded = {str(folder): len(names) for folder, names in shown.items() if len(names) > MOST_NAMES}
     assert not crowded
 

@@ -17,12 +17,13 @@ from keras_retina.foundation.files import replacing
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.model.backbones import find_weights, load_pretrained
+from keras_retina.model.batch_norm import set_batch_norm_momentum
 from keras_retina.model.graph import Place, calls_of, output_places, rebuild
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.recipe.model import Anchors, Model
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
-from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm, set_batch_norm_momentum
+from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm
 from keras_retina.train.fit import compile_detector, fit_detector
 
 WEIGHTS = "model.weights.h5"
@@ -95,7 +96,7 @@ def fitted_anchors(model: Model, train_set: Dataset, per_cell: int) -> Anchors:
 def variant_model(recipe: Recipe, training: Training, number_of_classes: int) -> keras.Model:
     """Builds the detector of a variant, every layer that variants share with the same random weights."""
     keras.utils.set_random_seed(recipe.seed)
-    model = retinanet(recipe.model, number_of_classes)
+    model = detector_network(recipe.model, number_of_classes)
     return with_transposed_upsampling(model) if training.upsampling == "transposed" else model
 
 
@@ -141,8 +142,16 @@ def train_variant(
     compile_detector(network, spec, settings, steps, "float32")
 
     def batches(first_step: int) -> tf.data.Dataset:
-        common = (settings.matching, settings.batch_size, recipe.seed, first_step * settings.batch_size)
-        return training_batches(train_set, spec, recipe.augmentation, *common, recipe.data.cache_mebibytes)
+        return training_batches(
+            train_set,
+            spec,
+            augmentation=recipe.augmentation,
+            matching=settings.matching,
+            batch_size=settings.batch_size,
+            seed=recipe.seed,
+            first_sample=first_step * settings.batch_size,
+            cache_mebibytes=recipe.data.cache_mebibytes,
+        )
 
     fit_detector(network, detector, spec, settings, steps, batches, validation_set, folder / "train", report)
     estimate_batch_norm(detector, batches(settings.epochs * steps))

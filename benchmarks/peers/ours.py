@@ -25,10 +25,11 @@ from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.geometry.matching import targets
 from keras_retina.losses import detector_losses
 from keras_retina.model.backbones import load_pretrained
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.batch_norm import set_batch_norm_momentum
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.recipe.recipe import Recipe, Training, load_recipe
-from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm, set_batch_norm_momentum
+from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm
 from keras_retina.train.optimizer import build_optimizer, learning_rate_schedule
 
 
@@ -62,7 +63,12 @@ def trainer(arguments: argparse.Namespace) -> Trainer:
     spec = detector_spec(recipe.model, dataset.class_names)
     model = _compiled_model(recipe, len(dataset.class_names), arguments)
     batches = training_batches(
-        dataset, spec, recipe.augmentation, settings.matching, settings.batch_size, arguments.seed
+        dataset,
+        spec,
+        augmentation=recipe.augmentation,
+        matching=settings.matching,
+        batch_size=settings.batch_size,
+        seed=arguments.seed,
     )
     steps_per_epoch = max(1, len(dataset.records) // settings.batch_size)
     schedule = learning_rate_schedule(settings, steps_per_epoch)
@@ -85,7 +91,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 def _compiled_model(recipe: Recipe, classes: int, arguments: argparse.Namespace) -> keras.Model:
     settings = recipe.training
     keras.utils.set_random_seed(arguments.seed)
-    detector = retinanet(recipe.model, classes)
+    detector = detector_network(recipe.model, classes)
     load_pretrained(detector, recipe.model.backbone, str(arguments.weights))
     set_batch_norm_momentum(detector)
     model = fold_frozen_batch_norm(detector)

@@ -21,7 +21,7 @@ from random_step import CLASSES, random_step
 
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.graph import calls_of, learning_places
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.recipe.recipe import load_recipe
 
 BAR = 1 / 0.6
@@ -48,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe)
     step = random_step(recipe)
-    found = convolutions(retinanet(recipe.model, CLASSES), recipe.training.batch_size)
+    found = convolutions(detector_network(recipe.model, CLASSES), recipe.training.batch_size)
     alone = all_alone(found)
     times: dict[str, list[float]] = {"convolutions": [], "step": []}
     for _ in range(arguments.rounds):

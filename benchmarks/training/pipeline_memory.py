@@ -23,9 +23,7 @@ from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.model.spec import detector_spec
-from keras_retina.recipe.data import Augmentation
 from keras_retina.recipe.model import Input, Model
-from keras_retina.recipe.recipe import Matching
 
 SIDE = 384  # of the network input
 STORED = 576  # of an image: the size that training keeps for this input
@@ -51,7 +49,7 @@ def main() -> None:
         decoded = sum(record.height * record.width * 3 for record in dataset.records) / 2**20
         print(f"{decoded:.0f} MiB of decoded images, {arguments.cache_mebibytes} MiB of cache")
         batches = training_batches(
-            dataset, spec, Augmentation(), Matching(), BATCH, 0, cache_mebibytes=arguments.cache_mebibytes
+            dataset, spec, batch_size=BATCH, cache_mebibytes=arguments.cache_mebibytes
         )
         stream, steps, resident = iter(batches), len(dataset.records) // BATCH, []
         for epoch in range(1, arguments.epochs + 1):

@@ -10,7 +10,7 @@ from keras_retina.foundation.legacy_keras import tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.geometry.matching import BACKGROUND
 from keras_retina.losses import BoxLoss, FocalLoss
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.recipe.recipe import Recipe
 from keras_retina.train.batch_norm import fold_frozen_batch_norm
 from keras_retina.train.devices import in_precision
@@ -26,7 +26,7 @@ def random_step(
     """Returns a function that makes one step, as training does; it has been traced and run already."""
     keep_freed_memory()
     size, shape = recipe.training.batch_size, recipe.model.input
-    model = retinanet(recipe.model, CLASSES)
+    model = detector_network(recipe.model, CLASSES)
     model = in_precision(model, precision)
     model = fold_frozen_batch_norm(model) if is_folded else model
     losses = {"classes": FocalLoss(), "boxes": BoxLoss()}

@@ -130,7 +130,7 @@ def number_of_training_images(recipe: str, data: str) -> int:
     from keras_retina.recipe.recipe import load_recipe
 
     settings = load_recipe(recipe).data
-    return len(load_dataset(data, settings.train, settings.format, settings.classes).records)
+    return len(load_dataset(data, settings.train, format=settings.format, classes=settings.classes).records)
 
 
 def train(recipe: str, data: str, folder: Path, overrides: list[str], epochs: int) -> None:

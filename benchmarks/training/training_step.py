@@ -18,7 +18,7 @@ from keras_retina.data.pipeline import training_batches
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.losses import detector_losses
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import load_recipe
 from keras_retina.train.batch_norm import fold_frozen_batch_norm
@@ -38,10 +38,18 @@ def main() -> None:
         keep_freed_memory()
     recipe = load_recipe(arguments.recipe)
     size = recipe.training.batch_size
-    dataset = load_dataset(Path(arguments.data), recipe.data.train, recipe.data.format, recipe.data.classes)
+    data = recipe.data
+    dataset = load_dataset(Path(arguments.data), data.train, format=data.format, classes=data.classes)
     spec = detector_spec(recipe.model, dataset.class_names)
-    batches = training_batches(dataset, spec, recipe.augmentation, recipe.training.matching, size, recipe.seed)
-    model = fold_frozen_batch_norm(retinanet(recipe.model, len(dataset.class_names)))
+    batches = training_batches(
+        dataset,
+        spec,
+        augmentation=recipe.augmentation,
+        matching=recipe.training.matching,
+        batch_size=size,
+        seed=recipe.seed,
+    )
+    model = fold_frozen_batch_norm(detector_network(recipe.model, len(dataset.class_names)))
     losses = detector_losses(recipe.training.loss, spec.coder_weights)
     model.compile(optimizer=build_optimizer(recipe.training, 100), loss=losses)
     step = model.make_train_function()

@@ -13,9 +13,10 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.foundation.run_paths import CompressedPaths
 from keras_retina.model.backbones import freeze
+from keras_retina.model.batch_norm import set_batch_norm_momentum
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import CompressedModel, FineTune, Recipe, Training
-from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm, set_batch_norm_momentum
+from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm
 from keras_retina.train.fit import compile_detector, fit_detector
 
 
@@ -113,12 +114,12 @@ def fine_tune_batches(task: CompressTask, first_step: int = 0) -> tf.data.Datase
     return training_batches(
         task.train_set,
         task.spec,
-        task.recipe.augmentation,
-        training.matching,
-        training.batch_size,
-        task.recipe.seed + 1,
-        first_step * training.batch_size,
-        task.recipe.data.cache_mebibytes,
+        augmentation=task.recipe.augmentation,
+        matching=training.matching,
+        batch_size=training.batch_size,
+        seed=task.recipe.seed + 1,
+        first_sample=first_step * training.batch_size,
+        cache_mebibytes=task.recipe.data.cache_mebibytes,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.compress.fine_tune import CompressTask, fit_network, freeze_stages
-from edge.quantize.aware import quantize_aware
+from edge.quantize.aware import quantize_aware_model
 from edge.quantize.calibration import calibration_samples, choose_calibration_images, images_used
 from edge.quantize.quantizers import Preserve
 from edge.quantize.saving import load_quantize_aware, save_quantize_aware
@@ -50,7 +50,7 @@ def train_quantized(task: CompressTask) -> keras.Model:
         inputs = calibration_inputs(task, asked)
         task.report(f"ranges: {images_used(len(inputs.images), asked)}")
         freeze_stages(task.parent, task)
-        save_quantize_aware(quantize_aware(task.parent, inputs, kept(task)), task.spec, start)
+        save_quantize_aware(quantize_aware_model(task.parent, inputs, kept(task)), task.spec, start)
     model, _ = load_quantize_aware(start)
     fit_network(model, model, task)
     return model

@@ -14,14 +14,13 @@ from edge.detectors.reading import Reading, open_detector
 from edge.detectors.split import detect_split
 from edge.runtime import EVALUATION_SCORE_THRESHOLD, Detector
 from keras_retina.data.images import read_image
-from keras_retina.data.records import Dataset
-from keras_retina.foundation.errors import InputError
+from keras_retina.data.records import Dataset, check_classes
 from keras_retina.foundation.machine import machine_name
 
 WARM_UP = 3
 
 
-def evaluate_tflite(
+def detect_and_time(
     path: Path,
     dataset: Dataset,
     threads: int = 2,
@@ -75,16 +74,3 @@ def end_to_end_latency(detector: Detector | ForeignDetector, dataset: Dataset, r
         detector.detect(image, EVALUATION_SCORE_THRESHOLD)
         milliseconds.append(1000 * (time.perf_counter() - start))
     return milliseconds
-
-
-def check_classes(class_names: tuple[str, ...], dataset: Dataset, source: Path | str) -> None:
-    """Raises InputError unless detector and data name the same classes in the same order and there are images."""
-    if tuple(class_names) != tuple(dataset.class_names):
-        raise InputError(
-            f"{source}: expected the classes of the data, {list(dataset.class_names)}. "
-            f"Received: {list(class_names)}. Use the data that the detector was trained on."
-        )
-    if not dataset.records:
-        raise InputError(
-            f"{dataset.name}: expected images in the split {dataset.split!r}. Received: none. Choose another split."
-        )

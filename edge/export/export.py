@@ -40,7 +40,7 @@ DEFAULTS = {"nms": "per_class", "float_layers": []}  # of files made before ther
 UNKNOWN_ORIGIN: Mapping[str, str] = MappingProxyType({})
 
 
-def export_detector(
+def export_files(
     model: keras.Model,
     spec: DetectorSpec,
     out_dir: Path,
@@ -140,6 +140,18 @@ def described(
     return append_members(flatbuffer, members)
 
 
+def finished_graph(heads_only: bytes, spec: DetectorSpec, head: str, settings: Export) -> schema.ModelT:
+    """Puts the tail of `head` and the metadata behind converted heads (`convert_heads`)."""
+    graph = read_flatbuffer(heads_only)
+    if head == "raw":
+        end_at_heads(graph, unsigned=settings.mediapipe_raw)
+    else:
+        (end_with_builtin if head == "builtin" else end_with_postprocess)(graph, spec, settings)
+    if head != "raw" or settings.mediapipe_raw:
+        add_metadata(graph, spec, LABELS_MEMBER, head)
+    return graph
+
+
 def write_detector(
     path: Path,
     heads_only: bytes,
@@ -151,13 +163,7 @@ def write_detector(
     origin: Mapping[str, str] = UNKNOWN_ORIGIN,
 ) -> None:
     """Puts the tail of `head` behind converted heads (`convert_heads`); writes the file and the `.json` beside it."""
-    graph = read_flatbuffer(heads_only)
-    if head == "raw":
-        end_at_heads(graph, unsigned=settings.mediapipe_raw)
-    else:
-        (end_with_builtin if head == "builtin" else end_with_postprocess)(graph, spec, settings)
-    if head != "raw" or settings.mediapipe_raw:
-        add_metadata(graph, spec, LABELS_MEMBER, head)
+    graph = finished_graph(heads_only, spec, head, settings)
     data = described(write_flatbuffer(graph), spec, kind, head, settings, origin)
     write_file(path, data)
     facts = _export_facts(kind, head, settings, origin) | _sidecar(path.name, data, graph, spec)
@@ -198,7 +204,8 @@ def _tensor_facts(tensor: schema.TensorT) -> dict[str, Any]:
     }
 
 
-def _check(model: keras.Model, spec: DetectorSpec, settings: Export, images: list[ImageFile]) -> None:
+def check_heads(model: keras.Model, spec: DetectorSpec) -> None:
+    """Raises InputError unless the outputs of the model are those that its description expects."""
     anchors, number = len(spec.anchors()), len(spec.class_names)
     expected = {"classes": (anchors, number), "boxes": (anchors, 4)}
     received = {name: tuple(tensor.shape[1:]) for name, tensor in model.output.items()}
@@ -207,6 +214,10 @@ def _check(model: keras.Model, spec: DetectorSpec, settings: Export, images: lis
             f"export: expected the heads {expected} of the detector description. Received: {received}. "
             "Export a model together with the description it was saved with."
         )
+
+
+def _check(model: keras.Model, spec: DetectorSpec, settings: Export, images: list[ImageFile]) -> None:
+    check_heads(model, spec)
     layers = [layer.name for layer in model.layers]
     for name in settings.float_layers if needs_calibration(settings) else ():
         if name not in layers:  # told here at once; a layer that left no operator, after the conversion

@@ -49,7 +49,7 @@ def quantizable(model: keras.Model, calibration: Iterable[np.ndarray]) -> keras.
     return equalized(without_batch_norm(model), itertools.islice(samples, EQUALIZE_IMAGES))
 
 
-def quantize_aware(
+def quantize_aware_model(
     model: keras.Model, calibration: Iterable[np.ndarray], preserve: Preserve = "nothing"
 ) -> keras.Model:
     """Returns a flat functional model of the same inputs and outputs that rounds where the int8 file of it rounds.
@@ -89,6 +89,9 @@ def float_model(model: keras.Model) -> keras.Model:
     """Returns the plain float model inside a quantization-aware one: layers under their old names, current weights.
 
     What is preserved is exact in it: pruned weights are 0, and weights of a cluster are equal.
+
+    Args:
+        model: of `quantize_aware`.
     """
     plain = {layer.name: _plain_layer(layer) for layer in model.layers}
     inputs = {name: keras.Input(model.get_layer(name).output_shape[0][1:], name=name) for name in model.input_names}
@@ -128,7 +131,7 @@ def preserved_by(model: keras.Model) -> Preserve:
         if isinstance(layer, QuantizedWeights):
             return layer.quantize_config.quantizer.preserve
     raise InputError(
-        "quantization: expected a quantization-aware model. Received: a float one. Make one with quantize_aware."
+        "quantization: expected a quantization-aware model. Received: a float one. Make one with edge.quantize_aware."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -39,8 +39,13 @@ def calibration_samples(paths: Sequence[ImageFile], spec: DetectorSpec) -> Itera
     One corner pixel of the first image is made black and one white: the range of the input, and with it the
     quantization of camera bytes, is then exact instead of that of the brightest photograph.
     """
-    for number, path in enumerate(paths):
-        image = resize_image(read_image(path), spec.height, spec.width, spec.resize)
+    images = (resize_image(read_image(path), spec.height, spec.width, spec.resize) for path in paths)
+    return network_samples(images, spec)
+
+
+def network_samples(images: Iterable[np.ndarray], spec: DetectorSpec) -> Iterator[list[np.ndarray]]:
+    """Yields what `calibration_samples` does, of images of the network's size, uint8 `[H, W, 3]`."""
+    for number, image in enumerate(images):
         if number == 0:
             image = image.copy()
             image[-1, -1], image[-1, -2] = 0, 255

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge.detectors.measure import check_classes, evaluate_tflite
+from edge.detectors.measure import detect_and_time
 from edge.detectors.reading import ReadingOptions, choose_reading, reading_lines
 from keras_retina.data.folder import available_splits, load_dataset
-from keras_retina.data.records import Dataset
+from keras_retina.data.labelled import VALIDATION_NAMES
+from keras_retina.data.records import Dataset, check_classes
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.run import open_run
-
-VALIDATION_NAMES = ("val", "valid", "validation", "test")
 
 
 def evaluate_target(
@@ -43,7 +42,7 @@ def evaluate_target(
         reading = choose_reading(target, dataset, options or ReadingOptions())
         for line in reading_lines(target, reading):
             report(line)
-        detections, latency = evaluate_tflite(target, dataset, reading=reading)
+        detections, latency = detect_and_time(target, dataset, reading=reading)
         of_file = {"latency_ms": latency, "read_as": reading.read_as}
     elif options is not None and options != ReadingOptions():
         raise InputError(
@@ -71,7 +70,7 @@ def _dataset_for(target: Path, data_dir: Path | None, split: str | None) -> Data
     if folder is not None:
         run = open_run(folder, data_dir)
         data = run.recipe.data
-        return load_dataset(run.data_dir, split or data.validation, data.format, data.classes)
+        return load_dataset(run.data_dir, split or data.validation, format=data.format, classes=data.classes)
     if data_dir is None:
         raise InputError(f"--data: needed for a file outside a run folder. Received: {target}. Pass the data folder.")
     if split is None:

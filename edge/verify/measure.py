@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.detectors.measure import evaluate_tflite
+from edge.detectors.measure import detect_and_time
 from edge.runtime import Description, ModelFileError, read_description
 from edge.verify.gate import degenerate_scores, shortfalls
 from edge.verify.rows import Latency, Row
@@ -66,7 +66,7 @@ def measure_file(
         description = read_description(path)
         row = replace(row, kind=description.kind, nms=description.nms)
         _check_same_detector(description, spec, path)
-        detections, latency = evaluate_tflite(path, dataset, settings.threads, settings.latency_runs)
+        detections, latency = detect_and_time(path, dataset, settings.threads, settings.latency_runs)
     except (ModelFileError, RuntimeError) as error:
         return row.not_run(" ".join(str(error).split()))
     write_json(results, detections)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge.detectors.measure import evaluate_tflite
+from edge.detectors.measure import detect_and_time
 from edge.detectors.reading import Reading, ReadingOptions, choose_reading, reading_lines
 from edge.runtime import ModelFileError
 from edge.tflite.graph import graph_work, read_graphs
@@ -126,7 +126,7 @@ def _measured(
     for line in reading_lines(path, reading):
         tell(f"verify: {line}")
     try:
-        found, latency = evaluate_tflite(path, dataset, settings.threads, settings.latency_runs, reading)
+        found, latency = detect_and_time(path, dataset, settings.threads, settings.latency_runs, reading)
         row = replace(row, multiply_adds=graph_work(read_graphs(path)[0]).total, read_as=reading.read_as)
     except (ModelFileError, RuntimeError) as error:
         return row.not_run(f"{BESIDE}: {' '.join(str(error).split())}")

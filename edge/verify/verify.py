@@ -57,7 +57,7 @@ class SmallerModel:
     values: int | None = None
 
 
-def verify_run(
+def verify_files(
     run_dir: Path,
     model: keras.Model,
     spec: DetectorSpec,

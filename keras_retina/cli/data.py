@@ -66,7 +66,8 @@ def pack(
 
     settings = load_named(recipe, set_)
     splits = available_splits(data, settings.data.format)
-    datasets = [load_dataset(data, split, settings.data.format, settings.data.classes) for split in splits]
+    names = settings.data.classes
+    datasets = [load_dataset(data, split, format=settings.data.format, classes=names) for split in splits]
     write_pack(out, datasets, settings.data.train, settings.model.input.height, settings.model.input.width, say)
     say(f"wrote {out}")
     suggest(shlex.join(["keras-retina", "train", recipe, "--data", address(out)]))
@@ -87,7 +88,8 @@ def show_batch(
 
     settings = load_named(recipe, set_)
     check_request(images, out)
-    dataset = load_dataset(data, split or settings.data.train, settings.data.format, settings.data.classes)
+    split = split or settings.data.train
+    dataset = load_dataset(data, split, format=settings.data.format, classes=settings.data.classes)
     samples = first_samples(settings, dataset, images)
     write_sheet(out, samples, dataset.class_names)
     for sample in samples:
@@ -111,7 +113,7 @@ def fit_anchors(
     settings = load_named(recipe, set_)
     model = settings.model
     names = [settings.data.train, settings.data.validation]
-    datasets = [load_dataset(data, name, settings.data.format, settings.data.classes) for name in names]
+    datasets = [load_dataset(data, name, format=settings.data.format, classes=settings.data.classes) for name in names]
     boxes = [fit.input_boxes(dataset, model) for dataset in datasets]
     fitted = fit.fit_anchors(*boxes[0], model)  # the validation boxes only judge
     models = {"before": model, "after": model.model_copy(update={"anchors": fitted})}

@@ -42,7 +42,7 @@ def detect(
     from edge.detect.images import detect_paths
     from edge.runtime import SHOW_SCORE_THRESHOLD, Detector
 
-    detector = Detector(model, threads, delegate)
+    detector = Detector(model, threads, delegate=delegate)
     threshold = SHOW_SCORE_THRESHOLD if score is None else score
     camera = camera_name(source)
     if camera is not None:

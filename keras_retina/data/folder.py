@@ -21,13 +21,14 @@ READERS: dict[str, Reader] = {reader.name: reader for reader in (COCO, VOC, YOLO
 
 
 def load_dataset(
-    data_dir: str | Path, split: str, format: str = "auto", classes: Sequence[str] | None = None
+    data_dir: str | Path, split: str, *, format: str = "auto", classes: Sequence[str] | None = None
 ) -> Dataset:
     """Reads one split of a data folder, for training and evaluation.
 
     Args:
         data_dir: a folder; packs and TFRecord files may be remote (`gs://bucket/pack`) or given by a pattern
             (`DIR/*-of-00010.tfrecord`).
+        split: `train`, `val`, `test` or what the folder calls it.
         format: `coco` (`images/`, `annotations/<split>.json`), `voc` (`Annotations/`, `ImageSets/Main/<split>.txt`,
             `JPEGImages/`), `yolo` (`data.yaml`), `csv` (`<split>.csv` or `<split>_labels.csv`), `pack`
             (`pack.json`, or `<split>*.tfrecord` of other tools), or `auto`.

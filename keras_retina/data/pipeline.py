@@ -17,25 +17,42 @@ from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.data import Augmentation
 from keras_retina.recipe.recipe import Matching
 
+AUGMENTATION, MATCHING = Augmentation(), Matching()
+
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def training_batches(
     dataset: Dataset,
     spec: DetectorSpec,
-    augmentation: Augmentation,
-    matching: Matching,
-    batch_size: int,
-    seed: int,
+    *,
+    augmentation: Augmentation = AUGMENTATION,
+    matching: Matching = MATCHING,
+    batch_size: int = 8,
+    seed: int = 0,
     first_sample: int = 0,
     cache_mebibytes: int = 2048,
 ) -> tf.data.Dataset:
-    """Endless batches of (image, {"classes", "boxes"}) for `model.fit`.
+    """Endless batches of a labelled folder for `model.fit`, which needs `steps_per_epoch` with them.
 
-    Images are float32 `[batch, height, width, 3]` in [-1, 1]; "classes" int32 `[batch, anchors]` with the codes of
-    `matching`; "boxes" float32 `[batch, anchors, 5]`, four deltas and a flag that is 1 for positive anchors. The order
-    is a new permutation of all images in each pass. `first_sample` continues where an interrupted run stopped:
-    the batches are the same as those of a run that was never interrupted.
+    A batch is (images, {"classes", "boxes"}). Images are float32 `[batch, height, width, 3]` in [-1, 1]; "classes" is
+    int32 `[batch, anchors]`: the class, -1 for background, -2 for an anchor that is ignored; "boxes" is float32
+    `[batch, anchors, 5]`, four deltas and a flag that is 1 for anchors with a class. The order is a new permutation of
+    all images in each pass.
+
+    Args:
+        dataset: one split, of `load_dataset`.
+        spec: of the model that will be trained.
+        augmentation: the section of a recipe; by default its defaults.
+        matching: which anchors learn a box: the section `training.matching` of a recipe.
+        batch_size: images in a batch.
+        seed: the same seed gives the same batches.
+        first_sample: continues where an interrupted run stopped: the batches are those of a run that was never
+            interrupted.
+        cache_mebibytes: memory for decoded images.
+
+    Raises:
+        InputError: while the batches are read: an image cannot be decoded.
     """
     views = training_views(dataset, spec, augmentation, seed, first_sample, cache_mebibytes)
     return with_targets(views, spec, matching, batch_size)

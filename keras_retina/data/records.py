@@ -135,3 +135,16 @@ class Reader:
     fits: Callable[[Path], bool]
     splits: Callable[[Path], Iterable[str]]
     read: Callable[[Path, str, Sequence[str] | None], Dataset]
+
+
+def check_classes(class_names: tuple[str, ...], dataset: Dataset, source: Path | str) -> None:
+    """Raises InputError unless detector and data name the same classes in the same order and there are images."""
+    if tuple(class_names) != tuple(dataset.class_names):
+        raise InputError(
+            f"{source}: expected the classes of the data, {list(dataset.class_names)}. "
+            f"Received: {list(class_names)}. Use the data that the detector was trained on."
+        )
+    if not dataset.records:
+        raise InputError(
+            f"{dataset.name}: expected images in the split {dataset.split!r}. Received: none. Choose another split."
+        )

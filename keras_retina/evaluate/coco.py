@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -82,12 +81,6 @@ def results_of_image(
         }
         for box, score, class_index in zip(yxyx_to_xywh(boxes), scores, classes, strict=True)
     ]
-
-
-def batched(records: tuple[Record, ...], size: int) -> Iterator[tuple[Record, ...]]:
-    """Yields runs of at most `size` records."""
-    for start in range(0, len(records), size):
-        yield records[start : start + size]
 
 
 def _results(truth: COCO, detections: list[dict[str, Any]]) -> COCO:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from keras_retina.data.images import read_image, resize_image, resize_transform
 from keras_retina.data.records import Dataset, Record
-from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, batched, results_of_image
+from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, results_of_image
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.boxes import clip
 from keras_retina.geometry.nms import detections
@@ -62,15 +63,30 @@ def predict_dataset(
             and `classes` `[batch, M]`, and `count` `[batch]`, how many of the M rows hold.
         load: returns the network input of one record, uint8 `[height, width, 3]`.
     """
+    inputs = ((record, load(record, spec)) for record in dataset.records)
+    return predict_images(detect, spec, dataset.category_ids, inputs)
+
+
+def predict_images(
+    detect: Callable[[np.ndarray], dict[str, np.ndarray]],
+    spec: DetectorSpec,
+    category_ids: tuple[int, ...],
+    inputs: Iterable[tuple[Record, np.ndarray]],
+) -> list[dict[str, Any]]:
+    """Returns what `predict_dataset` does, of records that come with their network input, uint8 `[height, width, 3]`.
+
+    They are taken `BATCH` at a time, so they need not fit into memory.
+    """
     results: list[dict[str, Any]] = []
-    for records in batched(dataset.records, BATCH):
-        found = detect(np.stack([load(record, spec) for record in records]))
-        for row, record in enumerate(records):
+    waiting = iter(inputs)
+    while batch := list(itertools.islice(waiting, BATCH)):
+        found = detect(np.stack([image for _, image in batch]))
+        for row, (record, _) in enumerate(batch):
             count = int(found["count"][row])
             scale_y, scale_x = resize_transform(record.height, record.width, spec.height, spec.width, spec.resize)
             boxes = found["boxes"][row, :count] / np.array([scale_y, scale_x, scale_y, scale_x], np.float32)
             boxes = clip(boxes, record.height, record.width)
             results += results_of_image(
-                record, dataset.category_ids, boxes, found["scores"][row, :count], found["classes"][row, :count]
+                record, category_ids, boxes, found["scores"][row, :count], found["classes"][row, :count]
             )
     return results

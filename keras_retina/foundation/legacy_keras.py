@@ -1,6 +1,7 @@
 """The only place that imports TensorFlow and Keras 2 (`tf_keras`).
 
-tensorflow-model-optimization works with Keras 2 only, and keras-cv reads `TF_USE_LEGACY_KERAS` when it is imported.
+tensorflow-model-optimization works with Keras 2 only. Every module asks for `tf_keras` by name, so it does not matter
+which Keras `tf.keras` is in a program that imported TensorFlow before us.
 """
 
 from __future__ import annotations
@@ -12,15 +13,11 @@ import tempfile
 from collections.abc import Iterator
 
 
-def _require_legacy_keras() -> None:
-    tensorflow = sys.modules.get("tensorflow")
-    if tensorflow is not None and os.environ.get("TF_USE_LEGACY_KERAS") not in {"1", "true", "True"}:
-        raise ImportError(
-            "keras_retina needs Keras 2 (tf_keras), but TensorFlow was imported first with Keras 3. "
-            "Received: TF_USE_LEGACY_KERAS=" + repr(os.environ.get("TF_USE_LEGACY_KERAS")) + ". "
-            "Import keras_retina.foundation.legacy_keras first, or set TF_USE_LEGACY_KERAS=1 in the environment."
-        )
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+def _set_environment() -> None:
+    """Sets what TensorFlow reads while it is imported; a program that imported it before us has decided by itself."""
+    if "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     # TensorFlow reports every missing GPU driver as an error; its real errors are exceptions. Set "0" to see all.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow leaves oneDNN off on processors without AVX-512; see `benchmarks/training/step_variants.py`.
@@ -30,7 +27,7 @@ def _require_legacy_keras() -> None:
 @contextlib.contextmanager
 def _start_up_notes_hidden() -> Iterator[None]:
     """Keeps what C++ code prints while TensorFlow is imported off stderr; shows it if the import fails."""
-    if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "3":
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
         yield
         return
     sys.stderr.flush()
@@ -48,7 +45,7 @@ def _start_up_notes_hidden() -> Iterator[None]:
             os.close(stderr)
 
 
-_require_legacy_keras()
+_set_environment()
 
 with _start_up_notes_hidden():
     import tensorflow as tf

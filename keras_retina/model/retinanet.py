@@ -151,7 +151,7 @@ def prior_bias(prior: float) -> float:
     return -math.log((1.0 - prior) / prior)
 
 
-def retinanet(settings: Model, num_classes: int) -> keras.Model:
+def detector_network(settings: Model, num_classes: int) -> keras.Model:
     """Builds the detector with random weights; frozen layers are already marked untrainable.
 
     Input `image` is float32 `[batch, height, width, 3]`, RGB in [-1, 1] (`DetectorSpec.pixel_mean`, `pixel_scale`).

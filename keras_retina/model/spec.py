@@ -26,7 +26,7 @@ Pixels = Annotated[int, Field(ge=1, le=4096)]
 Level = Annotated[int, Field(ge=3, le=7)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DetectorSpec:
     """Input, anchors and coder of one detector.
 

@@ -31,11 +31,25 @@ class Data(Section):
 
 
 class Augmentation(Section):
-    """Applied to training images. `scale` and `aspect` are ranges of zoom; the rest are strengths or probabilities.
+    """Random changes of training images: the section `augmentation` of a recipe.
 
-    `rand_augment` is the number of colour operations per image, each at most as strong as `rand_augment_strength`.
-    `mosaic` and `cutout` are the shares of samples that are joined from four images and lose a rectangle, whose sides
-    are at most `cutout_size` of those of the view.
+    Attributes:
+        horizontal_flip, vertical_flip: mirror half of the images.
+        scale: smallest and largest zoom.
+        aspect: largest change of the aspect ratio, 1 to 2; 1 is none.
+        brightness, contrast, saturation: largest change, 0 to 1.
+        rand_augment: number of colour operations for each image, 0 to 8.
+        rand_augment_strength: how strong one of them may be, 0 to 1.
+        mosaic: share of samples that are joined from four images, 0 to 1.
+        cutout: share of samples that lose a rectangle, 0 to 1.
+        cutout_size: largest side of that rectangle, as a share of the side of the view.
+        minimum_visible: an object with a smaller share of its area in view is ignored, not learnt.
+
+    Raises:
+        InputError: one line that names every wrong field, the value received and the closest valid choice.
+
+    Source: Bochkovskiy et al., YOLOv4, section 3.3 (mosaic); Cubuk et al., RandAugment; Zhong et al., Random Erasing
+    Data Augmentation (cutout).
     """
 
     horizontal_flip: bool = True

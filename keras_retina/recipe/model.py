@@ -103,7 +103,26 @@ class Head(Section):
 
 
 class Model(Section):
-    """The network."""
+    """The network that `retinanet` builds: the section `model` of a recipe.
+
+    Each section may be given as a dictionary: `Model(input={"height": 384, "width": 384})`.
+
+    Attributes:
+        backbone: `name` is mobilenet_v2, resnet50, resnet101 or plain; `alpha` the width of mobilenet_v2; `weights` is
+            "imagenet", "none" or the path of a weights file; `frozen_stages`, 0 to 5, never train; `batch_norm` is
+            frozen or trained. Random weights cannot be frozen.
+        input: `height` and `width` in pixels, multiples of 2 to the power of the last pyramid level (128 for level 7);
+            `resize` is stretch, or letterbox to keep the aspect ratio.
+        anchors: `size` of the smallest anchor in strides, octave `scales`, and height/width `ratios`.
+        pyramid: first and last of its `levels`, in 3 to 7; `width` in channels; `convolution` is separable or full.
+        head: `convolutions`, `width` and `convolution` of the two heads; `batch_norm` is none or per_level.
+        coder_weights: what offsets from anchors are multiplied by, (y, x, height, width).
+
+    Raises:
+        InputError: one line that names every wrong field, the value received and the closest valid choice.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection, section 4.
+    """
 
     backbone: Backbone = Backbone()
     input: Input = Input()

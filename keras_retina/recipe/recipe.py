@@ -46,7 +46,24 @@ class Published(Section):
 
 
 class Recipe(Section):
-    """One experiment."""
+    """One experiment: what a YAML file in `recipes/` holds. `load_recipe` reads it.
+
+    Attributes:
+        name: letters, digits, `_`, `.` and `-`; files are named after it.
+        seed: of weights, order and augmentation.
+        model: the network, see `Model`.
+        data: splits, classes and format of the labelled folder.
+        augmentation: random changes of training images, see `Augmentation`.
+        training: epochs, batches, optimiser, losses, and which anchors learn a box.
+        compress: smaller models that are made of the trained one, by name.
+        export: formats and heads of the files.
+        verification: how far the AP of a file may fall below that of its float model.
+        expected: what the recipe gave when it was run, and where.
+        published: what somebody else printed for this model.
+
+    Raises:
+        InputError: one line that names every wrong field, the value received and the closest valid choice.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     seed: Annotated[int, Field(ge=0)] = 0
@@ -79,7 +96,11 @@ class Recipe(Section):
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """Reads a recipe and applies `section.key=value` overrides.
+    """Reads a recipe and applies overrides.
+
+    Args:
+        path: a YAML file.
+        overrides: `section.key=value` each, as behind `--set` on the command line.
 
     Raises:
         InputError: the file is missing or is not plain YAML, or a field is unknown or has an impossible value.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from keras_retina.foundation.errors import closest
+from keras_retina.foundation.errors import InputError, closest
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -19,6 +19,20 @@ class Section(BaseModel):
     """Base of all sections: no unknown keys, no silent conversion of text to numbers, no infinities, immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    def __init__(self, **fields: Any) -> None:
+        """Checks the fields; a section inside may be a dictionary.
+
+        Raises:
+            InputError: one line that names every wrong field, the value received and the closest valid choice.
+        """
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise InputError(f"{type(self).__name__}: {explain(error, type(self))}") from error
+
+    # Without this mark pydantic would call it for the sections inside as well, and lose their place in the message.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
 
 # YAML aliases can make a value whose full repr would fill the memory.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.model.batch_norm import trainable_batch_norms
 from keras_retina.model.graph import Place, calls_of, output_places, rebuild
 
 STEPS = 60
-MOMENTUM = 0.9
 
 
 def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:
@@ -26,21 +26,6 @@ def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:
 
     for inputs, _ in batches.take(STEPS):
         forward(inputs)
-
-
-def set_batch_norm_momentum(model: keras.Model) -> None:
-    """Lets the statistics of trainable BatchNorm follow within tens of steps.
-
-    tf_keras.applications use 0.999: after a few hundred steps the statistics are still those of the start.
-    """
-    for norm in trainable_batch_norms(model):
-        norm.momentum = MOMENTUM
-
-
-def trainable_batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """Returns the BatchNorms that follow the batches: untrainable ones run in inference mode, also in training."""
-    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    return [norm for norm in norms if norm.trainable]
 
 
 ZERO_PADDING_LIKE_SAME = ((0, 1), (0, 1))  # before a 3x3 convolution with stride 2, where height and width are even

@@ -14,11 +14,12 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.model.backbones import find_weights, load_pretrained
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.batch_norm import set_batch_norm_momentum
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.saving import save_detector
 from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.recipe.recipe import Recipe, Training
-from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm, set_batch_norm_momentum
+from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm
 from keras_retina.train.devices import (
     choose_precision,
     copy_weights,
@@ -76,10 +77,21 @@ def train(
         build_feature_cache(features, recipe, train_set, spec, frozen, settings.feature_views, report)
 
     def batches(first_step: int) -> tf.data.Dataset:
-        common = (settings.matching, settings.batch_size, recipe.seed, first_step * settings.batch_size)
+        first_sample = first_step * settings.batch_size
         if settings.feature_views:
-            return feature_batches(features, spec, *common)
-        return training_batches(train_set, spec, recipe.augmentation, *common, recipe.data.cache_mebibytes)
+            return feature_batches(
+                features, spec, settings.matching, settings.batch_size, recipe.seed, first_sample
+            )
+        return training_batches(
+            train_set,
+            spec,
+            augmentation=recipe.augmentation,
+            matching=settings.matching,
+            batch_size=settings.batch_size,
+            seed=recipe.seed,
+            first_sample=first_sample,
+            cache_mebibytes=recipe.data.cache_mebibytes,
+        )
 
     if settings.minutes is not None:
         settings = within_minutes(
@@ -125,7 +137,7 @@ def _networks(
     recipe: Recipe, class_count: int, precision: str, data_dir: Path | None
 ) -> tuple[_Networks, Path | str | None]:
     """Returns the networks of a recipe with pretrained weights, and where these came from."""
-    detector = retinanet(recipe.model, class_count)
+    detector = detector_network(recipe.model, class_count)
     source = find_weights(recipe.model.backbone, data_dir)
     load_pretrained(detector, recipe.model.backbone, source)
     set_batch_norm_momentum(detector)

@@ -1,4 +1,4 @@
-"""A tiny detector with lively outputs, five test photographs, and every file that `export_detector` makes of it."""
+"""A tiny detector with lively outputs, five test photographs, and every file that `export_files` makes of it."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def tiny_model(image_paths, tiny_spec):
     """Random weights, scaled so that logits are about -4 +- 2 and deltas about 0 +- 1."""
     from keras_retina.data.images import read_image, resize_image
     from keras_retina.foundation.legacy_keras import keras
-    from keras_retina.model.retinanet import retinanet
+    from keras_retina.model.retinanet import detector_network
 
     keras.utils.set_random_seed(3)
-    model = retinanet(SETTINGS, len(CLASS_NAMES))
+    model = detector_network(SETTINGS, len(CLASS_NAMES))
     pixels = np.stack([resize_image(read_image(path), 128, 128, "stretch") for path in image_paths])
     batch = tiny_spec.scale(pixels)
     for layer in model.layers:
@@ -84,10 +84,10 @@ def export_settings() -> Export:
 @pytest.fixture(scope="session")
 def exported(tiny_model, tiny_spec, export_settings, image_paths, tmp_path_factory) -> dict[str, Path]:
     """`{"float32": path, "float32_raw": path, ...}`."""
-    from edge.export.export import export_detector
+    from edge.export.export import export_files
 
     folder = tmp_path_factory.mktemp("export")
-    paths = export_detector(tiny_model, tiny_spec, folder, "tiny", export_settings, image_paths)
+    paths = export_files(tiny_model, tiny_spec, folder, "tiny", export_settings, image_paths)
     return {path.stem.removeprefix("tiny_"): path for path in paths}
 
 
@@ -140,7 +140,7 @@ def small_detector(image_paths: list[Path], head: Head) -> SmallDetector:
 
     from edge.quantize.calibration import calibration_samples
     from keras_retina.foundation.legacy_keras import keras
-    from keras_retina.model.retinanet import retinanet
+    from keras_retina.model.retinanet import detector_network
     from keras_retina.model.spec import detector_spec
 
     settings = Model(
@@ -150,7 +150,7 @@ def small_detector(image_paths: list[Path], head: Head) -> SmallDetector:
         head=head,
     )
     keras.utils.set_random_seed(4)
-    model, spec = retinanet(settings, 2), detector_spec(settings, ("disc", "square"))
+    model, spec = detector_network(settings, 2), detector_spec(settings, ("disc", "square"))
     samples = partial(calibration_samples, image_paths, spec)
     batch = np.concatenate([image for (image,) in samples()])
     for layer in model.layers:

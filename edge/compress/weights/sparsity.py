@@ -52,7 +52,7 @@ def prunable_layers(model: keras.Model) -> list[str]:
     return [name for name in ordinary if name not in stem | prediction]
 
 
-def sparse_model(
+def wrapped_for_sparsity(
     model: keras.Model, amounts: Mapping[str, float], begin_step: int, end_step: int, pattern: Pattern = "unstructured"
 ) -> tuple[keras.Model, list[keras.callbacks.Callback]]:
     """Returns a copy whose `fit` sets the smallest weights to zero, and the callbacks that this `fit` needs.

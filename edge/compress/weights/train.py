@@ -34,7 +34,7 @@ def train_sparse(task: CompressTask) -> keras.Model:
     set_effective_kernels(task.parent)
     amounts = _amounts(task, task.parent, wanted)
     end = max(1, round(wanted.until * task.settings.fine_tune.epochs * steps_per_epoch(task)))
-    model, callbacks = sparsity.sparse_model(task.parent, amounts, 0, end, wanted.pattern)
+    model, callbacks = sparsity.wrapped_for_sparsity(task.parent, amounts, 0, end, wanted.pattern)
     fit_network(model, model, task, callbacks, checkpoint="last")
     plain = sparsity.strip(model)
     estimate_batch_norm(plain, fine_tune_batches(task))

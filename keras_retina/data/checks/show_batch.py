@@ -81,7 +81,13 @@ def first_samples(recipe: Recipe, dataset: Dataset, images: int) -> list[Sample]
     cache = recipe.data.cache_mebibytes
     # A sample does not depend on the size of its batch.
     batches = training_batches(
-        dataset, spec, recipe.augmentation, recipe.training.matching, 1, recipe.seed, cache_mebibytes=cache
+        dataset,
+        spec,
+        augmentation=recipe.augmentation,
+        matching=recipe.training.matching,
+        batch_size=1,
+        seed=recipe.seed,
+        cache_mebibytes=cache,
     )
     labels = training_labels(dataset, spec, recipe.augmentation, recipe.seed, cache_mebibytes=cache)
     samples = []

@@ -8,7 +8,7 @@ import pytest
 from edge.compress.distillation import DistillationLoss, class_distillation, with_teacher
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses import detector_losses
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.recipe.recipe import Loss
 
 CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -61,7 +61,7 @@ def test_a_teacher_that_is_sure_of_nothing_teaches_no_box():
 def pair(tiny_recipe) -> tuple[keras.Model, keras.Model]:
     """A student and its teacher, whose scores of a start, 0.01 everywhere, are moved apart: something to learn."""
     keras.utils.set_random_seed(1)
-    student, teacher = retinanet(tiny_recipe.model, 2), retinanet(tiny_recipe.model, 2)
+    student, teacher = detector_network(tiny_recipe.model, 2), detector_network(tiny_recipe.model, 2)
     layer = teacher.get_layer("classes_prediction_pointwise")
     layer.bias.assign(layer.bias + tf.linspace(-2.0, 4.0, layer.bias.shape[0]))
     return student, teacher

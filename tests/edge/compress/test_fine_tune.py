@@ -12,10 +12,10 @@ from edge.compress.fine_tune import CompressTask, fine_tune, fit_network, freeze
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.run_paths import CompressedPaths
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.batch_norm import MOMENTUM
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import load_recipe
-from keras_retina.train.batch_norm import MOMENTUM
 
 RECIPE = """
 name: tiny
@@ -35,7 +35,7 @@ def task(tmp_path: Path) -> CompressTask:
     recipe = load_recipe(tmp_path / "recipe.yaml")
     nothing = Dataset("none", "train", ("a",), (1,), ())
     spec, settings = detector_spec(recipe.model, ("a",)), recipe.compress["half"]
-    parent = retinanet(recipe.model, 1)
+    parent = detector_network(recipe.model, 1)
     folder = CompressedPaths(tmp_path)
     return CompressTask("compress.half", parent, spec, recipe, settings, nothing, nothing, folder, print)
 
@@ -69,7 +69,7 @@ def with_head_norms(task: CompressTask) -> CompressTask:
     head = task.recipe.model.head.model_copy(update={"batch_norm": "per_level"})
     model = task.recipe.model.model_copy(update={"backbone": backbone, "head": head})
     recipe = task.recipe.model_copy(update={"model": model})
-    return dataclasses.replace(task, parent=retinanet(model, 1), recipe=recipe)
+    return dataclasses.replace(task, parent=detector_network(model, 1), recipe=recipe)
 
 
 def test_norms_of_the_heads_train_whatever_the_backbone_does(task):
@@ -88,7 +88,7 @@ def test_statistics_are_measured_anew_wherever_a_norm_trained_and_nowhere_else(t
     if not has_norms:
         head = changed.recipe.model.head.model_copy(update={"batch_norm": "none"})
         changed = dataclasses.replace(
-            changed, parent=retinanet(changed.recipe.model.model_copy(update={"head": head}), 1)
+            changed, parent=detector_network(changed.recipe.model.model_copy(update={"head": head}), 1)
         )
     random = np.random.default_rng(0)
     images = tf.constant(random.uniform(-1, 1, (4, 64, 64, 3)), tf.float32)

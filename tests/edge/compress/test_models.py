@@ -14,7 +14,7 @@ from edge.tflite.kernels import sparsity_of_file
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.graph import multiply_adds
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import Recipe
@@ -49,7 +49,7 @@ def new_run(folder: Path, recipe: Recipe, data: Path) -> RunFolder:
     run = start_run(folder, recipe, data, "test", False)
     keras.utils.set_random_seed(1)
     spec = detector_spec(recipe.model, ("disc", "square"))
-    save_detector(retinanet(recipe.model, 2), spec, folder / "model.keras")
+    save_detector(detector_network(recipe.model, 2), spec, folder / "model.keras")
     return run
 
 

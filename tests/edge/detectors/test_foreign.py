@@ -10,7 +10,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.detectors.foreign import ForeignDetector, Preprocessing
-from edge.detectors.measure import evaluate_tflite
+from edge.detectors.measure import detect_and_time
 from edge.detectors.outputs import OPERATOR_ORDER, OTHER_ORDER
 from edge.detectors.reading import ReadingOptions, choose_reading, is_ours, reading_lines
 from edge.detectors.split import detect_split
@@ -222,7 +222,7 @@ def test_a_file_of_ours_can_be_mapped_to_other_data(exported, split):
     other = dataclasses.replace(split, class_names=("ring", "square", "star"))
     reading = choose_reading(exported["float32"], other, ReadingOptions(class_map="circle=ring"))
     assert (reading.preprocessing, reading.columns) == (None, (0, 1, -1))
-    detections, latency = evaluate_tflite(exported["float32"], other, latency_runs=1, reading=reading)
+    detections, latency = detect_and_time(exported["float32"], other, latency_runs=1, reading=reading)
     assert {item["category_id"] for item in detections} == {7, 3}
     assert latency["median"] > 0
 

@@ -26,16 +26,16 @@ def narrow(model: Model) -> Model:
 
 @pytest.fixture(scope="module", params=RECIPES, ids=lambda path: path.stem)
 def int8_files(request, image_paths, tmp_path_factory) -> dict[str, Path]:
-    from edge.export.export import export_detector
+    from edge.export.export import export_files
     from keras_retina.foundation.legacy_keras import keras
-    from keras_retina.model.retinanet import retinanet
+    from keras_retina.model.retinanet import detector_network
     from keras_retina.model.spec import detector_spec
 
     settings = narrow(load_recipe(request.param).model)
     keras.utils.set_random_seed(0)
-    model, spec = retinanet(settings, 2), detector_spec(settings, ("disc", "square"))
+    model, spec = detector_network(settings, 2), detector_spec(settings, ("disc", "square"))
     export = Export(formats=("int8",), calibration_images=1)
-    paths = export_detector(model, spec, tmp_path_factory.mktemp("export"), "m", export, image_paths[:1])
+    paths = export_files(model, spec, tmp_path_factory.mktemp("export"), "m", export, image_paths[:1])
     return {path.stem.removeprefix("m_"): path for path in paths}
 
 
@@ -62,10 +62,11 @@ def test_only_the_float_tail_of_the_postprocess_file_stays_on_the_cpu(int8_files
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_weights_of_the_full_width_fit_on_the_chip(path):
     from keras_retina.foundation.legacy_keras import keras
-    from keras_retina.model.retinanet import retinanet
+    from keras_retina.model.retinanet import detector_network
 
     model = load_recipe(path).model
-    network = retinanet(model.model_copy(update={"backbone": model.backbone.model_copy(update={"weights": "none"})}), 3)
+    backbone = model.backbone.model_copy(update={"weights": "none"})
+    network = detector_network(model.model_copy(update={"backbone": backbone}), 3)
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     weights = network.count_params() - sum(layer.count_params() for layer in norms)
     assert 1.3 * weights < PARAMETER_MEMORY  # int8, with what the compiler pads

@@ -14,7 +14,7 @@ from flatbuffers import flexbuffers
 from edge.detectors.open_file import delegation, load
 from edge.edgetpu.predict import predict
 from edge.export.convert import check_input_quantization, check_operators, convert_heads
-from edge.export.export import export_detector, is_exported, labels_text, write_detector
+from edge.export.export import export_files, is_exported, labels_text, write_detector
 from edge.export.tails import empty_columns, postprocess_options
 from edge.quantize.calibration import calibration_samples, choose_calibration_images
 from edge.quantize.ranges import LOWEST_LOGIT
@@ -326,7 +326,7 @@ def test_calibration_shows_every_class_and_never_repeats_an_image(tmp_path):
 def test_a_missing_calibration_image_is_named(tiny_model, tiny_spec, export_settings, image_paths, tmp_path):
     gone = tmp_path / "gone.png"
     with pytest.raises(InputError, match="gone.png: expected a calibration image. Received: No such file"):
-        export_detector(tiny_model, tiny_spec, tmp_path / "out", "x", export_settings, [gone, *image_paths])
+        export_files(tiny_model, tiny_spec, tmp_path / "out", "x", export_settings, [gone, *image_paths])
     assert not list((tmp_path / "out").glob("*.tflite"))
 
 
@@ -341,7 +341,7 @@ def test_int8_files_say_how_they_were_calibrated_and_what_stayed_float(exported,
 def test_float_layers_of_the_settings_are_float_in_the_int8_and_int16_files(small_quantized, image_paths, tmp_path):
     layers = ("pyramid_lateral_4", "boxes_0_depthwise")
     settings = Export(formats=("int8", "int16"), heads=("raw",), float_layers=layers, max_detections=50)
-    paths = export_detector(small_quantized.model, small_quantized.spec, tmp_path, "x", settings, image_paths)
+    paths = export_files(small_quantized.model, small_quantized.spec, tmp_path, "x", settings, image_paths)
     assert [path.name for path in paths] == ["x_int8_raw.tflite", "x_int16_raw.tflite"]
     for path in paths:
         facts = json.loads(path.with_suffix(".json").read_text())
@@ -357,7 +357,7 @@ def test_all_forms_of_a_format_are_written_with_their_suppression_and_origin(sma
     settings = Export(formats=("float32",), heads=("postprocess", "raw", "builtin"), nms="fast", max_detections=50)
     origin = {"recipe_sha256": "1" * 64, "model_sha256": "2" * 64}
     model, spec = small_quantized.model, small_quantized.spec
-    paths = export_detector(model, spec, tmp_path, "x", settings, [], model_name="half", origin=origin)
+    paths = export_files(model, spec, tmp_path, "x", settings, [], model_name="half", origin=origin)
     assert [path.stem for path in paths] == ["x_float32_half", "x_float32_half_raw", "x_float32_half_builtin"]
     found = [Detector(path).detect(read_image(image_paths[0]), 0.1) for path in paths]
     for path, one in zip(paths, found, strict=True):
@@ -382,7 +382,7 @@ def test_a_file_from_before_there_was_a_choice_suppresses_within_classes(exporte
 def test_an_unknown_float_layer_is_told_before_anything_is_converted(tiny_model, tiny_spec, image_paths, tmp_path):
     settings = Export(formats=("float32", "int8"), float_layers=("Conv_1",))
     with pytest.raises(InputError, match="export.float_layers: .*Received: 'Conv_1'. Did you mean 'Conv1'"):
-        export_detector(tiny_model, tiny_spec, tmp_path / "out", "x", settings, image_paths)
+        export_files(tiny_model, tiny_spec, tmp_path / "out", "x", settings, image_paths)
     assert not (tmp_path / "out").exists()
 
 
@@ -400,7 +400,7 @@ def test_a_file_counts_as_exported_when_it_has_the_settings(exported, export_set
 
 def test_int8_without_calibration_images_is_refused(tiny_model, tiny_spec, export_settings, tmp_path):
     with pytest.raises(InputError, match="images of the training split"):
-        export_detector(tiny_model, tiny_spec, tmp_path, "x", export_settings, [])
+        export_files(tiny_model, tiny_spec, tmp_path, "x", export_settings, [])
 
 
 def test_int8_without_samples_is_refused(tiny_model, tiny_spec):
@@ -413,7 +413,7 @@ def test_a_description_of_another_model_is_refused(tiny_model, tiny_spec, export
 
     other = dataclasses.replace(tiny_spec, class_names=("a", "b"))
     with pytest.raises(InputError, match="expected the heads"):
-        export_detector(tiny_model, other, tmp_path, "x", export_settings, image_paths)
+        export_files(tiny_model, other, tmp_path, "x", export_settings, image_paths)
 
 
 def test_a_float_operator_in_an_int8_network_is_refused(exported):

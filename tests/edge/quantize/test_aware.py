@@ -7,7 +7,7 @@ import pytest
 
 from edge.compress.weights.sparsity import prunable_layers, sparsity_of
 from edge.export.convert import convert_heads
-from edge.quantize.aware import float_model, quantizable, quantize_aware, ranges_of
+from edge.quantize.aware import float_model, quantizable, quantize_aware_model, ranges_of
 from edge.quantize.places import measured_ranges, quantized_places
 from edge.quantize.quantizers import QuantizedWeights
 from edge.quantize.ranges import LOWEST_LOGIT, ROOM_ABOVE
@@ -28,7 +28,7 @@ def calibration(small_quantized) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def rounding(small_quantized, calibration) -> keras.Model:
-    return quantize_aware(small_quantized.model, calibration)
+    return quantize_aware_model(small_quantized.model, calibration)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_the_scales_of_weights_follow_each_update_and_each_channel(rounding):
 
 
 def test_training_lowers_the_loss_and_file_and_keras_still_agree(small_quantized, calibration):
-    model = trained(quantize_aware(small_quantized.model, calibration), calibration, 12)
+    model = trained(quantize_aware_model(small_quantized.model, calibration), calibration, 12)
     losses = model.history.history["loss"]
     assert losses[-1] < 0.9 * losses[0]
     data = convert_heads(model, small_quantized.spec, "int8_qat")
@@ -157,7 +157,7 @@ def test_training_lowers_the_loss_and_file_and_keras_still_agree(small_quantized
 def test_frozen_layers_do_not_learn(small_quantized, calibration):
     source = quantizable(small_quantized.model, calibration)
     source.get_layer("plain_0_conv").trainable = False
-    model = quantize_aware(source, calibration)
+    model = quantize_aware_model(source, calibration)
     before = float_model(model)
     after = float_model(trained(model, calibration, 2))
     names = ("plain_0_conv", "plain_1_conv", "boxes_0_pointwise")
@@ -168,7 +168,7 @@ def test_frozen_layers_do_not_learn(small_quantized, calibration):
 
 @pytest.fixture(scope="module")
 def per_level(small_per_level, calibration) -> keras.Model:
-    return quantize_aware(small_per_level.model, calibration)
+    return quantize_aware_model(small_per_level.model, calibration)
 
 
 def test_each_norm_of_a_level_leaves_a_convolution_and_the_prediction_stays_shared(per_level, file, small_per_level):
@@ -181,7 +181,7 @@ def test_each_norm_of_a_level_leaves_a_convolution_and_the_prediction_stays_shar
 
 
 def test_keras_and_file_agree_with_a_norm_for_each_level_before_and_after_training(small_per_level, calibration):
-    model = quantize_aware(small_per_level.model, calibration)
+    model = quantize_aware_model(small_per_level.model, calibration)
     assert_agreement(model, convert_heads(model, small_per_level.spec, "int8_qat"), calibration)
     trained(model, calibration)
     assert_agreement(model, convert_heads(model, small_per_level.spec, "int8_qat"), calibration)
@@ -204,7 +204,7 @@ def test_zeros_of_a_kernel_with_a_norm_for_each_level_survive_in_the_kernel_of_e
         kernel, *bias = source.get_layer(name).get_weights()
         kernel[np.abs(kernel) < np.quantile(np.abs(kernel), 0.6)] = 0.0
         source.get_layer(name).set_weights([kernel, *bias])
-    model = trained(quantize_aware(source, calibration, "sparsity"), calibration, 2)
+    model = trained(quantize_aware_model(source, calibration, "sparsity"), calibration, 2)
     plain = float_model(model)
     zeros = source.get_layer("boxes_0_pointwise").get_weights()[0] == 0
     for level in range(3):
@@ -228,13 +228,13 @@ def sparse_source(small_quantized, calibration) -> keras.Model:
 
 
 def test_sparsity_survives_training_in_the_int8_file(small_quantized, sparse_source, calibration):
-    model = trained(quantize_aware(sparse_source, calibration, "sparsity"), calibration)
+    model = trained(quantize_aware_model(sparse_source, calibration, "sparsity"), calibration)
     counted = sparsity_of(float_model(model))
     assert counted == sparsity_of(sparse_source)
     in_file = sparsity_of_file(convert_heads(model, small_quantized.spec, "int8_qat"))
     assert in_file.share >= counted.share > 0.59
     assert (in_file.prunable, in_file.weights) == (counted.prunable, counted.weights)
-    forgetful = trained(quantize_aware(sparse_source, calibration), calibration)
+    forgetful = trained(quantize_aware_model(sparse_source, calibration), calibration)
     assert sparsity_of(float_model(forgetful)).share < 0.1
 
 
@@ -247,7 +247,7 @@ def test_clusters_and_zeros_survive_training_in_the_int8_file(small_quantized, s
         rounded = levels[np.abs(kernel[..., None] - levels).argmin(axis=-1)]
         source.get_layer(name).set_weights([np.where(kernel == 0, 0.0, rounded).astype(np.float32), *bias])
     counted = sparsity_of(source)
-    model = trained(quantize_aware(source, calibration, "clusters"), calibration)
+    model = trained(quantize_aware_model(source, calibration, "clusters"), calibration)
     plain = float_model(model)
     moved = [
         not np.array_equal(plain.get_layer(name).get_weights()[0], source.get_layer(name).get_weights()[0])
@@ -282,7 +282,7 @@ def test_a_saved_model_comes_back_bit_by_bit(rounding, small_quantized, calibrat
 
 def test_weights_that_the_training_saved_come_back(small_quantized, calibration, tmp_path):
     """The best epoch is kept as `.weights.h5` of a model without optimiser, see `keras_retina.train.callbacks`."""
-    model = quantize_aware(small_quantized.model, calibration)
+    model = quantize_aware_model(small_quantized.model, calibration)
     plain_model(model).save_weights(tmp_path / "best.weights.h5")
     before = {name: values.numpy() for name, values in model(calibration[0], training=False).items()}
     trained(model, calibration, 1)
@@ -321,13 +321,13 @@ def test_what_cannot_be_quantized_is_named(rounding, small_quantized, calibratio
     }
     for name, tensor in cases.items():
         with pytest.raises(InputError, match=name):
-            quantize_aware(keras.Model(image, {"heads": tensor}), calibration)
+            quantize_aware_model(keras.Model(image, {"heads": tensor}), calibration)
     with pytest.raises(InputError, match="quantized already"):
-        quantize_aware(rounding, calibration)
+        quantize_aware_model(rounding, calibration)
     with pytest.raises(InputError, match="quantizable"):
-        quantize_aware(small_quantized.model, calibration, "clusters")
+        quantize_aware_model(small_quantized.model, calibration, "clusters")
     with pytest.raises(InputError, match="Received: none"):
-        quantize_aware(small_quantized.model, [])
+        quantize_aware_model(small_quantized.model, [])
     with pytest.raises(InputError, match="quantize_aware"):
         convert_heads(small_quantized.model, small_quantized.spec, "int8_qat")
 
@@ -352,7 +352,7 @@ def test_the_constructions_of_a_resnet_agree_as_well(calibration, small_quantize
         rows = [layers.Reshape((-1, values), name=f"{name}_{i}")(shared(one)) for i, one in enumerate((level, above))]
         heads[name] = layers.Concatenate(axis=1, name=name)(rows)
     model = keras.Model(image, heads)
-    rounding = quantize_aware(model, calibration)
+    rounding = quantize_aware_model(model, calibration)
     assert ("add", 0) not in ranges_of(rounding) and ("out", 0) in ranges_of(rounding)
     assert {("level_6", 0), ("relu_6", 0)} <= set(ranges_of(rounding))
     data = convert_heads(rounding, small_quantized.spec, "int8_qat")

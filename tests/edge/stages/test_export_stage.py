@@ -37,7 +37,7 @@ def export_run(tmp_path, tiny_recipe, tiny_coco, monkeypatch):
                     (out_dir / f"{stem}.tflite").write_bytes(b"")
                     (out_dir / f"{stem}.json").write_text(json.dumps(facts))
 
-        monkeypatch.setattr("edge.export.export.export_detector", write_files)
+        monkeypatch.setattr("edge.export.export.export_files", write_files)
         lines: list[str] = []
         files = export_stage(run, lines.append)
         assert all(file.exists() for file in files)

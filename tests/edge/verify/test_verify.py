@@ -9,10 +9,10 @@ import json
 import numpy as np
 import pytest
 
-from edge.detectors.measure import evaluate_tflite
+from edge.detectors.measure import detect_and_time
 from edge.tflite.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
 from edge.verify.parity import check_parity
-from edge.verify.verify import dataset_sha256, verify_run
+from edge.verify.verify import dataset_sha256, verify_files
 from keras_retina.data.records import Dataset, Record
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
@@ -69,8 +69,8 @@ def rows_of(result: dict) -> dict[str, dict]:
 
 
 def verify(*arguments) -> dict:
-    """`verify_run`, and what it wrote."""
-    return verify_run(*arguments).to_json()
+    """`verify_files`, and what it wrote."""
+    return verify_files(*arguments).to_json()
 
 
 def test_verify_json_holds_a_row_for_keras_and_each_file_as_designed(verified, exported, split):
@@ -233,13 +233,13 @@ def test_parity_is_scaled_by_the_largest_value_and_nan_fails(tiny_model, tiny_sp
 
 def test_input_that_cannot_be_verified_is_refused(tiny_model, tiny_spec, split, exported, tmp_path):
     with pytest.raises(InputError, match="expected exported files"):
-        verify_run(tmp_path, tiny_model, tiny_spec, split, QUICK, [])
+        verify_files(tmp_path, tiny_model, tiny_spec, split, QUICK, [])
     empty = dataclasses.replace(split, records=())
     with pytest.raises(InputError, match="expected images in the split 'val'"):
-        evaluate_tflite(exported["float32"], empty)
+        detect_and_time(exported["float32"], empty)
     renamed = dataclasses.replace(split, class_names=("x", "y", "z"))
     with pytest.raises(InputError, match="expected the classes of the data"):
-        verify_run(tmp_path, tiny_model, tiny_spec, renamed, QUICK, [exported["float32"]])
+        verify_files(tmp_path, tiny_model, tiny_spec, renamed, QUICK, [exported["float32"]])
 
 
 def test_the_hash_of_a_split_changes_with_labels_and_pixels(split, tmp_path):

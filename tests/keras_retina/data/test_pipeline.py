@@ -27,7 +27,17 @@ from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.data import Augmentation
 from keras_retina.recipe.recipe import Matching
 
-SPEC = DetectorSpec(("a", "b"), 64, 64, "stretch", (3, 4), 3.0, (1.0,), (1.0,), (10.0, 10.0, 5.0, 5.0))
+SPEC = DetectorSpec(
+    class_names=("a", "b"),
+    height=64,
+    width=64,
+    resize="stretch",
+    levels=(3, 4),
+    anchor_size=3.0,
+    anchor_scales=(1.0,),
+    anchor_ratios=(1.0,),
+    coder_weights=(10.0, 10.0, 5.0, 5.0),
+)
 PLAIN = Augmentation(horizontal_flip=False, scale=(1.0, 1.0), aspect=1.0, brightness=0.0, contrast=0.0, saturation=0.0)
 LIVELY = Augmentation(vertical_flip=True)
 
@@ -60,7 +70,17 @@ def batches_of(
 ) -> list:
     matching = matching or Matching()
     return taken(
-        training_batches(dataset, SPEC, augmentation, matching, batch_size, seed, first_sample, **options), count
+        training_batches(
+            dataset,
+            SPEC,
+            augmentation=augmentation,
+            matching=matching,
+            batch_size=batch_size,
+            seed=seed,
+            first_sample=first_sample,
+            **options,
+        ),
+        count,
     )
 
 
@@ -97,7 +117,7 @@ def test_batches_have_the_shapes_types_and_ranges_that_the_model_and_the_losses_
 
 
 def test_shapes_are_known_before_the_first_batch(dataset):
-    images, wanted = training_batches(dataset, SPEC, LIVELY, Matching(), 2, 0).element_spec
+    images, wanted = training_batches(dataset, SPEC, augmentation=LIVELY, batch_size=2).element_spec
     assert images.shape.as_list() == [2, 64, 64, 3]
     assert wanted["classes"].shape.as_list() == [2, len(SPEC.anchors())]
     assert wanted["boxes"].shape.as_list() == [2, len(SPEC.anchors()), 5]
@@ -214,7 +234,7 @@ def test_batches_do_not_depend_on_the_number_of_threads(dataset, whole, threads:
     options = tf.data.Options()
     options.threading.private_threadpool_size = threads
     options.autotune.enabled = threads > 1
-    stream = training_batches(dataset, SPEC, LIVELY, Matching(), 2, 3).with_options(options)
+    stream = training_batches(dataset, SPEC, augmentation=LIVELY, batch_size=2, seed=3).with_options(options)
     assert_equal(taken(stream, 8), whole[:8])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_retina.data.records import Dataset, Record
-from keras_retina.evaluate.coco import STATISTICS, batched, coco_metrics, ground_truth, results_of_image
+from keras_retina.evaluate.coco import STATISTICS, coco_metrics, ground_truth, results_of_image
 
 IDS = (3, 7, 20)  # category ids of class indices 0, 1, 2
 
@@ -141,18 +141,3 @@ def test_ground_truth_is_coco_in_pixels_of_the_image(two_classes):
     }  # fmt: skip
     assert [annotation["id"] for annotation in truth["annotations"]] == [1, 2, 3]  # 0 would never match
     assert truth["categories"] == [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}, {"id": 20, "name": "cow"}]
-
-
-def test_results_are_in_the_coco_format_and_ready_for_json():
-    results = found(record(9, [], []), [BOX], [0.123456789], [2])
-    assert results == [{"image_id": 9, "category_id": 20, "bbox": [20, 10, 80, 50], "score": 0.123457}]
-    assert found(record(9, [], []), [], [], []) == []
-    assert [type(value) for value in results[0].values()] == [int, int, list, float]
-
-
-@pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [3]), (8, [4, 4]), (9, [4, 4, 1])])
-def test_batches_hold_every_record_in_order(count: int, sizes: list[int]):
-    records = tuple(record(number, [], []) for number in range(count))
-    batches = list(batched(records, 4))
-    assert [len(batch) for batch in batches] == sizes
-    assert tuple(one for batch in batches for one in batch) == records

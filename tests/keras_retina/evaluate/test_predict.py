@@ -15,7 +15,17 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.boxes import encode, yxyx_to_xywh
 from keras_retina.model.spec import DetectorSpec
 
-SPEC = DetectorSpec(("a", "b"), 64, 96, "stretch", (3, 5), 3.0, (1.0,), (1.0,), (10.0, 10.0, 5.0, 5.0))
+SPEC = DetectorSpec(
+    class_names=("a", "b"),
+    height=64,
+    width=96,
+    resize="stretch",
+    levels=(3, 5),
+    anchor_size=3.0,
+    anchor_scales=(1.0,),
+    anchor_ratios=(1.0,),
+    coder_weights=(10.0, 10.0, 5.0, 5.0),
+)
 SHAPES = ((64, 96), (300, 200), (50, 170), (97, 31))
 
 

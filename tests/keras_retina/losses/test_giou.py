@@ -111,7 +111,7 @@ def test_minimising_it_moves_a_box_onto_its_target():
 
 
 def test_config_round_trip_and_bad_weight():
-    loss = GIoULoss((1.0, 2.0, 3.0, 4.0), 0.5, "mine")
+    loss = GIoULoss((1.0, 2.0, 3.0, 4.0), 0.5, name="mine")
     restored = keras.losses.deserialize(json.loads(json.dumps(keras.losses.serialize(loss))))
     assert restored.get_config() == loss.get_config()
     with pytest.raises(InputError, match=r"Received: weight=-1"):

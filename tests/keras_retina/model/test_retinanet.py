@@ -10,7 +10,7 @@ import pytest
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.matching import targets
 from keras_retina.losses import BoxLoss, FocalLoss
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.model import BACKBONE_ALPHAS, Backbone, Head, Input, Model, Pyramid
 from keras_retina.recipe.recipe import Recipe, load_recipe
@@ -37,7 +37,7 @@ def papers_recipe() -> Recipe:
 @pytest.fixture(scope="module")
 def papers_model(papers_recipe) -> keras.Model:
     keras.utils.set_random_seed(0)
-    return retinanet(papers_recipe.model, 80)
+    return detector_network(papers_recipe.model, 80)
 
 
 def small(**changes) -> Model:
@@ -53,7 +53,7 @@ def small(**changes) -> Model:
 @pytest.mark.parametrize("alpha", BACKBONE_ALPHAS["mobilenet_v2"])
 def test_every_mobilenet_width_builds_a_detector_with_a_row_for_each_anchor(alpha: float):
     settings = small(backbone=Backbone(alpha=alpha, **RANDOM))
-    model = retinanet(settings, 5)
+    model = detector_network(settings, 5)
     anchors = len(detector_spec(settings, ("a", "b", "c", "d", "e")).anchors())
     assert anchors == (8 * 12 + 4 * 6 + 2 * 3) * 9
     assert model.input_shape == (None, 64, 96, 3)
@@ -84,7 +84,7 @@ def test_scores_start_near_the_prior_and_deltas_near_zero(convolution: str):
         head=Head(width=16, convolutions=2, convolution=convolution),
     )
     images = np.random.default_rng(0).uniform(-1, 1, (2, 64, 96, 3)).astype(np.float32)
-    outputs = retinanet(settings, 3)(images, training=True)
+    outputs = detector_network(settings, 3)(images, training=True)
     scores = tf.sigmoid(outputs["classes"]).numpy()
     assert scores.mean() == pytest.approx(0.01, rel=0.1)
     assert 0.005 < scores.min() <= scores.max() < 0.02
@@ -104,7 +104,7 @@ def test_the_box_outputs_of_a_cell_are_its_anchors_in_order(tiny_detector):
 def test_a_change_in_the_image_shows_first_at_the_anchors_that_are_there():
     keras.utils.set_random_seed(0)
     settings = small(input=Input(height=128, width=192), backbone=Backbone(alpha=0.5, **RANDOM))
-    model, spec = retinanet(settings, 2), detector_spec(settings, ("a", "b"))
+    model, spec = detector_network(settings, 2), detector_spec(settings, ("a", "b"))
     generator = np.random.default_rng(1)
     image = generator.uniform(-1, 1, (1, 128, 192, 3)).astype(np.float32)
     changed = image.copy()
@@ -176,7 +176,7 @@ def test_the_papers_model_takes_training_steps_that_lower_its_loss(papers_model,
 
 def test_the_deeper_model_of_the_paper_builds_with_the_same_outputs():
     recipe = load_recipe(RECIPES / "coco_resnet101_800.yaml", SMALL_AND_RANDOM)
-    model = retinanet(recipe.model, 80)
+    model = detector_network(recipe.model, 80)
     assert model.output_shape == {"classes": (None, 3069, 80), "boxes": (None, 3069, 4)}
     assert sum(layer.name.endswith("_3_conv") for layer in model.layers) == 33
     assert model.count_params() == 57_118_836

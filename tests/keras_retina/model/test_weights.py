@@ -14,7 +14,7 @@ from keras_retina.model.backbones import (
     find_weights,
     load_pretrained,
 )
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.recipe.model import Backbone, Head, Input, Model, Pyramid
 
 FILE_1_0 = "mobilenet_v2_1.0_imagenet_notop.weights.h5"
@@ -130,7 +130,7 @@ def test_random_weights_stay_as_they_are(tiny_detector, tiny_recipe):
 
 def test_mobilenet_features_equal_those_of_the_network_in_the_file(shared_weights):
     settings = small(Backbone(alpha=1.0))
-    model = retinanet(settings, 2)
+    model = detector_network(settings, 2)
     load_pretrained(model, settings.backbone, str(shared_weights / FILE_1_0))
     theirs = keras.applications.MobileNetV2(
         input_shape=(96, 128, 3), include_top=False, weights=str(shared_weights / FILE_1_0)
@@ -153,7 +153,7 @@ def test_a_resnet_fed_rgb_in_unit_range_equals_its_own_preprocessing_away_from_t
     theirs.save_weights(file)
 
     settings = small(Backbone(name="resnet50", frozen_stages=2))
-    model = retinanet(settings, 2)
+    model = detector_network(settings, 2)
     load_pretrained(model, settings.backbone, file)
 
     pixels = np.random.default_rng(1).integers(0, 256, (1, 96, 128, 3)).astype(np.float32)

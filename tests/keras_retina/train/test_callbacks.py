@@ -26,7 +26,17 @@ from keras_retina.train.callbacks import (
     write_state,
 )
 
-SPEC = DetectorSpec(("a",), 64, 64, "stretch", (3, 5), 3.0, (1.0,), (1.0,), (10.0, 10.0, 5.0, 5.0))
+SPEC = DetectorSpec(
+    class_names=("a",),
+    height=64,
+    width=64,
+    resize="stretch",
+    levels=(3, 5),
+    anchor_size=3.0,
+    anchor_scales=(1.0,),
+    anchor_ratios=(1.0,),
+    coder_weights=(10.0, 10.0, 5.0, 5.0),
+)
 
 
 def linear_model(average: float | None = None, rate: float = 0.1) -> keras.Model:

@@ -13,7 +13,17 @@ from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Loss
 from keras_retina.train.diagnostics import losses_per_level
 
-SPEC = DetectorSpec(("a", "b"), 64, 96, "stretch", (3, 5), 3.0, (1.0, 1.3), (1.0,), (10.0, 10.0, 5.0, 5.0))
+SPEC = DetectorSpec(
+    class_names=("a", "b"),
+    height=64,
+    width=96,
+    resize="stretch",
+    levels=(3, 5),
+    anchor_size=3.0,
+    anchor_scales=(1.0, 1.3),
+    anchor_ratios=(1.0,),
+    coder_weights=(10.0, 10.0, 5.0, 5.0),
+)
 
 
 def random_batch(positives: int) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:

@@ -77,8 +77,8 @@ def test_measuring_leaves_model_and_optimiser_as_they_were(tiny_recipe, tiny_det
     model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
     before = [variable.numpy() for variable in variables]
-    training = load_dataset(tiny_coco, "train"), spec, tiny_recipe.augmentation, tiny_recipe.training.matching, 2, 0
-    pace = measure_pace(model, model, training_batches(*training), spec, load_dataset(tiny_coco, "val"))
+    batches = training_batches(load_dataset(tiny_coco, "train"), spec, batch_size=2)
+    pace = measure_pace(model, model, batches, spec, load_dataset(tiny_coco, "val"))
     assert min(pace.step, pace.tracing, pace.evaluation) > 0
     assert len(before) > len(model.variables)
     for variable, value in zip(variables, before, strict=True):

@@ -13,7 +13,7 @@ from keras_retina.data.pipeline import training_views, with_targets
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.recipe.recipe import Recipe, recipe_from_fields
 from keras_retina.train import feature_cache
@@ -40,7 +40,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="module")
 def dataset(tiny_coco) -> Dataset:
-    return load_dataset(tiny_coco, "train", "coco", None)
+    return load_dataset(tiny_coco, "train", format="coco")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def spec(recipe, dataset) -> DetectorSpec:
 @pytest.fixture(scope="module")
 def frozen(recipe) -> keras.Model:
     keras.utils.set_random_seed(0)
-    return split_at_frozen(retinanet(recipe.model, 2))[0]
+    return split_at_frozen(detector_network(recipe.model, 2))[0]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_features_of_other_data_or_another_recipe_are_refused(built, recipe, dat
 
 
 def test_features_of_other_weights_are_refused(built, recipe, dataset, spec):
-    other = split_at_frozen(retinanet(recipe.model, 2))[0]
+    other = split_at_frozen(detector_network(recipe.model, 2))[0]
     for layer in other.layers:
         layer.set_weights([weight + 1 for weight in layer.get_weights()])
     with pytest.raises(InputError, match="Received: other weights"):

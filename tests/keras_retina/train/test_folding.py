@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.recipe.model import Model
 from keras_retina.train.batch_norm import FoldedConvolution, fold_frozen_batch_norm
 from keras_retina.train.devices import in_precision
@@ -44,7 +44,7 @@ def outputs_and_gradients(model: keras.Model, variables: list[tf.Variable]) -> t
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50"])
 def test_outputs_and_gradients_are_those_of_the_detector(name: str):
-    model = retinanet(settings(name, frozen_stages=2), 3)
+    model = detector_network(settings(name, frozen_stages=2), 3)
     randomize(model)
     folded = fold_frozen_batch_norm(model)
     expected, expected_gradients = outputs_and_gradients(model, model.trainable_variables)
@@ -58,7 +58,7 @@ def test_outputs_and_gradients_are_those_of_the_detector(name: str):
 
 
 def test_norms_of_the_heads_stay_and_follow_the_batch():
-    model = retinanet(settings(frozen_stages=2, head_norms="per_level"), 3)
+    model = detector_network(settings(frozen_stages=2, head_norms="per_level"), 3)
     randomize(model)
     folded = fold_frozen_batch_norm(model)
     norms = {layer.name for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)}
@@ -72,21 +72,21 @@ def test_norms_of_the_heads_stay_and_follow_the_batch():
 
 
 def test_no_frozen_batch_norm_and_no_padding_is_left():
-    model = retinanet(settings(), 3)
+    model = detector_network(settings(), 3)
     kinds = {type(layer) for layer in fold_frozen_batch_norm(model).layers}
     assert FoldedConvolution in kinds
     assert not kinds & {keras.layers.BatchNormalization, keras.layers.ZeroPadding2D}
 
 
 def test_the_same_variables_are_trained():
-    model = retinanet(settings(), 3)
+    model = detector_network(settings(), 3)
     folded = fold_frozen_batch_norm(model)
     assert {id(variable) for variable in folded.trainable_variables} == {id(v) for v in model.trainable_variables}
     assert {id(variable) for variable in folded.variables} == {id(variable) for variable in model.variables}
 
 
 def test_a_training_step_of_the_folded_model_changes_the_detector_alike():
-    model = retinanet(settings(), 3)
+    model = detector_network(settings(), 3)
     folded = fold_frozen_batch_norm(model)
     folded.compile("sgd", {"classes": "mse", "boxes": "mse"})
     anchors = model.output_shape["classes"][1]
@@ -98,7 +98,7 @@ def test_a_training_step_of_the_folded_model_changes_the_detector_alike():
 
 
 def test_a_model_whose_batch_norm_trains_is_returned_as_it_is():
-    model = retinanet(settings("plain", weights="none", frozen_stages=0, batch_norm="trained"), 3)
+    model = detector_network(settings("plain", weights="none", frozen_stages=0, batch_norm="trained"), 3)
     assert fold_frozen_batch_norm(model) is model
 
 
@@ -115,7 +115,7 @@ def test_padding_that_same_does_not_replace_stays():
 
 
 def test_a_model_in_lower_precision_is_folded_in_that_precision():
-    model = retinanet(settings(), 3)
+    model = detector_network(settings(), 3)
     randomize(model)
     mixed = in_precision(model, "bfloat16")
     folded = fold_frozen_batch_norm(mixed)

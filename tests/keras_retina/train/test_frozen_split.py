@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.recipe.model import Model
 from keras_retina.train.batch_norm import fold_frozen_batch_norm
 from keras_retina.train.feature_cache import split_at_frozen
@@ -38,7 +38,7 @@ def settings(**backbone) -> Model:
     ],
 )
 def test_the_two_parts_are_the_detector_and_are_cut_where_learning_begins(stages: int, features: dict):
-    model = retinanet(settings(frozen_stages=stages), 3)
+    model = detector_network(settings(frozen_stages=stages), 3)
     frozen, learning = split_at_frozen(model)
     assert frozen.output_shape == features
     assert not frozen.trainable_variables
@@ -52,7 +52,7 @@ def test_the_two_parts_are_the_detector_and_are_cut_where_learning_begins(stages
 
 @pytest.mark.parametrize("trainable", [True, False])
 def test_a_model_of_which_nothing_or_everything_is_frozen_is_refused(trainable: bool):
-    model = retinanet(settings(frozen_stages=0), 1)
+    model = detector_network(settings(frozen_stages=0), 1)
     for layer in model.layers:
         layer.trainable = trainable
     with pytest.raises(ValueError, match="a frozen part and a part that learns"):

@@ -17,11 +17,11 @@ from keras_retina.data.folder import load_dataset
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.model.batch_norm import MOMENTUM
 from keras_retina.model.saving import load_detector
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import Recipe, dump_recipe
 from keras_retina.run import write_metrics
-from keras_retina.train.batch_norm import MOMENTUM
 from keras_retina.train.callbacks import save_weights
 from keras_retina.train.devices import Device
 from keras_retina.train.duration import Pace
@@ -162,7 +162,7 @@ def check_statistics(model: keras.Model, names: tuple[str, ...], recipe: Recipe,
     from keras_retina.data.pipeline import training_batches
 
     spec = detector_spec(recipe.model, dataset.class_names)
-    images, _ = next(iter(training_batches(dataset, spec, recipe.augmentation, recipe.training.matching, 10, 99)))
+    images, _ = next(iter(training_batches(dataset, spec, augmentation=recipe.augmentation, batch_size=10, seed=99)))
     for name in names:
         norm = model.get_layer(name)
         values = keras.Model(model.input, norm.input)(images).numpy().reshape(-1, norm.moving_mean.shape[0])

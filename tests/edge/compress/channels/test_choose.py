@@ -11,7 +11,7 @@ from edge.compress.channels.prune import choose_channels, keep_channels, most_im
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.graph import convolution_work, multiply_adds
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.recipe.model import Model
 
 
@@ -24,7 +24,7 @@ def detector() -> keras.Model:
         "pyramid": {"levels": [4, 6], "width": 24},
         "head": {"width": 16, "convolutions": 1, "convolution": "full"},
     }
-    return retinanet(Model.model_validate(settings), 2)
+    return detector_network(Model.model_validate(settings), 2)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from edge.compress.channels.groups import ChannelGroup, prune_groups
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.recipe.model import Model
 
 layers = keras.layers
@@ -25,7 +25,7 @@ def detector(name: str, convolution: str, **backbone) -> keras.Model:
         "pyramid": {"levels": [3, 6], "width": 16, "convolution": convolution},
         "head": {"width": 16, "convolutions": 1, "convolution": convolution},
     }
-    return retinanet(Model.model_validate(settings), 2)
+    return detector_network(Model.model_validate(settings), 2)
 
 
 def test_a_chain_is_one_group_for_each_convolution_but_the_last():

@@ -21,7 +21,7 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.model.backbones import backbone_layers
 from keras_retina.model.graph import multiply_adds
-from keras_retina.model.retinanet import retinanet
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.model import Model
@@ -87,7 +87,7 @@ def make_zero(model: keras.Model, group: ChannelGroup, channels: np.ndarray) -> 
 def detector() -> keras.Model:
     """MobileNetV2 0.35 with separable convolutions, its first stages and all its BatchNorm frozen."""
     keras.utils.set_random_seed(1)
-    model = lively(retinanet(settings("mobilenet_v2", "separable", alpha=0.35, **UNTRAINED), len(CLASSES)))
+    model = lively(detector_network(settings("mobilenet_v2", "separable", alpha=0.35, **UNTRAINED), len(CLASSES)))
     for layer in backbone_layers(model, settings("mobilenet_v2", "separable", alpha=0.35).backbone):
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization) and not layer.name.startswith("Conv1")
     return model
@@ -112,7 +112,7 @@ def pruned(detector) -> keras.Model:
 )
 def test_removing_channels_that_are_zero_changes_nothing(name, convolution, backbone):
     keras.utils.set_random_seed(2)
-    model = lively(retinanet(settings(name, convolution, **backbone, **UNTRAINED), len(CLASSES)))
+    model = lively(detector_network(settings(name, convolution, **backbone, **UNTRAINED), len(CLASSES)))
     groups = prune_groups(model)
     kept = half_of(groups)
     lively_outputs = model(images(), training=False)
@@ -188,7 +188,7 @@ def test_the_target_is_met_by_widths_that_are_multiples_of_8(detector, pruned):
 @pytest.mark.parametrize("importance", [kernel_norms, norm_scales])
 def test_heads_with_a_norm_for_each_level_are_pruned_to_the_target_and_saved(importance, tmp_path):
     model_settings = settings("plain", "separable", head_norms="per_level", **UNTRAINED)
-    model = lively(retinanet(model_settings, len(CLASSES)))
+    model = lively(detector_network(model_settings, len(CLASSES)))
     smaller = prune_to(model, 0.5, importance)
     assert multiply_adds(smaller) <= 0.5 * multiply_adds(model)
     width = smaller.get_layer("boxes_0_pointwise").filters

@@ -81,10 +81,10 @@ def test_the_linear_start_spaces_the_values_evenly(source):
 
 def test_the_int8_files_have_no_more_values_in_a_channel(clustered, small_quantized):
     from edge.export.convert import convert_heads
-    from edge.quantize.aware import quantize_aware
+    from edge.quantize.aware import quantize_aware_model
 
     spec, inputs = small_quantized.spec, [image for (image,) in small_quantized.samples()]
-    trained = convert_heads(quantize_aware(clustered, inputs, "clusters"), spec, "int8_qat")
+    trained = convert_heads(quantize_aware_model(clustered, inputs, "clusters"), spec, "int8_qat")
     for data in (trained, convert_heads(clustered, spec, "int8", small_quantized.samples)):
         counts = clusters_of_file(data)
         assert len(counts) == len(prunable_layers(clustered))

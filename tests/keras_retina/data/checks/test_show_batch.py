@@ -114,7 +114,9 @@ def test_looking_at_the_labels_leaves_the_batches_as_they_are(recipe, dataset):
     spec = detector_spec(recipe.model, dataset.class_names)
 
     def batches() -> list:
-        stream = training_batches(dataset, spec, recipe.augmentation, recipe.training.matching, 3, recipe.seed)
+        stream = training_batches(
+            dataset, spec, augmentation=recipe.augmentation, batch_size=3, seed=recipe.seed
+        )
         return [array for image, wanted in stream.take(2).as_numpy_iterator() for array in (image, *wanted.values())]
 
     before = batches()

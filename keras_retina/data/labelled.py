@@ -1,0 +1,94 @@
+"""Labelled images for evaluation, whatever they come from: a folder, a split that was read, or a `tf.data.Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from keras_retina.data.folder import available_splits, load_dataset
+from keras_retina.data.images import read_image
+from keras_retina.data.own import BoxFormat, check_dataset, yxyx_pixels
+from keras_retina.data.records import Dataset, Record, check_classes
+from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.legacy_keras import tf
+
+VALIDATION_NAMES = ("val", "valid", "validation", "test")
+
+Labelled: TypeAlias = Dataset | str | Path | tf.data.Dataset
+"""What evaluation takes: a split of `load_dataset`, a labelled folder, or a `tf.data.Dataset` like that of training."""
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images of one split, with the classes of a detector.
+
+    Attributes:
+        split: the images without their pixels. The records of a `tf.data.Dataset` are known when it was read, so it
+            has none here.
+        read: goes through the split once: the record of each image, and the image as uint8 RGB `[height, width, 3]`.
+    """
+
+    split: Dataset
+    read: Callable[[], Iterator[tuple[Record, np.ndarray]]]
+
+
+def labelled_images(
+    dataset: Labelled, class_names: tuple[str, ...], *, split: str | None = None, box_format: BoxFormat = "yxyx"
+) -> LabelledImages:
+    """Opens what a user measures on.
+
+    Args:
+        class_names: of the detector, in its order.
+        split: of a folder; by default its validation split, or its test split.
+        box_format: of the boxes of a `tf.data.Dataset`.
+
+    Raises:
+        InputError: nothing that can be measured on, other classes than the detector's, no image, or an endless dataset.
+    """
+    if isinstance(dataset, str | Path):
+        dataset = load_dataset(dataset, split or validation_split(Path(dataset)), classes=class_names)
+    elif split is not None:
+        raise InputError(
+            f"split: expected together with a folder. Received: split={split!r} and a {type(dataset).__name__}. "
+            "Leave split out."
+        )
+    if isinstance(dataset, Dataset):
+        chosen = dataset
+        check_classes(class_names, chosen, "detector")
+        return LabelledImages(chosen, lambda: ((record, read_image(record.path)) for record in chosen.records))
+    check_dataset(dataset, class_names, box_format=box_format)
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise InputError(
+            "dataset: expected one that ends. Received: one that repeats for ever. Use it before repeat()."
+        )
+    empty = Dataset("tf.data", "validation", tuple(class_names), tuple(range(1, len(class_names) + 1)), ())
+    return LabelledImages(empty, lambda: _read(dataset, box_format))
+
+
+def validation_split(data_dir: Path) -> str:
+    """Returns the split of a folder that evaluation uses: validation, or test if there is none.
+
+    Raises:
+        InputError: the folder has neither.
+    """
+    splits = available_splits(data_dir)
+    found = next((name for name in VALIDATION_NAMES if name in splits), None)
+    if found is None:
+        raise InputError(
+            f"{printable(data_dir)}: expected a split named {', '.join(VALIDATION_NAMES[:-1])} or test. "
+            f"Received: {', '.join(splits)}. Pass split."
+        )
+    return found
+
+
+def _read(dataset: tf.data.Dataset, box_format: BoxFormat) -> Iterator[tuple[Record, np.ndarray]]:
+    for number, (image, labels) in enumerate(dataset):
+        boxes = yxyx_pixels(labels["boxes"], image, box_format).numpy()
+        classes = labels["classes"].numpy().astype(np.int32)
+        name, (height, width) = f"image {number}", image.shape[:2]
+        crowd = np.zeros(len(classes), bool)
+        yield Record(number + 1, Path(name), name, height, width, boxes, classes, crowd), image.numpy()
