@@ -91,11 +91,11 @@ def verify_run(
     parity = check_parity(model, spec, dataset, raw_float32[0] if raw_float32 else None, settings.parity)
     tell = progress or (lambda line: None)
     tell(f"verify: raw heads against Keras: {parity['reason'] or 'equal within ' + format(settings.parity, 'g')}")
-    limits = next(iter(known.values()), Export())  # Keras is held to the thresholds that the files have inside
+    limits = next(iter(known.values()), Export())  # Keras suppresses as the files do
     size = {"multiply_adds": multiply_adds(model), "parameters": model.count_params()}
     keras_row = unmeasured_row(run_dir / KERAS_FILE, "keras") | size
     if parity["passed"]:
-        detect = detect_function(model, spec, limits.iou_threshold, limits.max_detections)
+        detect = detect_function(model, spec, limits.iou_threshold, limits.max_detections, limits.nms)
         measure_keras(keras_row, folder / "keras.json", detect, spec, dataset)
         tell(summary(keras_row))
         rows = [keras_row]
@@ -167,7 +167,7 @@ def _measure_smaller(
     if not parity["passed"]:
         rows = [row, *(unmeasured_row(path, kind_in_name(path)) | facts for path in one.files)]
         return [line | {"reason": _because_of_parity(parity)} for line in rows]
-    detect = detect_function(one.model, spec, limits.iou_threshold, limits.max_detections)
+    detect = detect_function(one.model, spec, limits.iou_threshold, limits.max_detections, limits.nms)
     measure_keras(row, folder / f"keras_{one.name}.json", detect, spec, dataset)
     if row["status"] == "verified" and (reasons := shortfalls(row, float_row, limit)):
         row |= {"status": "failed", "reason": "; ".join(reasons)}
