@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class Description:
     score_threshold: float
     iou_threshold: float
     max_detections: int
-    nms: str = "per_class"
+    nms: Literal["per_class", "fast"] = "per_class"
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,9 @@ def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
     if not run.model.exists():
         train(run.recipe, train_set, validation_set, run.path, run.data_dir, report)
     model, spec = load_detector(run.model)
-    metrics = coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, validation_set))
+    files = run.recipe.export
+    detect = detect_function(model, spec, files.iou_threshold, files.max_detections, files.nms)
+    metrics = coco_metrics(validation_set, predict_dataset(detect, spec, validation_set))
     write_metrics(run.metrics, run.recipe.data.validation, metrics)
     report(f"validation AP {metrics['AP']}, AP50 {metrics['AP50']}")
 

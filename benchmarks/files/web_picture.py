@@ -2,7 +2,7 @@
 
     python benchmarks/files/web_picture.py MODEL.tflite PHOTOGRAPH OUT.png [--phone]
 
-Needs `pip install -e '.[test]'`, Debian's chromium and chromium-driver, and what `serve-web` needs.
+Needs `pip install -e '.[test]'`, Debian's chromium and chromium-driver, and what `serve-web --install` fetches.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--phone", action="store_true")
     arguments = parser.parse_args()
-    with page_server(arguments.model, find_tasks_vision(None, print), 0) as server:
+    with page_server(arguments.model, find_tasks_vision(None), 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         size, density = (PHONE, 2) if arguments.phone else (DESKTOP, 1)
         picture = take_picture(server.address, arguments.photograph, size, density)

@@ -49,7 +49,9 @@ def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set
         make = prune_rounds if settings.channels else train_sparse if settings.sparsity else train_clustered
         model = plain = make(task)
         save_detector(model, spec, folder.model)
-    metrics = coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, validation_set))
+    files = run.recipe.export
+    detect = detect_function(model, spec, files.iou_threshold, files.max_detections, files.nms)
+    metrics = coco_metrics(validation_set, predict_dataset(detect, spec, validation_set))
     facts = {"split": validation_set.split, **metrics, **sizes(plain), "parent": sizes(parent)}
     write_json(folder.metrics, facts)
     left = facts["multiply_adds"] / facts["parent"]["multiply_adds"]

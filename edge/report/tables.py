@@ -58,7 +58,8 @@ def expected_section(run: Run) -> dict[str, Any] | None:
         inside = None if difference is None else abs(difference) <= tolerance
         line = {"name": plain(name), "expected": promised, "measured": measured}
         lines.append({**line, "difference": difference, "inside": inside})
-    told = [f"{key}: {text}" for key in ("command", "machine", "date", "split") if (text := plain(expected.get(key)))]
+    keys = ("command", "machine", "date", "split", "runs")
+    told = [f"{key}: {text}" for key in keys if (text := plain(expected.get(key)))]
     return {"line": "; ".join(told), "tolerance": tolerance, "lines": lines}
 
 

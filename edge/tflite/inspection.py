@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
 import math
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,34 @@ from keras_retina.model.spec import spec_from_json
 TOTAL_LIMIT = 10 * MEMBER_LIMIT  # a zip of a few kilobytes may claim to unpack to gigabytes
 
 
+ZIP_END = b"PK\x05\x06"
+ZIP_MEMBER = re.compile(rb"PK\x03\x04[\x0a-\x3f]\x00..[\x00\x08]\x00", re.DOTALL)
+"""The head of a stored or deflated member, by which a zip is known whose end is cut off."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Appended:
+    """The zip behind a network: the sizes of its files, the contents of those not too large, and what is wrong."""
+
+    sizes: dict[str, int]
+    contents: dict[str, bytes]
+    problems: list[str]
+
+
 def inspect_file(path: Path) -> dict[str, Any]:
     """Returns what is in the file as JSON values; `metadata` and `detector` are None where it has none.
 
     `detector` is our description: the fields of `DetectorSpec`, number of anchors, export settings, the hashes of its
-    training, and `checksum`, whether the network is the one that was described.
+    training, and `checksum`, whether the network is the one that was described. `appended_problem` says what is wrong
+    with the zip behind the network, None when nothing is; the rest is told all the same.
 
     Raises:
-        InputError: the file is missing, no `.tflite`, cut off or damaged, inside or in what is appended to it.
+        InputError: the file is missing, no `.tflite`, cut off or damaged inside the network.
     """
     path = Path(path)
     read_graphs(path)  # refuses what cannot be read at all
     data = path.read_bytes()
-    sizes, members = _members(path, data)
+    appended = _appended(data)
     try:
         model = read_flatbuffer(data)
         facts = {
@@ -48,12 +63,13 @@ def inspect_file(path: Path) -> dict[str, Any]:
             "operators": operator_histogram(model),
             "signatures": [_signature(signature) for signature in model.signatureDefs or []],
             "metadata": _metadata(model),
-            "members": sizes,
+            "members": appended.sizes,
         }
     except Exception as error:  # whatever wrong offsets lead a reader without a verifier into
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    facts["labels"] = _labels(members, facts["metadata"])
-    facts["detector"] = _detector(path, data, members)
+    facts["labels"] = _labels(appended.contents, facts["metadata"])
+    facts["detector"] = _detector(data, appended)
+    facts["appended_problem"] = "; ".join(" ".join(one.split()) for one in appended.problems)[:500] or None
     return _finite(facts)
 
 
@@ -95,20 +111,26 @@ def _metadata(model: schema.ModelT) -> dict[str, Any] | None:
     return None if entry is None else metadata_facts(bytes(model.buffers[entry.buffer].data))
 
 
-def _members(path: Path, data: bytes) -> tuple[dict[str, int], dict[str, bytes]]:
-    """Returns the sizes of the files in the zip behind the flatbuffer, and the contents of those not too large."""
+def _appended(data: bytes) -> _Appended:
+    """Reads the zip behind the flatbuffer, as far as that goes."""
+    sizes: dict[str, int] = {}
+    contents: dict[str, bytes] = {}
+    problems, room = [], TOTAL_LIMIT
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            contents, room = {}, TOTAL_LIMIT
             for info in archive.infolist():
-                if info.file_size <= min(MEMBER_LIMIT, room):
+                sizes[info.filename] = info.file_size
+                if info.file_size > min(MEMBER_LIMIT, room):
+                    continue
+                room -= info.file_size
+                try:
                     contents[info.filename] = archive.read(info)
-                    room -= info.file_size
-            return {info.filename: info.file_size for info in archive.infolist()}, contents
-    except Exception as error:  # of zipfile, or of the decompressor that a damaged member names
-        if b"PK\x05\x06" not in data[-65_557:]:  # no zip at all: most files
-            return {}, {}
-        raise _damaged(path, f"the files appended to it cannot be read: {error}") from error
+                except Exception as error:  # of zipfile, or of the decompressor that a damaged member names
+                    problems.append(f"{info.filename}: {error}")
+    except Exception as error:  # likewise; most files have no zip at all
+        if ZIP_END in data[-65_557:] or ZIP_MEMBER.search(data):
+            problems.append(str(error))
+    return _Appended(sizes, contents, problems)
 
 
 def _labels(members: dict[str, bytes], metadata: dict[str, Any] | None) -> list[str] | None:
@@ -119,15 +141,24 @@ def _labels(members: dict[str, bytes], metadata: dict[str, Any] | None) -> list[
     return None if content is None else content.decode("utf-8", "replace").splitlines()
 
 
-def _detector(path: Path, data: bytes, members: dict[str, bytes]) -> dict[str, Any] | None:
-    if SPEC_MEMBER not in members or EXPORT_MEMBER not in members:
+def _detector(data: bytes, appended: _Appended) -> dict[str, Any] | None:
+    """Returns our description, None without one; one that cannot be read is a problem of what is appended."""
+    found = {name: appended.contents[name] for name in (SPEC_MEMBER, EXPORT_MEMBER) if name in appended.contents}
+    if not found:
         return None
-    spec = spec_from_json(members[SPEC_MEMBER].decode("utf-8", "replace"), f"{path}: {SPEC_MEMBER}")
-    export: Any = None
-    with contextlib.suppress(ValueError):
-        export = json.loads(members[EXPORT_MEMBER].decode("utf-8", "replace"))
+    try:
+        return _description(data, found)
+    except (InputError, ValueError, KeyError) as error:
+        appended.problems.append(f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error))
+        return None
+
+
+def _description(data: bytes, members: dict[str, bytes]) -> dict[str, Any]:
+    """Raises InputError, ValueError or, for a member that is missing, KeyError."""
+    spec = spec_from_json(members[SPEC_MEMBER].decode("utf-8", "replace"), SPEC_MEMBER)
+    export = json.loads(members[EXPORT_MEMBER].decode("utf-8", "replace"))
     if not isinstance(export, dict) or not isinstance(export.get("flatbuffer_bytes"), int):
-        raise _damaged(path, f"{EXPORT_MEMBER} is not what `keras-retina export` writes")
+        raise ValueError(f"{EXPORT_MEMBER} is not what `keras-retina export` writes")
     length, expected = export.pop("flatbuffer_bytes"), export.pop("flatbuffer_sha256", None)
     fields = {"nms": "per_class", "recipe_sha256": None, "model_sha256": None}  # not in files of older versions
     checksum = sha256_of(data[: max(length, 0)]) == expected

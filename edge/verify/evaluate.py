@@ -14,7 +14,8 @@ from keras_retina.data.records import Dataset, check_classes
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.run_paths import RunPaths
-from keras_retina.run import open_run
+from keras_retina.recipe.recipe import Export
+from keras_retina.run import RunFolder, open_run
 
 
 def evaluate_target(
@@ -26,7 +27,8 @@ def evaluate_target(
 ) -> dict[str, Any]:
     """Returns the AP fields of a verify row, with `file`, `kind` and `dataset`; of a .tflite `latency_ms`, `read_as`.
 
-    A file inside a run folder finds its data by itself; any other needs `data_dir`. A .tflite may be anybody's
+    A file inside a run folder finds its data by itself; any other needs `data_dir`. A Keras model in a run folder
+    suppresses as `export` of its recipe says, any other within each class. A .tflite may be anybody's
     (`edge.detectors.foreign`); `options` says what it does not.
 
     Raises:
@@ -34,7 +36,8 @@ def evaluate_target(
     """
     if not target.exists():
         raise InputError(f"{target}: expected a run folder, a .keras or a .tflite file. Received: nothing there.")
-    dataset = _dataset_for(target, data_dir, split)
+    run = _run_around(target, data_dir)
+    dataset = _dataset_for(target, run, data_dir, split)
     report(f"{dataset.name}, split {dataset.split}: {len(dataset.records)} images")
     of_file: dict[str, Any] = {}
     if target.suffix == ".tflite":
@@ -55,7 +58,9 @@ def evaluate_target(
         kind = "keras"
         model, spec = load_detector(RunPaths(target).model if target.is_dir() else target)
         check_classes(spec.class_names, dataset, target)
-        detections = predict_dataset(detect_function(model, spec), spec, dataset)
+        files = run.recipe.export if run else Export()
+        detect = detect_function(model, spec, files.iou_threshold, files.max_detections, files.nms)
+        detections = predict_dataset(detect, spec, dataset)
     return {
         "file": str(target),
         "kind": kind,
@@ -65,10 +70,14 @@ def evaluate_target(
     }
 
 
-def _dataset_for(target: Path, data_dir: Path | None, split: str | None) -> Dataset:
+def _run_around(target: Path, data_dir: Path | None) -> RunFolder | None:
+    """Returns the run that the target is or lies in, None for a file elsewhere."""
     folder = next((place for place in (target, *target.parents[:2]) if RunPaths(place).recipe_file.is_file()), None)
-    if folder is not None:
-        run = open_run(folder, data_dir)
+    return None if folder is None else open_run(folder, data_dir)
+
+
+def _dataset_for(target: Path, run: RunFolder | None, data_dir: Path | None, split: str | None) -> Dataset:
+    if run is not None:
         data = run.recipe.data
         return load_dataset(run.data_dir, split or data.validation, format=data.format, classes=data.classes)
     if data_dir is None:

@@ -90,13 +90,13 @@ def verify_files(
     parity = check_parity(model, spec, dataset, raw_float32[0] if raw_float32 else None, settings.parity)
     tell = progress or (lambda line: None)
     tell(f"verify: raw heads against Keras: {parity.reason or 'equal within ' + format(settings.parity, 'g')}")
-    limits = next(iter(known.values()), Export())  # Keras is held to the thresholds that the files have inside
+    limits = next(iter(known.values()), Export())  # Keras suppresses as the files do
     kinds = [known[path].kind if path in known else Artifact.of(path).format.name for path in files]
     rows = [unmeasured_row(path, kind) for path, kind in zip((paths.model, *files), (KERAS.name, *kinds), strict=True)]
     work, parameters = multiply_adds(model), model.count_params()
     rows = [replace(row, multiply_adds=work, parameters=parameters) for row in rows]
     if parity.passed:
-        detect = detect_function(model, spec, limits.iou_threshold, limits.max_detections)
+        detect = detect_function(model, spec, limits.iou_threshold, limits.max_detections, limits.nms)
         parent = measure_keras(rows[0], paths.detections(rows[0].results_name), detect, spec, dataset)
         tell(summary(parent))
         measured = [parent]
@@ -167,7 +167,7 @@ def _measure_smaller(
         parity = check_parity(one.model, spec, dataset, path, settings.parity)
         if not parity.passed:
             return [row.not_run(_because_of_parity(parity)) for row in rows]
-    detect = detect_function(one.model, spec, limits.iou_threshold, limits.max_detections)
+    detect = detect_function(one.model, spec, limits.iou_threshold, limits.max_detections, limits.nms)
     row = measure_keras(rows[0], paths.detections(rows[0].results_name), detect, spec, dataset)
     if row.is_verified:
         row = row.judged(shortfalls(row, float_row, limit))

@@ -106,14 +106,18 @@ def serve_web(
         Path | None,
         typer.Option("--tasks-vision", help="Folder of the npm package @mediapipe/tasks-vision. Default: found."),
     ] = None,
+    install: Annotated[
+        bool, typer.Option("--install", help="Fetch that package with npm where it is missing, once, about 40 MB.")
+    ] = False,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only say the address.")] = False,
 ) -> None:
     """Open a .tflite in the browser, on pictures, videos and the camera; served to this machine only."""
     from edge.detect.web.server import check_model, page_server
-    from edge.detect.web.tasks_vision import find_tasks_vision
+    from edge.detect.web.tasks_vision import find_or_install_tasks_vision, find_tasks_vision
 
     check_model(file)  # before MediaPipe is fetched for nothing
-    with page_server(file, find_tasks_vision(tasks_vision, say), port) as server:
+    package = find_or_install_tasks_vision(tasks_vision, say) if install else find_tasks_vision(tasks_vision)
+    with page_server(file, package, port) as server:
         say(f"{file.name} is at {server.address} (Ctrl-C ends)")
         if not no_browser:
             webbrowser.open(server.address)

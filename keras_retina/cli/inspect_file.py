@@ -29,7 +29,7 @@ def inspect(
     for line in inspection_lines(facts):
         say(line)
     write_json(json_, facts)
-    if facts["detector"] and not facts["detector"]["checksum"]:
+    if facts["appended_problem"] or (facts["detector"] and not facts["detector"]["checksum"]):
         raise typer.Exit(1)
 
 
@@ -47,11 +47,16 @@ def inspection_lines(facts: dict[str, Any]) -> list[str]:
         lines += [f"signature  {plain(signature['name'])}: {names}"]
     lines += _metadata_lines(facts["metadata"])
     files = ", ".join(f"{plain(name)} ({size} bytes)" for name, size in facts["members"].items())
-    lines += [f"appended   {files or 'nothing'}"]
+    problem = facts["appended_problem"]
+    lines += [f"appended   {files or ('files that cannot be read' if problem else 'nothing')}"]
+    if problem:
+        lines += [f"DAMAGED    the appended files: {plain(problem)}. Export or download the model again"]
     if facts["labels"]:
         more = len(facts["labels"]) - SHOWN_LABELS
         shown = ", ".join(map(plain, facts["labels"][:SHOWN_LABELS]))
         lines += [f"labels     {len(facts['labels'])}: {shown}{f' and {more} more' if more > 0 else ''}"]
+    if facts["detector"] is None and problem:
+        return [*lines, "detector   no description that can be read"]
     return lines + _detector_lines(facts["detector"])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,9 @@ import typer
 from keras_retina.cli.options import DataOption, RunArgument, SetOption, command
 from keras_retina.cli.output import say, show_rows, suggest
 from keras_retina.foundation.errors import InputError
-from keras_retina.recipe.formats import KERAS
 
 if TYPE_CHECKING:
     from edge.verify.result import VerifyResult
-    from edge.verify.rows import Row
 
 
 def run_all(
@@ -27,12 +24,13 @@ def run_all(
     check: bool,
     print_expected: bool,
 ) -> None:
-    """Runs every stage that is not done yet, then prints the table and compares it with `expected:` if asked to."""
+    """Runs every stage that is not done yet, then prints the table, beside `expected:`, and the file to ship."""
     from edge.stages import compress_stage, export_compressed, export_stage, report_stage, verify_stage
-    from edge.verify.expected import compare, expected_block
-    from keras_retina.foundation.machine import machine_name
+    from edge.verify.expected import compare, expected_block, expected_lines, measured_run
+    from edge.verify.ship import row_to_ship, ship_line
+    from keras_retina.foundation.machine import vector_instructions
     from keras_retina.recipe.recipe import load_recipe
-    from keras_retina.run import start_run, train_stage, training_minutes
+    from keras_retina.run import start_run, train_stage
 
     settings = load_recipe(recipe_path, set_)
     run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
@@ -45,7 +43,7 @@ def run_all(
     show_rows(result)
     say(f"wrote {run.verify} and {page}")
     if print_expected:
-        say(expected_block(result, training_minutes(run), machine_name(), command()))
+        say(expected_block([measured_run(run.path, vector_instructions())], command()))
     if check:
         failures = compare(result, settings)
         for failure in failures:
@@ -53,17 +51,24 @@ def run_all(
         if failures:
             raise typer.Exit(1)
         say("check passed: every AP is within the recipe's tolerance")
-    smallest = smallest_file(result.rows)
-    if smallest:
-        suggest(f"keras-retina detect {run.export / smallest} IMAGE_OR_FOLDER")
+    if has_other_settings(recipe_path, set_):
+        say("expected: not compared, since --set changed the settings that the recipe's figures belong to")
+    else:
+        for line in expected_lines(result, settings):
+            say(line)
+    say(ship_line(run.export, result.rows))
+    shipped = row_to_ship(result.rows)
+    if shipped:
+        suggest(f"keras-retina detect {run.export / shipped.file} IMAGE_OR_FOLDER")
     exit_by_gate(result)
 
 
-def smallest_file(rows: Sequence[Row]) -> str | None:
-    """Returns the smallest verified `.tflite` of a run, one that ends in boxes if there is one; None without any."""
-    files = [row for row in rows if row.is_verified and row.kind != KERAS.name]
-    files.sort(key=lambda row: (row.other_form, row.size_bytes or 0))
-    return files[0].file if files else None
+def has_other_settings(recipe_path: Path, set_: list[str] | None) -> bool:
+    """Tells whether `--set` changed more than the seed of a recipe that has an `expected:` block."""
+    from keras_retina.recipe.recipe import load_recipe
+
+    written, used = load_recipe(recipe_path), load_recipe(recipe_path, set_)
+    return written.expected is not None and used.model_copy(update={"seed": written.seed}) != written
 
 
 def exit_by_gate(result: VerifyResult) -> None:

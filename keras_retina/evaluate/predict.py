@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from keras_retina.data.records import Dataset, Record
 from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, results_of_image
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.boxes import clip
-from keras_retina.geometry.nms import detections
+from keras_retina.geometry.nms import detections, fast_detections
 from keras_retina.model.spec import DetectorSpec
 
 BATCH = 8
@@ -25,19 +25,26 @@ def network_input(record: Record, spec: DetectorSpec) -> np.ndarray:
 
 
 def detect_function(
-    model: keras.Model, spec: DetectorSpec, iou_threshold: float = 0.5, max_detections: int = 100
+    model: keras.Model,
+    spec: DetectorSpec,
+    iou_threshold: float = 0.5,
+    max_detections: int = 100,
+    nms: Literal["per_class", "fast"] = "per_class",
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Returns detect(uint8 images `[batch, height, width, 3]`) -> the dictionary of `decode.detections` as arrays.
+    """Returns detect(uint8 images `[batch, height, width, 3]`) -> the dictionary of `nms.detections` as arrays.
 
+    `iou_threshold`, `max_detections` and `nms` are the settings of `export` in a recipe: the model is then measured
+    with the suppression that its files have.
     The graph is traced once for each batch size; later changes of the model's weights take effect.
     """
     anchors = tf.constant(spec.anchors())
+    find = fast_detections if nms == "fast" else detections
 
     @tf.function(reduce_retracing=False)
     def graph(images: tf.Tensor) -> dict[str, tf.Tensor]:
         inputs = spec.scale(tf.cast(images, tf.float32))
         outputs = model(inputs, training=False)
-        return detections(
+        return find(
             outputs["classes"],
             outputs["boxes"],
             anchors,

@@ -40,6 +40,17 @@ def machine_name() -> str:
     return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
+def vector_instructions() -> str:
+    """Returns the widest vector instructions of the processor: `AVX-512`, `AVX2`, or its architecture.
+
+    Kernels for others round differently, and a training ends elsewhere.
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text(errors="replace").split()) if cpuinfo.is_file() else set()
+    names = {"avx512f": "AVX-512", "avx2": "AVX2"}
+    return next((name for flag, name in names.items() if flag in flags), platform.machine())
+
+
 def package_version() -> str:
     """Returns the version of the installed `keras-retina`."""
     return importlib.metadata.version("keras-retina")

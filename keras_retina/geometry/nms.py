@@ -38,12 +38,7 @@ def detections(
 
     Source: Focal Loss for Dense Object Detection, section 4 (Inference).
     """
-    logits, deltas = tf.cast(logits, tf.float32), tf.cast(deltas, tf.float32)
-    anchors = tf.convert_to_tensor(anchors, tf.float32)
-    best = tf.reduce_max(logits, axis=-1)  # [batch, A]
-    _, kept = tf.math.top_k(best, k=tf.minimum(CANDIDATES, tf.shape(best)[1]))  # [batch, candidates]
-    boxes = decode(tf.gather(deltas, kept, batch_dims=1), tf.gather(anchors, kept), coder_weights)
-    scores = tf.sigmoid(tf.gather(logits, kept, batch_dims=1))
+    boxes, scores = _candidates(logits, deltas, anchors, coder_weights)
     boxes, scores, classes, count = tf.image.combined_non_max_suppression(
         boxes[:, :, None, :],
         scores,
@@ -54,3 +49,52 @@ def detections(
         clip_boxes=False,
     )
     return {"boxes": boxes, "scores": scores, "classes": tf.cast(classes, tf.int32), "count": count}
+
+
+def fast_detections(
+    logits: tf.Tensor,
+    deltas: tf.Tensor,
+    anchors: tf.Tensor,
+    coder_weights: Sequence[float],
+    score_threshold: float,
+    iou_threshold: float = 0.5,
+    max_detections: int = 100,
+) -> dict[str, tf.Tensor]:
+    """Returns what `detections` returns when each anchor has only its best class and boxes of any class suppress.
+
+    It is what a file with `export.nms: fast` does: TFLite_Detection_PostProcess without `use_regular_nms`.
+    """
+    boxes, scores = _candidates(logits, deltas, anchors, coder_weights)
+    best, classes = tf.reduce_max(scores, axis=-1), tf.argmax(scores, axis=-1, output_type=tf.int32)
+
+    def of_image(image: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        boxes, scores, classes = image
+        kept = tf.image.non_max_suppression(boxes, scores, max_detections, iou_threshold, score_threshold)
+        missing = max_detections - tf.size(kept)
+        rows = tf.pad(tf.gather(boxes, kept), [[0, missing], [0, 0]])
+        padded = [tf.pad(tf.gather(values, kept), [[0, missing]]) for values in (scores, classes)]
+        return rows, *padded, tf.size(kept)
+
+    boxes, best, classes, count = tf.map_fn(
+        of_image,
+        (boxes, best, classes),
+        fn_output_signature=(
+            tf.TensorSpec([max_detections, 4], tf.float32),
+            tf.TensorSpec([max_detections], tf.float32),
+            tf.TensorSpec([max_detections], tf.int32),
+            tf.TensorSpec([], tf.int32),
+        ),
+    )
+    return {"boxes": boxes, "scores": best, "classes": classes, "count": count}
+
+
+def _candidates(
+    logits: tf.Tensor, deltas: tf.Tensor, anchors: tf.Tensor, coder_weights: Sequence[float]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns boxes `[batch, candidates, 4]` and scores `[batch, candidates, K]` of the best anchors of each image."""
+    logits, deltas = tf.cast(logits, tf.float32), tf.cast(deltas, tf.float32)
+    anchors = tf.convert_to_tensor(anchors, tf.float32)
+    best = tf.reduce_max(logits, axis=-1)  # [batch, A]
+    _, kept = tf.math.top_k(best, k=tf.minimum(CANDIDATES, tf.shape(best)[1]))  # [batch, candidates]
+    boxes = decode(tf.gather(deltas, kept, batch_dims=1), tf.gather(anchors, kept), coder_weights)
+    return boxes, tf.sigmoid(tf.gather(logits, kept, batch_dims=1))

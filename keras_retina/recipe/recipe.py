@@ -15,7 +15,7 @@ from keras_retina.recipe.compress import CompressedModel, CompressedModels, Fine
 from keras_retina.recipe.data import Augmentation, Data
 from keras_retina.recipe.export import Export, Verification
 from keras_retina.recipe.model import Model
-from keras_retina.recipe.section import Positive, Section, explain
+from keras_retina.recipe.section import Count, Positive, Section, explain
 from keras_retina.recipe.training import EarlyStop, Loss, Matching, Training
 from keras_retina.recipe.yaml_file import apply_override, dump_yaml, read_yaml
 
@@ -23,25 +23,36 @@ from keras_retina.recipe.yaml_file import apply_override, dump_yaml, read_yaml
 __all__ = ["CompressedModel", "EarlyStop", "Export", "FineTune", "Loss", "Matching", "Training", "Verification"]
 
 
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
 class Expected(Section):
-    """What this recipe gave when it was run: AP in percent by row of `verify.json`, and where."""
+    """What this recipe gave when it was run: AP in percent by row of `verify.json`, and where.
+
+    `ap` and `ap50` are means of `runs` runs with these `seeds`, on processors with these vector instructions
+    (`kernels`); `ap_range` has the lowest and the highest AP. One more run should be within `tolerance_ap` of `ap`.
+    """
 
     command: str
     machine: str
     date: str
     split: str
     training_minutes: Positive
+    runs: Count = 1
+    seeds: Annotated[tuple[int, ...], Field(strict=False)] = ()
+    kernels: Annotated[tuple[str, ...], Field(strict=False)] = ()
     tolerance_ap: Positive
-    ap: dict[str, Annotated[float, Field(ge=0, le=100)]]
-    ap50: dict[str, Annotated[float, Field(ge=0, le=100)]]
+    ap: dict[str, Percent]
+    ap50: dict[str, Percent]
+    ap_range: dict[str, Annotated[tuple[Percent, Percent], Field(strict=False)]] = {}
 
 
 class Published(Section):
     """A result printed by somebody else for this model; not ours."""
 
     source: str
-    ap: Annotated[float, Field(ge=0, le=100)]
-    ap50: Annotated[float, Field(ge=0, le=100)] | None = None
+    ap: Percent
+    ap50: Percent | None = None
     split: str
 
 

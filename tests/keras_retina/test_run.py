@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from keras_retina.evaluate import predict
 from keras_retina.foundation.errors import InputError
-from keras_retina.recipe.recipe import Recipe
-from keras_retina.run import open_run, run_facts, start_run
+from keras_retina.model.saving import save_detector
+from keras_retina.recipe.recipe import Recipe, recipe_from_fields
+from keras_retina.run import open_run, run_facts, start_run, train_stage
 
 
 def test_a_run_that_ended_before_it_trained_does_not_keep_its_folder(tmp_path):
@@ -45,3 +47,17 @@ def test_facts_that_are_damaged_are_one_error_that_says_what_to_pass(tmp_path, c
     with pytest.raises(InputError, match=r"run\.json: expected the facts of the run as JSON\. .*Pass --data\."):
         open_run(tmp_path)
     assert open_run(tmp_path, tmp_path).data_dir == tmp_path
+
+
+@pytest.mark.parametrize("nms", ["per_class", "fast"])
+def test_the_float_model_is_measured_with_the_suppression_of_its_files(
+    tiny_detector, tiny_coco, tmp_path, monkeypatch, nms
+):
+    asked: list[tuple] = []
+    monkeypatch.setattr(predict, "detect_function", lambda model, spec, *settings: asked.append(settings))
+    monkeypatch.setattr(predict, "predict_dataset", lambda detect, spec, dataset: [])
+    settings = {"name": "one", "export": {"nms": nms, "iou_threshold": 0.3, "max_detections": 7}}
+    run = start_run(tmp_path / "run", recipe_from_fields(settings, "here"), tiny_coco, "command", False)
+    save_detector(*tiny_detector, run.path / "model.keras")
+    train_stage(run, lambda line: None)
+    assert asked == [(0.3, 7, nms)]

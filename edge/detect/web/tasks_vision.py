@@ -19,26 +19,46 @@ BUNDLE, WASM = "vision_bundle.mjs", "wasm/vision_wasm_internal.wasm"
 INSTALL_SECONDS = 600
 
 
-def find_tasks_vision(chosen: Path | None, progress: Callable[[str], None]) -> Path:
-    """Returns the folder of `@mediapipe/tasks-vision`; without one, npm installs it once into the user's cache.
+def find_tasks_vision(chosen: Path | None) -> Path:
+    """Returns the folder of `@mediapipe/tasks-vision` on this machine.
 
     Order: `chosen`, the variable KERAS_RETINA_TASKS_VISION, `node_modules` of the current folder and of the page, the
     cache. The first two must be right.
 
     Raises:
-        InputError: the named folder is not the package, or npm is missing or fails.
+        InputError: the named folder is not the package, or it is nowhere.
     """
     named = {"--tasks-vision": chosen, VARIABLE: os.environ.get(VARIABLE)}
     for source, value in named.items():
         if value:
             return _checked(Path(value), source)
-    cached = cache_folder()
-    installed = [root / "node_modules" / PACKAGE for root in (Path.cwd(), PAGE, cached)]
-    for folder in installed:
+    for folder in _places():
         if is_tasks_vision(folder):
             return folder
-    install(cached, progress)
-    return installed[-1]
+    raise InputError(
+        f"serve-web: expected {PACKAGE} on this machine. Received: none in node_modules or in {cache_folder()}. "
+        f"Add --install to fetch version {pinned_version()} with npm, once, about 40 MB; or {_by_hand()}."
+    )
+
+
+def find_or_install_tasks_vision(chosen: Path | None, progress: Callable[[str], None]) -> Path:
+    """Returns the folder of the package as `find_tasks_vision`; where it is nowhere, npm installs it into the cache.
+
+    Raises:
+        InputError: the named folder is not the package, or npm is missing or fails.
+    """
+    is_named = chosen is not None or bool(os.environ.get(VARIABLE))
+    if not is_named and not any(is_tasks_vision(folder) for folder in _places()):
+        install(cache_folder(), progress)
+    return find_tasks_vision(chosen)
+
+
+def _places() -> list[Path]:
+    return [root / "node_modules" / PACKAGE for root in (Path.cwd(), PAGE, cache_folder())]
+
+
+def _by_hand() -> str:
+    return f"npm install {PACKAGE}@{pinned_version()} --prefix DIR, then --tasks-vision DIR/node_modules/{PACKAGE}"
 
 
 def pinned_version() -> str:
@@ -64,12 +84,11 @@ def install(folder: Path, progress: Callable[[str], None]) -> None:
         InputError: npm is missing or fails.
     """
     version = pinned_version()
-    by_hand = f"npm install {PACKAGE}@{version} --prefix DIR, then --tasks-vision DIR/node_modules/{PACKAGE}"
     npm = shutil.which("npm")
     if npm is None:
         raise InputError(
             f"serve-web: expected npm, to install {PACKAGE} {version}. Received: no npm on the PATH. "
-            f"Install Node.js; or on another machine {by_hand}."
+            f"Install Node.js; or on another machine {_by_hand()}."
         )
     progress(f"installing {PACKAGE} {version} with npm into {folder} (once, about 40 MB)")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +105,7 @@ def install(folder: Path, progress: Callable[[str], None]) -> None:
         shutil.rmtree(made, ignore_errors=True)
     raise InputError(
         f"serve-web: npm could not install {PACKAGE} {version}. Received: {problem or 'an incomplete package'}. "
-        f"Repeat the command with a network; or {by_hand}."
+        f"Repeat the command with a network; or {_by_hand()}."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import zipfile
 
 import numpy as np
 import pytest
@@ -149,19 +150,64 @@ def test_a_zip_that_unpacks_to_much_is_listed_and_not_unpacked(write_tflite, cla
     assert (facts["members"], facts["labels"]) == ({"labels.txt": 100, "b.txt": 100}, None)
 
 
-@pytest.mark.parametrize("member", ["detector.json", "export.json"])
-def test_a_description_that_is_not_ours_is_told(raw_file, tmp_path, member):
-    data = raw_file.read_bytes()
-    members = {"detector.json": b"{}", "export.json": b"[1]"}
-    if member == "export.json":
-        import zipfile
+def split_file(path) -> tuple[bytes, dict[str, bytes]]:
+    """Returns the network of a file and what is appended to it."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    data = path.read_bytes()
+    return data[: data.index(b"PK\x03\x04")], members
 
-        with zipfile.ZipFile(raw_file) as archive:
-            members["detector.json"] = archive.read("detector.json")
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"detector.json": b"{}"}, "detector.json: "),
+        ({"export.json": b"[1]"}, "export.json is not what"),
+        ({"export.json": b"{"}, "Expecting property name"),
+        ({"export.json": None}, "export.json is missing"),
+    ],
+)
+def test_a_description_that_is_not_ours_is_told_beside_the_rest(raw_file, tmp_path, changes, told):
+    network, members = split_file(raw_file)
+    members = {name: content for name, content in (members | changes).items() if content is not None}
     path = tmp_path / "x.tflite"
-    path.write_bytes(append_members(data[: data.index(b"PK\x03\x04")], members))
-    with pytest.raises(InputError, match=member):
-        inspect_file(path)
+    path.write_bytes(append_members(network, members))
+    facts = inspect_file(path)
+    assert told in facts["appended_problem"]
+    assert (facts["detector"], facts["labels"]) == (None, ["disc", "square"])
+    lines = inspection_lines(facts)
+    assert any(line.startswith("DAMAGED    the appended files: ") and told in line for line in lines)
+    assert lines[-1] == "detector   no description that can be read"
+
+
+def test_a_zip_that_is_cut_off_is_told_beside_the_network(raw_file, tmp_path):
+    """Its end is gone, by which zip readers find a zip; so it looked like no zip at all."""
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(raw_file.read_bytes()[:-40])
+    facts = inspect_file(path)
+    assert facts["appended_problem"] == "File is not a zip file"
+    assert (facts["members"], facts["detector"], facts["labels"]) == ({}, None, None)
+    assert facts["operators"] == inspect_file(raw_file)["operators"]
+    assert "appended   files that cannot be read" in inspection_lines(facts)
+
+
+def test_a_damaged_member_is_told_by_name_and_the_others_are_read(raw_file, tmp_path):
+    data = raw_file.read_bytes()
+    path = tmp_path / "changed.tflite"
+    path.write_bytes(data.replace(b"disc\nsquare", b"disk\nsquare"))
+    facts = inspect_file(path)
+    assert facts["appended_problem"] == "labels.txt: Bad CRC-32 for file 'labels.txt'"
+    assert facts["detector"]["checksum"] is True
+    assert facts["labels"] is None
+    assert "DAMAGED    the appended files: labels.txt: Bad CRC-32" in "\n".join(inspection_lines(facts))
+
+
+def test_what_is_whole_has_no_problem(raw_file, write_tflite, classifier_layers, tmp_path):
+    bare = write_tflite(tmp_path / "bare.tflite", *classifier_layers)
+    for path in (raw_file, bare):
+        facts = inspect_file(path)
+        assert facts["appended_problem"] is None
+        assert "DAMAGED" not in "\n".join(inspection_lines(facts))
 
 
 @pytest.mark.parametrize("content", [b"", b"text\n" * 100, b"\x1c\x00\x00\x00TFL3" + b"\xff" * 1000])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge.detectors.measure import detect_and_time
+from edge.export.export import export_files
 from edge.tflite.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
 from edge.verify.parity import check_parity
 from edge.verify.verify import dataset_sha256, verify_files
@@ -17,7 +18,7 @@ from keras_retina.data.records import Dataset, Record
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.machine import machine_name
-from keras_retina.recipe.recipe import Verification
+from keras_retina.recipe.recipe import Export, Verification
 
 QUICK = Verification(latency_runs=3, threads=2)
 
@@ -256,3 +257,15 @@ def test_the_hash_of_a_split_changes_with_labels_and_pixels(split, tmp_path):
 
 def test_the_machine_has_a_name():
     assert "cores" in machine_name()
+
+
+def test_keras_suppresses_as_the_files_do(tiny_model, tiny_spec, split, verified, tmp_path):
+    """Of fast suppression the AP differs, on both sides by the same."""
+    fast = Export(formats=("float32",), nms="fast", max_detections=50)
+    paths = export_files(tiny_model, tiny_spec, tmp_path, "tiny", fast, [])
+    rows = rows_of(verify(tmp_path, tiny_model, tiny_spec, split, QUICK, paths))
+    keras_row, per_class = rows["model.keras"], rows_of(verified[1])["model.keras"]
+    assert abs(keras_row["AP"] - per_class["AP"]) > 0.1
+    for path in paths:
+        assert rows[path.name]["nms"] == "fast"
+        assert rows[path.name]["AP"] == pytest.approx(keras_row["AP"], abs=0.01)

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+from edge.tflite.flatbuffer import append_members
+
 
 def test_inspect_shows_a_file_writes_json_and_refuses_a_damaged_one(write_tflite, classifier_layers, tmp_path):
     def run(*arguments):
@@ -17,7 +19,13 @@ def test_inspect_shows_a_file_writes_json_and_refuses_a_damaged_one(write_tflite
     assert result.returncode == 0, result.stderr
     assert "detector   no description of keras-retina" in result.stdout
     assert json.loads((tmp_path / "m.json").read_text())["outputs"][0]["name"] == "scores"
-    path.write_bytes(path.read_bytes()[:900])
+    whole = path.read_bytes()
+    path.write_bytes(append_members(whole, {"labels.txt": b"a\nb\n"})[:-30])
+    result = run(path, "--json", tmp_path / "m.json")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "DAMAGED    the appended files: File is not a zip file" in result.stdout
+    assert json.loads((tmp_path / "m.json").read_text())["appended_problem"] == "File is not a zip file"
+    path.write_bytes(whole[:900])
     result = run(path)
     assert (result.returncode, result.stdout) == (2, "")
     assert "expected a whole .tflite file" in result.stderr

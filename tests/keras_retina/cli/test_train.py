@@ -1,31 +1,31 @@
-"""`run` ends with a command that its run can follow."""
+"""`run` compares with `expected:` only what can be compared."""
 
-from edge.verify.rows import Row
-from keras_retina.cli.train import smallest_file
+from __future__ import annotations
 
-KERAS = Row("model.keras", "keras", status="verified")
+from pathlib import Path
 
+import pytest
 
-def row(file, size_bytes, status="verified"):
-    return Row(file, "int8", size_bytes=size_bytes, status=status)
+from keras_retina.cli.train import has_other_settings
 
-
-def test_the_suggested_file_is_the_smallest_that_was_verified():
-    rows = [
-        KERAS,
-        row("a_float32.tflite", 30),
-        row("a_int8.tflite", 12),
-        row("a_int8_raw.tflite", 11),
-        row("a_int8_half.tflite", 6, status="failed"),
-        row("a_int8_sparse_qat.tflite", 10),
-    ]
-    assert smallest_file(rows) == "a_int8_sparse_qat.tflite"
+DEMO = Path(__file__).parents[3] / "recipes" / "demo.yaml"
 
 
-def test_a_file_of_heads_is_suggested_where_there_is_no_other():
-    rows = [row("a_float32_raw.tflite", 30), row("a_int8_builtin.tflite", 10), row("a_int8_raw.tflite", 11)]
-    assert smallest_file(rows) == "a_int8_builtin.tflite"
+@pytest.mark.parametrize(
+    ("overrides", "changed"),
+    [
+        (None, False),
+        ([], False),
+        (["seed=3"], False),
+        (["training.epochs=30"], False),  # as it is in the recipe
+        (["training.epochs=2"], True),
+        (["seed=3", "compress.half.channels.keep=0.4"], True),
+    ],
+)
+def test_other_settings_than_the_seed_belong_to_other_figures(overrides, changed):
+    assert has_other_settings(DEMO, overrides) is changed
 
 
-def test_nothing_is_suggested_when_no_file_was_verified():
-    assert smallest_file([KERAS, row("a_int8.tflite", 9, "not run")]) is None
+def test_a_recipe_that_expects_nothing_has_nothing_to_compare(tmp_path):
+    (tmp_path / "own.yaml").write_text("name: own\n")
+    assert not has_other_settings(tmp_path / "own.yaml", ["training.epochs=2"])

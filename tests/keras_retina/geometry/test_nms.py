@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge.runtime import fast_suppression
 from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, SHOW_SCORE_THRESHOLD
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.geometry import boxes as numpy_boxes
 from keras_retina.geometry import nms as decode_module
 from keras_retina.geometry.anchors import AnchorGrid
 from keras_retina.geometry.boxes_tf import decode
-from keras_retina.geometry.nms import detections
+from keras_retina.geometry.nms import detections, fast_detections
 
 WEIGHTS = (10.0, 8.0, 5.0, 4.0)
 PLAIN = (1.0, 1.0, 1.0, 1.0)
@@ -22,11 +23,11 @@ def logit(score: float) -> float:
     return float(np.log(score / (1 - score)))
 
 
-def one_image(scores: list[list[float]], anchors=ANCHORS, **settings) -> list[tuple]:
+def one_image(scores: list[list[float]], anchors=ANCHORS, find=detections, **settings) -> list[tuple]:
     """Returns `(anchor, class, score)` of each detection, given scores `[A, K]` and boxes equal to the anchors."""
     logits = np.array([[[logit(score) for score in row] for row in scores]], np.float32)
     deltas = np.zeros((1, len(anchors), 4), np.float32)
-    result = detections(logits, deltas, anchors, PLAIN, **{"score_threshold": SHOW_SCORE_THRESHOLD} | settings)
+    result = find(logits, deltas, anchors, PLAIN, **{"score_threshold": SHOW_SCORE_THRESHOLD} | settings)
     rows = []
     for i in range(int(result["count"][0])):
         (anchor,) = np.flatnonzero(np.all(np.isclose(anchors, result["boxes"][0, i]), axis=1))
@@ -158,3 +159,38 @@ def test_half_precision_outputs_of_a_mixed_precision_model_are_decoded_in_full_p
     full = detections(logits.astype(np.float32), deltas.astype(np.float32), anchors, PLAIN, 0.3)
     assert half["boxes"].dtype == half["scores"].dtype == tf.float32
     np.testing.assert_array_equal(half["boxes"], full["boxes"])
+
+
+def test_fast_suppression_is_by_any_class_and_an_anchor_has_only_its_best():
+    scores = [[0.8, 0.6], [0.1, 0.9], [0.7, 0.6]]
+    assert one_image(scores) == [(1, 1, 0.9), (0, 0, 0.8), (2, 0, 0.7), (2, 1, 0.6)]
+    assert one_image(scores, find=fast_detections) == [(1, 1, 0.9), (2, 0, 0.7)]
+    assert one_image(scores, find=fast_detections, max_detections=1) == [(1, 1, 0.9)]
+
+
+def test_fast_suppression_takes_as_few_as_there_are():
+    assert one_image([[0.2, 0.1]] * 3, find=fast_detections) == []
+    nowhere = fast_detections(np.zeros((2, 0, 3)), np.zeros((2, 0, 4)), np.zeros((0, 4)), PLAIN, 0.01)
+    assert nowhere["count"].numpy().tolist() == [0, 0]
+    assert nowhere["boxes"].shape == (2, 100, 4)
+
+
+@pytest.mark.parametrize("limit", [5, 300])
+def test_fast_suppression_is_that_of_the_exported_files(limit):
+    """The oracle is what a device does with a raw file."""
+    generator = np.random.default_rng(8)
+    anchors = AnchorGrid(32, 32, levels=(3, 4)).boxes()
+    logits = generator.normal(-1, 1, (2, len(anchors), 3)).astype(np.float32)
+    deltas = generator.normal(0, 0.5, (2, len(anchors), 4)).astype(np.float32)
+    found = fast_detections(logits, deltas, anchors, WEIGHTS, 0.05, 0.5, limit)
+    for image in range(2):
+        boxes = decode(deltas[image], anchors, WEIGHTS).numpy()
+        scores = tf.sigmoid(logits[image]).numpy()
+        rows, classes = np.nonzero(scores > 0.05)
+        kept = fast_suppression(boxes[rows], scores[rows, classes], rows, 0.5, limit)
+        count = int(found["count"][image])
+        assert count == len(kept) <= limit
+        np.testing.assert_array_equal(found["classes"][image, :count], classes[kept])
+        np.testing.assert_allclose(found["scores"][image, :count], scores[rows, classes][kept], atol=1e-6)
+        np.testing.assert_allclose(found["boxes"][image, :count], boxes[rows[kept]], atol=1e-3)
+        assert not found["scores"].numpy()[image, count:].any()

@@ -59,7 +59,7 @@ def tasks_vision() -> Path:
     folders = [PAGE, Path.cwd(), cache_folder()]
     if not any(is_tasks_vision(folder / "node_modules/@mediapipe/tasks-vision") for folder in folders):
         pytest.skip("needs the npm package @mediapipe/tasks-vision: npm ci --prefix edge/detect/web/page")
-    return find_tasks_vision(None, print)
+    return find_tasks_vision(None)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,14 @@ import sys
 import pytest
 
 from edge.detect.web import tasks_vision
-from edge.detect.web.tasks_vision import PACKAGE, PAGE, VARIABLE, find_tasks_vision, pinned_version
+from edge.detect.web.tasks_vision import (
+    PACKAGE,
+    PAGE,
+    VARIABLE,
+    find_or_install_tasks_vision,
+    find_tasks_vision,
+    pinned_version,
+)
 from keras_retina.foundation.errors import InputError
 
 NPM = f"""#!{sys.executable}
@@ -54,36 +61,55 @@ def test_the_nearest_package_is_taken(tmp_path, monkeypatch):
     roots = [tmp_path / "cache/keras-retina" / f"tasks-vision-{pinned_version()}", tmp_path / "page", tmp_path / "here"]
     for root in roots:  # each is before the last one
         package = write_package(root / "node_modules" / PACKAGE)
-        assert find_tasks_vision(None, print) == package
+        assert find_tasks_vision(None) == package
     monkeypatch.setenv(VARIABLE, str(write_package(tmp_path / "variable")))
-    assert find_tasks_vision(None, print) == tmp_path / "variable"
-    assert find_tasks_vision(write_package(tmp_path / "option"), print) == tmp_path / "option"
+    assert find_tasks_vision(None) == tmp_path / "variable"
+    assert find_tasks_vision(write_package(tmp_path / "option")) == tmp_path / "option"
 
 
 def test_a_named_folder_must_be_the_package(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=f"--tasks-vision: expected the folder of {PACKAGE}.*Run: npm install"):
-        find_tasks_vision(tmp_path, print)
+        find_tasks_vision(tmp_path)
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     with pytest.raises(InputError, match=f"{VARIABLE}: expected the folder"):
-        find_tasks_vision(None, print)
+        find_tasks_vision(None)
+
+
+def test_nothing_is_installed_unasked(tmp_path):
+    """npm is there and would work; the error says what to add."""
+    write_npm(tmp_path, NPM)
+    with pytest.raises(
+        InputError, match=f"serve-web: expected {PACKAGE} .*Received: none.*Add --install .*or npm install"
+    ):
+        find_tasks_vision(None)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_install_asks_npm_only_where_nothing_is_named_or_found(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="--tasks-vision: expected the folder"):
+        find_or_install_tasks_vision(tmp_path, print)
+    package = write_package(tmp_path / "here/node_modules" / PACKAGE)
+    assert find_or_install_tasks_vision(None, print) == package  # though there is no npm
+    monkeypatch.setenv(VARIABLE, str(write_package(tmp_path / "variable")))
+    assert find_or_install_tasks_vision(None, print) == tmp_path / "variable"
 
 
 def test_npm_installs_the_pinned_version_once(tmp_path):
     write_npm(tmp_path, NPM)
     said: list[str] = []
-    folder = find_tasks_vision(None, said.append)
+    folder = find_or_install_tasks_vision(None, said.append)
     assert (folder / "vision_bundle.mjs").read_text() == pinned_version()
     assert len(said) == 1
     assert str(tmp_path / "cache") in said[0]
     write_npm(tmp_path, "not run again")
-    assert find_tasks_vision(None, said.append) == folder
+    assert find_or_install_tasks_vision(None, said.append) == folder
     assert len(said) == 1
     assert [path.name for path in folder.parents[3].iterdir()] == [f"tasks-vision-{pinned_version()}"]
 
 
 def test_without_npm_the_error_says_what_to_run():
     with pytest.raises(InputError, match=f"no npm on the PATH.*npm install {PACKAGE}@{pinned_version()} --prefix DIR"):
-        find_tasks_vision(None, print)
+        find_or_install_tasks_vision(None, print)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +124,7 @@ def test_without_npm_the_error_says_what_to_run():
 def test_when_npm_fails_its_first_line_is_told_and_nothing_stays(tmp_path, npm, received):
     write_npm(tmp_path, npm)
     with pytest.raises(InputError, match=f"could not install.*Received: .*{received}"):
-        find_tasks_vision(None, lambda _: None)
+        find_or_install_tasks_vision(None, lambda _: None)
     assert list((tmp_path / "cache/keras-retina").iterdir()) == []
 
 
