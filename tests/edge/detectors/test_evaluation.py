@@ -62,7 +62,7 @@ def test_other_classes_are_refused(exported, tiny_coco):
 
 
 def test_a_detector_takes_arrays_paths_and_pillow_images(exported, image_paths):
-    detector = Detector(exported["int8"])
+    detector = Detector(exported["float32"])  # int8 has equal scores, which come in any order
     expected = detector.detect(read_image(image_paths[1]), 0.01)
     assert len(expected.boxes)
     for image in (image_paths[1], str(image_paths[1]), Image.open(image_paths[1])):
