@@ -9,7 +9,7 @@ Markdown, and the block `expected:` for the recipe: means, ranges, and the toler
 
 `avx2` is what TensorFlow does by itself on a processor with AVX2 and nothing newer: its oneDNN graph is off, and the
 oneDNN kernel inside its own convolutions is the one for AVX2. What else TensorFlow computes is compiled without AVX2 in
-its wheels, on every processor. LiteRT and XNNPACK ask the processor and cannot be limited: files run on the native kernels.
+its wheels, on every processor. LiteRT and XNNPACK ask the processor and cannot be limited: files run on native kernels.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from edge.compress.distillation import with_teacher
@@ -39,11 +39,13 @@ class CompressTask:
     folder: CompressedPaths
     report: Callable[[str], None]
     teacher: keras.Model | None = None
-    """The float model, where the settings ask for distillation."""
+    """The float model, where the settings ask for distillation; made in the scope of `strategy`."""
+    strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
+    """The devices that fit, as in `train`; what is fitted must be made in its scope."""
 
 
 def fine_tune(model: keras.Model, task: CompressTask) -> None:
-    """Fits a plain detector in place; an interrupted call is continued.
+    """Fits a plain detector, made in the scope of the strategy, in place; an interrupted call is continued.
 
     The first `frozen_stages` stages of the backbone stay as they are, and so does its BatchNorm unless the recipe
     trains it. BatchNorm of the heads always trains.
@@ -52,7 +54,9 @@ def fine_tune(model: keras.Model, task: CompressTask) -> None:
         InputError: a loss that is not a number, or a disk that is full; what was saved before is kept.
     """
     freeze_stages(model, task)
-    fit_network(fold_frozen_batch_norm(model), model, task)
+    with task.strategy.scope():
+        network = fold_frozen_batch_norm(model)
+    fit_network(network, model, task)
     estimate_batch_norm(model, fine_tune_batches(task))
 
 
@@ -87,10 +91,11 @@ def fit_network(
     training = fine_tune_settings(task.recipe.training, task.settings.fine_tune)
     if checkpoint:
         training = training.model_copy(update={"checkpoint": checkpoint})
-    if task.teacher is not None:
-        weight = task.settings.fine_tune.distillation
-        network = with_teacher(network, task.teacher, weight, training.loss, task.spec.coder_weights)
-    compile_detector(network, task.spec, training, steps_per_epoch(task), "float32")
+    with task.strategy.scope():
+        if task.teacher is not None:
+            weight = task.settings.fine_tune.distillation
+            network = with_teacher(network, task.teacher, weight, training.loss, task.spec.coder_weights)
+        compile_detector(network, task.spec, training, steps_per_epoch(task), "float32")
     train_dir = task.folder.train
     train_dir.mkdir(parents=True, exist_ok=True)
     fit_detector(

@@ -19,6 +19,7 @@ from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.recipe import CompressedModel, Recipe
 from keras_retina.run import RunFolder
+from keras_retina.train.devices import distribution_strategy
 
 Report = Callable[[str], None]
 
@@ -39,8 +40,12 @@ def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set
     write_file(folder.settings, _settings(ancestry(run.recipe.compress, name)).encode())
     parent, spec = load_detector(parent_file(run, settings))
     section = f"compress.{name}"
-    teacher = load_detector(run.model)[0] if settings.fine_tune.distillation else None
-    task = CompressTask(section, parent, spec, run.recipe, settings, train_set, validation_set, folder, report, teacher)
+    training = run.recipe.training
+    strategy = distribution_strategy(training.strategy, training.batch_size)
+    with strategy.scope():
+        teacher = load_detector(run.model)[0] if settings.fine_tune.distillation else None
+    sets = (train_set, validation_set)
+    task = CompressTask(section, parent, spec, run.recipe, settings, *sets, folder, report, teacher, strategy)
     if settings.quantize is not None:
         model = train_quantized(task)
         save_quantize_aware(model, spec, folder.model)

@@ -51,7 +51,8 @@ def train_quantized(task: CompressTask) -> keras.Model:
         task.report(f"ranges: {images_used(len(inputs.images), asked)}")
         freeze_stages(task.parent, task)
         save_quantize_aware(quantize_aware_model(task.parent, inputs, kept(task)), task.spec, start)
-    model, _ = load_quantize_aware(start)
+    with task.strategy.scope():
+        model, _ = load_quantize_aware(start)
     fit_network(model, model, task)
     return model
 

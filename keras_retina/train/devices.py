@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -45,7 +46,17 @@ def distribution_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
             f"training.batch_size: expected a multiple of the {len(devices)} devices. Received: {batch_size}. "
             f"Closest: {max(1, round(batch_size / len(devices))) * len(devices)}."
         )
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return mirrored_strategy(tuple(device.name for device in devices))
+
+
+@functools.cache
+def mirrored_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    """Returns the one strategy of this process over these devices, for the training and for what follows it.
+
+    Each new one would number its collective operations from the start again, and TensorFlow would take those of the
+    second for those of the first: `Shape mismatch in the collective instance`.
+    """
+    return tf.distribute.MirroredStrategy(list(devices))
 
 
 # What computes faster in a precision: GPUs from this compute capability on, and processors with one of these flags.

@@ -72,12 +72,11 @@ def prune_rounds(task: CompressTask) -> keras.Model:
                 model, _ = load_detector(turn.folder.model)
                 continue
         start = turn.folder.path / START_FILE
-        if start.exists():
-            model, _ = load_detector(start)
-        else:
+        if not start.exists():
             turn.folder.path.mkdir(parents=True, exist_ok=True)
-            model = _pruned(model, task, channels)
-            save_detector(model, task.spec, start)
+            save_detector(_pruned(model, task, channels), task.spec, start)
+        with task.strategy.scope():
+            model, _ = load_detector(start)
         share = multiply_adds(model) / multiply_adds(task.parent)
         task.report(f"round {number} of {channels.rounds}: {share:.3f} x the multiply-adds")
         fine_tune(model, turn)

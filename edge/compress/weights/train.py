@@ -34,7 +34,8 @@ def train_sparse(task: CompressTask) -> keras.Model:
     set_effective_kernels(task.parent)
     amounts = _amounts(task, task.parent, wanted)
     end = max(1, round(wanted.until * task.settings.fine_tune.epochs * steps_per_epoch(task)))
-    model, callbacks = sparsity.wrapped_for_sparsity(task.parent, amounts, 0, end, wanted.pattern)
+    with task.strategy.scope():
+        model, callbacks = sparsity.wrapped_for_sparsity(task.parent, amounts, 0, end, wanted.pattern)
     fit_network(model, model, task, callbacks, checkpoint="last")
     plain = sparsity.strip(model)
     estimate_batch_norm(plain, fine_tune_batches(task))
@@ -45,7 +46,9 @@ def train_sparse(task: CompressTask) -> keras.Model:
 
 def train_clustered(task: CompressTask) -> keras.Model:
     """Returns the plain model of the parent, without BatchNorm, after a fine-tuning with few values in each kernel."""
-    model = clusters.clustered_model(_balanced(task), (task.settings.clusters or Clusters()).number)
+    balanced = _balanced(task)
+    with task.strategy.scope():
+        model = clusters.clustered_model(balanced, (task.settings.clusters or Clusters()).number)
     fit_network(model, model, task, checkpoint="last")
     plain = clusters.strip(model)
     task.report(f"different weights in a kernel: at most {max(clusters.clusters_of(plain).values())}")

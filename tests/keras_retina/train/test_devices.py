@@ -8,7 +8,7 @@ import pytest
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
-from keras_retina.train.devices import distribution_strategy
+from keras_retina.train.devices import distribution_strategy, mirrored_strategy
 
 
 @pytest.fixture
@@ -25,9 +25,11 @@ def cpus(monkeypatch):
         )
         monkeypatch.setattr(tf.distribute, "OneDeviceStrategy", lambda device: device)
         monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda devices: mirrored.append(devices) or "mirrored")
+        mirrored_strategy.cache_clear()
         return mirrored
 
-    return pretend
+    yield pretend
+    mirrored_strategy.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["auto", "one_device"])
@@ -47,6 +49,13 @@ def test_auto_mirrors_over_all_gpus_and_over_cpus_only_without_a_gpu(cpus):
     mirrored = cpus(4)
     assert distribution_strategy("mirrored", 8) == "mirrored"
     assert mirrored[-1] == [f"/device:CPU:{index}" for index in range(4)]
+
+
+def test_all_of_a_process_share_one_strategy_over_the_same_devices(cpus):
+    """Collective operations of two would be taken for each other's."""
+    mirrored = cpus(4)
+    assert distribution_strategy("auto", 8) is distribution_strategy("mirrored", 4)
+    assert len(mirrored) == 1
 
 
 def test_gpu_takes_all_gpus_and_is_refused_without_one(cpus):
