@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 if TYPE_CHECKING:
     from edge.verify.result import VerifyResult
 
@@ -132,3 +134,9 @@ def show_quantization(result: dict[str, Any]) -> None:
 
 def _number(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def exit_by_gate(result: VerifyResult) -> None:
+    """Ends with status 1 when a file failed or was not run."""
+    if not result.gate.passed:
+        raise typer.Exit(1)

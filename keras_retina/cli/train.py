@@ -1,18 +1,29 @@
-"""What `run` and `demo` share: every stage of a recipe, one after the other."""
+"""The verbs that train: `demo`, `train`, `compress`, and `run`, which does every stage of a recipe."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keras_retina.cli.options import DataOption, RunArgument, SetOption, command
-from keras_retina.cli.output import say, show_rows, suggest
+from keras_retina.cli.options import (
+    DataOption,
+    OutOption,
+    OverwriteOption,
+    RecipeArgument,
+    RequiredDataOption,
+    RunArgument,
+    SetOption,
+    command,
+    find_recipe,
+    load_named,
+)
+from keras_retina.cli.output import exit_by_gate, say, show_rows, suggest
 from keras_retina.foundation.errors import InputError
 
 if TYPE_CHECKING:
-    from edge.verify.result import VerifyResult
+    pass
 
 
 def run_all(
@@ -71,12 +82,6 @@ def has_other_settings(recipe_path: Path, set_: list[str] | None) -> bool:
     return written.expected is not None and used.model_copy(update={"seed": written.seed}) != written
 
 
-def exit_by_gate(result: VerifyResult) -> None:
-    """Ends with status 1 when a file failed or was not run."""
-    if not result.gate.passed:
-        raise typer.Exit(1)
-
-
 def compress(run: RunArgument, data: DataOption = None, set_: SetOption = None) -> None:
     """Make the smaller models of a trained run, as `compress:` of its recipe says; resumes where it stopped."""
     from edge.stages import add_compressed, compress_stage
@@ -94,3 +99,49 @@ def compress(run: RunArgument, data: DataOption = None, set_: SetOption = None) 
     for name in opened.recipe.compress:
         say(f"wrote {opened.compressed(name).path}")
     suggest(f"keras-retina export {run}")
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/demo"),
+    set_: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Draw the built-in data, train, export, verify and report: no data and no network needed."""
+    from keras_retina.data.builtin.builtin import write_builtin_set
+
+    data = out.parent / f"{out.name}_data"
+    write_builtin_set(data)
+    say(f"built-in data: {data}")
+    run_all(find_recipe("demo"), data, out, set_, overwrite, check=False, print_expected=False)
+
+
+def train(
+    recipe: RecipeArgument,
+    data: RequiredDataOption,
+    out: OutOption = None,
+    set_: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Train a detector; the same command resumes an interrupted training."""
+    from keras_retina.run import start_run, train_stage
+
+    settings = load_named(recipe, set_)
+    run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
+    train_stage(run, say)
+    say(f"wrote {run.model} and {run.metrics}")
+    suggest(f"keras-retina export {run.path}")
+
+
+def run(
+    recipe: RecipeArgument,
+    data: RequiredDataOption,
+    out: OutOption = None,
+    set_: SetOption = None,
+    overwrite: OverwriteOption = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 unless AP is as the recipe expects.")] = False,
+    print_expected: Annotated[
+        bool, typer.Option("--print-expected", help="Print the result as an expected: block for the recipe.")
+    ] = False,
+) -> None:
+    """Train, export, verify and report in one command, resuming where it stopped."""
+    run_all(find_recipe(recipe), data, out, set_, overwrite, check, print_expected)
