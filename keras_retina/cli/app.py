@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a gate or check failed, 2 bad input (one line on stderr, 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-VERBS = {
+VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "check-data": check_data,
     "fit-anchors": fit_anchors,
