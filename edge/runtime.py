@@ -149,9 +149,7 @@ class Detector:
         visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         return Detections(boxes[visible].astype(np.float32), found.scores[visible], found.classes[visible])
 
-    def detect_all(
-        self, images: Iterable[Any], score_threshold: float = SHOW_SCORE_THRESHOLD
-    ) -> Iterator[Detections]:
+    def detect_all(self, images: Iterable[Any], score_threshold: float = SHOW_SCORE_THRESHOLD) -> Iterator[Detections]:
         """Finds the objects of each image in turn, as they are asked for: the files have a static batch of 1."""
         for image in images:
             yield self.detect(image, score_threshold)

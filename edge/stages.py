@@ -6,11 +6,12 @@ A stage whose result is there is skipped.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.compress.models import Report, check_settings, compress_model, is_done, load_compressed
+from edge.compress.models import check_settings, compress_model, is_done, load_compressed
 from edge.export.artifact import Artifact
 from edge.export.export import export_files, is_exported, needs_calibration, origin_of
 from edge.quantize.calibration import choose_calibration_images
@@ -27,8 +28,10 @@ from keras_retina.run import RunFolder, load_split, open_run, run_facts, verific
 if TYPE_CHECKING:
     from edge.detectors.reading import ReadingOptions
 
+logger = logging.getLogger(__name__)
 
-def compress_stage(run: RunFolder, report: Report) -> None:
+
+def compress_stage(run: RunFolder) -> None:
     """Makes every model of `compress:` that is not there yet: `compress/NAME/model.keras` and `metrics.json`.
 
     Raises:
@@ -41,15 +44,15 @@ def compress_stage(run: RunFolder, report: Report) -> None:
         check_settings(run.compressed(name), run.recipe, name)
     missing = [name for name in run.recipe.compress if not is_done(run, name)]
     if not missing:
-        report("compress: done before, skipped")
+        logger.info("compress: done before, skipped")
         return
     if not run.model.exists():
         raise InputError(f"{run.path}: expected a trained {run.model.name}. Received: none. Run `keras-retina train`.")
-    train_set = load_split(run, run.recipe.data.train, report)
-    validation_set = load_split(run, run.recipe.data.validation, report)
+    train_set = load_split(run, run.recipe.data.train)
+    validation_set = load_split(run, run.recipe.data.validation)
     for name in missing:
-        report(f"compress {name}:")
-        compress_model(run, name, train_set, validation_set, report)
+        logger.info(f"compress {name}:")
+        compress_model(run, name, train_set, validation_set)
 
 
 def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
@@ -71,7 +74,7 @@ def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
     return RunFolder(run.path, recipe, run.data_dir)
 
 
-def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
+def export_stage(run: RunFolder) -> list[Path]:
     """Writes the `.tflite` files of the recipe that are missing in `export/`, and returns all of them."""
     from edge.export.export import export_files, is_exported, needs_calibration, origin_of
     from edge.quantize.calibration import choose_calibration_images, images_used
@@ -85,21 +88,21 @@ def export_stage(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
     missing = [kind for kind, forms in files.items() if not all(is_exported(file, settings) for file in forms)]
     written = [file for forms in files.values() for file in forms]
     if not missing:
-        report("export: done before, skipped")
+        logger.info("export: done before, skipped")
         return written
     settings = settings.model_copy(update={"formats": tuple(missing)})
     model, spec = load_detector(run.model)
     images: list[ImageFile] = []
     if needs_calibration(settings):
-        train_set = load_split(run, run.recipe.data.train, report)
+        train_set = load_split(run, run.recipe.data.train)
         images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
-        report(f"calibration: {images_used(len(images), settings.calibration_images)}")
+        logger.info(f"calibration: {images_used(len(images), settings.calibration_images)}")
     origin = origin_of(run.recipe_file, run.model)
-    export_files(model, spec, run.export, name, settings, images, report, origin=origin)
+    export_files(model, spec, run.export, name, settings, images, origin=origin)
     return written
 
 
-def debug_stage(run: RunFolder, report: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+def debug_stage(run: RunFolder) -> tuple[Path, dict[str, Any]]:
     """Measures the int8 file of an exported run layer by layer; writes `export/NAME_int8_debug.json` and returns it."""
     from edge.quantize.calibration import choose_calibration_images
     from edge.verify.debug.debug import debug_quantization
@@ -113,10 +116,10 @@ def debug_stage(run: RunFolder, report: Callable[[str], None]) -> tuple[Path, di
             f"Received: formats={list(settings.formats)}, heads={list(settings.heads)}. Add them to recipe.yaml."
         )
     model, spec = load_detector(run.model)
-    train_set = load_split(run, run.recipe.data.train, report)
+    train_set = load_split(run, run.recipe.data.train)
     images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
     ratio = run.recipe.verification.minimum_ap_ratio
-    result = debug_quantization(model, spec, file, images, train_set, ratio, report)
+    result = debug_quantization(model, spec, file, images, train_set, ratio)
     path = run.export / f"{Artifact(name, FORMATS['int8']).path(run.export).stem}_debug.json"
     write_json(path, result)
     return path, result
@@ -124,7 +127,6 @@ def debug_stage(run: RunFolder, report: Callable[[str], None]) -> tuple[Path, di
 
 def verify_stage(
     run: RunFolder,
-    report: Callable[[str], None],
     also: Sequence[Path] = (),
     options: ReadingOptions | None = None,
 ) -> VerifyResult:
@@ -140,7 +142,7 @@ def verify_stage(
 
     require_files(also)
     model, spec = load_detector(run.model)
-    dataset = load_split(run, verification_split(run.recipe), report)
+    dataset = load_split(run, verification_split(run.recipe))
     smaller = smaller_models(run)
     theirs = {file.path(run.export) for one in smaller for file in one.files}
     files = sorted(set(run.export.glob("*.tflite")) - theirs)
@@ -151,13 +153,11 @@ def verify_stage(
     own = files_of_run(also, run, taken)
     taken |= {path.stem for path in own}
     others = read_others([path for path in also if path not in own], dataset, options or ReadingOptions(), taken)
-    result = verify_files(run.path, model, spec, dataset, settings, [*files, *own], report, smaller, unmade)
-    return add_other_files(run, result, others, dataset, settings, report) if others else result
+    result = verify_files(run.path, model, spec, dataset, settings, [*files, *own], smaller, unmade)
+    return add_other_files(run, result, others, dataset, settings) if others else result
 
 
-def verify_run(
-    run_dir: str | Path, *, data_dir: str | Path | None = None, report: Report = print
-) -> dict[str, Any]:
+def verify_run(run_dir: str | Path, *, data_dir: str | Path | None = None) -> dict[str, Any]:
     """Measures every exported file of a run folder on its verification split and writes `verify.json` into it.
 
     It is what `keras-retina verify` does: the Keras model and each file run on images read from disk, pycocotools
@@ -166,7 +166,6 @@ def verify_run(
     Args:
         run_dir: a folder that `keras-retina run` or `keras-retina export` wrote.
         data_dir: the labelled images, if they are not where they were in training.
-        report: called with one line for each file that was measured.
 
     Returns:
         What `verify.json` holds: `dataset`, `gate` (`passed` is true when all files passed), `parity` and `rows`, one
@@ -175,7 +174,7 @@ def verify_run(
     Raises:
         InputError: no run folder, no exported file, other classes than the data, or an image that cannot be read.
     """
-    return verify_stage(open_run(Path(run_dir), Path(data_dir) if data_dir else None), report).to_json()
+    return verify_stage(open_run(Path(run_dir), Path(data_dir) if data_dir else None)).to_json()
 
 
 def report_stage(run: RunFolder) -> Path:
@@ -188,26 +187,26 @@ def report_stage(run: RunFolder) -> Path:
     return write_report(run.path, dataset, run_facts(run.path).get("command"))
 
 
-def export_compressed(run: RunFolder, report: Callable[[str], None]) -> list[Path]:
+def export_compressed(run: RunFolder) -> list[Path]:
     """Writes `export/NAME_<format>_<model>.tflite` of every smaller model that is made; returns all of their files."""
     written: list[Path] = []
     for name in run.recipe.compress:
         if not is_done(run, name):
-            report(f"export {name}: the model is not made yet. Run `keras-retina compress {run.path}`.")
+            logger.info(f"export {name}: the model is not made yet. Run `keras-retina compress {run.path}`.")
             continue
         files = [file.path(run.export) for file in files_of(run, name)]
         written += files
         settings = run.recipe.export.model_copy(update={"formats": formats_of(run.recipe.compress[name])})
         if all(is_exported(file, settings) for file in files):
-            report(f"export {name}: done before, skipped")
+            logger.info(f"export {name}: done before, skipped")
             continue
         images: list[ImageFile] = []
         if needs_calibration(settings):
-            train_set = load_split(run, run.recipe.data.train, report)
+            train_set = load_split(run, run.recipe.data.train)
             images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
         model, spec = load_compressed(run, name)
         origin = origin_of(run.recipe_file, run.compressed(name).model)
-        export_files(model, spec, run.export, run.recipe.name, settings, images, report, name, origin)
+        export_files(model, spec, run.export, run.recipe.name, settings, images, name, origin)
     return written
 
 

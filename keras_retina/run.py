@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import platform
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from keras_retina.foundation.files import address, write_file, write_json
 from keras_retina.foundation.machine import machine_name, package_version
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,10 @@ def run_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
+def train_stage(run: RunFolder) -> None:
     """Trains, or finishes an interrupted training; writes `model.keras` and `metrics.json` (validation split)."""
     if run.model.exists() and run.metrics.exists():
-        report("train: done before, skipped")
+        logger.info("train: done before, skipped")
         return
     from keras_retina.data.formats.pack import check_pack_input
     from keras_retina.evaluate.coco import coco_metrics
@@ -99,16 +101,16 @@ def train_stage(run: RunFolder, report: Callable[[str], None]) -> None:
     from keras_retina.train.train import train
 
     check_pack_input(run.data_dir, run.recipe.data.train, run.recipe.model.input.height, run.recipe.model.input.width)
-    train_set = load_split(run, run.recipe.data.train, report)
-    validation_set = load_split(run, run.recipe.data.validation, report)
+    train_set = load_split(run, run.recipe.data.train)
+    validation_set = load_split(run, run.recipe.data.validation)
     if not run.model.exists():
-        train(run.recipe, train_set, validation_set, run.path, run.data_dir, report)
+        train(run.recipe, train_set, validation_set, run.path, run.data_dir)
     model, spec = load_detector(run.model)
     files = run.recipe.export
     detect = detect_function(model, spec, files.iou_threshold, files.max_detections, files.nms)
     metrics = coco_metrics(validation_set, predict_dataset(detect, spec, validation_set))
     write_metrics(run.metrics, run.recipe.data.validation, metrics)
-    report(f"validation AP {metrics['AP']}, AP50 {metrics['AP50']}")
+    logger.info(f"validation AP {metrics['AP']}, AP50 {metrics['AP50']}")
 
 
 def verification_split(recipe: Recipe) -> str:
@@ -121,7 +123,7 @@ def verification_split(recipe: Recipe) -> str:
     return recipe.data.test
 
 
-def load_split(run: RunFolder, split: str, report: Callable[[str], None]) -> Dataset:
+def load_split(run: RunFolder, split: str) -> Dataset:
     """Reads a split and reports what was repaired while reading."""
     from keras_retina.data.folder import load_dataset
 
@@ -129,7 +131,7 @@ def load_split(run: RunFolder, split: str, report: Callable[[str], None]) -> Dat
     dataset = load_dataset(run.data_dir, split, format=data.format, classes=data.classes)
     empty = sum(not len(record.boxes) for record in dataset.records)
     repaired = ", ".join(f"{kind} {count}" for kind, count in sorted(dataset.problem_counts().items()))
-    report(
+    logger.info(
         f"{split}: {len(dataset.records)} images ({empty} without objects), "
         f"{sum(len(record.boxes) for record in dataset.records)} boxes; repaired: {repaired or 'nothing'}"
     )

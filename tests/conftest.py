@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,40 @@ def shared_data() -> Path:
 def shared_weights() -> Path:
     """The folder with ImageNet weights, beside the repository."""
     return _shared("weights")
+
+
+class Lines(logging.Handler):
+    """Collects what both packages log, as the command line prints it, and tells `hook` each line."""
+
+    def __init__(self, hook: Callable[[str], None]) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.hook = hook
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(("warning: " if record.levelno >= logging.WARNING else "") + record.getMessage())
+        self.hook(self.lines[-1])
+
+
+@pytest.fixture(scope="session")
+def logged():
+    """`with logged() as lines`: the lines that are logged inside; `hook` is called with each and may raise."""
+
+    @contextlib.contextmanager
+    def collect(hook: Callable[[str], None] = lambda line: None) -> Iterator[list[str]]:
+        handler, loggers = Lines(hook), [logging.getLogger(name) for name in ("keras_retina", "edge")]
+        levels = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO)
+        try:
+            yield handler.lines
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.removeHandler(handler)
+                logger.setLevel(level)
+
+    return collect
 
 
 def _shared(name: str) -> Path:

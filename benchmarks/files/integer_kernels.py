@@ -43,7 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     run = open_run(arguments.run)
     split = arguments.split or run.recipe.data.test or run.recipe.data.validation
-    dataset = load_split(run, split, lambda line: None)
+    dataset = load_split(run, split)
     model, spec = load_quantize_aware(run.compressed(arguments.model).model)
     file = Artifact(run.recipe.name, FORMATS["int8_qat"], arguments.model, "raw").path(run.export)
     detectors = {name: detector_with(SETS[name], file) for name in arguments.sets}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from keras_retina.recipe.model import Anchors, Model
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
 from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm
 from keras_retina.train.fit import compile_detector, fit_detector
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS = "model.weights.h5"
 
@@ -120,14 +122,13 @@ def train_variant(
     validation_set: Dataset,
     folder: Path,
     data_dir: Path,
-    report: Callable[[str], None],
 ) -> None:
     """Trains a variant, or finishes an interrupted training, as `train` does; writes recipe and weights.
 
     The library's own function builds and saves only what recipes can say, so its steps are repeated here.
     """
     if (folder / WEIGHTS).exists():
-        report(f"{folder.name}: done before, skipped")
+        logger.info(f"{folder.name}: done before, skipped")
         return
     recipe = variant_recipe(base, training, train_set)
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,7 +154,7 @@ def train_variant(
             cache_mebibytes=recipe.data.cache_mebibytes,
         )
 
-    fit_detector(network, detector, spec, settings, steps, batches, validation_set, folder / "train", report)
+    fit_detector(network, detector, spec, settings, steps, batches, validation_set, folder / "train")
     estimate_batch_norm(detector, batches(settings.epochs * steps))
     with replacing(folder / WEIGHTS) as unfinished:
         detector.save_weights(unfinished)

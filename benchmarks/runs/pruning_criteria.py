@@ -71,7 +71,7 @@ def compress(arguments: argparse.Namespace) -> None:
 def validation_ap(run_folder: Path, model_file: Path) -> float:
     """Returns the AP of a model of a run on its validation split."""
     run = open_run(run_folder)
-    validation_set = load_split(run, run.recipe.data.validation, lambda line: None)
+    validation_set = load_split(run, run.recipe.data.validation)
     model, spec = load_detector(model_file)
     return coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, validation_set))["AP"]
 

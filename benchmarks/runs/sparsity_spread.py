@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--amounts", type=float, nargs="+", default=[0.5, 0.7])
     arguments = parser.parse_args()
     run = open_run(arguments.run)
-    train_set = load_split(run, run.recipe.data.train, lambda line: None)
+    train_set = load_split(run, run.recipe.data.train)
     model, spec = load_detector(run.model)
     settings = CompressedModel(sparsity=Sparsity())
     folder = CompressedPaths(run.path)

@@ -43,14 +43,12 @@ def main() -> None:
     model = Model(input=Input(height=SIDE, width=SIDE))
     with tempfile.TemporaryDirectory() as scratch:
         pack = Path(scratch) / "pack"
-        write_pack(pack, [drawn_set(Path(scratch), arguments.images)], "train", SIDE, SIDE, print)
+        write_pack(pack, [drawn_set(Path(scratch), arguments.images)], "train", SIDE, SIDE)
         dataset = read_pack(pack, "train")
         spec = detector_spec(model, dataset.class_names)
         decoded = sum(record.height * record.width * 3 for record in dataset.records) / 2**20
         print(f"{decoded:.0f} MiB of decoded images, {arguments.cache_mebibytes} MiB of cache")
-        batches = training_batches(
-            dataset, spec, batch_size=BATCH, cache_mebibytes=arguments.cache_mebibytes
-        )
+        batches = training_batches(dataset, spec, batch_size=BATCH, cache_mebibytes=arguments.cache_mebibytes)
         stream, steps, resident = iter(batches), len(dataset.records) // BATCH, []
         for epoch in range(1, arguments.epochs + 1):
             start = time.perf_counter()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import logging
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ from edge.tflite.graph import graph_work, read_graphs
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.machine import machine_name
 
+logger = logging.getLogger(__name__)
+
 ROUNDS = 20
 OPENINGS = 3
-
-Tell = Callable[[str], None]
 
 
 def benchmark(
@@ -35,7 +36,6 @@ def benchmark(
     threads: Sequence[int] = (1, 2),
     rounds: int = ROUNDS,
     image: Path | None = None,
-    tell: Tell = lambda line: None,
     openings: int = OPENINGS,
 ) -> dict[str, Any]:
     """Returns `machine`, `date`, `litert`, `peak_gmacs` by threads, `rows` and `profiles`.
@@ -55,9 +55,9 @@ def benchmark(
         facts = _static_facts(path)
         for count in threads:
             rows[path, count] = {"file": str(path), "threads": count, "machine": machine, **facts}
-    placed = {count: _open_all(paths, count, rows, image, openings, tell) for count in threads}
+    placed = {count: _open_all(paths, count, rows, image, openings) for count in threads}
     good = [path for path in paths if all(rows[path, count]["status"] == "measured" for count in threads)]
-    peaks = {count: _time_all(good, count, rounds, rows, image, tell) for count in threads if good}
+    peaks = {count: _time_all(good, count, rounds, rows, image) for count in threads if good}
     return {
         "machine": machine,
         "date": datetime.date.today().isoformat(),
@@ -65,7 +65,7 @@ def benchmark(
         "image": None if image is None else str(image),
         "peak_gmacs": {str(count): peak for count, peak in peaks.items()},
         "rows": list(rows.values()),
-        "profiles": [_profile(path, threads[0], placed[threads[0]][path], image, tell) for path in good],
+        "profiles": [_profile(path, threads[0], placed[threads[0]][path], image) for path in good],
     }
 
 
@@ -105,7 +105,6 @@ def _open_all(
     rows: dict[tuple[Path, int], dict],
     image: Path | None,
     openings: int,
-    tell: Tell,
 ) -> dict[Path, set[int]]:
     """Fills in the medians of a few openings in new processes; returns the operators that were delegated, by file."""
     placed: dict[Path, set[int]] = {}
@@ -113,7 +112,7 @@ def _open_all(
         row = rows[path, threads]
         if row["status"] != "measured":
             continue
-        tell(f"opening {path.name}, threads {threads}")
+        logger.info(f"opening {path.name}, threads {threads}")
         try:
             found = [opened(path, threads, image) for _ in range(openings)]
         except ModelFileError as error:
@@ -136,11 +135,10 @@ def _time_all(
     rounds: int,
     rows: dict[tuple[Path, int], dict],
     image: Path | None,
-    tell: Tell,
 ) -> float:
     """Times the files in turns, fills their rows in and returns the float32 peak, the better of before and after."""
     peak = float32_peak(threads)
-    tell(f"timing {len(paths)} files in turns, threads {threads}, {rounds} rounds")
+    logger.info(f"timing {len(paths)} files in turns, threads {threads}, {rounds} rounds")
     try:
         times = interleaved_latency(paths, threads, rounds, image)
         splits = [detection_split(path, threads, rounds, image) for path in paths]
@@ -159,8 +157,8 @@ def _time_all(
     return peak
 
 
-def _profile(path: Path, threads: int, taken: set[int], image: Path | None, tell: Tell) -> dict[str, Any]:
-    tell(f"profiling {path.name}, threads {threads}")
+def _profile(path: Path, threads: int, taken: set[int], image: Path | None) -> dict[str, Any]:
+    logger.info(f"profiling {path.name}, threads {threads}")
     entry: dict[str, Any] = {"file": str(path), "threads": threads, "reason": ""}
     try:
         found = operator_profile(path, threads, image)

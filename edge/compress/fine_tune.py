@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,7 +37,6 @@ class CompressTask:
     train_set: Dataset
     validation_set: Dataset
     folder: CompressedPaths
-    report: Callable[[str], None]
     teacher: keras.Model | None = None
     """The float model, where the settings ask for distillation; made in the scope of `strategy`."""
     strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
@@ -107,7 +106,6 @@ def fit_network(
         lambda first_step: fine_tune_batches(task, first_step),
         task.validation_set,
         train_dir,
-        task.report,
         callbacks,
         f"{task.section}.fine_tune",
     )

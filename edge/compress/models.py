@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 from keras_retina.data.records import Dataset
@@ -21,10 +21,10 @@ from keras_retina.recipe.recipe import CompressedModel, Recipe
 from keras_retina.run import RunFolder
 from keras_retina.train.devices import distribution_strategy
 
-Report = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
-def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set: Dataset, report: Report) -> None:
+def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set: Dataset) -> None:
     """Makes one model of `compress:` from its parent, which must be there."""
     # tensorflow-model-optimization is loaded only where a model is made, or a quantized one is opened.
     from edge.compress.channels.rounds import prune_rounds
@@ -45,7 +45,7 @@ def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set
     with strategy.scope():
         teacher = load_detector(run.model)[0] if settings.fine_tune.distillation else None
     sets = (train_set, validation_set)
-    task = CompressTask(section, parent, spec, run.recipe, settings, *sets, folder, report, teacher, strategy)
+    task = CompressTask(section, parent, spec, run.recipe, settings, *sets, folder, teacher, strategy)
     if settings.quantize is not None:
         model = train_quantized(task)
         save_quantize_aware(model, spec, folder.model)
@@ -60,7 +60,7 @@ def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set
     facts = {"split": validation_set.split, **metrics, **sizes(plain), "parent": sizes(parent)}
     write_json(folder.metrics, facts)
     left = facts["multiply_adds"] / facts["parent"]["multiply_adds"]
-    report(f"compress {name}: validation AP {metrics['AP']}, {left:.3f} x the multiply-adds of its parent")
+    logger.info(f"compress {name}: validation AP {metrics['AP']}, {left:.3f} x the multiply-adds of its parent")
 
 
 def is_done(run: RunFolder, name: str) -> bool:

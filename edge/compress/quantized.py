@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from keras_retina.data.records import ImageFile
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.compress import Quantize, ancestry
+
+logger = logging.getLogger(__name__)
 
 START_FILE = "quantized.keras"
 
@@ -48,7 +51,7 @@ def train_quantized(task: CompressTask) -> keras.Model:
     if not start.exists():
         asked = (task.settings.quantize or Quantize()).calibration_images
         inputs = calibration_inputs(task, asked)
-        task.report(f"ranges: {images_used(len(inputs.images), asked)}")
+        logger.info(f"ranges: {images_used(len(inputs.images), asked)}")
         freeze_stages(task.parent, task)
         save_quantize_aware(quantize_aware_model(task.parent, inputs, kept(task)), task.spec, start)
     with task.strategy.scope():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +35,8 @@ from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.formats import FORMATS, FormatName, calibrated_names, format_of
 from keras_retina.recipe.recipe import Export
 
+logger = logging.getLogger(__name__)
+
 LABELS = "labels.txt"
 SETTINGS = ("score_threshold", "iou_threshold", "max_detections", "nms", "mediapipe_raw")
 DEFAULTS = {"nms": "per_class", "float_layers": []}  # of files made before there was a choice
@@ -47,7 +50,6 @@ def export_files(
     name: str,
     settings: Export,
     calibration_images: Sequence[ImageFile],
-    progress: Callable[[str], None] | None = None,
     model_name: str | None = None,
     origin: Mapping[str, str] = UNKNOWN_ORIGIN,
 ) -> list[Path]:
@@ -58,7 +60,6 @@ def export_files(
 
     Args:
         calibration_images: files of the training split; at most `settings.calibration_images` of them are used.
-        progress: called with the name of a file before it is made.
         model_name: that of a smaller model, which stands behind the format in the names of its files.
         origin: what `origin_of` says of the model, to be stored in every file.
 
@@ -78,8 +79,7 @@ def export_files(
         write_file(out_dir / LISTING, calibration_listing(images).encode())
     paths = []
     for kind in settings.formats:
-        if progress:
-            progress(Artifact(name, FORMATS[kind], model_name).path(out_dir).name)
+        logger.info(Artifact(name, FORMATS[kind], model_name).path(out_dir).name)
         samples = functools.partial(calibration_samples, images, spec)
         heads_only = convert_heads(model, spec, kind, samples, settings.float_layers)
         for head in settings.heads:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Export
 from keras_retina.run import RunFolder, open_run
 
+logger = logging.getLogger(__name__)
+
 
 def evaluate_target(
     target: Path,
     data_dir: Path | None,
     split: str | None,
-    report: Callable[[str], None],
     options: ReadingOptions | None = None,
 ) -> dict[str, Any]:
     """Returns the AP fields of a verify row, with `file`, `kind` and `dataset`; of a .tflite `latency_ms`, `read_as`.
@@ -38,13 +39,13 @@ def evaluate_target(
         raise InputError(f"{target}: expected a run folder, a .keras or a .tflite file. Received: nothing there.")
     run = _run_around(target, data_dir)
     dataset = _dataset_for(target, run, data_dir, split)
-    report(f"{dataset.name}, split {dataset.split}: {len(dataset.records)} images")
+    logger.info(f"{dataset.name}, split {dataset.split}: {len(dataset.records)} images")
     of_file: dict[str, Any] = {}
     if target.suffix == ".tflite":
         kind = "tflite"
         reading = choose_reading(target, dataset, options or ReadingOptions())
         for line in reading_lines(target, reading):
-            report(line)
+            logger.info(line)
         detections, latency = detect_and_time(target, dataset, reading=reading)
         of_file = {"latency_ms": latency, "read_as": reading.read_as}
     elif options is not None and options != ReadingOptions():

@@ -6,7 +6,8 @@ A file that says it was made from the very model of the run is one of the run, w
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import sha256_of, write_json
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Verification
+
+logger = logging.getLogger(__name__)
 
 OTHER = "other"
 BESIDE = "beside the gate"
@@ -91,7 +94,6 @@ def add_other_files(
     others: Sequence[OtherFile],
     dataset: Dataset,
     settings: Verification,
-    tell: Callable[[str], None],
 ) -> VerifyResult:
     """Measures files of other models like those of the run, adds their rows to `verify.json` and returns it.
 
@@ -100,8 +102,8 @@ def add_other_files(
     """
     rows = []
     for other in others:
-        rows.append(_measured(other, run, dataset, settings, tell))
-        tell(summary(rows[-1]))
+        rows.append(_measured(other, run, dataset, settings))
+        logger.info(summary(rows[-1]))
     result = replace(result, rows=(*result.rows, *rows))
     write_json(run.verify, result.to_json())
     return result
@@ -116,15 +118,13 @@ def _check_name(path: Path, taken: Collection[str]) -> None:
         )
 
 
-def _measured(
-    other: OtherFile, run: RunPaths, dataset: Dataset, settings: Verification, tell: Callable[[str], None]
-) -> Row:
+def _measured(other: OtherFile, run: RunPaths, dataset: Dataset, settings: Verification) -> Row:
     path, reading = other.path, other.reading
     row = replace(unmeasured_row(path, OTHER), model=path.stem, also=True, read_as={})
     if reading is None:
         return row.not_run(f"{BESIDE}: {other.reason}")
     for line in reading_lines(path, reading):
-        tell(f"verify: {line}")
+        logger.info(f"verify: {line}")
     try:
         found, latency = detect_and_time(path, dataset, settings.threads, settings.latency_runs, reading)
         row = replace(row, multiply_adds=graph_work(read_graphs(path)[0]).total, read_as=reading.read_as)

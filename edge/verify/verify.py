@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from keras_retina.model.graph import multiply_adds
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.formats import KERAS
 from keras_retina.recipe.recipe import Export, Verification
+
+logger = logging.getLogger(__name__)
 
 ZEROS_TOLERANCE = 0.01  # each kernel rounds its number of zeros down
 
@@ -64,7 +67,6 @@ def verify_files(
     dataset: Dataset,
     settings: Verification,
     files: Sequence[Path],
-    progress: Callable[[str], None] | None = None,
     smaller: Sequence[SmallerModel] = (),
     unmade: Sequence[str] = (),
 ) -> VerifyResult:
@@ -72,8 +74,8 @@ def verify_files(
 
     Raw heads are compared first; when they differ nothing else runs and every row is `not run`. Then the Keras model
     and every file are evaluated by pycocotools on images read from disk. Detections go to `verify/keras.json` and
-    `verify/<file stem>.json` (COCO results), the labels to `verify/ground_truth.json`. `progress` gets a line for the
-    parity check and for every row. The models of `compress/` follow in the same way; all are held against the float
+    `verify/<file stem>.json` (COCO results), the labels to `verify/ground_truth.json`. The models of `compress/` follow
+    in the same way; all are held against the float
     Keras model of the run. Those of the recipe that are `unmade` have a row that is `not run`, which passes no gate.
 
     Raises:
@@ -88,8 +90,7 @@ def verify_files(
     known = _readable(files)
     raw_float32 = [path for path, own in known.items() if (own.kind, own.head) == ("float32", "raw")]
     parity = check_parity(model, spec, dataset, raw_float32[0] if raw_float32 else None, settings.parity)
-    tell = progress or (lambda line: None)
-    tell(f"verify: raw heads against Keras: {parity.reason or 'equal within ' + format(settings.parity, 'g')}")
+    logger.info(f"verify: raw heads against Keras: {parity.reason or 'equal within ' + format(settings.parity, 'g')}")
     limits = next(iter(known.values()), Export())  # Keras suppresses as the files do
     kinds = [known[path].kind if path in known else Artifact.of(path).format.name for path in files]
     rows = [unmeasured_row(path, kind) for path, kind in zip((paths.model, *files), (KERAS.name, *kinds), strict=True)]
@@ -98,19 +99,19 @@ def verify_files(
     if parity.passed:
         detect = detect_function(model, spec, limits.iou_threshold, limits.max_detections, limits.nms)
         parent = measure_keras(rows[0], paths.detections(rows[0].results_name), detect, spec, dataset)
-        tell(summary(parent))
+        logger.info(summary(parent))
         measured = [parent]
         for path, row in zip(files, rows[1:], strict=True):
             results = paths.detections(row.results_name)
             measured.append(measure_file(path, row, parent, results, spec, dataset, settings))
-            tell(summary(measured[-1]))
+            logger.info(summary(measured[-1]))
         for one in smaller:
-            measured += _measure_smaller(one, parent, paths, spec, dataset, settings, limits, tell)
+            measured += _measure_smaller(one, parent, paths, spec, dataset, settings, limits)
         rows = measured
     else:
         rows += [row for one in smaller for row in _rows_of(one, paths)]
         rows = [row.not_run(_because_of_parity(parity)) for row in rows]
-    rows += _unmade_rows(paths, unmade, tell)
+    rows += _unmade_rows(paths, unmade)
     rule = rule_text(settings, {one.name: one.minimum_ap_ratio for one in smaller})
     result = VerifyResult(
         Split(dataset.name, dataset.split, len(dataset.records), dataset_sha256(dataset)),
@@ -122,12 +123,12 @@ def verify_files(
     return result
 
 
-def _unmade_rows(paths: RunPaths, names: Sequence[str], tell: Callable[[str], None]) -> list[Row]:
+def _unmade_rows(paths: RunPaths, names: Sequence[str]) -> list[Row]:
     """Returns a row that is `not run` for each model of the recipe that has not been made."""
     reason = f"the model is not made yet. Run `keras-retina compress {paths.path}`"
     rows = [_keras_row(paths, name).not_run(reason) for name in names]
     for row in rows:
-        tell(summary(row))
+        logger.info(summary(row))
     return rows
 
 
@@ -156,7 +157,6 @@ def _measure_smaller(
     dataset: Dataset,
     settings: Verification,
     limits: Description | Export,
-    tell: Callable[[str], None],
 ) -> list[Row]:
     """Returns the rows of a smaller model and of its files."""
     rows = _rows_of(one, paths)
@@ -171,13 +171,13 @@ def _measure_smaller(
     row = measure_keras(rows[0], paths.detections(rows[0].results_name), detect, spec, dataset)
     if row.is_verified:
         row = row.judged(shortfalls(row, float_row, limit))
-    tell(summary(row))
+    logger.info(summary(row))
     measured = [row]
     for file, row in zip(one.files, rows[1:], strict=True):
         path, results = file.path(paths.export), paths.detections(row.results_name)
         row = measure_file(path, row, float_row, results, spec, dataset, limit)
         measured.append(row if row.status == "not run" else _check_kernels(row, path.read_bytes(), one))
-        tell(summary(measured[-1]))
+        logger.info(summary(measured[-1]))
     return measured
 
 

@@ -15,6 +15,7 @@ from keras_retina.cli.data import check_data, fit_anchors, pack, show_batch
 from keras_retina.cli.detect import detect, serve_web
 from keras_retina.cli.export import evaluate, export, report, verify
 from keras_retina.cli.inspect_file import edgetpu, inspect
+from keras_retina.cli.output import show_log
 from keras_retina.cli.train import compress, demo, run, train
 from keras_retina.foundation.errors import InputError
 
@@ -52,6 +53,7 @@ for _name, _verb in VERBS.items():
 
 def main() -> None:
     """Entry point: turns bad input into one line on stderr and exit status 2."""
+    show_log()
     try:
         status = app(prog_name="keras-retina", standalone_mode=len(sys.argv) < 2)  # alone it prints the help
     except Exception as error:

@@ -68,7 +68,7 @@ def pack(
     splits = available_splits(data, settings.data.format)
     names = settings.data.classes
     datasets = [load_dataset(data, split, format=settings.data.format, classes=names) for split in splits]
-    write_pack(out, datasets, settings.data.train, settings.model.input.height, settings.model.input.width, say)
+    write_pack(out, datasets, settings.data.train, settings.model.input.height, settings.model.input.width)
     say(f"wrote {out}")
     suggest(shlex.join(["keras-retina", "train", recipe, "--data", address(out)]))
 

@@ -116,7 +116,7 @@ def serve_web(
     from edge.detect.web.tasks_vision import find_or_install_tasks_vision, find_tasks_vision
 
     check_model(file)  # before MediaPipe is fetched for nothing
-    package = find_or_install_tasks_vision(tasks_vision, say) if install else find_tasks_vision(tasks_vision)
+    package = find_or_install_tasks_vision(tasks_vision) if install else find_tasks_vision(tasks_vision)
     with page_server(file, package, port) as server:
         say(f"{file.name} is at {server.address} (Ctrl-C ends)")
         if not no_browser:

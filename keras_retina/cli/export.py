@@ -36,7 +36,7 @@ def evaluate(
     from edge.verify.evaluate import evaluate_target
 
     options = reading_options(labels, class_map, input_mean, input_std, resize)
-    measured = evaluate_target(target, data, split, say, options)
+    measured = evaluate_target(target, data, split, options)
     show_metrics(measured)
     write_json(json_, measured)
 
@@ -53,10 +53,10 @@ def export(
     from keras_retina.run import open_run
 
     opened = open_run(run, data)
-    for path in [*export_stage(opened, say), *export_compressed(opened, say)]:
+    for path in [*export_stage(opened), *export_compressed(opened)]:
         say(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
     if debug:
-        written, result = debug_stage(opened, say)
+        written, result = debug_stage(opened)
         show_quantization(result)
         say(f"wrote {written}")
         if result["suggested_float_layers"]:
@@ -86,7 +86,7 @@ def verify(
 
     options = reading_options(labels, class_map, input_mean, input_std, resize)
     opened = open_run(run, data)
-    result = verify_stage(opened, say, also or (), options)
+    result = verify_stage(opened, also or (), options)
     show_rows(result)
     write_json(json_, result.to_json())
     suggest(f"keras-retina report {run}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,23 @@ GAINS = ("gain", "gain_with_readers")  # of a layer that was left in float, None
 def say(text: str) -> None:
     """Prints a line at once, so that logs of long work can be followed."""
     print(text, flush=True)
+
+
+class PlainLines(logging.Handler):
+    """Prints what both packages log, as `say` does; a warning says that it is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        say(prefix + record.getMessage())
+
+
+def show_log() -> None:
+    """Prints from now on what `keras_retina` and `edge` log of their progress. Asking twice changes nothing."""
+    for name in ("keras_retina", "edge"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        if not any(isinstance(handler, PlainLines) for handler in logger.handlers):
+            logger.addHandler(PlainLines())
 
 
 def plain(text: str) -> str:

@@ -45,11 +45,11 @@ def run_all(
 
     settings = load_recipe(recipe_path, set_)
     run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
-    train_stage(run, say)
-    compress_stage(run, say)
-    export_stage(run, say)
-    export_compressed(run, say)
-    result = verify_stage(run, say)
+    train_stage(run)
+    compress_stage(run)
+    export_stage(run)
+    export_compressed(run)
+    result = verify_stage(run)
     page = report_stage(run)
     show_rows(result)
     say(f"wrote {run.verify} and {page}")
@@ -95,7 +95,7 @@ def compress(run: RunArgument, data: DataOption = None, set_: SetOption = None) 
             f"{run}: expected models in the section compress of its recipe. Received: none. "
             "Name one with --set, for example --set compress.half.channels.keep=0.5"
         )
-    compress_stage(opened, say)
+    compress_stage(opened)
     for name in opened.recipe.compress:
         say(f"wrote {opened.compressed(name).path}")
     suggest(f"keras-retina export {run}")
@@ -127,7 +127,7 @@ def train(
 
     settings = load_named(recipe, set_)
     run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
-    train_stage(run, say)
+    train_stage(run)
     say(f"wrote {run.model} and {run.metrics}")
     suggest(f"keras-retina export {run.path}")
 

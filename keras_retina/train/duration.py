@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Training
 from keras_retina.train.history import evaluations_between
+
+logger = logging.getLogger(__name__)
 
 MARGIN = 0.05  # of the time: checkpoints, pictures and statistics are not measured
 MEASURED_STEPS = 12
@@ -68,7 +71,6 @@ def within_minutes(
     steps_per_epoch: int,
     path: Path,
     measure: Callable[[], Pace],
-    report: Callable[[str], None],
     started: float,
 ) -> Training:
     """Returns the settings with the epochs that end `minutes` after `started`, a time of `time.perf_counter`.
@@ -94,7 +96,7 @@ def within_minutes(
         )
     write_json(path, {"epochs": epochs, "step_seconds": pace.step})
     limit = "minutes" if epochs < settings.epochs else "epochs"
-    report(
+    logger.info(
         f"{epochs} epochs in {minutes:g} min at {pace.step:.2f} s a step and {pace.evaluation:.1f} s an evaluation; "
         f"the limit is training.{limit}"
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.graph import Place, calls_of, learning_places, output_places, rebuild
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Matching, Recipe
+
+logger = logging.getLogger(__name__)
 
 KEY_MEMBER = "key.json"
 LABELS_MEMBER = "labels.npz"
@@ -56,7 +58,6 @@ def build_feature_cache(
     spec: DetectorSpec,
     frozen: keras.Model,
     views: int,
-    report: Callable[[str], None] = print,
 ) -> None:
     """Computes and writes the features of `views` random views of every image, unless the folder holds them already.
 
@@ -86,7 +87,7 @@ def build_feature_cache(
                 files[name][len(labels) : len(labels) + len(images)] = values.numpy()
             labels += zip(*(part.numpy() for part in batch), strict=True)
             if (number + 1) % REPORTED_EVERY == 0:
-                report(f"features of frozen stages: {len(labels)} of {count} views")
+                logger.info(f"features of frozen stages: {len(labels)} of {count} views")
         for file in files.values():
             file.flush()
         boxes, classes, ignored = (np.concatenate(part) for part in zip(*labels, strict=True))
@@ -94,7 +95,7 @@ def build_feature_cache(
         np.savez(unfinished / LABELS_MEMBER, boxes=boxes, classes=classes, ignored=ignored, ends=ends)
         write_json(unfinished / KEY_MEMBER, key)
     size = sum(path.stat().st_size for path in folder.iterdir())
-    report(f"features of frozen stages: {count} views in {folder}, {size / 2**20:.0f} MiB")
+    logger.info(f"features of frozen stages: {count} views in {folder}, {size / 2**20:.0f} MiB")
 
 
 def feature_batches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from keras_retina.train.devices import scale_loss
 from keras_retina.train.diagnostics import Diagnostics
 from keras_retina.train.history import History, InputWait, Progress, trim_history
 from keras_retina.train.optimizer import build_optimizer
+
+logger = logging.getLogger(__name__)
 
 
 def compile_detector(
@@ -39,7 +42,6 @@ def fit_detector(
     batches: Callable[[int], tf.data.Dataset],
     validation_set: Dataset,
     train_dir: Path,
-    report: Callable[[str], None],
     callbacks: Sequence[keras.callbacks.Callback] = (),
     section: str = "training",
 ) -> None:
@@ -59,7 +61,7 @@ def fit_detector(
     Raises:
         InputError: a loss that is not a number, or a disk that is full.
     """
-    manager, epoch = _resumed(network, detector, train_dir, report)
+    manager, epoch = _resumed(network, detector, train_dir)
     first_epoch = int(epoch)
     trim_history(train_dir / HISTORY, first_epoch)
     wait = InputWait()
@@ -79,10 +81,9 @@ def fit_detector(
                 settings.epochs,
                 steps * settings.batch_size,
                 settings.evaluate_every,
-                report,
                 wait,
             ),
-            Progress(settings.batch_size, report),
+            Progress(settings.batch_size),
             Checkpoint(manager, epoch),
         ]
         network.fit(
@@ -94,12 +95,14 @@ def fit_detector(
             verbose=0,
         )
         if int(epoch) < settings.epochs:
-            report(f"stopped early after epoch {int(epoch)}: the validation AP had not risen for {patience} epochs")
-    _take_final_weights(detector, network, settings, train_dir, report)
+            logger.info(
+                f"stopped early after epoch {int(epoch)}: the validation AP had not risen for {patience} epochs"
+            )
+    _take_final_weights(detector, network, settings, train_dir)
 
 
 def _resumed(
-    network: keras.Model, detector: keras.Model, train_dir: Path, report: Callable[[str], None]
+    network: keras.Model, detector: keras.Model, train_dir: Path
 ) -> tuple[tf.train.CheckpointManager, tf.Variable]:
     """Restores the last checkpoint, if there is one; returns who writes the next ones and the epochs that are done."""
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -107,19 +110,17 @@ def _resumed(
     manager = tf.train.CheckpointManager(checkpoint, str(train_dir / "checkpoints"), max_to_keep=1)
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).expect_partial()
-        report(f"resuming after epoch {int(epoch)}")
+        logger.info(f"resuming after epoch {int(epoch)}")
     return manager, epoch
 
 
-def _take_final_weights(
-    detector: keras.Model, network: keras.Model, settings: Training, train_dir: Path, report: Callable[[str], None]
-) -> None:
+def _take_final_weights(detector: keras.Model, network: keras.Model, settings: Training, train_dir: Path) -> None:
     best = train_dir / "best.weights.h5"
     if settings.checkpoint == "best" and best.exists():
         plain_model(detector).load_weights(best)
         state = read_state(train_dir)
-        report(f"final weights: best validation AP {state['best_AP']:.1f}, epoch {state['best_epoch']}")
+        logger.info(f"final weights: best validation AP {state['best_AP']:.1f}, epoch {state['best_epoch']}")
         return
     if getattr(network.optimizer, "use_ema", False):
         network.optimizer.finalize_variable_values(network.trainable_variables)
-    report("final weights: those of the last step")
+    logger.info("final weights: those of the last step")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import numpy as np
 
 from keras_retina.foundation.files import replacing
 from keras_retina.foundation.legacy_keras import keras, tf
+
+logger = logging.getLogger(__name__)
 
 STARVING = 0.1
 """Share of the time at which waiting is worth a warning."""
@@ -70,11 +73,10 @@ class History(keras.callbacks.Callback):
         epochs: int,
         images_per_epoch: int,
         evaluate_every: int,
-        report: Callable[[str], None],
         wait: InputWait,
     ) -> None:
         super().__init__()
-        self.path, self.writer, self.epochs, self.report, self.wait = path, writer, epochs, report, wait
+        self.path, self.writer, self.epochs, self.wait = path, writer, epochs, wait
         self.images_per_epoch, self.evaluate_every = images_per_epoch, evaluate_every
         self._started = self._last_step = 0.0
         self._training: list[float] = []  # seconds of each epoch without its evaluation
@@ -100,7 +102,7 @@ class History(keras.callbacks.Callback):
         self._write(logs)
         evaluated = f"  AP {logs['AP']:.1f} AP50 {logs['AP50']:.1f}" if "AP" in logs else ""
         share = evaluation_share(self._training, self._evaluation)
-        self.report(
+        logger.info(
             f"epoch {epoch + 1}/{self.epochs}  loss {logs['loss']:.4f} "
             f"(classes {logs['classes_loss']:.4f}, boxes {logs['boxes_loss']:.4f})  "
             f"{self.images_per_epoch / steps_seconds:.1f} images/s  input wait {waited:.0%}  "
@@ -109,15 +111,15 @@ class History(keras.callbacks.Callback):
         )
         if waited > STARVING and len(self._training) > 1 and not self._has_warned:
             self._has_warned = True
-            self.report(
-                f"warning: training waited {waited:.0%} of this epoch for images. Let them fit into memory "
+            logger.warning(
+                f"training waited {waited:.0%} of this epoch for images. Let them fit into memory "
                 "(data.cache_mebibytes), reduce them to about the input size, or augment less."
             )
         if evaluated and share > EVALUATION_SHARE and len(self._evaluation) > 1 and not self._has_warned_of_evaluation:
             self._has_warned_of_evaluation = True
             least = enough_epochs(float(np.median(self._training)), float(np.median(self._evaluation)))
-            self.report(
-                f"warning: evaluation took {share:.0%} of the time so far. Set training.evaluate_every to {least} or "
+            logger.warning(
+                f"evaluation took {share:.0%} of the time so far. Set training.evaluate_every to {least} or "
                 f"more (it is {self.evaluate_every}), or validate on fewer images."
             )
 
@@ -145,13 +147,11 @@ class History(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """Reports a line inside an epoch whenever none has come for `PROGRESS_SECONDS`; short epochs bring none."""
+    """Logs a line inside an epoch whenever none has come for `PROGRESS_SECONDS`; short epochs bring none."""
 
-    def __init__(
-        self, batch_size: int, report: Callable[[str], None], clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, batch_size: int, clock: Callable[[], float] = time.perf_counter) -> None:
         super().__init__()
-        self.batch_size, self.report, self.clock = batch_size, report, clock
+        self.batch_size, self.clock = batch_size, clock
         self._epoch, self._told, self._told_step = 0, 0.0, 0
         self._has_traced = False
 
@@ -166,7 +166,7 @@ class Progress(keras.callbacks.Callback):
             return
         pace = (now - self._told) / (step - self._told_step)  # seconds a step
         self._told, self._told_step = now, step
-        self.report(
+        logger.info(
             f"  epoch {self._epoch + 1}/{self.params['epochs']} step {step}/{steps}  "
             f"loss {(logs or {}).get('loss', math.nan):.4f}  {self.batch_size / pace:.1f} images/s  "
             f"about {pace * (steps - step) / 60:.1f} min left of this epoch"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,8 @@ from keras_retina.train.duration import measure_pace, within_minutes
 from keras_retina.train.feature_cache import build_feature_cache, feature_batches, split_at_frozen
 from keras_retina.train.fit import compile_detector, fit_detector
 
+logger = logging.getLogger(__name__)
+
 
 def train(
     recipe: Recipe,
@@ -38,7 +40,6 @@ def train(
     validation_set: Dataset,
     run_dir: Path,
     data_dir: Path | None = None,
-    report: Callable[[str], None] = print,
 ) -> tuple[keras.Model, DetectorSpec]:
     """Trains a detector, or finishes an interrupted training, and writes `model.keras` into the run folder.
 
@@ -65,7 +66,7 @@ def train(
         networks, source = _networks(recipe, len(train_set.class_names), precision, data_dir)
         network, model, detector = networks.learning, networks.whole, networks.detector
         compile_detector(network, spec, settings, steps, precision)
-    report(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
+    logger.info(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
     paths = RunPaths(run_dir)
     train_dir = paths.train
@@ -74,14 +75,12 @@ def train(
     features = Path(settings.feature_cache) if settings.feature_cache else train_dir / "features"
     if settings.feature_views:
         frozen = fold_frozen_batch_norm(networks.frozen)
-        build_feature_cache(features, recipe, train_set, spec, frozen, settings.feature_views, report)
+        build_feature_cache(features, recipe, train_set, spec, frozen, settings.feature_views)
 
     def batches(first_step: int) -> tf.data.Dataset:
         first_sample = first_step * settings.batch_size
         if settings.feature_views:
-            return feature_batches(
-                features, spec, settings.matching, settings.batch_size, recipe.seed, first_sample
-            )
+            return feature_batches(features, spec, settings.matching, settings.batch_size, recipe.seed, first_sample)
         return training_batches(
             train_set,
             spec,
@@ -100,14 +99,13 @@ def train(
             steps,
             train_dir / "duration.json",
             lambda: measure_pace(network, model, batches(0), spec, validation_set),
-            report,
             started,
         )
         _check_updates(settings, steps)
         with strategy.scope():
             compile_detector(network, spec, settings, steps, precision)
 
-    fit_detector(network, model, spec, settings, steps, batches, validation_set, train_dir, report)
+    fit_detector(network, model, spec, settings, steps, batches, validation_set, train_dir)
     if model is not detector:
         copy_weights(model, detector)
     reader = split_at_frozen(detector)[1] if settings.feature_views else detector  # of what the batches hold

@@ -59,5 +59,5 @@ def test_the_float_model_is_measured_with_the_suppression_of_its_files(
     settings = {"name": "one", "export": {"nms": nms, "iou_threshold": 0.3, "max_detections": 7}}
     run = start_run(tmp_path / "run", recipe_from_fields(settings, "here"), tiny_coco, "command", False)
     save_detector(*tiny_detector, run.path / "model.keras")
-    train_stage(run, lambda line: None)
+    train_stage(run)
     assert asked == [(0.3, 7, nms)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import statistics
 import tempfile
 import weakref
@@ -29,6 +30,8 @@ from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.compress import Channels
 from keras_retina.recipe.formats import FormatName
 from keras_retina.recipe.recipe import Export
+
+logger = logging.getLogger(__name__)
 
 
 def latency_on_this_machine(
@@ -78,7 +81,7 @@ def prune_rounds(task: CompressTask) -> keras.Model:
         with task.strategy.scope():
             model, _ = load_detector(start)
         share = multiply_adds(model) / multiply_adds(task.parent)
-        task.report(f"round {number} of {channels.rounds}: {share:.3f} x the multiply-adds")
+        logger.info(f"round {number} of {channels.rounds}: {share:.3f} x the multiply-adds")
         fine_tune(model, turn)
         if turn is not task:
             save_detector(model, task.spec, turn.folder.model)

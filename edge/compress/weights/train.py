@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 from edge.compress.fine_tune import CompressTask, fine_tune_batches, fit_network, freeze_stages, steps_per_epoch
 from edge.compress.quantized import calibration_inputs
@@ -16,6 +17,8 @@ from keras_retina.losses import detector_losses
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.recipe.compress import Clusters, Sparsity
 from keras_retina.train.batch_norm import estimate_batch_norm
+
+logger = logging.getLogger(__name__)
 
 START_FILE = "balanced.keras"
 AMOUNTS_FILE = "amounts.json"
@@ -40,7 +43,7 @@ def train_sparse(task: CompressTask) -> keras.Model:
     plain = sparsity.strip(model)
     estimate_batch_norm(plain, fine_tune_batches(task))
     found = sparsity.sparsity_of(plain)
-    task.report(f"zeros: {found.share:.1%} of the weights that may be, {found.total_share:.1%} of all convolutions")
+    logger.info(f"zeros: {found.share:.1%} of the weights that may be, {found.total_share:.1%} of all convolutions")
     return plain
 
 
@@ -51,7 +54,7 @@ def train_clustered(task: CompressTask) -> keras.Model:
         model = clusters.clustered_model(balanced, (task.settings.clusters or Clusters()).number)
     fit_network(model, model, task, checkpoint="last")
     plain = clusters.strip(model)
-    task.report(f"different weights in a kernel: at most {max(clusters.clusters_of(plain).values())}")
+    logger.info(f"different weights in a kernel: at most {max(clusters.clusters_of(plain).values())}")
     return plain
 
 

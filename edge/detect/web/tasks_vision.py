@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from keras_retina.foundation.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
 PACKAGE = "@mediapipe/tasks-vision"
@@ -41,7 +43,7 @@ def find_tasks_vision(chosen: Path | None) -> Path:
     )
 
 
-def find_or_install_tasks_vision(chosen: Path | None, progress: Callable[[str], None]) -> Path:
+def find_or_install_tasks_vision(chosen: Path | None) -> Path:
     """Returns the folder of the package as `find_tasks_vision`; where it is nowhere, npm installs it into the cache.
 
     Raises:
@@ -49,7 +51,7 @@ def find_or_install_tasks_vision(chosen: Path | None, progress: Callable[[str], 
     """
     is_named = chosen is not None or bool(os.environ.get(VARIABLE))
     if not is_named and not any(is_tasks_vision(folder) for folder in _places()):
-        install(cache_folder(), progress)
+        install(cache_folder())
     return find_tasks_vision(chosen)
 
 
@@ -77,7 +79,7 @@ def is_tasks_vision(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (BUNDLE, WASM))
 
 
-def install(folder: Path, progress: Callable[[str], None]) -> None:
+def install(folder: Path) -> None:
     """Installs the pinned package into `folder/node_modules` with npm, which checks it against the lock file's hash.
 
     Raises:
@@ -90,7 +92,7 @@ def install(folder: Path, progress: Callable[[str], None]) -> None:
             f"serve-web: expected npm, to install {PACKAGE} {version}. Received: no npm on the PATH. "
             f"Install Node.js; or on another machine {_by_hand()}."
         )
-    progress(f"installing {PACKAGE} {version} with npm into {folder} (once, about 40 MB)")
+    logger.info(f"installing {PACKAGE} {version} with npm into {folder} (once, about 40 MB)")
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=folder.parent))
     try:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ from keras_retina.foundation.files import sha256_of
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.spec import DetectorSpec
 
+logger = logging.getLogger(__name__)
+
 ERROR_IMAGES = 8
 HEAD_IMAGES = 4
 AP_IMAGES = 64
@@ -53,7 +56,6 @@ def debug_quantization(
     calibration_images: Sequence[ImageFile],
     train_set: Dataset,
     minimum_ap_ratio: float,
-    progress: Callable[[str], None],
 ) -> dict[str, Any]:
     """Compares a raw int8 file with its float parent; returns what `NAME_int8_debug.json` holds.
 
@@ -69,7 +71,7 @@ def debug_quantization(
     float_network = float_heads(balanced_model(model, samples), spec)
     network = file.read_bytes()
     error_images = min(ERROR_IMAGES, len(calibration_images))
-    progress(f"debug: feature maps of {file.name} on {error_images} training images")
+    logger.info(f"debug: feature maps of {file.name} on {error_images} training images")
     errors = map_errors(float_network, network, itertools.islice(samples(), ERROR_IMAGES), spec)
     files = TrialFiles(network, float_network, spec)
     float_heads_only = _camera_bytes(float_network, spec)
@@ -77,10 +79,10 @@ def debug_quantization(
     readers = layers_and_readers(network)
     stages = stages_of(network, list(readers))
     expected = files.heads(files.write(float_heads_only), images)
-    error, groups, alone = _search(files, expected, images, stages, readers, progress)
+    error, groups, alone = _search(files, expected, images, stages, readers)
     singles = [*alone, *(group.trial for group in groups if len(group.layers) == 1)]
     subset = training_subset(train_set, AP_IMAGES)
-    ap = _average_precisions(files, float_heads_only, singles, subset, progress)
+    ap = _average_precisions(files, float_heads_only, singles, subset)
     chosen, reason = suggestion(ap["float"], ap["int8"], ap["trials"], minimum_ap_ratio)
     return {
         "file": file.name,
@@ -108,16 +110,15 @@ def _average_precisions(
     float_heads_only: bytes,
     trials: Sequence[Trial],
     subset: Dataset,
-    progress: Callable[[str], None],
 ) -> dict[str, Any]:
     """Returns the AP of the float network, of the file, and of the file with the best candidates in float."""
     float_ap = average_precision(files.write(float_heads_only), subset)
     int8_ap = average_precision(files.file(()), subset)
-    progress(f"debug: AP on {len(subset.records)} training images: float {float_ap}, int8 {int8_ap}")
+    logger.info(f"debug: AP on {len(subset.records)} training images: float {float_ap}, int8 {int8_ap}")
     tried = []
     for layers in ap_candidates(trials, CANDIDATES):
         tried.append({"float_layers": list(layers), "AP": average_precision(files.file(layers), subset)})
-        progress(f"debug: AP {tried[-1]['AP']} with {', '.join(layers)} in float")
+        logger.info(f"debug: AP {tried[-1]['AP']} with {', '.join(layers)} in float")
     return {"images": len(subset.records), "float": float_ap, "int8": int8_ap, "trials": tried}
 
 
@@ -127,7 +128,6 @@ def _search(
     images: Sequence[np.ndarray],
     stages: Sequence[tuple[str, ...]],
     readers: Mapping[str, tuple[str, ...]],
-    progress: Callable[[str], None],
 ) -> tuple[float, list[Group], list[Trial]]:
     """Returns the error of the heads of the file, the groups where the search ended, and trials of layers alone."""
     error = head_error(expected, files.heads(files.file(()), images))
@@ -138,7 +138,7 @@ def _search(
         trial = attempt(layers)
         gain = trial.reason if trial.gain is None else f"{100 * trial.gain:.1f} % of the error of the heads gone"
         names = layers[0] if len(layers) == 1 else f"{layers[0]} to {layers[-1]} ({len(layers)} layers)"
-        progress(f"debug: file {next(counted)}, in float {names}: {gain}")
+        logger.info(f"debug: file {next(counted)}, in float {names}: {gain}")
         return trial
 
     groups = search_groups(stages, readers, reported)

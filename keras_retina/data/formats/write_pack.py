@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import logging
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files import address, matching_files, remote_address, remote_errors, write_text
 
+logger = logging.getLogger(__name__)
+
 SHARD_BYTES = 2**28
 QUALITY = 95  # of training images that are stored smaller than they were
 
@@ -39,7 +42,6 @@ def write_pack(
     training_split: str,
     height: int,
     width: int,
-    progress: Callable[[str], None],
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Writes the splits of a data set into a new folder, which appears when all of it is there.
@@ -57,7 +59,7 @@ def write_pack(
             if matching_files(folder, "*"):
                 raise _not_empty(folder)
             with remote_errors():
-                _write(folder, datasets, training_split, height, width, progress, shard_bytes)
+                _write(folder, datasets, training_split, height, width, shard_bytes)
             return
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise _not_empty(folder)
@@ -65,7 +67,7 @@ def write_pack(
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             unfinished = Path(scratch) / "pack"
             unfinished.mkdir()
-            _write(unfinished, datasets, training_split, height, width, progress, shard_bytes)
+            _write(unfinished, datasets, training_split, height, width, shard_bytes)
             if folder.exists():
                 folder.rmdir()
             os.rename(unfinished, folder)
@@ -88,7 +90,6 @@ def _write(
     training_split: str,
     height: int,
     width: int,
-    progress: Callable[[str], None],
     shard_bytes: int,
 ) -> None:
     splits: dict[str, PackedSplit] = {}
@@ -97,7 +98,7 @@ def _write(
         shards, entries = _write_split(folder, dataset, size, shard_bytes)
         write_text(folder / f"{dataset.split}.json", json.dumps(entries))
         splits[dataset.split] = PackedSplit(images=len(entries), shards=shards)
-        progress(f"{dataset.split}: {len(entries)} images in {len(shards)} shards")
+        logger.info(f"{dataset.split}: {len(entries)} images in {len(shards)} shards")
     about = About(
         format=FORMAT,
         name=datasets[0].name,

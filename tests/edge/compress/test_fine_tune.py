@@ -37,7 +37,7 @@ def task(tmp_path: Path) -> CompressTask:
     spec, settings = detector_spec(recipe.model, ("a",)), recipe.compress["half"]
     parent = detector_network(recipe.model, 1)
     folder = CompressedPaths(tmp_path)
-    return CompressTask("compress.half", parent, spec, recipe, settings, nothing, nothing, folder, print)
+    return CompressTask("compress.half", parent, spec, recipe, settings, nothing, nothing, folder)
 
 
 def norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:

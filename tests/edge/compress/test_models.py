@@ -54,21 +54,21 @@ def new_run(folder: Path, recipe: Recipe, data: Path) -> RunFolder:
 
 
 @pytest.fixture(scope="module")
-def halved(plain_recipe, tiny_coco, tmp_path_factory) -> tuple[RunFolder, list[str]]:
+def halved(plain_recipe, tiny_coco, tmp_path_factory, logged) -> tuple[RunFolder, list[str]]:
     """A run that was interrupted in the fine-tuning of the second round, and then repeated."""
     run = new_run(tmp_path_factory.mktemp("halved") / "run", plain_recipe, tiny_coco)
-    lines: list[str] = []
+    epochs: list[str] = []
 
     def interrupt(line: str) -> None:
-        lines.append(line)
-        if line.startswith("epoch 1/1") and len([one for one in lines if one.startswith("epoch 1/1")]) == 2:
+        epochs.extend([line] if line.startswith("epoch 1/1") else [])
+        if len(epochs) == 2:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        compress_stage(run, interrupt)
+    with pytest.raises(KeyboardInterrupt), logged(interrupt):
+        compress_stage(run)
     assert not is_done(run, "half")
-    lines.append("again")
-    compress_stage(run, lines.append)
+    with logged() as lines:
+        compress_stage(run)
     return run, lines
 
 
@@ -86,36 +86,36 @@ def test_the_model_has_half_of_the_multiply_adds_and_the_layers_of_its_parent(ha
 
 
 def test_an_interrupted_fine_tuning_goes_on_without_the_rounds_that_were_done(halved):
-    _, lines = halved
-    again = lines[lines.index("again") :]
+    _, again = halved
     assert not any(line.startswith("round 1 of 2") for line in again)
     assert any(line.startswith("round 2 of 2") for line in again)
 
 
-def test_a_finished_model_is_not_made_again(halved):
+def test_a_finished_model_is_not_made_again(halved, logged):
     run, _ = halved
-    lines: list[str] = []
-    compress_stage(run, lines.append)
+    with logged() as lines:
+        compress_stage(run)
     assert lines == ["compress: done before, skipped"]
 
 
-def test_every_file_of_every_model_is_written_and_has_a_row(halved, plain_recipe):
+def test_every_file_of_every_model_is_written_and_has_a_row(halved, plain_recipe, logged):
     """Random weights find nothing, so the rows say what is wrong with the detections; they must be there."""
     run, _ = halved
-    export_stage(run, lambda line: None)
-    written = export_compressed(run, lambda line: None)
+    export_stage(run)
+    written = export_compressed(run)
     names = ["float32_half", "int8_sparse", "float32_few", "int8_qat"]
     assert [path.name for path in written] == [f"tiny_{name}_raw.tflite" for name in names]
-    lines: list[str] = []
-    assert export_compressed(run, lines.append) == written
+    with logged() as lines:
+        assert export_compressed(run) == written
     assert lines == [f"export {name}: done before, skipped" for name in ("half", "sparse", "few", "qat")]
     other = add_compressed(run, ["compress.more.sparsity.amount=0.6"])
-    export_compressed(other, lines.append)
+    with logged() as lines:
+        export_compressed(other)
     assert lines[-1].startswith("export more: the model is not made yet")
     written[1].unlink()  # the int8 file of `sparse`
-    result = verify_stage(other, lambda line: None).to_json()
+    result = verify_stage(other).to_json()
     start_run(run.path, run.recipe, run.data_dir, "test", False)
-    export_compressed(run, lambda line: None)
+    export_compressed(run)
     rows = {(row["model"], row["kind"]): row for row in result["rows"]}
     assert list(rows) == [
         ("float", "keras"), ("float", "float32"),
@@ -143,7 +143,7 @@ def test_every_file_of_every_model_is_written_and_has_a_row(halved, plain_recipe
     assert rows["half", "float32"]["AP"] == pytest.approx(rows["half", "keras"]["AP"], abs=0.5)
 
 
-def test_what_each_kernel_loses_is_written_down_and_read_again(halved):
+def test_what_each_kernel_loses_is_written_down_and_read_again(halved, logged):
     """A training that goes on must not measure again: other amounts would not fit the masks that it has."""
     run, _ = halved
     folder = run.path / "compress" / "sparse"
@@ -156,8 +156,8 @@ def test_what_each_kernel_loses_is_written_down_and_read_again(halved):
     (folder / "model.keras").rename(folder / "before.keras")
     moved = dict(zip(amounts, reversed(amounts.values()), strict=True))
     (folder / "amounts.json").write_text(json.dumps(moved))
-    lines: list[str] = []
-    compress_stage(run, lines.append)
+    with logged() as lines:
+        compress_stage(run)
     (folder / "before.keras").replace(folder / "model.keras")
     assert json.loads((folder / "amounts.json").read_text()) == moved
     (folder / "amounts.json").write_text(json.dumps(amounts))
@@ -173,10 +173,10 @@ def test_other_settings_of_the_same_name_are_refused(halved, plain_recipe, tiny_
     assert (run.path / "recipe.yaml").read_text(encoding="utf-8") == before
     fields = plain_recipe.model_dump()
     fields["compress"]["half"]["minimum_ap_ratio"] = 0.5
-    compress_stage(start_run(run.path, Recipe.model_validate(fields), tiny_coco, "test", False), lambda line: None)
+    compress_stage(start_run(run.path, Recipe.model_validate(fields), tiny_coco, "test", False))
     fields["compress"]["half"]["channels"]["keep"] = 0.25
     with pytest.raises(InputError, match=r"half: expected a model of these settings"):
-        compress_stage(start_run(run.path, Recipe.model_validate(fields), tiny_coco, "test", False), lambda line: None)
+        compress_stage(start_run(run.path, Recipe.model_validate(fields), tiny_coco, "test", False))
     start_run(run.path, plain_recipe, tiny_coco, "test", False)
 
 
@@ -188,18 +188,18 @@ def test_a_setting_that_an_older_settings_file_lacks_had_its_default(halved):
     older = json.loads(text)
     assert older[-1]["fine_tune"].pop("distillation") == 0.0
     path.write_text(json.dumps(older))
-    compress_stage(run, lambda line: None)
+    compress_stage(run)
     for broken in ("[", json.dumps([*older[:-1], older[-1] | {"unknown": 1}])):
         path.write_text(broken)
         with pytest.raises(InputError, match=r"few: expected a model of these settings"):
-            compress_stage(run, lambda line: None)
+            compress_stage(run)
     path.write_text(text)
 
 
 def test_a_run_without_a_model_is_refused(plain_recipe, tiny_coco, tmp_path):
     run = start_run(tmp_path / "run", plain_recipe, tiny_coco, "test", False)
     with pytest.raises(InputError, match=r"expected a trained model.keras. Received: none"):
-        compress_stage(run, lambda line: None)
+        compress_stage(run)
 
 
 def test_only_the_section_compress_of_a_trained_run_can_be_set(halved):
@@ -217,11 +217,11 @@ def test_a_target_that_would_empty_the_layers_is_refused(plain_recipe, tiny_coco
     fields["compress"]["half"]["channels"] |= {"keep": 0.001, "rounds": 1}
     run = new_run(tmp_path / "run", Recipe.model_validate(fields), tiny_coco)
     with pytest.raises(InputError, match=r"expected a target of at least 0\.\d+.*Received: target=0\.001"):
-        compress_stage(run, lambda line: None)
+        compress_stage(run)
 
 
-def test_a_recipe_that_compresses_nothing_does_nothing(tiny_recipe, tiny_coco, tmp_path):
+def test_a_recipe_that_compresses_nothing_does_nothing(tiny_recipe, tiny_coco, tmp_path, logged):
     run = start_run(tmp_path / "run", tiny_recipe, tiny_coco, "test", False)
-    lines: list[str] = []
-    compress_stage(run, lines.append)
+    with logged() as lines:
+        compress_stage(run)
     assert lines == []

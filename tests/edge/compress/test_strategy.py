@@ -22,7 +22,8 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from edge.compress import fine_tune
 from edge.stages import compress_stage
-from keras_retina.model.retinanet import retinanet
+from keras_retina.cli.output import show_log
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.saving import save_detector
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import recipe_from_fields
@@ -43,9 +44,9 @@ ways = {
 }
 fitted = fine_tune.fit_detector
 
-def told(network, *arguments):
+def told(network, *arguments, **named):
     print(network.name, type(network.trainable_variables[0]).__name__, network.optimizer.iterations.numpy())
-    fitted(network, *arguments)
+    fitted(network, *arguments, **named)
 
 fine_tune.fit_detector = told
 for strategy, models in ways.items():
@@ -68,9 +69,11 @@ for strategy, models in ways.items():
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"backbone": backbone})})
     run = start_run(Path(out) / strategy, recipe, Path(data), "test", False)
     keras.utils.set_random_seed(1)
-    save_detector(retinanet(recipe.model, 2), detector_spec(recipe.model, ("disc", "square")), run.path / "model.keras")
+    spec = detector_spec(recipe.model, ("disc", "square"))
+    save_detector(detector_network(recipe.model, 2), spec, run.model)
     print("strategy", strategy)
-    compress_stage(run, print)
+    show_log()
+    compress_stage(run)
 """
 
 

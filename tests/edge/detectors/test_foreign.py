@@ -289,11 +289,11 @@ def test_a_file_that_takes_no_image_is_no_detector(write_tflite, tmp_path):
         ForeignDetector(path)
 
 
-def test_evaluate_takes_a_stripped_file_and_says_how_it_was_read(strip, tiny_coco, tmp_path):
+def test_evaluate_takes_a_stripped_file_and_says_how_it_was_read(strip, tiny_coco, tmp_path, logged):
     (tmp_path / "labels.txt").write_text("one\ntwo\nthree")
-    said = []
     options = ReadingOptions(labels=tmp_path / "labels.txt", class_map="one=disc")
-    measured = evaluate_target(strip(), tiny_coco, "val", said.append, options)
+    with logged() as said:
+        measured = evaluate_target(strip(), tiny_coco, "val", options)
     assert measured["read_as"]["outputs"] == f"the operator {POSTPROCESS}"
     assert measured["latency_ms"]["median"] > 0
     assert any("outputs: the operator" in line for line in said)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from edge.report.report import write_report
 from edge.report.run import read_run
 from edge.report.tables import expected_section
-from edge.verify.expected import expected_block
+from edge.verify.expected import MeasuredRun, expected_block
 from edge.verify.result import read_result
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
@@ -229,7 +229,7 @@ def test_promises_name_raw_files_and_smaller_models_as_print_expected_does(tmp_p
     ]
     write_verify(tmp_path, table)
     result = read_result(tmp_path / "verify.json")
-    block = yaml.safe_load(expected_block(result, 1.0, "a laptop", "keras-retina run"))
+    block = yaml.safe_load(expected_block([MeasuredRun(result, 0, "AVX2", "a laptop", 1.0)], "keras-retina run"))
     names = ["keras", "int8", "int8_raw", "half_keras", "half_int8", "half_int8_raw", "qat_int8_qat_raw"]
     assert list(block["expected"]["ap"]) == names
     block["expected"]["ap"] = {name: value + 0.5 for name, value in block["expected"]["ap"].items()}

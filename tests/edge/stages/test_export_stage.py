@@ -16,7 +16,7 @@ ORIGIN = {"recipe_sha256": b"the recipe", "model_sha256": b"the model"}
 
 
 @pytest.fixture
-def export_run(tmp_path, tiny_recipe, tiny_coco, monkeypatch):
+def export_run(tmp_path, tiny_recipe, tiny_coco, monkeypatch, logged):
     """Returns export(changes of the section) -> (formats that were exported, images they got, lines)."""
     monkeypatch.setattr("keras_retina.model.saving.load_detector", lambda path: (None, None))
     (tmp_path / "recipe.yaml").write_bytes(b"the recipe")
@@ -27,7 +27,7 @@ def export_run(tmp_path, tiny_recipe, tiny_coco, monkeypatch):
         run = RunFolder(tmp_path, tiny_recipe.model_copy(update={"export": settings}), tiny_coco)
         exported: list = [(), None]
 
-        def write_files(model, spec, out_dir, name, settings, images, report, origin):
+        def write_files(model, spec, out_dir, name, settings, images, origin):
             exported[:] = settings.formats, len(images)
             assert origin == {name: hashlib.sha256(text).hexdigest() for name, text in ORIGIN.items()}
             out_dir.mkdir(exist_ok=True)
@@ -38,8 +38,8 @@ def export_run(tmp_path, tiny_recipe, tiny_coco, monkeypatch):
                     (out_dir / f"{stem}.json").write_text(json.dumps(facts))
 
         monkeypatch.setattr("edge.export.export.export_files", write_files)
-        lines: list[str] = []
-        files = export_stage(run, lines.append)
+        with logged() as lines:
+            files = export_stage(run)
         assert all(file.exists() for file in files)
         return *exported, lines
 
@@ -72,5 +72,5 @@ def test_the_debugger_says_which_file_it_needs(tmp_path, tiny_recipe, tiny_coco,
     settings = tiny_recipe.export.model_copy(update=changes)
     run = RunFolder(tmp_path, tiny_recipe.model_copy(update={"export": settings}), tiny_coco)
     with pytest.raises(InputError, match="--debug: expected int8 in export.formats and raw in export.heads") as caught:
-        debug_stage(run, lambda line: None)
+        debug_stage(run)
     assert "\n" not in str(caught.value)

@@ -42,7 +42,7 @@ def theirs(exported, tmp_path, split):
     return path
 
 
-def test_a_row_of_others_is_measured_marked_and_outside_the_gate(theirs, exported, split, tmp_path):
+def test_a_row_of_others_is_measured_marked_and_outside_the_gate(theirs, exported, split, tmp_path, logged):
     run = tmp_path / "run"
     (run / "verify").mkdir(parents=True)
     own = Row("tiny_int8.tflite", "int8", ap=dict.fromkeys(STATISTICS, 12.0), status="failed", reason="AP")
@@ -51,8 +51,8 @@ def test_a_row_of_others_is_measured_marked_and_outside_the_gate(theirs, exporte
     classifier.write_bytes(b"\0\0\0\0TFL3 and nothing else")
     options = ReadingOptions(labels=tmp_path / "labels.txt")
     others = read_others([theirs, classifier], split, options, {"tiny_int8"})
-    said: list[str] = []
-    added = add_other_files(RunPaths(run), result, others, split, Verification(latency_runs=2), said.append)
+    with logged() as said:
+        added = add_other_files(RunPaths(run), result, others, split, Verification(latency_runs=2))
     found = json.loads((run / "verify.json").read_text())
     assert found == added.to_json()
     assert found["gate"] == {"rule": "r", "passed": True}

@@ -58,10 +58,10 @@ def _labelled(record: Record, found: list[dict]) -> Record:
 
 
 @pytest.fixture(scope="module")
-def verified(tiny_model, tiny_spec, split, exported, tmp_path_factory):
+def verified(tiny_model, tiny_spec, split, exported, tmp_path_factory, logged):
     folder = tmp_path_factory.mktemp("run")
-    calls = []
-    result = verify(folder, tiny_model, tiny_spec, split, QUICK, list(exported.values()), calls.append)
+    with logged() as calls:
+        result = verify(folder, tiny_model, tiny_spec, split, QUICK, list(exported.values()))
     return folder, result, calls
 
 

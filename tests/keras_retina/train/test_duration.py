@@ -39,12 +39,19 @@ def test_epochs_fit_with_their_evaluations(seconds, epoch, evaluation, every, mo
     assert epochs_within(seconds, epoch, evaluation, every, most) == expected
 
 
-def decided(settings: Training, minutes: float, path: Path, pace: Pace = LONG) -> tuple[Training, list[str]]:
-    lines: list[str] = []
-    return within_minutes(settings, minutes, 2, path, lambda: pace, lines.append, time.perf_counter()), lines
+@pytest.fixture
+def decided(logged):
+    """`decided(settings, minutes, path, pace)` -> the settings with their epochs, and what was told."""
+
+    def decide(settings: Training, minutes: float, path: Path, pace: Pace = LONG) -> tuple[Training, list[str]]:
+        with logged() as lines:
+            chosen = within_minutes(settings, minutes, 2, path, lambda: pace, time.perf_counter())
+        return chosen, lines
+
+    return decide
 
 
-def test_the_decision_is_written_and_not_measured_again(tmp_path):
+def test_the_decision_is_written_and_not_measured_again(tmp_path, decided):
     """Epochs of 20,000 s with evaluations of 3,000 s after every second: two in 950 of 1000 minutes."""
     settings, lines = decided(Training(epochs=9, evaluate_every=2), 1000, tmp_path / "duration.json")
     assert settings.epochs == 2
@@ -58,13 +65,13 @@ def test_the_decision_is_written_and_not_measured_again(tmp_path):
     assert lines == []
 
 
-def test_the_epochs_of_the_recipe_stay_the_most(tmp_path):
+def test_the_epochs_of_the_recipe_stay_the_most(tmp_path, decided):
     settings, lines = decided(Training(epochs=1), 1000, tmp_path / "duration.json")
     assert settings.epochs == 1
     assert lines[0].endswith("the limit is training.epochs")
 
 
-def test_a_time_too_short_for_one_epoch_is_refused_in_one_line_and_nothing_is_decided(tmp_path):
+def test_a_time_too_short_for_one_epoch_is_refused_in_one_line_and_nothing_is_decided(tmp_path, decided):
     with pytest.raises(InputError, match=r"training\.minutes: .* 20000 s .* 3000 s\. Received: 10\.0, .*steps_per"):
         decided(Training(), 10.0, tmp_path / "duration.json")
     assert not list(tmp_path.iterdir())

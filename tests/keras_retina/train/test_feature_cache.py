@@ -57,7 +57,7 @@ def frozen(recipe) -> keras.Model:
 @pytest.fixture(scope="module")
 def built(recipe, dataset, spec, frozen, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cache") / "features"
-    build_feature_cache(folder, recipe, dataset, spec, frozen, VIEWS, report=lambda line: None)
+    build_feature_cache(folder, recipe, dataset, spec, frozen, VIEWS)
     return folder
 
 
@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_nothing_behind(recipe, dataset, spec, frozen, tmp_pa
 
     monkeypatch.setattr(feature_cache.np, "savez", full)
     with pytest.raises(InputError, match="No space left on device. Free disk space"):
-        build_feature_cache(tmp_path / "features", recipe, dataset, spec, frozen, VIEWS, report=lambda line: None)
+        build_feature_cache(tmp_path / "features", recipe, dataset, spec, frozen, VIEWS)
     assert list(tmp_path.iterdir()) == []
 
 

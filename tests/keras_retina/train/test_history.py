@@ -84,14 +84,15 @@ class Steps(keras.callbacks.Callback):
 
 
 @pytest.fixture
-def told(monkeypatch, tmp_path):
+def told(monkeypatch, tmp_path, logged):
     """`told(epochs, step_seconds, {epoch: evaluation_seconds}, every)` -> the lines of a training by such a clock."""
 
     def run(epochs: int, step_seconds: float, evaluations: dict[int, float], every: int) -> list[str]:
-        clock, lines = Clock(), []
+        clock = Clock()
         monkeypatch.setattr(module, "time", clock)
-        hook = History(tmp_path / "history.csv", SilentWriter(), epochs, 8, every, lines.append, InputWait())
-        fit(linear_model(), epochs, Steps(clock, step_seconds), Evaluated(evaluations, clock=clock), hook)
+        hook = History(tmp_path / "history.csv", SilentWriter(), epochs, 8, every, InputWait())
+        with logged() as lines:
+            fit(linear_model(), epochs, Steps(clock, step_seconds), Evaluated(evaluations, clock=clock), hook)
         return lines
 
     return run
@@ -102,11 +103,12 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_history_has_a_row_for_each_epoch_and_goes_on_after_a_resume(tmp_path):
-    path, lines, model = tmp_path / "history.csv", [], linear_model()
-    for done, score in ((0, 3), (2, 5)):
-        history = History(path, SilentWriter(), 4, 8, 2, lines.append, InputWait())
-        fit(model, done + 2, Evaluated({done + 2: 0.25}, score), history, initial_epoch=done)
+def test_history_has_a_row_for_each_epoch_and_goes_on_after_a_resume(tmp_path, logged):
+    path, model = tmp_path / "history.csv", linear_model()
+    with logged() as lines:
+        for done, score in ((0, 3), (2, 5)):
+            history = History(path, SilentWriter(), 4, 8, 2, InputWait())
+            fit(model, done + 2, Evaluated({done + 2: 0.25}, score), history, initial_epoch=done)
     rows = rows_of(path)
     assert tuple(rows[0]) == HISTORY_COLUMNS
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
@@ -134,10 +136,10 @@ class Waited(InputWait):
 
 
 @pytest.mark.parametrize(("seconds", "warnings"), [(0.0, 0), (1e6, 1)])
-def test_a_training_that_starves_is_warned_about_once_and_not_for_its_first_epoch(tmp_path, seconds, warnings):
-    lines: list[str] = []
+def test_a_training_that_starves_is_warned_about_once_and_not_for_its_first_epoch(tmp_path, seconds, warnings, logged):
     model = linear_model()
-    fit(model, 4, History(tmp_path / "history.csv", SilentWriter(), 4, 8, 5, lines.append, Waited(seconds)))
+    with logged() as lines:
+        fit(model, 4, History(tmp_path / "history.csv", SilentWriter(), 4, 8, 5, Waited(seconds)))
     told = [number for number, line in enumerate(lines) if line.startswith("warning: training waited")]
     assert told == [2][:warnings]  # behind the lines of epochs 1 and 2
     assert all((float(row["input_wait"]) > 0) == bool(seconds) for row in rows_of(tmp_path / "history.csv"))
@@ -225,19 +227,26 @@ def test_so_many_epochs_between_evaluations_keep_them_at_a_tenth(training, evalu
 # Inside an epoch
 
 
-def progress(step_seconds: float, steps: int, epochs: int = 1) -> list[str]:
-    clock, lines = Clock(), []
-    hook = Progress(4, lines.append, clock.perf_counter)
-    hook.set_params({"epochs": epochs, "steps": steps})
-    for epoch in range(epochs):
-        hook.on_epoch_begin(epoch)
-        for batch in range(steps):
-            clock.now += step_seconds
-            hook.on_train_batch_end(batch, {"loss": 1.25})
-    return lines
+@pytest.fixture
+def progress(logged):
+    """`progress(step_seconds, steps, epochs)` -> the lines inside epochs of such steps."""
+
+    def run(step_seconds: float, steps: int, epochs: int = 1) -> list[str]:
+        clock = Clock()
+        hook = Progress(4, clock.perf_counter)
+        hook.set_params({"epochs": epochs, "steps": steps})
+        with logged() as lines:
+            for epoch in range(epochs):
+                hook.on_epoch_begin(epoch)
+                for batch in range(steps):
+                    clock.now += step_seconds
+                    hook.on_train_batch_end(batch, {"loss": 1.25})
+        return lines
+
+    return run
 
 
-def test_a_long_epoch_tells_every_30_seconds_where_it_is():
+def test_a_long_epoch_tells_every_30_seconds_where_it_is(progress):
     """Steps of 12 s and 4 images: every third brings a line, but not the last, which the epoch's own line follows.
 
     The very first step traces the graph: counting starts behind it.
@@ -249,15 +258,16 @@ def test_a_long_epoch_tells_every_30_seconds_where_it_is():
     assert lines[0] == "  epoch 1/2 step 4/9  loss 1.2500  0.3 images/s  about 1.0 min left of this epoch"
 
 
-def test_short_epochs_bring_no_line_of_their_own():
+def test_short_epochs_bring_no_line_of_their_own(progress):
     assert progress(2.0, 14, epochs=20) == []
 
 
-def test_a_step_longer_than_that_brings_a_line_each():
+def test_a_step_longer_than_that_brings_a_line_each(progress):
     assert len(progress(100.0, 4)) == 2
 
 
-def test_progress_works_inside_fit():
-    clock, lines = Clock(), []
-    fit(linear_model(), 2, Steps(clock, 40.0), Progress(4, lines.append, clock.perf_counter))
+def test_progress_works_inside_fit(logged):
+    clock = Clock()
+    with logged() as lines:
+        fit(linear_model(), 2, Steps(clock, 40.0), Progress(4, clock.perf_counter))
     assert [line.split("  ")[1] for line in lines] == ["epoch 2/2 step 1/2"]

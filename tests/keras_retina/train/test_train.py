@@ -42,21 +42,20 @@ def splits(tiny_coco) -> tuple:
 
 
 @pytest.fixture(scope="module")
-def trained(plain_recipe, splits, tmp_path_factory) -> Path:
+def trained(plain_recipe, splits, tmp_path_factory, logged) -> Path:
     """The run folder of three uninterrupted epochs of two steps; AP after epochs 2 and 3.
 
     Beside it is `broken_off`, the folder as a power cut in epoch 2 would have left it: the row of the epoch and its
     best weights are written, its checkpoint is not.
     """
     run_dir = tmp_path_factory.mktemp("trained") / "run"
-    lines: list[str] = []
 
-    def report(line: str) -> None:
-        lines.append(line)
+    def break_off(line: str) -> None:
         if line.startswith("epoch 2/3"):
             shutil.copytree(run_dir, run_dir.parent / "broken_off")
 
-    train(plain_recipe, *splits, run_dir, report=report)
+    with logged(break_off) as lines:
+        train(plain_recipe, splits[0], validation_set=splits[1], run_dir=run_dir)
     (run_dir / "lines.txt").write_text("\n".join(lines), encoding="utf-8")
     return run_dir
 
@@ -145,7 +144,7 @@ def test_norms_of_the_heads_train_also_with_a_frozen_backbone_and_with_kept_feat
     network = recipe.model.model_copy(update={"backbone": backbone, "head": head})
     training = recipe.training.model_copy(update={"feature_views": views})
     recipe = recipe.model_copy(update={"model": network, "training": training})
-    train(recipe, *splits, tmp_path, report=lambda _: None)
+    train(recipe, splits[0], validation_set=splits[1], run_dir=tmp_path)
     model, _ = load_detector(tmp_path / "model.keras")
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     learned = [norm for norm in norms if norm.trainable]
@@ -175,13 +174,13 @@ def check_statistics(model: keras.Model, names: tuple[str, ...], recipe: Recipe,
 
 
 @pytest.fixture(scope="module")
-def resumed(trained, plain_recipe, splits) -> Path:
+def resumed(trained, plain_recipe, splits, logged) -> Path:
     """The run that was broken off in epoch 2, finished."""
     run_dir = trained.parent / "broken_off"
     assert not (run_dir / "model.keras").exists()
     assert [row["epoch"] for row in history_of(run_dir)] == ["1", "2"]
-    lines: list[str] = []
-    train(plain_recipe, *splits, run_dir, report=lines.append)
+    with logged() as lines:
+        train(plain_recipe, splits[0], validation_set=splits[1], run_dir=run_dir)
     assert lines[1] == "resuming after epoch 1"
     assert lines[2].startswith("epoch 2/3")
     return run_dir
@@ -201,12 +200,12 @@ def test_a_resumed_history_is_that_of_the_uninterrupted_training(trained, resume
             assert float(one[column]) == pytest.approx(float(same[column]), rel=1e-4), column
 
 
-def test_a_finished_training_is_not_trained_again(trained, plain_recipe, splits, tmp_path):
+def test_a_finished_training_is_not_trained_again(trained, plain_recipe, splits, tmp_path, logged):
     run_dir = tmp_path / "again"
     shutil.copytree(trained, run_dir)
     (run_dir / "model.keras").unlink()
-    lines: list[str] = []
-    train(plain_recipe, *splits, run_dir, report=lines.append)
+    with logged() as lines:
+        train(plain_recipe, splits[0], validation_set=splits[1], run_dir=run_dir)
     assert [line.split()[0] for line in lines] == ["backbone", "resuming", "final"]
     model, other = load_detector(trained / "model.keras")[0], load_detector(run_dir / "model.keras")[0]
     for one, same in zip(model.weights, other.weights, strict=True):
@@ -217,7 +216,7 @@ def test_a_finished_training_is_not_trained_again(trained, plain_recipe, splits,
 
 
 def test_a_training_of_given_minutes_is_that_of_the_epochs_that_fit_and_is_resumed_with_them(
-    plain_recipe, splits, tmp_path, monkeypatch, eagerly
+    plain_recipe, splits, tmp_path, monkeypatch, eagerly, logged
 ):
     """Epochs of 20,000 s and evaluations of 3,000 s: two in 1000 minutes."""
     monkeypatch.setattr("keras_retina.train.batch_norm.STEPS", 1)
@@ -228,12 +227,11 @@ def test_a_training_of_given_minutes_is_that_of_the_epochs_that_fit_and_is_resum
         if line.startswith("epoch 2/2"):
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        train(timed, *splits, tmp_path / "timed", report=break_off)
+    with pytest.raises(KeyboardInterrupt), logged(break_off):
+        train(timed, splits[0], validation_set=splits[1], run_dir=tmp_path / "timed")
     monkeypatch.setattr("keras_retina.train.train.measure_pace", lambda *_: pytest.fail("measured again"))
-    model, _ = train(timed, *splits, tmp_path / "timed", report=lambda _: None)
-    counted, _ = train(with_training(plain_recipe, epochs=2, batch_size=2), *splits, tmp_path / "counted",
-                       report=lambda _: None)  # fmt: skip
+    model, _ = train(timed, splits[0], validation_set=splits[1], run_dir=tmp_path / "timed")
+    counted, _ = train(with_training(plain_recipe, epochs=2, batch_size=2), splits[0], validation_set=splits[1], run_dir=tmp_path / "counted")  # fmt: skip
     rates = [[row["learning_rate"] for row in history_of(tmp_path / name)] for name in ("timed", "counted")]
     assert rates[0] == rates[1]
     for one, same in zip(model.weights, counted.weights, strict=True):
@@ -252,7 +250,7 @@ def test_a_loss_that_is_no_number_ends_with_one_line_and_keeps_what_was_saved(
     before = {path: path.read_bytes() for path in files}
     exploding = with_training(plain_recipe, epochs=4, learning_rate=1e30, clip_norm=None, warmup_steps=0)
     with pytest.raises(InputError, match=r"the loss must stay finite.*earlier checkpoints are kept") as error:
-        train(exploding, *splits, run_dir, report=lambda _: None)
+        train(exploding, splits[0], validation_set=splits[1], run_dir=run_dir)
     assert "\n" not in str(error.value)
     for path, content in before.items():
         assert path.read_bytes() == content, path.name
@@ -260,11 +258,11 @@ def test_a_loss_that_is_no_number_ends_with_one_line_and_keeps_what_was_saved(
 
 def test_fewer_batches_than_one_update_takes_are_refused_with_the_most(plain_recipe, splits, tmp_path):
     with pytest.raises(InputError, match=r"training\.accumulate_steps: .* Received: 7, .* Closest: 6\."):
-        train(with_training(plain_recipe, accumulate_steps=7), *splits, tmp_path, report=lambda _: None)
+        train(with_training(plain_recipe, accumulate_steps=7), splits[0], validation_set=splits[1], run_dir=tmp_path)
 
 
 def test_a_training_with_accumulation_resumed_in_the_middle_of_an_update_ends_alike(
-    plain_recipe, splits, tmp_path, monkeypatch, eagerly
+    plain_recipe, splits, tmp_path, monkeypatch, eagerly, logged
 ):
     """Three epochs of two batches, three batches an update: the first epoch ends between two updates."""
     monkeypatch.setattr("keras_retina.train.batch_norm.STEPS", 1)
@@ -274,12 +272,12 @@ def test_a_training_with_accumulation_resumed_in_the_middle_of_an_update_ends_al
         if line.startswith("epoch 2/3"):
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, *splits, tmp_path / "resumed", report=break_off)
-    lines: list[str] = []
-    resumed, _ = train(recipe, *splits, tmp_path / "resumed", report=lines.append)
+    with pytest.raises(KeyboardInterrupt), logged(break_off):
+        train(recipe, splits[0], validation_set=splits[1], run_dir=tmp_path / "resumed")
+    with logged() as lines:
+        resumed, _ = train(recipe, splits[0], validation_set=splits[1], run_dir=tmp_path / "resumed")
     assert lines[1] == "resuming after epoch 1"
-    straight, _ = train(recipe, *splits, tmp_path / "straight", report=lambda _: None)
+    straight, _ = train(recipe, splits[0], validation_set=splits[1], run_dir=tmp_path / "straight")
     assert int(straight.optimizer.iterations) == int(resumed.optimizer.iterations) == 2
     for one, same in zip(straight.weights, resumed.weights, strict=True):
         np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-5, err_msg=one.name)
@@ -295,7 +293,7 @@ def test_a_training_in_low_precision_leaves_a_float32_model_and_no_policy(
     recipe = with_training(
         plain_recipe, epochs=2, steps_per_epoch=1, batch_size=2, evaluate_every=2, accumulate_steps=2
     )
-    model, _ = train(recipe, *splits, tmp_path, report=lambda _: None)
+    model, _ = train(recipe, splits[0], validation_set=splits[1], run_dir=tmp_path)
     assert keras.mixed_precision.global_policy().name == "float32"
     loaded, _ = load_detector(tmp_path / "model.keras")
     for one in (model, loaded):
@@ -308,12 +306,12 @@ def test_a_training_in_low_precision_leaves_a_float32_model_and_no_policy(
 def test_a_precision_that_this_device_has_not_is_refused(plain_recipe, splits, tmp_path, monkeypatch):
     monkeypatch.setattr("keras_retina.train.train.training_devices", lambda: [Device("a processor of 2013")])
     with pytest.raises(InputError, match=r"training\.precision: .*on a processor of 2013.*'float32'"):
-        train(with_training(plain_recipe, precision="bfloat16"), *splits, tmp_path, report=lambda _: None)
+        train(with_training(plain_recipe, precision="bfloat16"), splits[0], validation_set=splits[1], run_dir=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_training_stops_early_and_a_repeat_of_the_command_does_not_go_on(
-    plain_recipe, splits, tmp_path, monkeypatch, eagerly
+    plain_recipe, splits, tmp_path, monkeypatch, eagerly, logged
 ):
     scores = iter([7.0, 5.0])
     monkeypatch.setattr(
@@ -323,12 +321,12 @@ def test_training_stops_early_and_a_repeat_of_the_command_does_not_go_on(
     recipe = with_training(
         plain_recipe, epochs=9, steps_per_epoch=1, batch_size=1, evaluate_every=1, early_stop={"patience": 1}
     )
-    lines: list[str] = []
-    train(recipe, *splits, tmp_path, report=lines.append)
+    with logged() as lines:
+        train(recipe, splits[0], validation_set=splits[1], run_dir=tmp_path)
     assert len(history_of(tmp_path)) == 2
     assert lines[-2].startswith("stopped early after epoch 2")
     assert lines[-1] == "final weights: best validation AP 7.0, epoch 1"
-    train(recipe, *splits, tmp_path, report=lines.append)
+    train(recipe, splits[0], validation_set=splits[1], run_dir=tmp_path)
     assert len(history_of(tmp_path)) == 2
 
 
@@ -346,7 +344,7 @@ def test_the_last_weights_are_the_average_and_the_best_are_those_of_the_best_epo
             model.get_layer("boxes_prediction_pointwise").bias.assign(np.full(36, 3.0))
             save_weights(model, run_dir / "train" / "best.weights.h5")
         models[checkpoint], _ = train(
-            with_training(plain_recipe, checkpoint=checkpoint), *splits, run_dir, report=lambda _: None
+            with_training(plain_recipe, checkpoint=checkpoint), splits[0], validation_set=splits[1], run_dir=run_dir
         )
     bias = {name: model.get_layer("boxes_prediction_pointwise").bias.numpy() for name, model in models.items()}
     assert (bias["best"] == 3).all()
@@ -382,7 +380,7 @@ for strategy in ("one_device", "mirrored"):
     # BatchNorm frozen, as with ImageNet weights: trained, each replica would see the statistics of its own half.
     backbone = settings.model.backbone.model_copy(update={"batch_norm": "frozen"})
     settings = settings.model_copy(update={"model": settings.model.model_copy(update={"backbone": backbone})})
-    model, _ = train(settings, *sets, Path(out) / strategy)
+    model, _ = train(settings, sets[0], validation_set=sets[1], run_dir=Path(out) / strategy)
     print(strategy, type(model.trainable_variables[0]).__name__)
 
 strategy = tf.distribute.MirroredStrategy(["/CPU:0", "/CPU:1"])

@@ -87,29 +87,30 @@ def test_nothing_is_installed_unasked(tmp_path):
 
 def test_install_asks_npm_only_where_nothing_is_named_or_found(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="--tasks-vision: expected the folder"):
-        find_or_install_tasks_vision(tmp_path, print)
+        find_or_install_tasks_vision(tmp_path)
     package = write_package(tmp_path / "here/node_modules" / PACKAGE)
-    assert find_or_install_tasks_vision(None, print) == package  # though there is no npm
+    assert find_or_install_tasks_vision(None) == package  # though there is no npm
     monkeypatch.setenv(VARIABLE, str(write_package(tmp_path / "variable")))
-    assert find_or_install_tasks_vision(None, print) == tmp_path / "variable"
+    assert find_or_install_tasks_vision(None) == tmp_path / "variable"
 
 
-def test_npm_installs_the_pinned_version_once(tmp_path):
+def test_npm_installs_the_pinned_version_once(tmp_path, logged):
     write_npm(tmp_path, NPM)
-    said: list[str] = []
-    folder = find_or_install_tasks_vision(None, said.append)
+    with logged() as said:
+        folder = find_or_install_tasks_vision(None)
     assert (folder / "vision_bundle.mjs").read_text() == pinned_version()
     assert len(said) == 1
     assert str(tmp_path / "cache") in said[0]
     write_npm(tmp_path, "not run again")
-    assert find_or_install_tasks_vision(None, said.append) == folder
-    assert len(said) == 1
+    with logged() as said:
+        assert find_or_install_tasks_vision(None) == folder
+    assert said == []
     assert [path.name for path in folder.parents[3].iterdir()] == [f"tasks-vision-{pinned_version()}"]
 
 
 def test_without_npm_the_error_says_what_to_run():
     with pytest.raises(InputError, match=f"no npm on the PATH.*npm install {PACKAGE}@{pinned_version()} --prefix DIR"):
-        find_or_install_tasks_vision(None, print)
+        find_or_install_tasks_vision(None)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_without_npm_the_error_says_what_to_run():
 def test_when_npm_fails_its_first_line_is_told_and_nothing_stays(tmp_path, npm, received):
     write_npm(tmp_path, npm)
     with pytest.raises(InputError, match=f"could not install.*Received: .*{received}"):
-        find_or_install_tasks_vision(None, lambda _: None)
+        find_or_install_tasks_vision(None)
     assert list((tmp_path / "cache/keras-retina").iterdir()) == []
 
 

@@ -270,7 +270,7 @@ def test_the_subset_shows_all_classes_and_is_the_same_every_time(tiny_coco):
     assert len(training_subset(train_set, 64).records) == len(train_set.records)
 
 
-def test_the_whole_debugger_on_a_file_gives_what_the_table_shows(small_quantized, tiny_coco, tmp_path, capsys):
+def test_the_whole_debugger_on_a_file_gives_what_the_table_shows(small_quantized, tiny_coco, tmp_path, capsys, logged):
     from edge.export.convert import balanced_model
     from edge.quantize.calibration import calibration_samples, choose_calibration_images
     from keras_retina.cli.output import show_quantization
@@ -281,8 +281,8 @@ def test_the_whole_debugger_on_a_file_gives_what_the_table_shows(small_quantized
     file = tmp_path / "tiny_int8_raw.tflite"
     network = quantize_heads(balanced_model(small.model, samples), small.spec, "int8", samples)
     write_detector(file, network, small.spec, "int8", "raw", Export())
-    lines: list[str] = []
-    result = debug_quantization(small.model, small.spec, file, images, train_set, 0.99, lines.append)
+    with logged() as lines:
+        result = debug_quantization(small.model, small.spec, file, images, train_set, 0.99)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["ap"]["images"] == 10
     assert {row["layer"] for row in result["layers"]} == set(layers_and_readers(small.int8))

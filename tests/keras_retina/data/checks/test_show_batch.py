@@ -96,7 +96,7 @@ def test_samples_are_those_of_the_batches_that_train_asks_for(recipe, dataset, s
 
     monkeypatch.setattr(training, "training_batches", stop)
     with pytest.raises(AskedError) as asked:
-        training.train(recipe, dataset, dataset, tmp_path, report=lambda line: None)
+        training.train(recipe, dataset, dataset, tmp_path)
     arguments, options = asked.value.args
     position = 0
     for images, wanted in training_batches(*arguments, **options).take(2).as_numpy_iterator():
@@ -114,9 +114,7 @@ def test_looking_at_the_labels_leaves_the_batches_as_they_are(recipe, dataset):
     spec = detector_spec(recipe.model, dataset.class_names)
 
     def batches() -> list:
-        stream = training_batches(
-            dataset, spec, augmentation=recipe.augmentation, batch_size=3, seed=recipe.seed
-        )
+        stream = training_batches(dataset, spec, augmentation=recipe.augmentation, batch_size=3, seed=recipe.seed)
         return [array for image, wanted in stream.take(2).as_numpy_iterator() for array in (image, *wanted.values())]
 
     before = batches()
