@@ -82,7 +82,7 @@ def test_calibration_images_are_those_of_the_training_split(finished_run):
 
 
 def test_repeating_the_command_skips_what_is_done_and_check_compares(finished_run, tiny_coco):
-    block = (finished_run.parent / "run.log").read_text().partition("expected:")[2].partition("next:")[0]
+    block = (finished_run.parent / "run.log").read_text().partition("expected:")[2].partition("ship:")[0]
     recipe = finished_run.parent / "small_expected.yaml"
     recipe.write_text(RECIPE + "expected:" + block)
     again = keras_retina("run", str(recipe), "--data", str(tiny_coco), "--out", str(finished_run), "--check")
@@ -90,6 +90,8 @@ def test_repeating_the_command_skips_what_is_done_and_check_compares(finished_ru
     assert "train: done before" in again.stdout
     assert "check passed" in again.stdout
     keras_ap = json.loads((finished_run / "verify.json").read_text())["rows"][0]["AP"]
+    assert f"expected: AP {keras_ap:.2f} is within {round(keras_ap, 2)} +- 1.5; this recipe gave" in again.stdout
+    assert f"ship: {finished_run}/export/small_int8.tflite: AP " in again.stdout
     recipe.write_text(recipe.read_text().replace(f"keras: {round(keras_ap, 2)}", "keras: 1.0", 1))
     outside = keras_retina("run", str(recipe), "--data", str(tiny_coco), "--out", str(finished_run), "--check")
     assert outside.returncode == 1
