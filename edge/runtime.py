@@ -112,7 +112,7 @@ class Detector:
         self.path = Path(path)
         self.description = read_description(self.path)
         self.class_names = self.description.class_names
-        self.interpreter = _open_interpreter(self.path, threads, delegate)
+        self.interpreter = _open_interpreter(self.path, threads, delegate=delegate)
         self._input = self.interpreter.get_input_details()
         self._outputs = self.interpreter.get_output_details()
         self._anchors = anchor_boxes(self.description)
@@ -124,6 +124,7 @@ class Detector:
         self,
         image: Any,
         score_threshold: float = SHOW_SCORE_THRESHOLD,
+        *,
         iou_threshold: float | None = None,
         max_detections: int | None = None,
     ) -> Detections:
@@ -142,7 +143,7 @@ class Detector:
         pixels, scales = self.prepare(image)
         with self._lock:
             self.invoke(pixels)
-            found = self.postprocess(score_threshold, iou_threshold, max_detections)
+            found = self.postprocess(score_threshold, iou_threshold, max_detections=max_detections)
         height, width = image.shape[:2]
         boxes = found.boxes / np.array([*scales, *scales], np.float32)
         boxes = np.clip(boxes, 0, np.array([height, width, height, width], np.float32))
@@ -164,7 +165,9 @@ class Detector:
             )
         height, width = self.description.height, self.description.width
         bands = self._threads if image.shape[0] * image.shape[1] >= BANDED_PIXELS else 1
-        pixels, scales = resize_image(image, height, width, self.description.resize, self._workers, bands)
+        pixels, scales = resize_image(
+            image, height, width=width, mode=self.description.resize, workers=self._workers, bands=bands
+        )
         return pixels[None], scales
 
     def invoke(self, pixels: np.ndarray) -> None:
@@ -176,6 +179,7 @@ class Detector:
         self,
         score_threshold: float = SHOW_SCORE_THRESHOLD,
         iou_threshold: float | None = None,
+        *,
         max_detections: int | None = None,
     ) -> Detections:
         """Returns what the last `invoke` found, as `detect` but in pixels of the input and not clipped to it."""
@@ -183,11 +187,13 @@ class Detector:
         if self.description.head != "raw":
             return self._read_postprocessed(score_threshold, max_detections)
         rows, deltas, scores, classes = self._candidates(score_threshold)
-        boxes = decode(deltas, self._anchors[rows], self.description.coder_weights)
+        boxes = decode(deltas, self._anchors[rows], weights=self.description.coder_weights)
         if self.description.nms == "fast":
-            kept = fast_suppression(boxes, scores, rows, iou_threshold, max_detections)
+            kept = fast_suppression(boxes, scores, rows=rows, iou_threshold=iou_threshold, limit=max_detections)
         else:
-            kept = non_maximum_suppression(boxes, scores, classes, iou_threshold, max_detections)
+            kept = non_maximum_suppression(
+                boxes, scores, classes=classes, iou_threshold=iou_threshold, limit=max_detections
+            )
         return Detections(boxes[kept], scores[kept], classes[kept].astype(np.int32))
 
     def heads(self) -> tuple[np.ndarray, np.ndarray]:
@@ -261,7 +267,7 @@ def read_description(path: str | Path) -> Description:
             raise _not_ours(path, "no TFL3 mark at byte 4, so this is no .tflite")
     try:
         with zipfile.ZipFile(path) as archive:
-            spec, export = (_read_member(archive, name, path) for name in (SPEC_MEMBER, EXPORT_MEMBER))
+            spec, export = (_read_member(archive, name, path=path) for name in (SPEC_MEMBER, EXPORT_MEMBER))
         names = tuple(field for field in Description.__annotations__ if field in spec or field in export)
         fields = {name: _freeze(spec[name] if name in spec else export[name]) for name in names}
         description = Description(**fields)
@@ -295,7 +301,7 @@ def anchor_boxes(description: Description) -> np.ndarray:
     return np.concatenate(boxes).astype(np.float32)
 
 
-def decode(deltas: np.ndarray, anchors: np.ndarray, weights: tuple[float, ...]) -> np.ndarray:
+def decode(deltas: np.ndarray, anchors: np.ndarray, *, weights: tuple[float, ...]) -> np.ndarray:
     """Returns the boxes of deltas `(ty, tx, th, tw)`, `[n, 4]`, as TFLite_Detection_PostProcess computes them."""
     scaled = deltas / np.asarray(weights, np.float32)
     sizes = anchors[:, 2:] - anchors[:, :2]
@@ -319,7 +325,7 @@ def least_stored_logit(score_threshold: float, quantization: tuple[float, int]) 
 
 
 def non_maximum_suppression(
-    boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou_threshold: float, limit: int
+    boxes: np.ndarray, scores: np.ndarray, *, classes: np.ndarray, iou_threshold: float, limit: int
 ) -> np.ndarray:
     """Returns the indices that survive suppression within each class, best score first, at most `limit`.
 
@@ -334,8 +340,12 @@ def non_maximum_suppression(
         if len(chosen) >= limit:
             break
         block = np.arange(start, min(start + NMS_BLOCK, len(order)))
-        block = block[~_rivals(corners, labels, np.array(chosen, np.int64), block, iou_threshold).any(axis=0)]
-        rivals = _rivals(corners, labels, block, block, iou_threshold)
+        block = block[
+            ~_rivals(corners, labels, first=np.array(chosen, np.int64), second=block, iou_threshold=iou_threshold).any(
+                axis=0
+            )
+        ]
+        rivals = _rivals(corners, labels, first=block, second=block, iou_threshold=iou_threshold)
         left = np.ones(len(block), bool)
         for position, index in enumerate(block.tolist()):
             if left[position]:
@@ -345,7 +355,7 @@ def non_maximum_suppression(
 
 
 def fast_suppression(
-    boxes: np.ndarray, scores: np.ndarray, rows: np.ndarray, iou_threshold: float, limit: int
+    boxes: np.ndarray, scores: np.ndarray, *, rows: np.ndarray, iou_threshold: float, limit: int
 ) -> np.ndarray:
     """Returns the indices that survive suppression by any class, after only the best score of each anchor is left.
 
@@ -354,12 +364,14 @@ def fast_suppression(
     """
     best_first = np.lexsort((-scores, rows))
     best = best_first[np.flatnonzero(np.diff(rows[best_first], prepend=-1))]
-    kept = non_maximum_suppression(boxes[best], scores[best], np.zeros(len(best), np.int64), iou_threshold, limit)
+    kept = non_maximum_suppression(
+        boxes[best], scores[best], classes=np.zeros(len(best), np.int64), iou_threshold=iou_threshold, limit=limit
+    )
     return best[kept]
 
 
 def resize_image(
-    image: np.ndarray, height: int, width: int, mode: str, workers: Executor | None = None, bands: int = 1
+    image: np.ndarray, height: int, *, width: int, mode: str, workers: Executor | None = None, bands: int = 1
 ) -> tuple[np.ndarray, tuple[float, float]]:
     """Returns uint8 `[height, width, 3]` and (y, x) input pixels per image pixel, as `keras_retina.data.images` does.
 
@@ -373,7 +385,7 @@ def resize_image(
         inner_width = min(width, max(1, int(image.shape[1] * scale + 0.5)))
     scales = (inner_height / image.shape[0], inner_width / image.shape[1])
     if image.shape[:2] != (inner_height, inner_width):
-        image = _resized(image, inner_height, inner_width, workers, min(bands, inner_height))
+        image = _resized(image, inner_height, width=inner_width, workers=workers, bands=min(bands, inner_height))
     if (inner_height, inner_width) == (height, width):
         return image, scales
     padded = np.zeros((height, width, 3), np.uint8)
@@ -381,7 +393,7 @@ def resize_image(
     return padded, scales
 
 
-def _resized(image: np.ndarray, height: int, width: int, workers: Executor | None, bands: int) -> np.ndarray:
+def _resized(image: np.ndarray, height: int, *, width: int, workers: Executor | None, bands: int) -> np.ndarray:
     from PIL import Image
 
     whole, (rows, columns) = Image.fromarray(image), image.shape[:2]
@@ -438,7 +450,7 @@ def dequantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
 
 
 def _rivals(
-    corners: np.ndarray, labels: np.ndarray, first: np.ndarray, second: np.ndarray, iou_threshold: float
+    corners: np.ndarray, labels: np.ndarray, *, first: np.ndarray, second: np.ndarray, iou_threshold: float
 ) -> np.ndarray:
     """Returns bool `[first, second]`: of one class and of more overlap than allowed. `corners` is `[4, n]`: faster."""
     y1, x1, y2, x2 = corners[:, first, None]
@@ -479,7 +491,7 @@ def load_delegate(delegate: str | Path) -> Any:
         ) from error
 
 
-def _open_interpreter(path: Path, threads: int, delegate: str | Path | None) -> Any:
+def _open_interpreter(path: Path, threads: int, *, delegate: str | Path | None) -> Any:
     delegates = None if delegate is None else [load_delegate(delegate)]
     interpreter_class = _interpreter_module().Interpreter
     try:
@@ -510,7 +522,7 @@ def _interpreter_module() -> Any:
     return interpreter
 
 
-def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> dict:
+def _read_member(archive: zipfile.ZipFile, name: str, *, path: Path) -> dict:
     if archive.getinfo(name).file_size > MEMBER_LIMIT:
         raise _not_ours(path, f"{name} inside is larger than {MEMBER_LIMIT} bytes")
     return dict(json.loads(archive.read(name).decode("utf-8")))

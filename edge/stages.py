@@ -41,7 +41,7 @@ def compress_stage(run: RunFolder) -> None:
     if not run.recipe.compress:
         return
     for name in run.recipe.compress:
-        check_settings(run.compressed(name), run.recipe, name)
+        check_settings(run.compressed(name), run.recipe, name=name)
     missing = [name for name in run.recipe.compress if not is_done(run, name)]
     if not missing:
         logger.info("compress: done before, skipped")
@@ -52,7 +52,7 @@ def compress_stage(run: RunFolder) -> None:
     validation_set = load_split(run, run.recipe.data.validation)
     for name in missing:
         logger.info(f"compress {name}:")
-        compress_model(run, name, train_set, validation_set)
+        compress_model(run, name, train_set=train_set, validation_set=validation_set)
 
 
 def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
@@ -69,7 +69,7 @@ def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
             )
     recipe = load_recipe(run.recipe_file, overrides)
     for name in recipe.compress:
-        check_settings(run.compressed(name), recipe, name)
+        check_settings(run.compressed(name), recipe, name=name)
     write_file(run.recipe_file, dump_recipe(recipe).encode())
     return RunFolder(run.path, recipe, run.data_dir)
 
@@ -95,10 +95,12 @@ def export_stage(run: RunFolder) -> list[Path]:
     images: list[ImageFile] = []
     if needs_calibration(settings):
         train_set = load_split(run, run.recipe.data.train)
-        images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
+        images = choose_calibration_images(train_set, settings.calibration_images, seed=run.recipe.seed)
         logger.info(f"calibration: {images_used(len(images), settings.calibration_images)}")
     origin = origin_of(run.recipe_file, run.model)
-    export_files(model, spec, run.export, name, settings, images, origin=origin)
+    export_files(
+        model, spec, out_dir=run.export, name=name, settings=settings, calibration_images=images, origin=origin
+    )
     return written
 
 
@@ -117,9 +119,11 @@ def debug_stage(run: RunFolder) -> tuple[Path, dict[str, Any]]:
         )
     model, spec = load_detector(run.model)
     train_set = load_split(run, run.recipe.data.train)
-    images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
+    images = choose_calibration_images(train_set, settings.calibration_images, seed=run.recipe.seed)
     ratio = run.recipe.verification.minimum_ap_ratio
-    result = debug_quantization(model, spec, file, images, train_set, ratio)
+    result = debug_quantization(
+        model, spec, file=file, calibration_images=images, train_set=train_set, minimum_ap_ratio=ratio
+    )
     path = run.export / f"{Artifact(name, FORMATS['int8']).path(run.export).stem}_debug.json"
     write_json(path, result)
     return path, result
@@ -128,6 +132,7 @@ def debug_stage(run: RunFolder) -> tuple[Path, dict[str, Any]]:
 def verify_stage(
     run: RunFolder,
     also: Sequence[Path] = (),
+    *,
     options: ReadingOptions | None = None,
 ) -> VerifyResult:
     """Measures every exported file on the verification split and writes `verify.json`.
@@ -150,11 +155,22 @@ def verify_stage(
         raise InputError(f"{run.export}: expected .tflite files. Received: none. Run `keras-retina export`.")
     settings, unmade = run.recipe.verification, unmade_models(run)
     taken = {path.stem for path in (*files, *theirs)}
-    own = files_of_run(also, run, taken)
+    own = files_of_run(also, run, taken=taken)
     taken |= {path.stem for path in own}
-    others = read_others([path for path in also if path not in own], dataset, options or ReadingOptions(), taken)
-    result = verify_files(run.path, model, spec, dataset, settings, [*files, *own], smaller, unmade)
-    return add_other_files(run, result, others, dataset, settings) if others else result
+    others = read_others(
+        [path for path in also if path not in own], dataset, options=options or ReadingOptions(), taken=taken
+    )
+    result = verify_files(
+        run.path,
+        model,
+        spec=spec,
+        dataset=dataset,
+        settings=settings,
+        files=[*files, *own],
+        smaller=smaller,
+        unmade=unmade,
+    )
+    return add_other_files(run, result, others=others, dataset=dataset, settings=settings) if others else result
 
 
 def verify_run(run_dir: str | Path, *, data_dir: str | Path | None = None) -> dict[str, Any]:
@@ -184,7 +200,7 @@ def report_stage(run: RunFolder) -> Path:
 
     data = run.recipe.data
     dataset = load_dataset(run.data_dir, verification_split(run.recipe), format=data.format, classes=data.classes)
-    return write_report(run.path, dataset, run_facts(run.path).get("command"))
+    return write_report(run.path, dataset, command=run_facts(run.path).get("command"))
 
 
 def export_compressed(run: RunFolder) -> list[Path]:
@@ -203,10 +219,19 @@ def export_compressed(run: RunFolder) -> list[Path]:
         images: list[ImageFile] = []
         if needs_calibration(settings):
             train_set = load_split(run, run.recipe.data.train)
-            images = choose_calibration_images(train_set, settings.calibration_images, run.recipe.seed)
+            images = choose_calibration_images(train_set, settings.calibration_images, seed=run.recipe.seed)
         model, spec = load_compressed(run, name)
         origin = origin_of(run.recipe_file, run.compressed(name).model)
-        export_files(model, spec, run.export, run.recipe.name, settings, images, name, origin)
+        export_files(
+            model,
+            spec,
+            out_dir=run.export,
+            name=run.recipe.name,
+            settings=settings,
+            calibration_images=images,
+            model_name=name,
+            origin=origin,
+        )
     return written
 
 

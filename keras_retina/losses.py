@@ -16,7 +16,7 @@ from keras_retina.geometry.matching import IGNORED
 from keras_retina.recipe.recipe import Loss
 
 
-def focal_loss(classes: tf.Tensor, logits: tf.Tensor, alpha: float | None = 0.25, gamma: float = 2.0) -> tf.Tensor:
+def focal_loss(classes: tf.Tensor, logits: tf.Tensor, *, alpha: float | None = 0.25, gamma: float = 2.0) -> tf.Tensor:
     """Returns the focal loss summed over the anchors and classes of each image, not normalised.
 
     `FL = -alpha_t (1 - p_t) ** gamma log(p_t)` for each anchor and class. With `z = -logit` where the class is the
@@ -50,7 +50,7 @@ def focal_loss(classes: tf.Tensor, logits: tf.Tensor, alpha: float | None = 0.25
 # but the gradient. Differentiated by TensorFlow, every intermediate would be kept for the backward pass.
 @tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
 def _focal_sum(classes: tf.Tensor, logits: tf.Tensor, target: float, other: float, gamma: float) -> tf.Tensor:
-    _, weight, cross_entropy, modulation = _focal_parts(classes, logits, target, other, gamma)
+    _, weight, cross_entropy, modulation = _focal_parts(classes, logits, target=target, other=other, gamma=gamma)
     return tf.reduce_sum(weight * modulation * cross_entropy, axis=[1, 2])
 
 
@@ -58,7 +58,7 @@ def _focal_sum(classes: tf.Tensor, logits: tf.Tensor, target: float, other: floa
 def _focal_gradient(
     upstream: tf.Tensor, classes: tf.Tensor, logits: tf.Tensor, target: float, other: float, gamma: float
 ) -> tf.Tensor:
-    z, weight, cross_entropy, modulation = _focal_parts(classes, logits, target, other, gamma)
+    z, weight, cross_entropy, modulation = _focal_parts(classes, logits, target=target, other=other, gamma=gamma)
     error = tf.sigmoid(z)
     # With e = sigmoid(z): d/dz [e ** gamma softplus(z)] = e ** gamma (gamma (1 - e) softplus(z) + e).
     slope = upstream[:, None, None] * weight * modulation * (gamma * tf.sigmoid(-z) * cross_entropy + error)
@@ -66,7 +66,7 @@ def _focal_gradient(
 
 
 def _focal_parts(
-    classes: tf.Tensor, logits: tf.Tensor, target: float, other: float, gamma: float
+    classes: tf.Tensor, logits: tf.Tensor, *, target: float, other: float, gamma: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns z, the weight, `softplus(z)` and `sigmoid(z) ** gamma`, each `[batch, A, K]`."""
     is_target = _is_target(classes, logits)
@@ -95,7 +95,7 @@ def smooth_l1(difference: tf.Tensor, beta: float) -> tf.Tensor:
     return inner * (distance - 0.5 * inner) / beta
 
 
-def box_loss(targets: tf.Tensor, deltas: tf.Tensor, beta: float = 0.1) -> tf.Tensor:
+def box_loss(targets: tf.Tensor, deltas: tf.Tensor, *, beta: float = 0.1) -> tf.Tensor:
     """Returns smooth L1 summed over the matched anchors and four deltas of each image, not normalised.
 
     Args:
@@ -147,7 +147,9 @@ class FocalLoss(keras.losses.Loss):
             classes = tf.round(classes)
         classes = tf.cast(classes, tf.int32)
         positives = tf.reduce_sum(tf.cast(classes >= 0, tf.float32))
-        return focal_loss(classes, tf.cast(y_pred, tf.float32), self.alpha, self.gamma) / global_normaliser(positives)
+        return focal_loss(classes, tf.cast(y_pred, tf.float32), alpha=self.alpha, gamma=self.gamma) / global_normaliser(
+            positives
+        )
 
     def get_config(self) -> dict:
         return {"alpha": self.alpha, "gamma": self.gamma, "name": self.name}
@@ -192,7 +194,7 @@ class BoxLoss(_LossOfMatchedBoxes):
         self.weight = weight
 
     def of_images(self, targets: tf.Tensor, deltas: tf.Tensor) -> tf.Tensor:
-        return self.weight * box_loss(targets, deltas, self.beta)
+        return self.weight * box_loss(targets, deltas, beta=self.beta)
 
     def get_config(self) -> dict:
         return {"beta": self.beta, "weight": self.weight, "name": self.name}
@@ -202,7 +204,7 @@ LARGEST_LOG_SIDE = math.log(1000 / 16)
 """Sides beyond 62 anchors are cut, as torchvision does: an untrained network must not overflow the exponential."""
 
 
-def giou_loss(targets: tf.Tensor, deltas: tf.Tensor, coder_weights: Sequence[float]) -> tf.Tensor:
+def giou_loss(targets: tf.Tensor, deltas: tf.Tensor, *, coder_weights: Sequence[float]) -> tf.Tensor:
     """Returns `1 - generalized_iou` summed over the matched anchors of each image, not normalised.
 
     The anchors are not needed: the boxes of targets and deltas are measured in sides of their anchor, and no IoU
@@ -242,7 +244,7 @@ class GIoULoss(_LossOfMatchedBoxes):
         self.weight = weight
 
     def of_images(self, targets: tf.Tensor, deltas: tf.Tensor) -> tf.Tensor:
-        return self.weight * giou_loss(targets, deltas, self.coder_weights)
+        return self.weight * giou_loss(targets, deltas, coder_weights=self.coder_weights)
 
     def get_config(self) -> dict:
         return {"coder_weights": list(self.coder_weights), "weight": self.weight, "name": self.name}
@@ -270,7 +272,7 @@ def detector_losses(settings: Loss, coder_weights: Sequence[float]) -> dict[str,
 
 
 def box_loss_of_images(
-    settings: Loss, coder_weights: Sequence[float], targets: tf.Tensor, deltas: tf.Tensor
+    settings: Loss, coder_weights: Sequence[float], *, targets: tf.Tensor, deltas: tf.Tensor
 ) -> tf.Tensor:
     """Returns the box loss of each image, `[batch]`: weighted, and not divided by the number of positive anchors."""
     return BOX_LOSSES[settings.box](settings, coder_weights).of_images(targets, deltas)

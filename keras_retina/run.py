@@ -29,7 +29,7 @@ class RunFolder(RunPaths):
     data_dir: Path
 
 
-def start_run(path: Path, recipe: Recipe, data_dir: Path, command: str, overwrite: bool) -> RunFolder:
+def start_run(path: Path, recipe: Recipe, *, data_dir: Path, command: str, overwrite: bool) -> RunFolder:
     """Makes a run folder, or opens the one of the same recipe and data so that its work goes on.
 
     A run that ended before it trained, over a mistyped `--data` for instance, does not keep the folder.
@@ -43,7 +43,7 @@ def start_run(path: Path, recipe: Recipe, data_dir: Path, command: str, overwrit
     if overwrite or _has_only_begun(path):
         _remove_run(path)
     elif path.is_dir() and any(path.iterdir()):
-        _refuse_another_run(path, recipe, data_dir)
+        _refuse_another_run(path, recipe, data_dir=data_dir)
     path.mkdir(parents=True, exist_ok=True)
     run = RunFolder(path, recipe, Path(data_dir))
     is_new = not run.recipe_file.exists()
@@ -100,16 +100,20 @@ def train_stage(run: RunFolder) -> None:
     from keras_retina.model.saving import load_detector
     from keras_retina.train.train import train
 
-    check_pack_input(run.data_dir, run.recipe.data.train, run.recipe.model.input.height, run.recipe.model.input.width)
+    check_pack_input(
+        run.data_dir, run.recipe.data.train, height=run.recipe.model.input.height, width=run.recipe.model.input.width
+    )
     train_set = load_split(run, run.recipe.data.train)
     validation_set = load_split(run, run.recipe.data.validation)
     if not run.model.exists():
-        train(run.recipe, train_set, validation_set, run.path, run.data_dir)
+        train(run.recipe, train_set, validation_set=validation_set, run_dir=run.path, data_dir=run.data_dir)
     model, spec = load_detector(run.model)
     files = run.recipe.export
-    detect = detect_function(model, spec, files.iou_threshold, files.max_detections, files.nms)
-    metrics = coco_metrics(validation_set, predict_dataset(detect, spec, validation_set))
-    write_metrics(run.metrics, run.recipe.data.validation, metrics)
+    detect = detect_function(
+        model, spec, iou_threshold=files.iou_threshold, max_detections=files.max_detections, nms=files.nms
+    )
+    metrics = coco_metrics(validation_set, predict_dataset(detect, spec, dataset=validation_set))
+    write_metrics(run.metrics, run.recipe.data.validation, metrics=metrics)
     logger.info(f"validation AP {metrics['AP']}, AP50 {metrics['AP50']}")
 
 
@@ -149,7 +153,7 @@ def _has_only_begun(path: Path) -> bool:
     return {run.recipe_file} <= members <= {run.recipe_file, run.facts}
 
 
-def _refuse_another_run(path: Path, recipe: Recipe, data_dir: Path) -> None:
+def _refuse_another_run(path: Path, recipe: Recipe, *, data_dir: Path) -> None:
     recipe_file = RunPaths(path).recipe_file
     if not recipe_file.is_file():
         raise InputError(
@@ -181,6 +185,6 @@ def _remove_run(path: Path) -> None:
             target.unlink(missing_ok=True)
 
 
-def write_metrics(path: Path, split: str, metrics: dict) -> None:
+def write_metrics(path: Path, split: str, *, metrics: dict) -> None:
     """Writes `metrics.json`, the COCO metrics of the float Keras model on a split."""
     write_json(path, {"split": split, **metrics})

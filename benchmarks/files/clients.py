@@ -54,22 +54,25 @@ def main() -> None:
         )
         with vision.ObjectDetector.create_from_options(options) as task:
             for image in map(read_image, images):
-                for client, theirs, ours in found_by_clients(detector, task, image):
-                    results.setdefault(client, []).append(compare(theirs, ours, arguments.score))
+                for client, theirs, ours in found_by_clients(detector, task, image=image):
+                    results.setdefault(client, []).append(compare(theirs, ours, score=arguments.score))
         for client, compared in results.items():
             print(f"{path.name:<28} {client:<22} {summary(compared)}")
 
 
 def found_by_clients(
-    detector: Detector, task: vision.ObjectDetector, image: np.ndarray
+    detector: Detector, task: vision.ObjectDetector, *, image: np.ndarray
 ) -> Iterator[tuple[str, Detections, Detections]]:
     """Returns (client, what it finds, what our runtime finds)."""
     raw = detector.description.head == "raw"
     threshold = MEDIAPIPE_IOU_THRESHOLD if raw else None
     small = detector.prepare(image)[0][0]
     for client, pixels in (("mediapipe", image), ("mediapipe, our pixels", small)):
-        ours = detector.detect(pixels, LEAST_SCORE, threshold)
-        yield client, *(without_edge(one) if raw else one for one in (by_mediapipe(task, detector, pixels), ours))
+        ours = detector.detect(pixels, LEAST_SCORE, iou_threshold=threshold)
+        yield (
+            client,
+            *(without_edge(one) if raw else one for one in (by_mediapipe(task, detector, pixels=pixels), ours)),
+        )
     if not raw:
         ours = detector.detect(small, LEAST_SCORE)
         for client, read in (("pycoral", by_signature), ("pycoral, no signature", by_position)):
@@ -77,7 +80,7 @@ def found_by_clients(
             yield client, read(detector), ours
 
 
-def by_mediapipe(task: vision.ObjectDetector, detector: Detector, pixels: np.ndarray) -> Detections:
+def by_mediapipe(task: vision.ObjectDetector, detector: Detector, *, pixels: np.ndarray) -> Detections:
     picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
     rows = []
     for detection in task.detect(picture).detections:
@@ -98,7 +101,7 @@ def by_signature(detector: Detector) -> Detections:
     count, scores, classes, boxes = (
         detector.interpreter.get_tensor(details[f"output_{place}"]["index"]) for place in range(4)
     )
-    return _detections(detector, boxes, classes, scores, count)
+    return _detections(detector, boxes, classes=classes, scores=scores, count=count)
 
 
 def by_position(detector: Detector) -> Detections:
@@ -106,10 +109,10 @@ def by_position(detector: Detector) -> Detections:
     outputs = [detector.interpreter.get_tensor(one["index"]) for one in detector.interpreter.get_output_details()]
     order = (0, 1, 2, 3) if outputs[3].size == 1 else (1, 3, 0, 2)
     boxes, classes, scores, count = (outputs[place] for place in order)
-    return _detections(detector, boxes, classes, scores, count)
+    return _detections(detector, boxes, classes=classes, scores=scores, count=count)
 
 
-def _detections(detector: Detector, boxes, classes, scores, count) -> Detections:
+def _detections(detector: Detector, boxes, *, classes, scores, count) -> Detections:
     kept = np.flatnonzero(scores[0, : int(count[0])] >= LEAST_SCORE)
     height, width = detector.description.height, detector.description.width
     pixels = boxes[0, kept] * np.array([height, width, height, width], np.float32)
@@ -132,7 +135,7 @@ class Comparison:
     differences: np.ndarray
 
 
-def compare(theirs: Detections, ours: Detections, score: float) -> Comparison:
+def compare(theirs: Detections, ours: Detections, *, score: float) -> Comparison:
     """Compares detections from `score` on with all of the other side."""
     overlaps = np.where(ours.classes[:, None] == theirs.classes, iou(ours.boxes, theirs.boxes), 0)
     differences = np.abs(ours.scores[:, None] - theirs.scores)

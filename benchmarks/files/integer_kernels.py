@@ -55,7 +55,7 @@ def main() -> None:
         logits[name], _ = detector.heads()
     step = first.interpreter.get_output_details()[1]["quantization"][0]
     print(f"{'':<10} {'AP':>6} {'AP50':>6}   logits that differ from those of {', '.join(logits)}")
-    found = {"keras": predict_dataset(detect_function(model, spec), spec, dataset)}
+    found = {"keras": predict_dataset(detect_function(model, spec), spec, dataset=dataset)}
     found |= {name: results(detector, dataset) for name, detector in detectors.items()}
     for name, values in logits.items():
         metrics = coco_metrics(dataset, found[name])
@@ -78,7 +78,7 @@ def results(detector: Detector, dataset: Dataset) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for record in dataset.records:
         one = detector.detect(read_image(record.path), EVALUATION_SCORE_THRESHOLD)
-        found += results_of_image(record, dataset.category_ids, one.boxes, one.scores, one.classes)
+        found += results_of_image(record, dataset.category_ids, boxes=one.boxes, scores=one.scores, classes=one.classes)
     return found
 
 

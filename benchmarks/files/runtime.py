@@ -49,16 +49,16 @@ def main() -> None:
         "machine": machine_name(),
         "file": arguments.file.name,
         "threads": arguments.threads,
-        **shares_of_invoke(detector, photo, arguments.score, arguments.rounds),
-        "start_up_ms": start_up(arguments.file, arguments.photo, arguments.threads, arguments.starts),
+        **shares_of_invoke(detector, photo, score=arguments.score, rounds=arguments.rounds),
+        "start_up_ms": start_up(arguments.file, arguments.photo, threads=arguments.threads, starts=arguments.starts),
     }
     print(json.dumps(result, indent=1))
 
 
-def shares_of_invoke(detector: Detector, photo: np.ndarray, score: float, rounds: int) -> dict[str, object]:
+def shares_of_invoke(detector: Detector, photo: np.ndarray, *, score: float, rounds: int) -> dict[str, object]:
     """Returns medians in milliseconds, and of `detect` the share of the invoke of the same round."""
     own = detector.description
-    fitting = resize_image(photo, own.height, own.width, own.resize)[0]
+    fitting = resize_image(photo, own.height, width=own.width, mode=own.resize)[0]
     pixels, _ = detector.prepare(photo)
     parts: dict[str, Callable[[], object]] = {
         "invoke": lambda: detector.invoke(pixels),
@@ -89,7 +89,7 @@ def shares_of_invoke(detector: Detector, photo: np.ndarray, score: float, rounds
     }
 
 
-def start_up(file: Path, photo: Path, threads: int, starts: int) -> dict[str, float]:
+def start_up(file: Path, photo: Path, *, threads: int, starts: int) -> dict[str, float]:
     """Returns the median milliseconds from import to first detection, and of the whole process."""
     inside, whole = [], []
     for _ in range(starts):

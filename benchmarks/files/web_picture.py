@@ -24,7 +24,7 @@ COLOURS = 128
 SECONDS = 120
 
 
-def take_picture(address: str, photograph: Path, size: tuple[int, int], density: int) -> bytes:
+def take_picture(address: str, photograph: Path, *, size: tuple[int, int], density: int) -> bytes:
     """Returns the page as PNG after it has looked at the photograph; `size` is width and height in CSS pixels."""
     options = webdriver.ChromeOptions()
     for flag in ("headless=new", "no-sandbox", "disable-gpu", "enable-unsafe-swiftshader", "hide-scrollbars"):
@@ -48,10 +48,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--phone", action="store_true")
     arguments = parser.parse_args()
-    with page_server(arguments.model, find_tasks_vision(None), 0) as server:
+    with page_server(arguments.model, find_tasks_vision(None), port=0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         size, density = (PHONE, 2) if arguments.phone else (DESKTOP, 1)
-        picture = take_picture(server.address, arguments.photograph, size, density)
+        picture = take_picture(server.address, arguments.photograph, size=size, density=density)
         server.shutdown()
     Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, dither=0).save(arguments.out, optimize=True)
 

@@ -98,7 +98,9 @@ def measure(arguments: argparse.Namespace) -> None:
         run = open_run(arguments.run)
         for name, variant in VARIANTS.items():
             if variant.training == RUN_TRAINING:
-                measure_variant(name, variant, run_source(run, arguments.out), run.data_dir, arguments.out)
+                measure_variant(
+                    name, variant, source=run_source(run, arguments.out), data_dir=run.data_dir, out=arguments.out
+                )
         return
     data_dir = Path((arguments.out / "data.txt").read_text(encoding="utf-8"))
     wanted = arguments.trainings or TRAININGS
@@ -106,11 +108,15 @@ def measure(arguments: argparse.Namespace) -> None:
         for folder in sorted(arguments.out.glob(f"{variant.training}-*/")) if variant.training in wanted else ():
             if (folder / WEIGHTS).exists():
                 measure_variant(
-                    name, variant, training_source(folder, TRAININGS[variant.training]), data_dir, arguments.out
+                    name,
+                    variant,
+                    source=training_source(folder, TRAININGS[variant.training]),
+                    data_dir=data_dir,
+                    out=arguments.out,
                 )
 
 
-def measure_variant(name: str, variant: Variant, source: Source, data_dir: Path, out: Path) -> None:
+def measure_variant(name: str, variant: Variant, *, source: Source, data_dir: Path, out: Path) -> None:
     """Adds the rows of a variant to the results, unless they are there."""
     seed = source.recipe.seed
     if any((row["variant"], row["seed"]) == (name, seed) for row in read_result(out)["rows"]):
@@ -131,7 +137,7 @@ def latency(arguments: argparse.Namespace) -> None:
     rows: list[Row] = []
     for threads in (1, 2):
         paths = [Path(row["file"]) for row in files]
-        times = interleaved_latency(paths, threads, arguments.rounds, arguments.image)
+        times = interleaved_latency(paths, threads, rounds=arguments.rounds, image=arguments.image)
         first: dict[str, list[list[float]]] = {}  # the first file of each format
         for row, mine in zip(files, times, strict=True):
             first.setdefault(row["kind"], mine)

@@ -46,17 +46,17 @@ def joined_probabilities(model: schema.ModelT, ranges: LevelRanges) -> None:
         graph.tensors[output].name = b"logits"
         writer = Writer(model)
         probabilities = writer.tensor("probabilities", shape)
-        writer.connect(Operator.LOGISTIC, [output], [probabilities])
+        writer.connect(Operator.LOGISTIC, [output], outputs=[probabilities])
         graph.outputs[HEADS.index("classes")] = probabilities
         return
     # int8 logits -> LOGISTIC -> int8 probabilities -> the QUANTIZE to uint8 that is there already.
     to_bytes = next(operator for operator in graph.operators if output in operator.outputs)
     writer = Writer.before(model, to_bytes)
-    probabilities = writer.tensor("int8_probabilities", shape, "int8")
+    probabilities = writer.tensor("int8_probabilities", shape, kind="int8")
     _set_quantization(graph.tensors[probabilities], *PROBABILITY)
-    writer.connect(Operator.LOGISTIC, [int(to_bytes.inputs[0])], [probabilities], version=2)
+    writer.connect(Operator.LOGISTIC, [int(to_bytes.inputs[0])], outputs=[probabilities], version=2)
     to_bytes.inputs = np.array([probabilities], np.int32)
-    _set_quantization(graph.tensors[output], PROBABILITY[0], PROBABILITY[1] + 128)
+    _set_quantization(graph.tensors[output], PROBABILITY[0], zero_point=PROBABILITY[1] + 128)
     graph.tensors[output].name = b"probabilities"
 
 
@@ -123,13 +123,13 @@ def detect_function_of_file(path: Path, spec: DetectorSpec) -> Callable[[np.ndar
             interpreter.set_tensor(image_index, image[None])
             interpreter.invoke()
             found = {detail["name"]: dequantized(interpreter.get_tensor(detail["index"]), detail) for detail in details}
-            rows.append(detections(found, anchors, spec))
+            rows.append(detections(found, anchors, spec=spec))
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     return detect
 
 
-def detections(outputs: dict[str, np.ndarray], anchors: np.ndarray, spec: DetectorSpec) -> dict[str, np.ndarray]:
+def detections(outputs: dict[str, np.ndarray], anchors: np.ndarray, *, spec: DetectorSpec) -> dict[str, np.ndarray]:
     """Returns `boxes [100, 4]`, `scores`, `classes` and `count` of one image, as `geometry.nms.detections` does."""
 
     def joined_rows(kind: str, values: int) -> np.ndarray:
@@ -142,8 +142,8 @@ def detections(outputs: dict[str, np.ndarray], anchors: np.ndarray, spec: Detect
     positions = np.flatnonzero(probabilities.ravel() >= EVALUATION_SCORE_THRESHOLD)
     rows, classes = np.divmod(positions, number)
     scores = probabilities.ravel()[positions]
-    boxes = decode(deltas[rows], anchors[rows], spec.coder_weights)
-    kept = non_maximum_suppression(boxes, scores, classes, IOU_THRESHOLD, MAX_DETECTIONS)
+    boxes = decode(deltas[rows], anchors[rows], weights=spec.coder_weights)
+    kept = non_maximum_suppression(boxes, scores, classes=classes, iou_threshold=IOU_THRESHOLD, limit=MAX_DETECTIONS)
     padding = MAX_DETECTIONS - len(kept)
     return {
         "boxes": np.pad(boxes[kept], ((0, padding), (0, 0))),
@@ -164,8 +164,8 @@ def _as_bytes(model: schema.ModelT, index: int) -> int:
     tensor = model.subgraphs[0].tensors[index]
     scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
     writer = Writer(model)
-    output = writer.tensor("bytes", [int(side) for side in tensor.shape], "uint8")
-    _set_quantization(model.subgraphs[0].tensors[output], scale, zero_point + 128)
+    output = writer.tensor("bytes", [int(side) for side in tensor.shape], kind="uint8")
+    _set_quantization(model.subgraphs[0].tensors[output], scale, zero_point=zero_point + 128)
     writer.quantize(index, output)
     return output
 

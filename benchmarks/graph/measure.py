@@ -53,7 +53,7 @@ def training_source(folder: Path, training: Training) -> Source:
     def heads(model: keras.Model, spec: DetectorSpec, kind: FormatName, samples: Samples) -> bytes:
         path = folder / f"heads_{kind}.tflite"
         if not path.exists():
-            write_file(path, convert_heads(model, spec, kind, samples))
+            write_file(path, convert_heads(model, spec, kind=kind, samples=samples))
         return path.read_bytes()
 
     return Source(recipe, folder, partial(load_variant, folder, training), heads)
@@ -69,12 +69,12 @@ def run_source(run: RunFolder, out: Path) -> Source:
     return Source(run.recipe, out, lambda class_names: load_detector(run.model), heads)
 
 
-def measured_rows(name: str, end: forms.End, source: Source, data_dir: Path) -> list[Row]:
+def measured_rows(name: str, end: forms.End, *, source: Source, data_dir: Path) -> list[Row]:
     """Writes one variant of a detector in both formats and returns what is measured without a clock."""
     recipe = source.recipe
     train_set, validation_set = load_splits(recipe, data_dir)
     model, spec = source.load(train_set.class_names)
-    images = choose_calibration_images(train_set, recipe.export.calibration_images, recipe.seed)
+    images = choose_calibration_images(train_set, recipe.export.calibration_images, seed=recipe.seed)
     samples = partial(calibration_samples, images, spec)
     ranges = forms.level_ranges(model, samples()) if end is forms.one_output_a_level else {}
     facts = {
@@ -88,7 +88,7 @@ def measured_rows(name: str, end: forms.End, source: Source, data_dir: Path) -> 
         end(graph, ranges)
         path = source.folder / file_name(name, kind)
         write_file(path, write_flatbuffer(graph))
-        measured = {**file_facts(path), **precision_of(path, spec, validation_set)}
+        measured = {**file_facts(path), **precision_of(path, spec, validation_set=validation_set)}
         rows.append({"kind": kind, "file": str(path), **measured, **facts})
     return rows
 
@@ -113,9 +113,9 @@ def file_facts(path: Path) -> Row:
     }
 
 
-def precision_of(path: Path, spec: DetectorSpec, validation_set: Dataset) -> Row:
+def precision_of(path: Path, spec: DetectorSpec, *, validation_set: Dataset) -> Row:
     """Returns the AP fields of a file on a split."""
-    found = predict_dataset(forms.detect_function_of_file(path, spec), spec, validation_set)
+    found = predict_dataset(forms.detect_function_of_file(path, spec), spec, dataset=validation_set)
     return coco_metrics(validation_set, found)
 
 

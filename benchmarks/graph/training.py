@@ -68,16 +68,18 @@ class TransposedUpsampling(keras.layers.Layer):
         return tf.ensure_shape(outputs, [inputs.shape[0], 2 * height, 2 * width, channels])
 
 
-def variant_recipe(base: Recipe, training: Training, train_set: Dataset) -> Recipe:
+def variant_recipe(base: Recipe, training: Training, *, train_set: Dataset) -> Recipe:
     """Returns the recipe with the variant's anchors, fitted at its input size, and its interpolation if it has one."""
-    model = base.model.model_copy(update={"anchors": fitted_anchors(base.model, train_set, training.anchors_per_cell)})
+    model = base.model.model_copy(
+        update={"anchors": fitted_anchors(base.model, train_set, per_cell=training.anchors_per_cell)}
+    )
     if training.upsampling != "transposed":
         pyramid = model.pyramid.model_copy(update={"upsampling": training.upsampling})
         model = model.model_copy(update={"pyramid": pyramid})
     return base.model_copy(update={"model": model, "expected": None, "compress": {}})
 
 
-def fitted_anchors(model: Model, train_set: Dataset, per_cell: int) -> Anchors:
+def fitted_anchors(model: Model, train_set: Dataset, *, per_cell: int) -> Anchors:
     """Returns the best anchors, by mean IoU with the training boxes, of every number of scales times ratios."""
     boxes, classes = input_boxes(train_set, model)
     found = []
@@ -89,13 +91,13 @@ def fitted_anchors(model: Model, train_set: Dataset, per_cell: int) -> Anchors:
             scales=tuple(2 ** (step / scales) for step in range(scales)),
             ratios=tuple(np.geomspace(0.5, 2, ratios).tolist()) if ratios > 1 else (1.0,),
         )
-        fitted = fit_anchors(boxes, classes, model.model_copy(update={"anchors": start}))
+        fitted = fit_anchors(boxes, classes, model=model.model_copy(update={"anchors": start}))
         ious = best_ious(boxes, model.model_copy(update={"anchors": fitted}))
         found.append((float(ious.mean()), fitted))
     return max(found, key=lambda pair: pair[0])[1]
 
 
-def variant_model(recipe: Recipe, training: Training, number_of_classes: int) -> keras.Model:
+def variant_model(recipe: Recipe, training: Training, *, number_of_classes: int) -> keras.Model:
     """Builds the detector of a variant, every layer that variants share with the same random weights."""
     keras.utils.set_random_seed(recipe.seed)
     model = detector_network(recipe.model, number_of_classes)
@@ -111,13 +113,14 @@ def with_transposed_upsampling(model: keras.Model) -> keras.Model:
 
     image = keras.Input(model.input_shape[1:], name=model.input_names[0])
     tensors: dict[Place, Any] = {(model.input_names[0], 0): image}
-    rebuild(calls_of(model), tensors, layer_of)
+    rebuild(calls_of(model), tensors, layer_of=layer_of)
     return keras.Model(image, {name: tensors[place] for name, place in output_places(model).items()}, name=model.name)
 
 
 def train_variant(
     base: Recipe,
     training: Training,
+    *,
     train_set: Dataset,
     validation_set: Dataset,
     folder: Path,
@@ -130,17 +133,17 @@ def train_variant(
     if (folder / WEIGHTS).exists():
         logger.info(f"{folder.name}: done before, skipped")
         return
-    recipe = variant_recipe(base, training, train_set)
+    recipe = variant_recipe(base, training, train_set=train_set)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
     settings, spec = recipe.training, detector_spec(recipe.model, train_set.class_names)
     keep_freed_memory()
     steps = settings.steps_per_epoch or len(train_set.records) // settings.batch_size
-    detector = variant_model(recipe, training, len(train_set.class_names))
-    load_pretrained(detector, recipe.model.backbone, find_weights(recipe.model.backbone, data_dir))
+    detector = variant_model(recipe, training, number_of_classes=len(train_set.class_names))
+    load_pretrained(detector, recipe.model.backbone, source=find_weights(recipe.model.backbone, data_dir))
     set_batch_norm_momentum(detector)
     network = fold_frozen_batch_norm(detector)
-    compile_detector(network, spec, settings, steps, "float32")
+    compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision="float32")
 
     def batches(first_step: int) -> tf.data.Dataset:
         return training_batches(
@@ -154,15 +157,24 @@ def train_variant(
             cache_mebibytes=recipe.data.cache_mebibytes,
         )
 
-    fit_detector(network, detector, spec, settings, steps, batches, validation_set, folder / "train")
+    fit_detector(
+        network,
+        detector,
+        spec=spec,
+        settings=settings,
+        steps=steps,
+        batches=batches,
+        validation_set=validation_set,
+        train_dir=folder / "train",
+    )
     estimate_batch_norm(detector, batches(settings.epochs * steps))
     with replacing(folder / WEIGHTS) as unfinished:
         detector.save_weights(unfinished)
 
 
-def load_variant(folder: Path, training: Training, class_names: tuple[str, ...]) -> tuple[keras.Model, DetectorSpec]:
+def load_variant(folder: Path, training: Training, *, class_names: tuple[str, ...]) -> tuple[keras.Model, DetectorSpec]:
     """Opens what `train_variant` wrote."""
     recipe = load_recipe(folder / "recipe.yaml")
-    model = variant_model(recipe, training, len(class_names))
+    model = variant_model(recipe, training, number_of_classes=len(class_names))
     model.load_weights(folder / WEIGHTS)
     return model, detector_spec(recipe.model, class_names)

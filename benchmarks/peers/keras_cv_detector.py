@@ -79,7 +79,7 @@ def compiled_model(classes: int, arguments: argparse.Namespace) -> tuple[keras.M
     model = keras_cv.models.RetinaNet(
         num_classes=classes,
         bounding_box_format=FORMAT,
-        backbone=mobilenet_v2(arguments.weights, arguments.size, arguments.batch_norm == "trained"),
+        backbone=mobilenet_v2(arguments.weights, arguments.size, trains_batch_norm=arguments.batch_norm == "trained"),
         prediction_decoder=keras_cv.layers.MultiClassNonMaxSuppression(
             FORMAT, from_logits=True, iou_threshold=0.5, confidence_threshold=0.05, max_detections=100
         ),
@@ -90,7 +90,7 @@ def compiled_model(classes: int, arguments: argparse.Namespace) -> tuple[keras.M
     return model, rate
 
 
-def mobilenet_v2(weights: Path, size: int, trains_batch_norm: bool) -> keras.Model:
+def mobilenet_v2(weights: Path, size: int, *, trains_batch_norm: bool) -> keras.Model:
     """Wraps MobileNetV2 of Keras, which KerasCV does not have, as a backbone with ImageNet weights."""
     source = keras.applications.MobileNetV2(input_shape=(size, size, 3), include_top=False, weights=str(weights))
     image = keras.layers.Input((size, size, 3))

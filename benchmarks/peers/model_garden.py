@@ -47,14 +47,16 @@ def main() -> None:
 def constant_step(arguments: argparse.Namespace) -> Callable[[], float]:
     """Returns step(), an update with the constant batch."""
     keras.utils.set_random_seed(arguments.seed)
-    model = build_model(CLASSES, arguments.size, arguments.weights, arguments.fused_batch_norm)
+    model = build_model(CLASSES, arguments.size, weights=arguments.weights, fused_batch_norm=arguments.fused_batch_norm)
     images, boxes, classes = constant_batch(arguments.size)
     anchors = anchors_of(arguments.size)
-    labels = [label(anchors, tf.constant(box), tf.constant(kind)) for box, kind in zip(boxes, classes, strict=True)]
+    labels = [
+        label(anchors, tf.constant(box), classes=tf.constant(kind)) for box, kind in zip(boxes, classes, strict=True)
+    ]
     inputs = preprocess_ops.normalize_image(tf.constant(images), (0.5,), (0.5,))
     batch = (inputs, tf.nest.map_structure(lambda *parts: tf.stack(parts), *labels))
     optimizer, _ = OPTIMIZERS[arguments.optimizer]()
-    return update_function(model, optimizer, CLASSES, tf.data.Dataset.from_tensors(batch).repeat())
+    return update_function(model, optimizer, classes=CLASSES, batches=tf.data.Dataset.from_tensors(batch).repeat())
 
 
 def trainer(arguments: argparse.Namespace) -> Trainer:
@@ -62,7 +64,7 @@ def trainer(arguments: argparse.Namespace) -> Trainer:
     keras.utils.set_random_seed(arguments.seed)
     split = read_split(arguments.data, "train")
     classes = len(split.category_ids)
-    model = build_model(classes, arguments.size, arguments.weights, arguments.fused_batch_norm)
+    model = build_model(classes, arguments.size, weights=arguments.weights, fused_batch_norm=arguments.fused_batch_norm)
     optimizer, rate = OPTIMIZERS[arguments.optimizer]()
     batches = training_batches(split, arguments.size)
 
@@ -73,10 +75,12 @@ def trainer(arguments: argparse.Namespace) -> Trainer:
             # Not save_weights: it leaves out the norms of the heads, which are in lists of lists.
             np.savez(arguments.keep, *model.get_weights())
         reported = read_split(arguments.data, arguments.split)
-        return results_of_split(reported, detect_function(model, heads_function(model, arguments.size), arguments.size))
+        return results_of_split(
+            reported, detect_function(model, heads_function(model, arguments.size), size=arguments.size)
+        )
 
     return Trainer(
-        update_function(model, optimizer, classes, batches),
+        update_function(model, optimizer, classes=classes, batches=batches),
         lambda fraction: optimizer.learning_rate.assign(rate(fraction)),
         detect,
     )
@@ -107,7 +111,7 @@ about the same rate with a cosine and clipped gradients, 1.57; `adam`, with a wa
 """
 
 
-def build_model(classes: int, size: int, weights: Any, fused_batch_norm: bool = False) -> keras.Model:
+def build_model(classes: int, size: int, *, weights: Any, fused_batch_norm: bool = False) -> keras.Model:
     """Builds the detector; class 0 is the background, as everywhere in Model Garden."""
     retinanet, common = configs.retinanet, configs.common
     config = retinanet.RetinaNet(
@@ -128,11 +132,11 @@ def build_model(classes: int, size: int, weights: Any, fused_batch_norm: bool = 
     specs = keras.layers.InputSpec(shape=[None, size, size, 3])
     model = factory.build_retinanet(specs, config, keras.regularizers.l2(L2_WEIGHT_DECAY / 2.0))
     model(tf.zeros([1, size, size, 3]), training=True)
-    load_imagenet(model.backbone, weights, size)
+    load_imagenet(model.backbone, weights, size=size)
     return model
 
 
-def load_imagenet(backbone: keras.Model, weights: Any, size: int) -> None:
+def load_imagenet(backbone: keras.Model, weights: Any, *, size: int) -> None:
     """Copies the Keras MobileNetV2 into Model Garden's, convolution by convolution and norm by norm, in graph order."""
     source = keras.applications.MobileNetV2(input_shape=(size, size, 3), include_top=False, weights=str(weights))
     for kind in ((keras.layers.Conv2D, keras.layers.DepthwiseConv2D), keras.layers.BatchNormalization):
@@ -152,7 +156,7 @@ def anchors_of(size: int) -> dict[str, tf.Tensor]:
     return anchor.build_anchor_generator(*LEVELS, 3, [0.5, 1, 2], 3)(image_size=[size, size])
 
 
-def label(anchors: dict[str, tf.Tensor], boxes: tf.Tensor, classes: tf.Tensor) -> Labels:
+def label(anchors: dict[str, tf.Tensor], boxes: tf.Tensor, *, classes: tf.Tensor) -> Labels:
     """Returns the targets of one image from boxes `[n, 4]` yxyx, pixels of the input, and class indices `[n]`."""
     found = LABELER.label_anchors(anchors, boxes, classes[:, tf.newaxis] + 1)
     return dict(zip(("classes", "boxes", "attributes", "class_weights", "box_weights"), found, strict=True))
@@ -179,7 +183,9 @@ def training_batches(split: Split, size: int) -> tf.data.Dataset:
         boxes = box_ops.denormalize_boxes(boxes, sides)
         boxes = preprocess_ops.resize_and_crop_boxes(boxes, info[2], info[1], info[3])
         kept = box_ops.get_non_empty_box_indices(boxes)
-        return tf.ensure_shape(image, [size, size, 3]), label(anchors, tf.gather(boxes, kept), tf.gather(classes, kept))
+        return tf.ensure_shape(image, [size, size, 3]), label(
+            anchors, tf.gather(boxes, kept), classes=tf.gather(classes, kept)
+        )
 
     order = tf.data.Dataset.range(len(split.images)).shuffle(len(split.images)).repeat()
     samples = order.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
@@ -187,7 +193,7 @@ def training_batches(split: Split, size: int) -> tf.data.Dataset:
 
 
 def update_function(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, classes: int, batches: tf.data.Dataset
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, *, classes: int, batches: tf.data.Dataset
 ) -> Callable[[], float]:
     """Returns step(): focal loss and 50 times Huber's, divided by the positive anchors and 1, and the L2 penalty."""
     focal = focal_loss.FocalLoss(alpha=0.25, gamma=1.5, reduction=keras.losses.Reduction.SUM)
@@ -250,7 +256,7 @@ def heads_function(model: keras.Model, size: int) -> Callable[[tf.Tensor], Heads
 
 
 def detect_function(
-    model: keras.Model, heads: Callable[[tf.Tensor], Heads], size: int
+    model: keras.Model, heads: Callable[[tf.Tensor], Heads], *, size: int
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Returns detect(image) with Model Garden's decoding and NMS at its defaults: score 0.05, IoU 0.5, 100 boxes."""
     anchors = {level: boxes[tf.newaxis] for level, boxes in anchors_of(size).items()}

@@ -40,7 +40,7 @@ def main() -> None:
         model.set_weights([kept[name] for name in kept.files])
     arguments.out.mkdir(parents=True, exist_ok=True)
     train = read_split(arguments.data, "train")
-    for kind, content in converted(model, arguments.size, train).items():
+    for kind, content in converted(model, arguments.size, train=train).items():
         path = arguments.out / f"mg_{kind}_raw.tflite"
         path.write_bytes(content)
         detect = detect_function(model, file_heads(content, arguments.size), arguments.size)
@@ -51,7 +51,7 @@ def main() -> None:
         print(f"wrote {path} ({len(content) / 1e6:.2f} MB): {len(detections)} detections")
 
 
-def converted(model: keras.Model, size: int, train: Split) -> dict[str, bytes]:
+def converted(model: keras.Model, size: int, *, train: Split) -> dict[str, bytes]:
     """Returns the float32 and the int8 file."""
     heads, classes = heads_function(model, size), model.head.get_config()["num_classes"]
 

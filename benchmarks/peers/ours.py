@@ -44,12 +44,17 @@ def main() -> None:
 def constant_step(arguments: argparse.Namespace) -> Callable[[], float]:
     """Returns step(), an update with the constant batch."""
     recipe = _recipe(arguments)
-    model = _compiled_model(recipe, CLASSES, arguments)
+    model = _compiled_model(recipe, CLASSES, arguments=arguments)
     spec = detector_spec(recipe.model, tuple(f"class {index}" for index in range(CLASSES)))
     images, boxes, classes = constant_batch(arguments.size)
     ignored = tf.zeros(boxes.shape[:2], tf.bool)
     labels = targets(
-        spec.grid, boxes, classes, ignored, matching=recipe.training.matching, coder_weights=spec.coder_weights
+        spec.grid,
+        boxes,
+        classes=classes,
+        ignored=ignored,
+        matching=recipe.training.matching,
+        coder_weights=spec.coder_weights,
     )
     inputs = spec.scale(tf.cast(images, tf.float32))
     return _step(model, tf.data.Dataset.from_tensors((inputs, labels)).repeat())
@@ -61,7 +66,7 @@ def trainer(arguments: argparse.Namespace) -> Trainer:
     settings = recipe.training
     dataset = load_dataset(arguments.data, "train")
     spec = detector_spec(recipe.model, dataset.class_names)
-    model = _compiled_model(recipe, len(dataset.class_names), arguments)
+    model = _compiled_model(recipe, len(dataset.class_names), arguments=arguments)
     batches = training_batches(
         dataset,
         spec,
@@ -77,7 +82,9 @@ def trainer(arguments: argparse.Namespace) -> Trainer:
         model.optimizer.learning_rate = float(schedule(fraction * settings.epochs * steps_per_epoch))
 
     def detect() -> list[dict[str, Any]]:
-        return _results(model, spec, recipe, batches, load_dataset(arguments.data, arguments.split))
+        return _results(
+            model, spec, recipe=recipe, batches=batches, reported=load_dataset(arguments.data, arguments.split)
+        )
 
     return Trainer(_step(model, batches), set_rate, detect)
 
@@ -88,11 +95,11 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     return load_recipe(arguments.recipe, [*fixed, *arguments.set])
 
 
-def _compiled_model(recipe: Recipe, classes: int, arguments: argparse.Namespace) -> keras.Model:
+def _compiled_model(recipe: Recipe, classes: int, *, arguments: argparse.Namespace) -> keras.Model:
     settings = recipe.training
     keras.utils.set_random_seed(arguments.seed)
     detector = detector_network(recipe.model, classes)
-    load_pretrained(detector, recipe.model.backbone, str(arguments.weights))
+    load_pretrained(detector, recipe.model.backbone, source=str(arguments.weights))
     set_batch_norm_momentum(detector)
     model = fold_frozen_batch_norm(detector)
     losses = detector_losses(settings.loss, recipe.model.coder_weights)
@@ -120,12 +127,12 @@ def _step(model: keras.Model, batches: tf.data.Dataset) -> Callable[[], float]:
 
 
 def _results(
-    model: keras.Model, spec: DetectorSpec, recipe: Recipe, batches: tf.data.Dataset, reported: Dataset
+    model: keras.Model, spec: DetectorSpec, *, recipe: Recipe, batches: tf.data.Dataset, reported: Dataset
 ) -> list[dict[str, Any]]:
     if recipe.training.weight_average is not None:
         model.optimizer.finalize_variable_values(model.trainable_variables)
     estimate_batch_norm(model, batches)
-    return predict_dataset(detect_function(model, spec), spec, reported)
+    return predict_dataset(detect_function(model, spec), spec, dataset=reported)
 
 
 if __name__ == "__main__":

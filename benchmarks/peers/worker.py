@@ -53,7 +53,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def cosine(fraction: float, warm_up: float, end: float = 0.0) -> float:
+def cosine(fraction: float, warm_up: float, *, end: float = 0.0) -> float:
     """Returns the factor of the learning rate: linear to 1 over the share `warm_up`, then half a cosine to `end`."""
     if fraction < warm_up:
         return fraction / warm_up
@@ -63,6 +63,7 @@ def cosine(fraction: float, warm_up: float, end: float = 0.0) -> float:
 def run(
     arguments: argparse.Namespace,
     constant_step: Callable[[argparse.Namespace], Callable[[], float]],
+    *,
     trainer: Callable[[argparse.Namespace], Trainer],
 ) -> None:
     """Runs the mode that the command line asked for."""
@@ -72,7 +73,7 @@ def run(
         return
     if arguments.data is None or arguments.out is None:
         raise SystemExit("train: expected --data and --out. Pass both.")
-    write_training(arguments, train(trainer(arguments), arguments.minutes, arguments.steps))
+    write_training(arguments, train(trainer(arguments), arguments.minutes, most_steps=arguments.steps))
 
 
 def serve(step: Callable[[], float], answers: TextIO) -> None:
@@ -89,7 +90,7 @@ def serve(step: Callable[[], float], answers: TextIO) -> None:
         print(json.dumps({"seconds": seconds, "peak_mebibytes": peak}), file=answers, flush=True)
 
 
-def train(trainer: Trainer, minutes: float, most_steps: int | None = None) -> dict[str, Any]:
+def train(trainer: Trainer, minutes: float, *, most_steps: int | None = None) -> dict[str, Any]:
     """Trains for this time, or for so many steps however long they take, and detects.
 
     Returns steps, seconds, the mean loss of every 20 steps and the detections.

@@ -43,14 +43,14 @@ def main() -> None:
         for kernels in arguments.kernels:
             folder = arguments.out / (f"seed-{seed}" if kernels == "native" else f"seed-{seed}-{kernels}")
             if not (folder / "verify.json").exists():
-                run(arguments.recipe, arguments.data, folder, [*arguments.set, f"seed={seed}"], ENVIRONMENTS[kernels])
+                run(arguments.recipe, arguments.data, folder=folder, overrides=[*arguments.set, f"seed={seed}"], environment=ENVIRONMENTS[kernels])
             runs.append(measured_run(folder, vector_instructions() if kernels == "native" else kernels.upper()))
     print_table([accuracies(one) for one in runs])
     command = arguments.command or f"keras-retina run {arguments.recipe} --data {arguments.data}"
     print("\n" + expected_block(runs, command))
 
 
-def run(recipe: str, data: str, folder: Path, overrides: list[str], environment: dict[str, str]) -> None:
+def run(recipe: str, data: str, *, folder: Path, overrides: list[str], environment: dict[str, str]) -> None:
     """Makes the whole run; a gate that fails (exit status 1) is a result like any other."""
     command = [sys.executable, "-m", "keras_retina", "run", recipe, "--data", data, "--out", str(folder)]
     for override in overrides:

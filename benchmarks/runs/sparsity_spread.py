@@ -45,7 +45,7 @@ def main() -> None:
     set_effective_kernels(model)
     losses = detector_losses(run.recipe.training.loss, spec.coder_weights)
     batches = list(fine_tune_batches(task).take(CURVATURE_BATCHES + LOSS_BATCHES))
-    curvatures = loss_curvatures(model, prunable_layers(model), batches[:CURVATURE_BATCHES], losses)
+    curvatures = loss_curvatures(model, prunable_layers(model), batches=batches[:CURVATURE_BATCHES], losses=losses)
 
     def loss_of(pruned: keras.Model) -> float:
         graph = tf.function(lambda images: pruned(images, training=False))
@@ -58,7 +58,7 @@ def main() -> None:
     print(f"dense: loss {loss_of(model):.3f}")
     for amount, spread in itertools.product(arguments.amounts, ("even", "by_loss")):
         is_even = spread == "even"
-        amounts = even_amounts(model, amount) if is_even else amounts_by_loss(model, amount, curvatures)
+        amounts = even_amounts(model, amount) if is_even else amounts_by_loss(model, amount, curvatures=curvatures)
         pruned = without_smallest(model, amounts)
         print(f"{spread:<8} {sparsity_of(pruned).share:.3f} zeros: loss {loss_of(pruned):.3f}")
 

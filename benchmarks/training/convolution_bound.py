@@ -118,7 +118,7 @@ def all_alone(found: list[Convolution]) -> Callable[[], object]:
     def graph(operands: list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]) -> tf.Tensor:
         results = []
         for one, (inputs, kernel, outputs) in zip(found, operands, strict=True):
-            results += _passes(one, inputs, kernel, outputs)
+            results += _passes(one, inputs, kernel=kernel, outputs=outputs)
         # One number of each result, because TensorFlow leaves out an operation whose result nobody reads.
         return tf.stack([tf.reshape(result, [-1])[0] for result in results])
 
@@ -127,7 +127,7 @@ def all_alone(found: list[Convolution]) -> Callable[[], object]:
     return lambda: graph(tensors).numpy()
 
 
-def _passes(one: Convolution, inputs: tf.Tensor, kernel: tf.Tensor, outputs: tf.Tensor) -> list[tf.Tensor]:
+def _passes(one: Convolution, inputs: tf.Tensor, *, kernel: tf.Tensor, outputs: tf.Tensor) -> list[tf.Tensor]:
     operations = tf.raw_ops
     common = {"strides": one.strides, "padding": one.padding}
     if one.is_depthwise:

@@ -47,7 +47,7 @@ def with_gradient(loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Callable
     return both
 
 
-def peak_bytes(run: Callable[[tf.Tensor, tf.Tensor], list], classes: tf.Tensor, logits: tf.Tensor) -> int:
+def peak_bytes(run: Callable[[tf.Tensor, tf.Tensor], list], classes: tf.Tensor, *, logits: tf.Tensor) -> int:
     """Returns how far the resident memory rises while `run` works, its result included."""
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
@@ -84,7 +84,7 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - start)
         print(f"{batch} images, {anchors} anchors, {classes} classes; logits {logits.numpy().nbytes / 1e6:.0f} MB")
         for name, run in losses.items():
-            peak = peak_bytes(run, targets, logits) / logits.numpy().nbytes
+            peak = peak_bytes(run, targets, logits=logits) / logits.numpy().nbytes
             print(f"  {name:<6} {1e3 * statistics.median(seconds[name]):7.1f} ms   peak {peak:.1f} x the logits")
         ratio = statistics.median(seconds["plain"]) / statistics.median(seconds["ours"])
         print(f"  plain / ours {ratio:.1f}")

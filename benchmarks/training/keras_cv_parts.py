@@ -41,7 +41,9 @@ def main() -> None:
     settings = Augmentation()
     ours = tf.data.Dataset.from_tensor_slices((images, boxes)).repeat().enumerate()
     ours = ours.map(
-        lambda i, item: random_view(item[0], item[1], HEIGHT, WIDTH, "stretch", settings, tf.stack([0, i])),
+        lambda i, item: random_view(
+            item[0], item[1], height=HEIGHT, width=WIDTH, resize="stretch", settings=settings, seed=tf.stack([0, i])
+        ),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     layers = [
@@ -63,7 +65,9 @@ def main() -> None:
 
     our_views, their_views = iter(ours.batch(BATCH)), iter(theirs)
     crowd = tf.zeros([1, BOXES], tf.bool)
-    our_match = tf.function(lambda: match(anchors, boxes[:1], classes[:1], crowd, matching=Matching(), groups=groups))
+    our_match = tf.function(
+        lambda: match(anchors, boxes[:1], classes=classes[:1], ignored=crowd, matching=Matching(), groups=groups)
+    )
     their_iou = tf.function(lambda: keras_cv.bounding_box.compute_iou(boxes[0], anchors, bounding_box_format="yxyx"))
     parts: dict[str, Callable[[], object]] = {
         f"random view, {BATCH} images, ours": lambda: next(our_views),

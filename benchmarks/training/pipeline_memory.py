@@ -43,7 +43,7 @@ def main() -> None:
     model = Model(input=Input(height=SIDE, width=SIDE))
     with tempfile.TemporaryDirectory() as scratch:
         pack = Path(scratch) / "pack"
-        write_pack(pack, [drawn_set(Path(scratch), arguments.images)], "train", SIDE, SIDE)
+        write_pack(pack, [drawn_set(Path(scratch), arguments.images)], training_split="train", height=SIDE, width=SIDE)
         dataset = read_pack(pack, "train")
         spec = detector_spec(model, dataset.class_names)
         decoded = sum(record.height * record.width * 3 for record in dataset.records) / 2**20

@@ -36,14 +36,14 @@ def main() -> None:
             step()
         wall = 1000 * (time.perf_counter() - start) / arguments.steps
         tf.profiler.experimental.stop()
-        milliseconds, counts = operations(Path(folder), arguments.steps, arguments.names)
+        milliseconds, counts = operations(Path(folder), arguments.steps, by_name=arguments.names)
     total = sum(milliseconds.values())
     print(f"step {wall:.1f} ms for {recipe.training.batch_size} images; operations {total:.1f} ms on all threads")
     for name, value in milliseconds.most_common(ROWS):
         print(f"{value:8.2f} ms {value / total:6.1%} {counts[name] / arguments.steps:6.0f} x  {name}")
 
 
-def operations(folder: Path, steps: int, by_name: bool) -> tuple[Counter[str], Counter[str]]:
+def operations(folder: Path, steps: int, *, by_name: bool) -> tuple[Counter[str], Counter[str]]:
     """Returns milliseconds a step, and how often in all steps, of every kind (or name) of operation."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 

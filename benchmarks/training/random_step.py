@@ -21,7 +21,7 @@ EVERY_POSITIVE = 97  # one anchor in so many is an object
 
 
 def random_step(
-    recipe: Recipe, is_folded: bool = True, is_compiled_by_xla: bool = False, precision: str = "float32"
+    recipe: Recipe, is_folded: bool = True, *, is_compiled_by_xla: bool = False, precision: str = "float32"
 ) -> Callable[[], object]:
     """Returns a function that makes one step, as training does; it has been traced and run already."""
     keep_freed_memory()

@@ -77,7 +77,7 @@ def main() -> None:
     if unknown:
         parser.error(f"expected names of the table. Received: {', '.join(unknown)}. Use {', '.join(SETTINGS)}")
     names = arguments.names or list(SETTINGS)
-    speeds = kept_speeds(arguments.recipe, arguments.set, names, arguments.out / "speeds.json")
+    speeds = kept_speeds(arguments.recipe, arguments.set, names=names, path=arguments.out / "speeds.json")
     images = number_of_training_images(arguments.recipe, arguments.data)
     for seed in arguments.seeds:
         for name in names:
@@ -85,22 +85,22 @@ def main() -> None:
             if not (folder / "metrics.json").exists():
                 epochs = max(round(60 * arguments.minutes * speeds[name] / images), 1)
                 overrides = [*arguments.set, *SETTINGS[name], f"seed={seed}"]
-                train(arguments.recipe, arguments.data, folder, overrides, epochs)
-    print_table(arguments.out, names, speeds)
+                train(arguments.recipe, arguments.data, folder=folder, overrides=overrides, epochs=epochs)
+    print_table(arguments.out, names, speeds=speeds)
 
 
-def kept_speeds(recipe: str, overrides: list[str], names: list[str], path: Path) -> dict[str, float]:
+def kept_speeds(recipe: str, overrides: list[str], *, names: list[str], path: Path) -> dict[str, float]:
     """Returns images a second for each name from `path`, after measuring those that are missing there."""
     speeds = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     missing = [name for name in names if name not in speeds]
     if missing:
-        speeds |= measured_speeds(recipe, overrides, missing)
+        speeds |= measured_speeds(recipe, overrides, names=missing)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(speeds, indent=1) + "\n", encoding="utf-8")
     return speeds
 
 
-def measured_speeds(recipe: str, overrides: list[str], names: list[str]) -> dict[str, float]:
+def measured_speeds(recipe: str, overrides: list[str], *, names: list[str]) -> dict[str, float]:
     """Returns images a second of the training step alone, the median of rounds that take turns."""
     from random_step import random_step
 
@@ -133,7 +133,7 @@ def number_of_training_images(recipe: str, data: str) -> int:
     return len(load_dataset(data, settings.train, format=settings.format, classes=settings.classes).records)
 
 
-def train(recipe: str, data: str, folder: Path, overrides: list[str], epochs: int) -> None:
+def train(recipe: str, data: str, *, folder: Path, overrides: list[str], epochs: int) -> None:
     """Trains one setting; AP is measured once, at its end, with the averaged weights of the last step."""
     common = [f"training.epochs={epochs}", f"training.evaluate_every={epochs}", "training.checkpoint=last"]
     command = [sys.executable, "-m", "keras_retina", "train", recipe, "--data", data, "--out", str(folder)]
@@ -143,7 +143,7 @@ def train(recipe: str, data: str, folder: Path, overrides: list[str], epochs: in
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def print_table(out: Path, names: list[str], speeds: dict[str, float]) -> None:
+def print_table(out: Path, names: list[str], *, speeds: dict[str, float]) -> None:
     """Prints mean, lowest and highest AP of every setting that has been trained, its epochs and images a second."""
     print(f"{'setting':<18} {'AP':>5} {'lowest .. highest':>18} {'AP50':>6} {'epochs':>7} {'images/s':>8} {'seeds':>6}")
     for name in names:

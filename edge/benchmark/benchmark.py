@@ -34,6 +34,7 @@ OPENINGS = 3
 def benchmark(
     paths: Sequence[Path],
     threads: Sequence[int] = (1, 2),
+    *,
     rounds: int = ROUNDS,
     image: Path | None = None,
     openings: int = OPENINGS,
@@ -48,16 +49,16 @@ def benchmark(
         InputError: no file, the same file twice, or a number of threads or rounds under 1.
     """
     paths = [Path(path) for path in paths]
-    _check(paths, threads, rounds)
+    _check(paths, threads, rounds=rounds)
     rows: dict[tuple[Path, int], dict[str, Any]] = {}
     machine = machine_name()
     for path in paths:
         facts = _static_facts(path)
         for count in threads:
             rows[path, count] = {"file": str(path), "threads": count, "machine": machine, **facts}
-    placed = {count: _open_all(paths, count, rows, image, openings) for count in threads}
+    placed = {count: _open_all(paths, count, rows=rows, image=image, openings=openings) for count in threads}
     good = [path for path in paths if all(rows[path, count]["status"] == "measured" for count in threads)]
-    peaks = {count: _time_all(good, count, rounds, rows, image) for count in threads if good}
+    peaks = {count: _time_all(good, count, rounds=rounds, rows=rows, image=image) for count in threads if good}
     return {
         "machine": machine,
         "date": datetime.date.today().isoformat(),
@@ -65,7 +66,7 @@ def benchmark(
         "image": None if image is None else str(image),
         "peak_gmacs": {str(count): peak for count, peak in peaks.items()},
         "rows": list(rows.values()),
-        "profiles": [_profile(path, threads[0], placed[threads[0]][path], image) for path in good],
+        "profiles": [_profile(path, threads[0], taken=placed[threads[0]][path], image=image) for path in good],
     }
 
 
@@ -74,7 +75,7 @@ def refused(result: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(row["reason"] for row in result["rows"] if row["status"] != "measured"))
 
 
-def _check(paths: Sequence[Path], threads: Sequence[int], rounds: int) -> None:
+def _check(paths: Sequence[Path], threads: Sequence[int], *, rounds: int) -> None:
     if not paths:
         raise InputError("FILE: expected at least one .tflite file. Received: none. Name the files.")
     resolved = [path.resolve() for path in paths]
@@ -102,6 +103,7 @@ def _static_facts(path: Path) -> dict[str, Any]:
 def _open_all(
     paths: Sequence[Path],
     threads: int,
+    *,
     rows: dict[tuple[Path, int], dict],
     image: Path | None,
     openings: int,
@@ -114,7 +116,7 @@ def _open_all(
             continue
         logger.info(f"opening {path.name}, threads {threads}")
         try:
-            found = [opened(path, threads, image) for _ in range(openings)]
+            found = [opened(path, threads, image=image) for _ in range(openings)]
         except ModelFileError as error:
             for (other, _), affected in rows.items():
                 if other == path:
@@ -132,6 +134,7 @@ def _open_all(
 def _time_all(
     paths: Sequence[Path],
     threads: int,
+    *,
     rounds: int,
     rows: dict[tuple[Path, int], dict],
     image: Path | None,
@@ -140,8 +143,8 @@ def _time_all(
     peak = float32_peak(threads)
     logger.info(f"timing {len(paths)} files in turns, threads {threads}, {rounds} rounds")
     try:
-        times = interleaved_latency(paths, threads, rounds, image)
-        splits = [detection_split(path, threads, rounds, image) for path in paths]
+        times = interleaved_latency(paths, threads, rounds=rounds, image=image)
+        splits = [detection_split(path, threads, runs=rounds, image=image) for path in paths]
     except ChildError as error:
         for path in paths:
             rows[path, threads] |= {"status": "not run", "reason": f"{path}: timing on {threads} threads: {error}"}
@@ -150,18 +153,18 @@ def _time_all(
     for path, mine, split in zip(paths, times, splits, strict=True):
         row = rows[path, threads]
         row |= latency_statistics(mine)
-        row |= throughput(row["multiply_adds"], row["median_ms"], peak)
+        row |= throughput(row["multiply_adds"], row["median_ms"], peak=peak)
         row |= {f"{name}_ms": value for name, value in (split or {}).items()}
         if path != paths[0]:
             row["against_first"] = {"file": str(paths[0]), **against_first(times[0], mine)}
     return peak
 
 
-def _profile(path: Path, threads: int, taken: set[int], image: Path | None) -> dict[str, Any]:
+def _profile(path: Path, threads: int, *, taken: set[int], image: Path | None) -> dict[str, Any]:
     logger.info(f"profiling {path.name}, threads {threads}")
     entry: dict[str, Any] = {"file": str(path), "threads": threads, "reason": ""}
     try:
-        found = operator_profile(path, threads, image)
+        found = operator_profile(path, threads, image=image)
     except ChildError as error:
         return {**entry, "reason": str(error), "operators": [], "by_operator": [], "sum_ms": None, "whole_ms": None}
     work = graph_work(read_graphs(path)[0]).multiply_adds

@@ -63,7 +63,7 @@ def against_first(first: Rounds, rounds: Rounds) -> dict[str, Any]:
     return {**{name: round(float(value), 4) for name, value in values.items()}, "verdict": verdict}
 
 
-def throughput(multiply_adds: int, median_ms: float, peak: float) -> dict[str, Any]:
+def throughput(multiply_adds: int, median_ms: float, *, peak: float) -> dict[str, Any]:
     """Returns `gmacs`, 10^9 multiply-adds a second, and `peak_share` of the measured float32 `peak`."""
     gmacs = multiply_adds / (median_ms * 1e6)
     return {"gmacs": round(gmacs, 3), "peak_share": round(gmacs / peak, 4)}

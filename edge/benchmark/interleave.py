@@ -22,7 +22,7 @@ SEED = 0
 
 
 def interleaved_latency(
-    paths: Sequence[Path], threads: int, rounds: int, image: Path | None
+    paths: Sequence[Path], threads: int, *, rounds: int, image: Path | None
 ) -> list[list[list[float]]]:
     """Returns the milliseconds of every timed invoke, `[file][round][invoke]`; input copied in, outputs left there.
 
@@ -33,7 +33,7 @@ def interleaved_latency(
     return list(run_module("edge.benchmark.interleave", task | {"image": image and str(image)})["milliseconds"])
 
 
-def detection_split(path: Path, threads: int, runs: int, image: Path | None) -> dict[str, float] | None:
+def detection_split(path: Path, threads: int, *, runs: int, image: Path | None) -> dict[str, float] | None:
     """Returns the median milliseconds of `prepare`, `invoke` and `postprocess` in whole `detect` calls.
 
     Ours and anybody's; None for a file that is no detector.
@@ -43,7 +43,7 @@ def detection_split(path: Path, threads: int, runs: int, image: Path | None) -> 
 
 
 def interleaved(
-    invokes: Sequence[Callable[[], None]], rounds: int, clock: Callable[[], float] = time.perf_counter
+    invokes: Sequence[Callable[[], None]], rounds: int, *, clock: Callable[[], float] = time.perf_counter
 ) -> list[list[list[float]]]:
     """Calls each function in turns, the order of a round shuffled by a fixed seed; returns milliseconds."""
     generator = np.random.default_rng(SEED)
@@ -61,7 +61,7 @@ def interleaved(
     return found
 
 
-def split_of_detect(detector: Any, image: np.ndarray, runs: int) -> dict[str, float]:
+def split_of_detect(detector: Any, image: np.ndarray, *, runs: int) -> dict[str, float]:
     """Times whole `detect` calls of a detector and the two steps inside; what is left is post-processing."""
     spent: dict[str, float] = {}
 
@@ -89,7 +89,7 @@ def split_of_detect(detector: Any, image: np.ndarray, runs: int) -> dict[str, fl
     return {name: round(statistics.median(values), 3) for name, values in zip(names, columns, strict=True)}
 
 
-def _runner(path: str, threads: int, image: np.ndarray | None) -> Callable[[], None]:
+def _runner(path: str, threads: int, *, image: np.ndarray | None) -> Callable[[], None]:
     interpreter = load(path, threads)
     inputs = example_inputs(interpreter.get_input_details(), image)
 
@@ -100,14 +100,14 @@ def _runner(path: str, threads: int, image: np.ndarray | None) -> Callable[[], N
     return invoke
 
 
-def _split(path: str, threads: int, runs: int, image: np.ndarray | None) -> dict[str, float] | None:
+def _split(path: str, threads: int, *, runs: int, image: np.ndarray | None) -> dict[str, float] | None:
     detector = _detector(Path(path), threads)
     if detector is None:
         return None
     if image is None:
         _, height, width, _ = detector.interpreter.get_input_details()[0]["shape"]
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    return split_of_detect(detector, image, runs)
+    return split_of_detect(detector, image, runs=runs)
 
 
 def _detector(path: Path, threads: int) -> Any:
@@ -126,9 +126,9 @@ def main() -> None:
     task = json.load(sys.stdin)
     image = None if task["image"] is None else read_image(task["image"])
     if "path" in task:
-        json.dump({"split": _split(task["path"], task["threads"], task["runs"], image)}, sys.stdout)
+        json.dump({"split": _split(task["path"], task["threads"], runs=task["runs"], image=image)}, sys.stdout)
     else:
-        runners = [_runner(path, task["threads"], image) for path in task["paths"]]
+        runners = [_runner(path, task["threads"], image=image) for path in task["paths"]]
         json.dump({"milliseconds": interleaved(runners, task["rounds"])}, sys.stdout)
 
 

@@ -21,7 +21,7 @@ def float32_peak(threads: int) -> float:
     It is a float32 peak: a processor with 8-bit dot products can do more of those.
     """
     limits = dict.fromkeys(THREAD_VARIABLES, str(threads))  # read when NumPy is loaded, therefore a new process
-    return float(run_module("edge.benchmark.matrix_peak", {}, limits)["gmacs"])
+    return float(run_module("edge.benchmark.matrix_peak", {}, environment=limits)["gmacs"])
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ RUNS = 15
 WARM_UP = 3
 
 
-def operator_profile(path: Path, threads: int, image: Path | None) -> dict[str, Any]:
+def operator_profile(path: Path, threads: int, *, image: Path | None) -> dict[str, Any]:
     """Returns `operators` (`index`, `op`, `output`, `ms`), `sum_ms` and `whole_ms` of one file.
 
     `ms` is the median of a few runs; 0 for what LiteRT computes once (weights that are unpacked when the file is
@@ -43,7 +43,7 @@ def operator_profile(path: Path, threads: int, image: Path | None) -> dict[str, 
     return run_module("edge.benchmark.operators", task)
 
 
-def one_operator(model: schema.ModelT, number: int, shapes: dict[int, list[int]]) -> tuple[schema.ModelT, list[int]]:
+def one_operator(model: schema.ModelT, number: int, *, shapes: dict[int, list[int]]) -> tuple[schema.ModelT, list[int]]:
     """Returns a file of one operator of a graph, with what unpacks its weights, and the tensors that are its inputs.
 
     `shapes` has the real shape of each tensor, which a file with dynamic shapes does not say.
@@ -70,7 +70,7 @@ def one_operator(model: schema.ModelT, number: int, shapes: dict[int, list[int]]
             for index in map(int, getattr(operator, side)):
                 if index >= 0 and index not in places:
                     places[index] = len(tensors)
-                    tensors.append(_copied(model, index, buffers, shapes.get(index)))
+                    tensors.append(_copied(model, index, buffers=buffers, shape=shapes.get(index)))
             moved = [places.get(int(index), -1) for index in getattr(operator, side)]
             setattr(part, side, np.array(moved, np.int32))
         codes.append(model.operatorCodes[operator.opcodeIndex])
@@ -117,7 +117,7 @@ def _is_stored(model: schema.ModelT, index: int) -> bool:
     return _has_values(model, index) or bool(model.subgraphs[0].tensors[index].isVariable)
 
 
-def _copied(model: schema.ModelT, index: int, buffers: list, shape: list[int] | None) -> schema.TensorT:
+def _copied(model: schema.ModelT, index: int, *, buffers: list, shape: list[int] | None) -> schema.TensorT:
     tensor = copy.copy(model.subgraphs[0].tensors[index])
     buffers.append(schema.BufferT(data=model.buffers[tensor.buffer].data))
     tensor.buffer = len(buffers) - 1
@@ -126,14 +126,14 @@ def _copied(model: schema.ModelT, index: int, buffers: list, shape: list[int] | 
     return tensor
 
 
-def _profile(path: str, threads: int, image: np.ndarray | None) -> dict[str, Any]:
+def _profile(path: str, threads: int, *, image: np.ndarray | None) -> dict[str, Any]:
     model = read_flatbuffer(Path(path).read_bytes())
-    whole, before = _whole_file(path, threads, image), _values_between(path, image)
+    whole, before = _whole_file(path, threads, image=image), _values_between(path, image)
     fixed = fixed_operators(model)
     rows: list[dict[str, Any]] = []
     start = median_ms(whole)
     for number, operator in enumerate(model.subgraphs[0].operators):
-        spent = 0.0 if id(operator) in fixed else _time_alone(model, number, before, threads)
+        spent = 0.0 if id(operator) in fixed else _time_alone(model, number, value=before, threads=threads)
         name = model.subgraphs[0].tensors[operator.outputs[0]].name if len(operator.outputs) else b""
         rows.append({"index": number, "op": operator_name(model, operator), "output": name.decode(errors="replace")})
         rows[-1]["ms"] = None if spent is None else round(spent, 4)
@@ -142,7 +142,7 @@ def _profile(path: str, threads: int, image: np.ndarray | None) -> dict[str, Any
     return {"operators": rows, "sum_ms": round(total, 3), "whole_ms": round(whole_ms, 3)}
 
 
-def _whole_file(path: str, threads: int, image: np.ndarray | None) -> Callable[[], None]:
+def _whole_file(path: str, threads: int, *, image: np.ndarray | None) -> Callable[[], None]:
     interpreter = load(path, threads)
     set_inputs(interpreter, example_inputs(interpreter.get_input_details(), image))
     return interpreter.invoke
@@ -161,7 +161,7 @@ def _values_between(path: str, image: np.ndarray | None) -> Callable[[int], np.n
     return interpreter.get_tensor
 
 
-def _time_alone(model: schema.ModelT, number: int, value: Callable[[int], np.ndarray], threads: int) -> float | None:
+def _time_alone(model: schema.ModelT, number: int, *, value: Callable[[int], np.ndarray], threads: int) -> float | None:
     operator = model.subgraphs[0].operators[number]
     if operator_name(model, operator) in ("IF", "WHILE", "CALL", "CALL_ONCE"):
         return None
@@ -169,7 +169,7 @@ def _time_alone(model: schema.ModelT, number: int, value: Callable[[int], np.nda
     try:
         values = {index: value(index) for index in computed if not _is_stored(model, index)}
         shapes = {index: list(one.shape) for index, one in values.items()}
-        small, inputs = one_operator(model, number, shapes)
+        small, inputs = one_operator(model, number, shapes=shapes)
         interpreter = Interpreter(model_content=write_flatbuffer(small), num_threads=threads)
         interpreter.allocate_tensors()
         set_inputs(interpreter, [values[index] for index in inputs])
@@ -182,7 +182,7 @@ def main() -> None:
     """Reads `{"path", "threads", "image"}` from standard input and prints the profile."""
     task = json.load(sys.stdin)
     image = None if task["image"] is None else read_image(task["image"])
-    json.dump(_profile(task["path"], task["threads"], image), sys.stdout)
+    json.dump(_profile(task["path"], task["threads"], image=image), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -51,12 +51,12 @@ class DistillationLoss(keras.layers.Layer):
         scores = tf.sigmoid(tf.reduce_max(teacher_classes, axis=-1))  # [batch, A]
         is_sure = tf.cast(scores >= TEACHER_SCORE, tf.float32)
         targets = tf.concat([teacher_boxes, is_sure[..., None]], axis=-1)  # as `targets` makes them
-        box_loss = tf.reduce_sum(box_loss_of_images(self.settings, self.coder_weights, targets, boxes))
+        box_loss = tf.reduce_sum(box_loss_of_images(self.settings, self.coder_weights, targets=targets, deltas=boxes))
         return (class_distillation(teacher_classes, classes) + box_loss) / tf.maximum(tf.reduce_sum(is_sure), 1.0)
 
 
 def with_teacher(
-    student: keras.Model, teacher: keras.Model, weight: float, settings: Loss, coder_weights: Sequence[float]
+    student: keras.Model, teacher: keras.Model, *, weight: float, settings: Loss, coder_weights: Sequence[float]
 ) -> keras.Model:
     """Returns a model for `fit` of the student's layers and outputs whose loss has `weight` x the distillation in it.
 

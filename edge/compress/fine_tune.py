@@ -55,12 +55,12 @@ def fine_tune(model: keras.Model, task: CompressTask) -> None:
     freeze_stages(model, task)
     with task.strategy.scope():
         network = fold_frozen_batch_norm(model)
-    fit_network(network, model, task)
+    fit_network(network, model, task=task)
     estimate_batch_norm(model, fine_tune_batches(task))
 
 
 def freeze_stages(
-    model: keras.Model, task: CompressTask, batch_norm: Literal["frozen", "trained"] | None = None
+    model: keras.Model, task: CompressTask, *, batch_norm: Literal["frozen", "trained"] | None = None
 ) -> None:
     """Lets the layers train that a fine-tuning trains, the backbone's BatchNorm as the recipe says, or `batch_norm`.
 
@@ -77,6 +77,7 @@ def freeze_stages(
 def fit_network(
     network: keras.Model,
     detector: keras.Model,
+    *,
     task: CompressTask,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint: Literal["last"] | None = None,
@@ -93,21 +94,25 @@ def fit_network(
     with task.strategy.scope():
         if task.teacher is not None:
             weight = task.settings.fine_tune.distillation
-            network = with_teacher(network, task.teacher, weight, training.loss, task.spec.coder_weights)
-        compile_detector(network, task.spec, training, steps_per_epoch(task), "float32")
+            network = with_teacher(
+                network, task.teacher, weight=weight, settings=training.loss, coder_weights=task.spec.coder_weights
+            )
+        compile_detector(
+            network, task.spec, settings=training, steps_per_epoch=steps_per_epoch(task), precision="float32"
+        )
     train_dir = task.folder.train
     train_dir.mkdir(parents=True, exist_ok=True)
     fit_detector(
         network,
         detector,
-        task.spec,
-        training,
-        steps_per_epoch(task),
-        lambda first_step: fine_tune_batches(task, first_step),
-        task.validation_set,
-        train_dir,
-        callbacks,
-        f"{task.section}.fine_tune",
+        spec=task.spec,
+        settings=training,
+        steps=steps_per_epoch(task),
+        batches=lambda first_step: fine_tune_batches(task, first_step),
+        validation_set=task.validation_set,
+        train_dir=train_dir,
+        callbacks=callbacks,
+        section=f"{task.section}.fine_tune",
     )
 
 

@@ -24,7 +24,7 @@ from keras_retina.train.devices import distribution_strategy
 logger = logging.getLogger(__name__)
 
 
-def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set: Dataset) -> None:
+def compress_model(run: RunFolder, name: str, *, train_set: Dataset, validation_set: Dataset) -> None:
     """Makes one model of `compress:` from its parent, which must be there."""
     # tensorflow-model-optimization is loaded only where a model is made, or a quantized one is opened.
     from edge.compress.channels.rounds import prune_rounds
@@ -48,15 +48,17 @@ def compress_model(run: RunFolder, name: str, train_set: Dataset, validation_set
     task = CompressTask(section, parent, spec, run.recipe, settings, *sets, folder, teacher, strategy)
     if settings.quantize is not None:
         model = train_quantized(task)
-        save_quantize_aware(model, spec, folder.model)
+        save_quantize_aware(model, spec, path=folder.model)
         plain = float_model(model)
     else:
         make = prune_rounds if settings.channels else train_sparse if settings.sparsity else train_clustered
         model = plain = make(task)
         save_detector(model, spec, folder.model)
     files = run.recipe.export
-    detect = detect_function(model, spec, files.iou_threshold, files.max_detections, files.nms)
-    metrics = coco_metrics(validation_set, predict_dataset(detect, spec, validation_set))
+    detect = detect_function(
+        model, spec, iou_threshold=files.iou_threshold, max_detections=files.max_detections, nms=files.nms
+    )
+    metrics = coco_metrics(validation_set, predict_dataset(detect, spec, dataset=validation_set))
     facts = {"split": validation_set.split, **metrics, **sizes(plain), "parent": sizes(parent)}
     write_json(folder.metrics, facts)
     left = facts["multiply_adds"] / facts["parent"]["multiply_adds"]
@@ -89,7 +91,7 @@ def sizes(model: keras.Model) -> dict[str, int]:
     return {"multiply_adds": multiply_adds(model), "parameters": model.count_params()}
 
 
-def check_settings(folder: CompressedPaths, recipe: Recipe, name: str) -> None:
+def check_settings(folder: CompressedPaths, recipe: Recipe, *, name: str) -> None:
     """Refuses a model that was made, or begun, with other settings. One that an older file lacks has its default."""
     path = folder.settings
     if not path.exists():

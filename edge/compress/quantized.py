@@ -36,7 +36,7 @@ class CalibrationInputs:
 
 def calibration_inputs(task: CompressTask, count: int) -> CalibrationInputs:
     """Returns up to `count` images of the training split, without augmentation."""
-    return CalibrationInputs(choose_calibration_images(task.train_set, count, task.recipe.seed), task.spec)
+    return CalibrationInputs(choose_calibration_images(task.train_set, count, seed=task.recipe.seed), task.spec)
 
 
 def train_quantized(task: CompressTask) -> keras.Model:
@@ -53,10 +53,10 @@ def train_quantized(task: CompressTask) -> keras.Model:
         inputs = calibration_inputs(task, asked)
         logger.info(f"ranges: {images_used(len(inputs.images), asked)}")
         freeze_stages(task.parent, task)
-        save_quantize_aware(quantize_aware_model(task.parent, inputs, kept(task)), task.spec, start)
+        save_quantize_aware(quantize_aware_model(task.parent, inputs, preserve=kept(task)), task.spec, path=start)
     with task.strategy.scope():
         model, _ = load_quantize_aware(start)
-    fit_network(model, model, task)
+    fit_network(model, model, task=task)
     return model
 
 

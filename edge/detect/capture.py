@@ -106,7 +106,7 @@ def open_video(path: Path) -> Source:
     return Source(str(path), False, rate if 0 < rate < 1000 else FALLBACK_RATE, count if count > 0 else None, capture)
 
 
-def missing_frames(path: Path, received: int, expected: int | None) -> str:
+def missing_frames(path: Path, received: int, *, expected: int | None) -> str:
     """Returns what is missing of a video that was read to its end, or an empty text."""
     of_how_many = f"{received} of {expected} frames" if expected else f"{received} frames"
     if is_cut_off(path):

@@ -26,6 +26,7 @@ IMAGES = "images.json"
 def detect_paths(
     detector: Detector,
     inputs: Path,
+    *,
     out_dir: Path,
     score_threshold: float = SHOW_SCORE_THRESHOLD,
     json_lines: str | None = None,
@@ -59,8 +60,8 @@ def detect_paths(
                 continue
             found = detector.detect(image, score_threshold)
             names = [detector.class_names[index] for index in found.classes]
-            write_file(target, jpeg_bytes(draw_boxes(image, found.boxes, names, found.scores)))
-            lines.write(detection_line({"file": path.name}, found, detector.class_names))
+            write_file(target, jpeg_bytes(draw_boxes(image, found.boxes, labels=names, scores=found.scores)))
+            lines.write(detection_line({"file": path.name}, found, class_names=detector.class_names))
             images.append(
                 {"id": image_id, "file_name": path.name, "height": image.shape[0], "width": image.shape[1]}
                 | {"picture": target.name}

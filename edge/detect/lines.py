@@ -16,7 +16,7 @@ LINES = "detections.jsonl"
 
 
 def detection_line(
-    where: dict[str, Any], found: Detections, class_names: Sequence[str], tracks: Sequence[int] | None = None
+    where: dict[str, Any], found: Detections, *, class_names: Sequence[str], tracks: Sequence[int] | None = None
 ) -> str:
     """Returns `where` and `"detections": [{"label", "score", "box": [y1, x1, y2, x2], "track"}]` as a line of JSON.
 

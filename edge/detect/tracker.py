@@ -67,7 +67,7 @@ class Tracker:
         self.tracks: list[Track] = []
         self._given = 0
 
-    def update(self, boxes: np.ndarray, classes: np.ndarray, frames: int = 1) -> np.ndarray:
+    def update(self, boxes: np.ndarray, classes: np.ndarray, *, frames: int = 1) -> np.ndarray:
         """Returns the track number of each detection of a frame, int64 `[n]`.
 
         Args:
@@ -80,17 +80,17 @@ class Tracker:
             track.predict(frames)
         self.tracks = [track for track in self.tracks if track.unseen <= self.forget_after]
         numbers = np.zeros(len(boxes), np.int64)
-        for index, detection in match(self.tracks, boxes, classes):
+        for index, detection in match(self.tracks, boxes, classes=classes):
             self.tracks[index].correct(boxes[detection])
             numbers[detection] = self.tracks[index].number
         for detection in np.flatnonzero(numbers == 0).tolist():
             self._given += 1
             numbers[detection] = self._given
-            self.tracks.append(_new_track(self._given, int(classes[detection]), boxes[detection]))
+            self.tracks.append(_new_track(self._given, int(classes[detection]), box=boxes[detection]))
         return numbers
 
 
-def match(tracks: list[Track], boxes: np.ndarray, classes: np.ndarray) -> list[tuple[int, int]]:
+def match(tracks: list[Track], boxes: np.ndarray, *, classes: np.ndarray) -> list[tuple[int, int]]:
     """Returns pairs (index in `tracks`, row of `boxes`) of one class, each at most once, the largest overlaps first.
 
     `boxes` is float `[N, 4]`, y1, x1, y2, x2 in pixels, as those of the tracks; `classes` int `[N]`.
@@ -109,7 +109,7 @@ def match(tracks: list[Track], boxes: np.ndarray, classes: np.ndarray) -> list[t
     return pairs
 
 
-def _new_track(number: int, class_index: int, box: np.ndarray) -> Track:
+def _new_track(number: int, class_index: int, *, box: np.ndarray) -> Track:
     side = _mean_side(box)
     covariance = np.diag([(MEASUREMENT_NOISE * side) ** 2, (FIRST_SPEED * side) ** 2])
     return Track(number, class_index, box, np.zeros(4), covariance)

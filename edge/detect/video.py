@@ -130,6 +130,7 @@ class Watched:
 def watch(
     detector: Detector,
     source: Source,
+    *,
     out_dir: Path,
     score_threshold: float,
     json_lines: str | None = None,
@@ -146,46 +147,54 @@ def watch(
     Raises:
         InputError: a file cannot be written, or would replace the video itself.
     """
-    target = video_path(source, out_dir, video)
+    target = video_path(source, out_dir, named=video)
     out_dir.mkdir(parents=True, exist_ok=True)
     tracker, start, written, last = Tracker(), time.perf_counter(), 0, -1
     told, size = start, 1 if source.live else AHEAD
     with (
         stopped_by_signal() as stopped,
         Ahead(source.frames(), size, source.live, stopped) as frames,
-        Ahead(detections(detector, frames, score_threshold), size, stopped=stopped) as found,
+        Ahead(detections(detector, frames, score_threshold=score_threshold), size, stopped=stopped) as found,
         open_lines(json_lines, out_dir) as lines,
         Writer(target, source) as writer,
     ):
         for frame, objects in found:
-            numbers = tracker.update(objects.boxes, objects.classes, frame.index - last)
+            numbers = tracker.update(objects.boxes, objects.classes, frames=frame.index - last)
             written, last, now = written + 1, frame.index, time.perf_counter()
             rate = written / (now - start)
-            writer.write(frame, annotated(frame.image, objects, detector.class_names, numbers), rate)
+            writer.write(
+                frame, annotated(frame.image, objects, class_names=detector.class_names, numbers=numbers), rate=rate
+            )
             where = {"frame": frame.index, "time": round(frame.seconds, 4)}
-            lines.write(detection_line(where, objects, detector.class_names, numbers.tolist()))
+            lines.write(detection_line(where, objects, class_names=detector.class_names, tracks=numbers.tolist()))
             if progress and now - told >= PROGRESS_EVERY:
                 told = now
-                progress(progress_line(written, source.frame_count, rate))
+                progress(progress_line(written, source.frame_count, rate=rate))
     return Watched(target, writer.codec, written, last, time.perf_counter() - start, stopped.is_set())
 
 
-def detections(detector: Detector, frames: Iterable[Frame], score_threshold: float) -> Iterator[Found]:
+def detections(detector: Detector, frames: Iterable[Frame], *, score_threshold: float) -> Iterator[Found]:
     """Yields each frame with what is in it."""
     for frame in frames:
         yield frame, detector.detect(frame.image, score_threshold)
 
 
-def annotated(image: np.ndarray, found: Detections, class_names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
+def annotated(image: np.ndarray, found: Detections, *, class_names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
     """Returns a copy with boxes in the colour of their track and `#number label score`.
 
     `image` is uint8 RGB `[height, width, 3]`; `numbers`, int `[N]`, are the tracks of the N objects found.
     """
     labels = [f"#{number} {class_names[index]}" for number, index in zip(numbers, found.classes, strict=True)]
-    return draw_boxes(image, found.boxes, labels, found.scores, [class_colour(int(number)) for number in numbers])
+    return draw_boxes(
+        image,
+        found.boxes,
+        labels=labels,
+        scores=found.scores,
+        colours=[class_colour(int(number)) for number in numbers],
+    )
 
 
-def progress_line(written: int, expected: int | None, rate: float) -> str:
+def progress_line(written: int, expected: int | None, *, rate: float) -> str:
     """Returns how far it is and how fast."""
     return f"frame {written}{f' of {expected}' if expected else ''}: {rate:.1f} frames/s"
 

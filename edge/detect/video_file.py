@@ -41,7 +41,7 @@ class Writer:
         if self._video is not None:
             self._video.release()
 
-    def write(self, frame: Frame, picture: np.ndarray, rate: float) -> None:
+    def write(self, frame: Frame, picture: np.ndarray, *, rate: float) -> None:
         """Writes a frame with the rate in its corner; of a camera as often as its time in the file asks for.
 
         Args:
@@ -56,7 +56,7 @@ class Writer:
         for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
             place = (8, self._size[1] - 8)
             cv2.putText(bgr, f"{rate:.1f} frames/s", place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, width, cv2.LINE_AA)
-        for _ in range(copies(frame.seconds, self._rate, self._written) if self._live else 1):
+        for _ in range(copies(frame.seconds, self._rate, written=self._written) if self._live else 1):
             self._video.write(bgr)
             self._written += 1
 
@@ -78,7 +78,7 @@ class Writer:
         )
 
 
-def video_path(source: Source, out_dir: Path, named: Path | None = None) -> Path:
+def video_path(source: Source, out_dir: Path, *, named: Path | None = None) -> Path:
     """Returns where the annotated video goes: where `named` says, else `<name>.webm` in `out_dir`.
 
     Raises:
@@ -102,7 +102,7 @@ def video_path(source: Source, out_dir: Path, named: Path | None = None) -> Path
     return target
 
 
-def copies(seconds: float, rate: float, written: int) -> int:
+def copies(seconds: float, rate: float, *, written: int) -> int:
     """Returns how often a camera's frame is written so that the file lasts as long as what it shows."""
     return max(0, int(seconds * rate) + 1 - written)
 

@@ -16,7 +16,7 @@ class ChildError(RuntimeError):
 
 
 def run_module(
-    module: str, task: Mapping[str, Any], environment: Mapping[str, str] | None = None, timeout: float | None = None
+    module: str, task: Mapping[str, Any], *, environment: Mapping[str, str] | None = None, timeout: float | None = None
 ) -> dict[str, Any]:
     """Returns the JSON that `python -m module` prints when it gets `task` as JSON on its standard input.
 

@@ -51,7 +51,7 @@ def parse_class_map(value: str) -> dict[str, str]:
 
 
 def counterparts(
-    file_names: Sequence[str], data_names: Sequence[str], class_map: Mapping[str, str], source: str
+    file_names: Sequence[str], data_names: Sequence[str], *, class_map: Mapping[str, str], source: str
 ) -> Counterparts:
     """Matches classes by the map, the others by their name, without regard to upper and lower case.
 

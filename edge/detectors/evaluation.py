@@ -46,6 +46,8 @@ def evaluate_tflite(
     records, results = [], []
     for record, image in images.read():
         found = detector.detect(image, EVALUATION_SCORE_THRESHOLD)
-        results += results_of_image(record, images.split.category_ids, found.boxes, found.scores, found.classes)
+        results += results_of_image(
+            record, images.split.category_ids, boxes=found.boxes, scores=found.scores, classes=found.classes
+        )
         records.append(record)
     return coco_metrics(dataclasses.replace(images.split, records=tuple(records)), results)

@@ -42,7 +42,7 @@ class ForeignDetector:
             that may crash LiteRT is to be opened by `edge.detectors.open_file.opened` first.
     """
 
-    def __init__(self, path: str | Path, threads: int = 2, preprocessing: Preprocessing | None = None) -> None:
+    def __init__(self, path: str | Path, threads: int = 2, *, preprocessing: Preprocessing | None = None) -> None:
         self.path = Path(path)
         metadata = _checked_metadata(self.path)
         try:
@@ -52,7 +52,7 @@ class ForeignDetector:
                 f"{self.path}: expected a file LiteRT runs. Received: {refusal(str(error))}"
             ) from error
         self._input = self._checked_input()
-        self._outputs = understood_outputs(self.path, self.interpreter, metadata)
+        self._outputs = understood_outputs(self.path, self.interpreter, metadata=metadata)
         self.preprocessing = preprocessing or Preprocessing()
         self._mean, self._std, normalisation = self._normalisation(self.preprocessing, metadata)
         self.class_names = metadata.labels
@@ -78,7 +78,7 @@ class ForeignDetector:
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
         """Returns `[1, H, W, 3]` for `invoke`, resized and normalised, and (y, x) input pixels per image pixel."""
         height, width = self._input["shape"][1:3]
-        pixels, scales = resize_image(image, int(height), int(width), self.preprocessing.resize)
+        pixels, scales = resize_image(image, int(height), width=int(width), mode=self.preprocessing.resize)
         if self._input["dtype"] == np.uint8:
             return pixels[None], scales
         values = (pixels[None].astype(np.float32) - np.float32(self._mean)) / np.float32(self._std)

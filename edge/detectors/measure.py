@@ -23,6 +23,7 @@ WARM_UP = 3
 def detect_and_time(
     path: Path,
     dataset: Dataset,
+    *,
     threads: int = 2,
     latency_runs: int = 30,
     reading: Reading | None = None,
@@ -40,21 +41,21 @@ def detect_and_time(
         InputError: the detector has other classes than the data, or an image cannot be read.
     """
     reading = reading or Reading()
-    detector = open_detector(path, threads, reading)
-    check_classes(dataset.class_names if reading.columns else detector.class_names or (), dataset, path)
+    detector = open_detector(path, threads, reading=reading)
+    check_classes(dataset.class_names if reading.columns else detector.class_names or (), dataset, source=path)
     results = detect_split(path, dataset, reading=reading)
-    latency = invoke_latency(detector, read_image(dataset.records[0].path), latency_runs)
+    latency = invoke_latency(detector, read_image(dataset.records[0].path), runs=latency_runs)
     facts = {
         "median": round(statistics.median(latency), 3),
         "p95": round(float(np.percentile(latency, 95)), 3),
         "threads": threads,
         "machine": machine_name(),
-        "end_to_end_median": round(statistics.median(end_to_end_latency(detector, dataset, latency_runs)), 3),
+        "end_to_end_median": round(statistics.median(end_to_end_latency(detector, dataset, runs=latency_runs)), 3),
     }
     return results, facts
 
 
-def invoke_latency(detector: Detector | ForeignDetector, image: np.ndarray, runs: int) -> list[float]:
+def invoke_latency(detector: Detector | ForeignDetector, image: np.ndarray, *, runs: int) -> list[float]:
     """Returns the milliseconds of `runs` invokes of the interpreter on one image, after warm-up."""
     pixels, _ = detector.prepare(image)
     milliseconds = []
@@ -65,7 +66,7 @@ def invoke_latency(detector: Detector | ForeignDetector, image: np.ndarray, runs
     return milliseconds[WARM_UP:]
 
 
-def end_to_end_latency(detector: Detector | ForeignDetector, dataset: Dataset, runs: int) -> list[float]:
+def end_to_end_latency(detector: Detector | ForeignDetector, dataset: Dataset, *, runs: int) -> list[float]:
     """Returns the milliseconds from decoded image to boxes of the first `runs` images of a split."""
     milliseconds = []
     for record in dataset.records[:runs]:

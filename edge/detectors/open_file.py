@@ -20,7 +20,7 @@ PATIENCE = 600.0  # seconds until a file counts as one that never ends
 MIB = 1 << 20
 
 
-def opened(path: Path, threads: int = 1, image: Path | None = None) -> dict[str, Any]:
+def opened(path: Path, threads: int = 1, *, image: Path | None = None) -> dict[str, Any]:
     """Loads a file, runs it once and returns what that took; the file may be anybody's, and in any state.
 
     Returns:
@@ -63,7 +63,7 @@ def example_inputs(details: Sequence[dict[str, Any]], image: np.ndarray | None =
         is_picture = len(shape) == 4 and shape[0] == 1 and shape[3] == 3 and kind.name in ("uint8", "int8", "float32")
         if is_picture:
             noise = generator.integers(0, 256, shape[1:], np.uint8)
-            pixels = noise if image is None else resize_image(image, shape[1], shape[2], "stretch")[0]
+            pixels = noise if image is None else resize_image(image, shape[1], width=shape[2], mode="stretch")[0]
             inputs.append(_as_input(pixels[None], kind))
         elif kind.kind == "f":
             inputs.append(generator.random(shape, np.float32).astype(kind))
@@ -109,7 +109,7 @@ def _as_input(pixels: np.ndarray, kind: np.dtype) -> np.ndarray:
     return (pixels.astype(np.float32) - 127.5) / 127.5
 
 
-def _open(path: str, threads: int, image: np.ndarray | None) -> dict[str, Any]:
+def _open(path: str, threads: int, *, image: np.ndarray | None) -> dict[str, Any]:
     import ai_edge_litert.interpreter  # noqa: F401 - its own loading is not the file's
 
     base = memory_mib("VmRSS")
@@ -140,7 +140,7 @@ def main() -> None:
     image = None if task["image"] is None else read_image(task["image"])
     answer: dict[str, Any] = {"error": "", "facts": {}}
     try:
-        answer["facts"] = _open(task["path"], task["threads"], image)
+        answer["facts"] = _open(task["path"], task["threads"], image=image)
     except (ValueError, RuntimeError, TypeError, MemoryError) as error:
         answer["error"] = f"{error}" or type(error).__name__
     json.dump(answer, sys.stdout)

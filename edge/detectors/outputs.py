@@ -25,7 +25,7 @@ Roles = tuple[str, ...]
 
 
 def output_roles(
-    model: schema.ModelT, shapes: Sequence[Sequence[int]], metadata_names: Sequence[str]
+    model: schema.ModelT, shapes: Sequence[Sequence[int]], *, metadata_names: Sequence[str]
 ) -> tuple[Roles, str] | None:
     """Returns what each output is, and by what that is known; None when the outputs are not those of a detector.
 
@@ -140,11 +140,13 @@ class HeadOutputs:
                 scores = 1 / (1 + np.exp(-scores))
         rows, classes = np.nonzero(scores >= score_threshold)
         boxes = self.options.boxes(_values(interpreter, self.location)[0])[rows]
-        kept = non_maximum_suppression(boxes, scores[rows, classes], classes, IOU_THRESHOLD, MAX_DETECTIONS)
+        kept = non_maximum_suppression(
+            boxes, scores[rows, classes], classes=classes, iou_threshold=IOU_THRESHOLD, limit=MAX_DETECTIONS
+        )
         return boxes[kept], classes[kept].astype(np.int32), scores[rows, classes][kept]
 
 
-def understood_outputs(path: Path, interpreter: Any, metadata: FileMetadata) -> PostprocessedOutputs | HeadOutputs:
+def understood_outputs(path: Path, interpreter: Any, *, metadata: FileMetadata) -> PostprocessedOutputs | HeadOutputs:
     """Returns how the outputs of an open file are read.
 
     Raises:
@@ -163,7 +165,7 @@ def understood_outputs(path: Path, interpreter: Any, metadata: FileMetadata) -> 
             return HeadOutputs(location, score, metadata.options)
     elif set(kinds) == {"float32"}:
         model = read_flatbuffer(path.read_bytes())
-        if (known := output_roles(model, shapes, metadata.output_names)) is not None:
+        if (known := output_roles(model, shapes, metadata_names=metadata.output_names)) is not None:
             roles, source = known
             indices = {role: int(detail["index"]) for role, detail in zip(roles, details, strict=True)}
             return PostprocessedOutputs(path, indices, source)

@@ -60,14 +60,14 @@ def is_ours(path: Path) -> bool:
         return False
 
 
-def open_detector(path: Path, threads: int, reading: Reading) -> Detector | ForeignDetector:
+def open_detector(path: Path, threads: int, *, reading: Reading) -> Detector | ForeignDetector:
     """Opens a file in the way that was decided for it."""
     if reading.preprocessing is None:
         return Detector(path, threads)
-    return ForeignDetector(path, threads, reading.preprocessing)
+    return ForeignDetector(path, threads, preprocessing=reading.preprocessing)
 
 
-def choose_reading(path: Path, dataset: Dataset, options: ReadingOptions) -> Reading:
+def choose_reading(path: Path, dataset: Dataset, *, options: ReadingOptions) -> Reading:
     """Decides how to read a file, and says so in `read_as`.
 
     Raises:
@@ -75,14 +75,16 @@ def choose_reading(path: Path, dataset: Dataset, options: ReadingOptions) -> Rea
         InputError: an option does not go with the file, class names are not known, or none is a class of the data.
     """
     if is_ours(path):
-        return _reading_of_ours(path, dataset, options)
+        return _reading_of_ours(path, dataset, options=options)
     if (options.mean is None) != (options.std is None):
         raise InputError("--input-mean, --input-std: expected both or none. Received: one. Add the other.")
     opened(path)  # in a process of its own: a damaged file may end it
     asked = Preprocessing(options.mean, options.std, options.resize or RESIZE_MODES[0])
-    detector = ForeignDetector(path, 1, asked)
-    names, source = _class_names(path, detector, options.labels)
-    matched = counterparts(names, dataset.class_names, parse_class_map(options.class_map or ""), str(path))
+    detector = ForeignDetector(path, 1, preprocessing=asked)
+    names, source = _class_names(path, detector, labels=options.labels)
+    matched = counterparts(
+        names, dataset.class_names, class_map=parse_class_map(options.class_map or ""), source=str(path)
+    )
     read_as = {**detector.read_as, "labels": source, **_without_counterpart(matched)}
     return Reading(detector.preprocessing, matched.columns, read_as)
 
@@ -100,7 +102,7 @@ def reading_lines(path: Path, reading: Reading) -> list[str]:
     return lines
 
 
-def _reading_of_ours(path: Path, dataset: Dataset, options: ReadingOptions) -> Reading:
+def _reading_of_ours(path: Path, dataset: Dataset, *, options: ReadingOptions) -> Reading:
     if options.given_for_foreign:
         raise InputError(
             f"{', '.join(options.given_for_foreign)}: expected a file without the description of keras-retina. "
@@ -109,11 +111,11 @@ def _reading_of_ours(path: Path, dataset: Dataset, options: ReadingOptions) -> R
     names = read_description(path).class_names
     if options.class_map is None:
         return Reading()
-    matched = counterparts(names, dataset.class_names, parse_class_map(options.class_map), str(path))
+    matched = counterparts(names, dataset.class_names, class_map=parse_class_map(options.class_map), source=str(path))
     return Reading(None, matched.columns, _without_counterpart(matched))
 
 
-def _class_names(path: Path, detector: ForeignDetector, labels: Path | None) -> tuple[tuple[str, ...], str]:
+def _class_names(path: Path, detector: ForeignDetector, *, labels: Path | None) -> tuple[tuple[str, ...], str]:
     if labels is not None:
         if not labels.is_file():
             raise InputError(f"--labels: expected a text file. Received: {labels}, nothing there. Correct the path.")

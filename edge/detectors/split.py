@@ -27,7 +27,7 @@ WORTH_A_PROCESS = 40  # images; fewer do not make up for the start of a process
 
 
 def detect_split(
-    path: Path, dataset: Dataset, processes: int | None = None, reading: Reading | None = None
+    path: Path, dataset: Dataset, *, processes: int | None = None, reading: Reading | None = None
 ) -> list[dict[str, Any]]:
     """Returns the detections of a split in the COCO results format, in the order of its records.
 
@@ -44,7 +44,7 @@ def detect_split(
         processes = min(os.cpu_count() or 1, len(images) // WORTH_A_PROCESS)
     reading = reading or Reading()
     if processes <= 1:
-        found = detect_images(path, images, reading)
+        found = detect_images(path, images, reading=reading)
     else:
         shares = [[images[index] for index in share] for share in np.array_split(np.arange(len(images)), processes)]
         with ThreadPoolExecutor(processes) as waiting:
@@ -55,15 +55,17 @@ def detect_split(
         boxes = np.array(image["boxes"], np.float32).reshape(-1, 4)
         scores, classes = np.array(image["scores"], np.float32), np.array(image["classes"], np.int32)
         if reading.columns is not None:
-            classes = _classes_of_data(classes, reading.columns, path)
+            classes = _classes_of_data(classes, reading.columns, path=path)
         known = classes >= 0
-        results += results_of_image(record, dataset.category_ids, boxes[known], scores[known], classes[known])
+        results += results_of_image(
+            record, dataset.category_ids, boxes=boxes[known], scores=scores[known], classes=classes[known]
+        )
     return results
 
 
-def detect_images(path: Path, images: Sequence[ImageFile], reading: Reading) -> list[dict[str, list]]:
+def detect_images(path: Path, images: Sequence[ImageFile], *, reading: Reading) -> list[dict[str, list]]:
     """Returns `boxes` (yxyx, pixels of the image), `scores` and `classes` of each image, as lists."""
-    detector = open_detector(path, 1, reading)
+    detector = open_detector(path, 1, reading=reading)
     rows = []
     for image in images:
         found = detector.detect(read_image(image), EVALUATION_SCORE_THRESHOLD)
@@ -71,7 +73,7 @@ def detect_images(path: Path, images: Sequence[ImageFile], reading: Reading) -> 
     return rows
 
 
-def _classes_of_data(classes: np.ndarray, columns: tuple[int, ...], path: Path) -> np.ndarray:
+def _classes_of_data(classes: np.ndarray, columns: tuple[int, ...], *, path: Path) -> np.ndarray:
     """Returns the data set's index of each class of the file, -1 for none."""
     if classes.size and int(classes.max()) >= len(columns):
         raise ModelFileError(
@@ -81,7 +83,7 @@ def _classes_of_data(classes: np.ndarray, columns: tuple[int, ...], path: Path) 
     return np.array(columns, np.int32)[classes]
 
 
-def _detect_in_process(path: Path, reading: Reading, images: Sequence[ImageFile]) -> list[dict[str, list]]:
+def _detect_in_process(path: Path, reading: Reading, *, images: Sequence[ImageFile]) -> list[dict[str, list]]:
     """Runs `main` of this module in a new process and returns what it found."""
     steps = None if reading.preprocessing is None else dataclasses.asdict(reading.preprocessing)
     task = {"model": str(path), "images": [_place(image) for image in images], "preprocessing": steps}
@@ -112,7 +114,9 @@ def main() -> None:
     answer: dict[str, Any] = {"error": None, "reason": "", "images": []}
     reading = Reading(None if task["preprocessing"] is None else Preprocessing(**task["preprocessing"]))
     try:
-        answer["images"] = detect_images(Path(task["model"]), [_image_at(place) for place in task["images"]], reading)
+        answer["images"] = detect_images(
+            Path(task["model"]), [_image_at(place) for place in task["images"]], reading=reading
+        )
     except (InputError, ModelFileError) as error:
         answer |= {"error": type(error).__name__, "reason": str(error)}
     json.dump(answer, sys.stdout)

@@ -50,7 +50,7 @@ class Compilation:
         return asdict(self)
 
 
-def compile_model(path: Path, prediction: Prediction, timeout: float = TIMEOUT_SECONDS) -> Compilation:
+def compile_model(path: Path, prediction: Prediction, *, timeout: float = TIMEOUT_SECONDS) -> Compilation:
     """Compiles a file beside itself, as `NAME_edgetpu.tflite`, and compares the compiler's table with the prediction.
 
     Raises:
@@ -75,7 +75,7 @@ def compile_model(path: Path, prediction: Prediction, timeout: float = TIMEOUT_S
         release = RELEASE.search(text)
         version = release.group(1) if release else ""
         if done.returncode or not compiled.is_file() or compiled.stat().st_size == 0:
-            return _failed(prediction, failure(text) or "no output file", version, done.returncode)
+            return _failed(prediction, failure(text) or "no output file", version=version, exit_status=done.returncode)
         rows = operator_table(log.read_text(encoding="utf-8", errors="replace") if log.is_file() else done.stdout)
         output = path.with_name(compiled.name)
         write_file(output, described_like(path.read_bytes(), compiled.read_bytes()))
@@ -140,7 +140,7 @@ def described_like(original: bytes, compiled: bytes) -> bytes:
     return append_members(flatbuffer, members)
 
 
-def _failed(prediction: Prediction, reason: str, version: str = "", exit_status: int | None = None) -> Compilation:
+def _failed(prediction: Prediction, reason: str, *, version: str = "", exit_status: int | None = None) -> Compilation:
     expected = prediction.verdict == "unparsable"
     lines = () if expected else (f"predicted: {prediction.verdict}; the compiler failed",)
     return Compilation("failed", reason, version, exit_status, differences=lines)

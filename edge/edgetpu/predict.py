@@ -28,7 +28,7 @@ def supported_partitions(operators: Sequence[Operator], supported: Sequence[bool
     waiting = list(range(len(operators)))
     partitions: list[list[int]] = []
     while waiting:
-        taken = _take(operators, supported, waiting, made)
+        taken = _take(operators, supported, waiting=waiting, made=made)
         if not taken:  # operators that wait for each other
             break
         if supported[taken[0]]:
@@ -38,7 +38,7 @@ def supported_partitions(operators: Sequence[Operator], supported: Sequence[bool
     return partitions
 
 
-def _take(operators: Sequence[Operator], supported: Sequence[bool], waiting: list[int], made: set[int]) -> list[int]:
+def _take(operators: Sequence[Operator], supported: Sequence[bool], *, waiting: list[int], made: set[int]) -> list[int]:
     """Takes one run out of `waiting`; its outputs leave `made`, the tensors that are still to come."""
     taken: list[int] = []
     left = list(waiting)
@@ -84,7 +84,7 @@ UNPARSABLE = {
 
 
 def advice(
-    operators: Sequence[Operator], reasons: Collection[str], many_parameters: bool, large_activation: bool
+    operators: Sequence[Operator], reasons: Collection[str], *, many_parameters: bool, large_activation: bool
 ) -> tuple[str, ...]:
     """Returns the lines for the reasons that occur, then those for memory and for a known failure of the compiler."""
     lines = [line for reason, line in FOR_REASON.items() if reason in reasons]
@@ -181,7 +181,12 @@ def predict(path: str | Path) -> Prediction:
         largest_activation_bytes=activation,
         largest_activation=largest.name if largest else "",
         activation_memory_bytes=ACTIVATION_MEMORY,
-        advice=advice(main, set(reasons), parameters > PARAMETER_MEMORY, activation > ACTIVATION_MEMORY),
+        advice=advice(
+            main,
+            set(reasons),
+            many_parameters=parameters > PARAMETER_MEMORY,
+            large_activation=activation > ACTIVATION_MEMORY,
+        ),
     )
 
 
@@ -225,7 +230,7 @@ def largest_activation(operators: Sequence[Operator]) -> Tensor | None:
     return max(tensors, key=lambda tensor: tensor.bytes, default=None)
 
 
-def _operator(operator: Operator, reason: str, subgraph: int = 0) -> OperatorPrediction:
+def _operator(operator: Operator, reason: str, *, subgraph: int = 0) -> OperatorPrediction:
     output = operator.outputs[0].name if operator.outputs else ""
     state: Literal["mapped", "cpu"] = "mapped" if reason == MAPPED else "cpu"
     return OperatorPrediction(operator.index, operator.name, output, state, reason, subgraph)
@@ -234,7 +239,7 @@ def _operator(operator: Operator, reason: str, subgraph: int = 0) -> OperatorPre
 def _other_subgraphs(graphs: Sequence[Graph], reason: str) -> list[OperatorPrediction]:
     """The compiler works on the first subgraph alone; bodies of loops and further signatures stay as they are."""
     return [
-        _operator(operator, reason, number)
+        _operator(operator, reason, subgraph=number)
         for number, graph in enumerate(graphs[1:], start=1)
         for operator in graph.operators
     ]

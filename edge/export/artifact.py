@@ -32,7 +32,7 @@ class Artifact:
     @property
     def key(self) -> str:
         """The name in an `expected:` block."""
-        return key(self.format.name, self.model, self.form)
+        return key(self.format.name, self.model, form=self.form)
 
     @classmethod
     def of(cls, path: Path) -> Artifact:
@@ -61,6 +61,6 @@ def form_in_name(path: Path, model: str | None = None) -> Form:
     return next((form for form in FORMS if form != "postprocess" and after.endswith(ending(form))), "postprocess")
 
 
-def key(kind: str, model: str | None, form: Form) -> str:
+def key(kind: str, model: str | None, *, form: Form) -> str:
     """Returns `keras`, `int8`, `int8_raw`, `half_int8` ..: the name of a measured file in an `expected:` block."""
     return (kind if model is None else f"{model}_{kind}") + ending(form)

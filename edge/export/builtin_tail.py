@@ -25,7 +25,7 @@ REACH = 1.0
 """How far a box counts beyond the outermost anchor when its overlap with others of its class is computed, in inputs."""
 
 
-def add_builtin_tail(model: schema.ModelT, heads: dict[str, int], spec: DetectorSpec, settings: Export) -> list[int]:
+def add_builtin_tail(model: schema.ModelT, heads: dict[str, int], *, spec: DetectorSpec, settings: Export) -> list[int]:
     """Adds the operators; returns the outputs boxes `[1, M, 4]`, classes and scores `[1, M]`, count `[1]`, all float32.
 
     Rows from `count` on are zeros. Values are those of TFLite_Detection_PostProcess, but that only the `CANDIDATES`
@@ -33,70 +33,80 @@ def add_builtin_tail(model: schema.ModelT, heads: dict[str, int], spec: Detector
     """
     writer, anchors, most = Writer(model), centre_size_anchors(spec), settings.max_detections
     choose = _best_classes if settings.nms == "fast" else _all_scores
-    scores, rows, classes, number = choose(writer, heads["classes"], len(anchors), len(spec.class_names))
-    boxes = _decoded(writer, heads["boxes"], rows, add_anchors(model, spec), number, spec)
+    scores, rows, classes, number = choose(
+        writer, heads["classes"], anchors=len(anchors), classes=len(spec.class_names)
+    )
+    boxes = _decoded(writer, heads["boxes"], rows=rows, anchors=add_anchors(model, spec), number=number, spec=spec)
     rivals = boxes
     if settings.nms == "per_class" and len(spec.class_names) > 1:
-        rivals = _apart(writer, boxes, classes, number, _cells(anchors, len(spec.class_names)))
-    kept, count = _suppressed(writer, rivals, scores, number, settings)
+        rivals = _apart(writer, boxes, classes=classes, number=number, cells=_cells(anchors, len(spec.class_names)))
+    kept, count = _suppressed(writer, rivals, scores=scores, number=number, settings=settings)
     # The row is free when its number reaches the count; NON_MAX_SUPPRESSION_V4 leaves index 0 there.
-    filled = writer.add(Operator.LESS, [writer.constant(range(most), np.int32), count], [most], "bool")
+    filled = writer.add(Operator.LESS, [writer.constant(range(most), np.int32), count], shape=[most], kind="bool")
     nothing = writer.constant([0], np.float32)
     outputs = []
     for values, width, kind in ((boxes, 4, "float32"), (classes, 1, "int32"), (scores, 1, "float32")):
         shape = [most, 4] if width == 4 else [most]
-        chosen = writer.gather(values, kept, shape, kind)
+        chosen = writer.gather(values, kept, shape=shape, kind=kind)
         chosen = writer.cast(chosen, shape) if kind == "int32" else chosen
-        rows_filled = writer.reshape(filled, [most, 1], "bool") if width == 4 else filled
+        rows_filled = writer.reshape(filled, [most, 1], kind="bool") if width == 4 else filled
         options = schema.SelectV2OptionsT()
-        kept_rows = writer.add(Operator.SELECT_V2, [rows_filled, chosen, nothing], shape, "float32", options)
+        kept_rows = writer.add(
+            Operator.SELECT_V2, [rows_filled, chosen, nothing], shape=shape, kind="float32", options=options
+        )
         outputs.append(writer.reshape(kept_rows, [1, *shape]))
     return [*outputs, writer.reshape(writer.cast(count, []), [1])]
 
 
-def _all_scores(writer: Writer, logits: int, anchors: int, classes: int) -> tuple[int, int, int, int]:
+def _all_scores(writer: Writer, logits: int, *, anchors: int, classes: int) -> tuple[int, int, int, int]:
     """Returns scores, anchor rows, classes and number of the best (anchor, class) pairs, best first."""
-    best, place, number = _top(writer, logits, anchors * classes)
+    best, place, number = _top(writer, logits, size=anchors * classes)
     divisor = writer.constant(classes, np.int32)
-    rows = writer.arithmetic(Operator.FLOOR_DIV, place, divisor, [number], "int32")
-    labels = writer.arithmetic(Operator.FLOOR_MOD, place, divisor, [number], "int32")
+    rows = writer.arithmetic(Operator.FLOOR_DIV, place, right=divisor, shape=[number], kind="int32")
+    labels = writer.arithmetic(Operator.FLOOR_MOD, place, right=divisor, shape=[number], kind="int32")
     return best, rows, labels, number
 
 
-def _best_classes(writer: Writer, logits: int, anchors: int, classes: int) -> tuple[int, int, int, int]:
+def _best_classes(writer: Writer, logits: int, *, anchors: int, classes: int) -> tuple[int, int, int, int]:
     """Returns the same of the best anchors, each with its best class."""
-    highest = writer.highest(logits, 2, [1, anchors])
+    highest = writer.highest(logits, 2, shape=[1, anchors])
     options = schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)
-    labels = writer.add(Operator.ARG_MAX, [logits, writer.constant(2, np.int32)], [1, anchors], "int32", options)
-    best, rows, number = _top(writer, highest, anchors)
-    flat = writer.reshape(labels, [anchors], "int32")
-    return best, rows, writer.gather(flat, rows, [number], "int32"), number
+    labels = writer.add(
+        Operator.ARG_MAX, [logits, writer.constant(2, np.int32)], shape=[1, anchors], kind="int32", options=options
+    )
+    best, rows, number = _top(writer, highest, size=anchors)
+    flat = writer.reshape(labels, [anchors], kind="int32")
+    return best, rows, writer.gather(flat, rows, shape=[number], kind="int32"), number
 
 
-def _top(writer: Writer, logits: int, size: int) -> tuple[int, int, int]:
+def _top(writer: Writer, logits: int, *, size: int) -> tuple[int, int, int]:
     """Returns the best scores, their places among the `size` logits, and how many they are."""
     number = min(size, CANDIDATES)
-    best, place = writer.largest(logits, size, number)
-    return writer.add(Operator.LOGISTIC, [best], [number]), place, number
+    best, place = writer.largest(logits, size, number=number)
+    return writer.add(Operator.LOGISTIC, [best], shape=[number]), place, number
 
 
-def _decoded(writer: Writer, deltas: int, rows: int, anchors: int, number: int, spec: DetectorSpec) -> int:
+def _decoded(writer: Writer, deltas: int, *, rows: int, anchors: int, number: int, spec: DetectorSpec) -> int:
     """Returns the boxes of the candidates, `[number, 4]`, y1, x1, y2, x2 in shares of the input."""
     flat = writer.reshape(deltas, [len(spec.anchors()), 4])
-    chosen = writer.gather(flat, rows, [number, 4])
-    centre_size = writer.gather(anchors, rows, [number, 4])
+    chosen = writer.gather(flat, rows, shape=[number, 4])
+    centre_size = writer.gather(anchors, rows, shape=[number, 4])
     weights = writer.constant([spec.coder_weights], np.float32)
-    scaled = writer.arithmetic(Operator.DIV, chosen, weights, [number, 4])
+    scaled = writer.arithmetic(Operator.DIV, chosen, right=weights, shape=[number, 4])
     pair = [number, 2]
-    sizes = writer.columns(centre_size, 2, number)
-    shift = writer.arithmetic(Operator.MUL, writer.columns(scaled, 0, number), sizes, pair)
-    centres = writer.arithmetic(Operator.ADD, shift, writer.columns(centre_size, 0, number), pair)
-    growth = writer.add(Operator.EXP, [writer.columns(scaled, 2, number)], pair, "float32", schema.ExpOptionsT())
-    half_sizes = writer.arithmetic(Operator.MUL, sizes, writer.constant([[0.5, 0.5]], np.float32), pair)
-    halves = writer.arithmetic(Operator.MUL, growth, half_sizes, pair)
-    corners = [writer.arithmetic(builtin, centres, halves, pair) for builtin in (Operator.SUB, Operator.ADD)]
+    sizes = writer.columns(centre_size, 2, rows=number)
+    shift = writer.arithmetic(Operator.MUL, writer.columns(scaled, 0, rows=number), right=sizes, shape=pair)
+    centres = writer.arithmetic(Operator.ADD, shift, right=writer.columns(centre_size, 0, rows=number), shape=pair)
+    growth = writer.add(
+        Operator.EXP, [writer.columns(scaled, 2, rows=number)], shape=pair, kind="float32", options=schema.ExpOptionsT()
+    )
+    half_sizes = writer.arithmetic(Operator.MUL, sizes, right=writer.constant([[0.5, 0.5]], np.float32), shape=pair)
+    halves = writer.arithmetic(Operator.MUL, growth, right=half_sizes, shape=pair)
+    corners = [
+        writer.arithmetic(builtin, centres, right=halves, shape=pair) for builtin in (Operator.SUB, Operator.ADD)
+    ]
     options = schema.ConcatenationOptionsT(axis=1)
-    return writer.add(Operator.CONCATENATION, corners, [number, 4], "float32", options)
+    return writer.add(Operator.CONCATENATION, corners, shape=[number, 4], kind="float32", options=options)
 
 
 @dataclass(frozen=True)
@@ -118,16 +128,16 @@ def _cells(anchors: np.ndarray, class_count: int) -> Cells:
     return Cells(low, high, places * (high - low))
 
 
-def _apart(writer: Writer, boxes: int, classes: int, number: int, cells: Cells) -> int:
+def _apart(writer: Writer, boxes: int, *, classes: int, number: int, cells: Cells) -> int:
     """Returns the boxes with each class in its cell, so that boxes of two classes never overlap."""
     low, high = writer.constant(cells.low, np.float32), writer.constant(cells.high, np.float32)
-    above = writer.arithmetic(Operator.MAXIMUM, boxes, low, [number, 4])
-    inside = writer.arithmetic(Operator.MINIMUM, above, high, [number, 4])
-    offsets = writer.gather(writer.constant(cells.offsets, np.float32), classes, [number, 4])
-    return writer.arithmetic(Operator.ADD, inside, offsets, [number, 4])
+    above = writer.arithmetic(Operator.MAXIMUM, boxes, right=low, shape=[number, 4])
+    inside = writer.arithmetic(Operator.MINIMUM, above, right=high, shape=[number, 4])
+    offsets = writer.gather(writer.constant(cells.offsets, np.float32), classes, shape=[number, 4])
+    return writer.arithmetic(Operator.ADD, inside, right=offsets, shape=[number, 4])
 
 
-def _suppressed(writer: Writer, boxes: int, scores: int, number: int, settings: Export) -> tuple[int, int]:
+def _suppressed(writer: Writer, boxes: int, *, scores: int, number: int, settings: Export) -> tuple[int, int]:
     """Returns the indices of the candidates that stay, `[max_detections]`, and their number, a scalar.
 
     NON_MAX_SUPPRESSION_V4 gets the rank of a candidate for its score, so that equal scores, of which int8 has many,
@@ -135,12 +145,12 @@ def _suppressed(writer: Writer, boxes: int, scores: int, number: int, settings: 
     ours do not.
     """
     threshold = writer.constant(settings.score_threshold, np.float32)
-    enough = writer.add(Operator.GREATER_EQUAL, [scores, threshold], [number], "bool")
+    enough = writer.add(Operator.GREATER_EQUAL, [scores, threshold], shape=[number], kind="bool")
     ranks = writer.constant(range(number, 0, -1), np.float32)
-    order = writer.arithmetic(Operator.MUL, writer.cast(enough, [number]), ranks, [number])
+    order = writer.arithmetic(Operator.MUL, writer.cast(enough, [number]), right=ranks, shape=[number])
     overlap = writer.constant(np.nextafter(np.float32(settings.iou_threshold), np.float32(2)), np.float32)
     limits = [writer.constant(settings.max_detections, np.int32), overlap, writer.constant(0.5, np.float32)]
     made: list[tuple[list[int], str]] = [([settings.max_detections], "int32"), ([], "int32")]
     options = schema.NonMaxSuppressionV4OptionsT()
-    kept, count = writer.add_two(Operator.NON_MAX_SUPPRESSION_V4, [boxes, order, *limits], made, options)
+    kept, count = writer.add_two(Operator.NON_MAX_SUPPRESSION_V4, [boxes, order, *limits], made=made, options=options)
     return kept, count

@@ -42,6 +42,7 @@ LEFTOVERS = {"SHAPE", "STRIDED_SLICE", "PACK", "VAR_HANDLE", "READ_VARIABLE", "A
 def convert_heads(
     model: keras.Model,
     spec: DetectorSpec,
+    *,
     kind: FormatName,
     samples: Samples | None = None,
     float_layers: Sequence[str] = (),
@@ -69,7 +70,7 @@ def convert_heads(
         if samples is None:
             raise ValueError(f"{kind} export: expected calibration inputs. Received: samples=None. Pass a function.")
         balanced = balanced_model(model, samples)
-        return quantize_heads(balanced, spec, kind, samples, float_layers)
+        return quantize_heads(balanced, spec, kind=kind, samples=samples, float_layers=float_layers)
     converter = _converter(model, spec, camera_bytes=True)
     if kind == "dynamic":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -96,7 +97,7 @@ def float_heads(model: keras.Model, spec: DetectorSpec) -> bytes:
 
 
 def quantize_heads(
-    model: keras.Model, spec: DetectorSpec, kind: str, samples: Samples, float_layers: Sequence[str] = ()
+    model: keras.Model, spec: DetectorSpec, *, kind: str, samples: Samples, float_layers: Sequence[str] = ()
 ) -> bytes:
     """Quantizes a model as it is, and replaces the ranges that TensorFlow measures by better ones."""
     float_network = float_heads(model, spec)
@@ -122,8 +123,8 @@ def quantize_heads(
     if kind == "int16":
         own_biases(network, parent)
     if float_layers:
-        leave_in_float(network, parent, float_layers)
-        check_operators(network, kind, float_layers)
+        leave_in_float(network, parent, layers=float_layers)
+        check_operators(network, kind, float_layers=float_layers)
     if kind == "int16":
         take_camera_bytes(network, spec)
     return write_flatbuffer(network)
@@ -142,7 +143,7 @@ def _convert_quantize_aware(model: keras.Model, spec: DetectorSpec) -> bytes:
     return write_flatbuffer(network)
 
 
-def _converter(model: keras.Model, spec: DetectorSpec, camera_bytes: bool) -> tf.lite.TFLiteConverter:
+def _converter(model: keras.Model, spec: DetectorSpec, *, camera_bytes: bool) -> tf.lite.TFLiteConverter:
     """Returns a converter of the model on uint8 pixels, or on float pixels that are scaled already."""
 
     def heads(image: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -159,7 +160,7 @@ def _converter(model: keras.Model, spec: DetectorSpec, camera_bytes: bool) -> tf
     return tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], module)
 
 
-def check_operators(model: schema.ModelT, kind: str, float_layers: Sequence[str] = ()) -> None:
+def check_operators(model: schema.ModelT, kind: str, *, float_layers: Sequence[str] = ()) -> None:
     """Raises InputError when an operator is left that a device would not run, or is float inside a quantized network.
 
     Only the operators of `float_layers` may be float, and all of them must be.

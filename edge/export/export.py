@@ -46,6 +46,7 @@ UNKNOWN_ORIGIN: Mapping[str, str] = MappingProxyType({})
 def export_files(
     model: keras.Model,
     spec: DetectorSpec,
+    *,
     out_dir: Path,
     name: str,
     settings: Export,
@@ -72,7 +73,7 @@ def export_files(
     """
     out_dir = Path(out_dir)
     images = list(calibration_images)[: settings.calibration_images]
-    _check(model, spec, settings, images)
+    _check(model, spec, settings=settings, images=images)
     out_dir.mkdir(parents=True, exist_ok=True)
     write_file(out_dir / LABELS, labels_text(spec.class_names).encode())
     if needs_calibration(settings):
@@ -81,10 +82,19 @@ def export_files(
     for kind in settings.formats:
         logger.info(Artifact(name, FORMATS[kind], model_name).path(out_dir).name)
         samples = functools.partial(calibration_samples, images, spec)
-        heads_only = convert_heads(model, spec, kind, samples, settings.float_layers)
+        heads_only = convert_heads(model, spec, kind=kind, samples=samples, float_layers=settings.float_layers)
         for head in settings.heads:
             path = Artifact(name, FORMATS[kind], model_name, head).path(out_dir)
-            write_detector(path, heads_only, spec, kind, head, settings, len(images), origin)
+            write_detector(
+                path,
+                heads_only,
+                spec=spec,
+                kind=kind,
+                head=head,
+                settings=settings,
+                calibration_images=len(images),
+                origin=origin,
+            )
             paths.append(path)
     return paths
 
@@ -122,13 +132,14 @@ def labels_text(class_names: Sequence[str]) -> str:
 def described(
     flatbuffer: bytes,
     spec: DetectorSpec,
+    *,
     kind: str,
     head: str,
     settings: Export,
     origin: Mapping[str, str] = UNKNOWN_ORIGIN,
 ) -> bytes:
     """Appends detector, export settings and labels to a flatbuffer; `edge.runtime` reads them."""
-    export = _export_facts(kind, head, settings, origin) | {
+    export = _export_facts(kind, head, settings=settings, origin=origin) | {
         "flatbuffer_bytes": len(flatbuffer),
         "flatbuffer_sha256": sha256_of(flatbuffer),
     }
@@ -140,21 +151,23 @@ def described(
     return append_members(flatbuffer, members)
 
 
-def finished_graph(heads_only: bytes, spec: DetectorSpec, head: str, settings: Export) -> schema.ModelT:
+def finished_graph(heads_only: bytes, spec: DetectorSpec, *, head: str, settings: Export) -> schema.ModelT:
     """Puts the tail of `head` and the metadata behind converted heads (`convert_heads`)."""
     graph = read_flatbuffer(heads_only)
     if head == "raw":
         end_at_heads(graph, unsigned=settings.mediapipe_raw)
     else:
-        (end_with_builtin if head == "builtin" else end_with_postprocess)(graph, spec, settings)
+        end = end_with_builtin if head == "builtin" else end_with_postprocess
+        end(graph, spec, settings=settings)
     if head != "raw" or settings.mediapipe_raw:
-        add_metadata(graph, spec, LABELS_MEMBER, head)
+        add_metadata(graph, spec, labels_file=LABELS_MEMBER, head=head)
     return graph
 
 
 def write_detector(
     path: Path,
     heads_only: bytes,
+    *,
     spec: DetectorSpec,
     kind: FormatName,
     head: str,
@@ -163,21 +176,23 @@ def write_detector(
     origin: Mapping[str, str] = UNKNOWN_ORIGIN,
 ) -> None:
     """Puts the tail of `head` behind converted heads (`convert_heads`); writes the file and the `.json` beside it."""
-    graph = finished_graph(heads_only, spec, head, settings)
-    data = described(write_flatbuffer(graph), spec, kind, head, settings, origin)
+    graph = finished_graph(heads_only, spec, head=head, settings=settings)
+    data = described(write_flatbuffer(graph), spec, kind=kind, head=head, settings=settings, origin=origin)
     write_file(path, data)
-    facts = _export_facts(kind, head, settings, origin) | _sidecar(path.name, data, graph, spec)
+    facts = _export_facts(kind, head, settings=settings, origin=origin) | _sidecar(
+        path.name, data, graph=graph, spec=spec
+    )
     if FORMATS[kind].calibrated:
         facts |= {"float_layers": list(settings.float_layers), "calibration_images": calibration_images}
     write_json(path.with_suffix(".json"), facts)
 
 
-def _export_facts(kind: str, head: str, settings: Export, origin: Mapping[str, str]) -> dict[str, Any]:
+def _export_facts(kind: str, head: str, *, settings: Export, origin: Mapping[str, str]) -> dict[str, Any]:
     chosen = {name: getattr(settings, name) for name in SETTINGS}
     return {"kind": kind, "head": head, **chosen, "keras_retina": package_version(), **origin}
 
 
-def _sidecar(file: str, data: bytes, graph: schema.ModelT, spec: DetectorSpec) -> dict[str, Any]:
+def _sidecar(file: str, data: bytes, *, graph: schema.ModelT, spec: DetectorSpec) -> dict[str, Any]:
     subgraph = graph.subgraphs[0]
     names = {int(entry.tensorIndex): entry.name.decode() for entry in graph.signatureDefs[0].outputs}
     return {
@@ -216,7 +231,7 @@ def check_heads(model: keras.Model, spec: DetectorSpec) -> None:
         )
 
 
-def _check(model: keras.Model, spec: DetectorSpec, settings: Export, images: list[ImageFile]) -> None:
+def _check(model: keras.Model, spec: DetectorSpec, *, settings: Export, images: list[ImageFile]) -> None:
     check_heads(model, spec)
     layers = [layer.name for layer in model.layers]
     for name in settings.float_layers if needs_calibration(settings) else ():

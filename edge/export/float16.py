@@ -38,7 +38,7 @@ def halve_kernels(model: schema.ModelT) -> int:
                 f"float16 export: expected weights below 65504. Received: {np.abs(weights).max():g} in {name!r}. "
                 "Leave float16 out of export.formats."
             )
-        half = writer.constant(rounded_to_half(weights), np.float16, f"{name}/float16")
+        half = writer.constant(rounded_to_half(weights), np.float16, name=f"{name}/float16")
         kernel.buffer = 0  # the empty one: the values now come from the operator
         writer.dequantize(half, index, version=DEQUANTIZE_VERSION)
     drop_unused_buffers(model)

@@ -13,7 +13,7 @@ from edge.tflite.writer import Writer, drop_unused_buffers
 from keras_retina.foundation.errors import InputError, closest
 
 
-def leave_in_float(model: schema.ModelT, float_model: schema.ModelT, layers: Sequence[str]) -> None:
+def leave_in_float(model: schema.ModelT, float_model: schema.ModelT, *, layers: Sequence[str]) -> None:
     """Replaces the operators of `layers` in a quantized network by those of the float network it was made from.
 
     Between two of them the feature map stays float; elsewhere it is stored as before. A shared layer is replaced on
@@ -42,7 +42,7 @@ def leave_in_float(model: schema.ModelT, float_model: schema.ModelT, layers: Seq
             return own
         if values is not None:
             if twin not in constants:
-                constants[twin] = writer.constant(values, np.float32, _float_name(model, own))
+                constants[twin] = writer.constant(values, np.float32, name=_float_name(model, own))
             return constants[twin]
         if own not in floats:
             floats[own] = leaving[own] if own in leaving else _float_copy(writer, own)

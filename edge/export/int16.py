@@ -24,13 +24,13 @@ def take_camera_bytes(model: schema.ModelT, spec: DetectorSpec) -> None:
     shape = [int(side) for side in graph.tensors[scaled].shape]
     graph.tensors[scaled].name = b"scaled_image"
     writer = Writer.front(model)
-    pixels = writer.tensor("image", shape, "uint8")
+    pixels = writer.tensor("image", shape, kind="uint8")
     floats, centred = writer.tensor("float_image", shape), writer.tensor("centred_image", shape)
-    mean = writer.constant([spec.pixel_mean], np.float32, "pixel_mean")
-    factor = writer.constant([1 / spec.pixel_scale], np.float32, "pixel_factor")
-    writer.connect(Operator.CAST, [pixels], [floats], schema.CastOptionsT())
-    writer.connect(Operator.SUB, [floats, mean], [centred], schema.SubOptionsT())
-    writer.connect(Operator.MUL, [centred, factor], [scaled], schema.MulOptionsT())
+    mean = writer.constant([spec.pixel_mean], np.float32, name="pixel_mean")
+    factor = writer.constant([1 / spec.pixel_scale], np.float32, name="pixel_factor")
+    writer.connect(Operator.CAST, [pixels], outputs=[floats], options=schema.CastOptionsT())
+    writer.connect(Operator.SUB, [floats, mean], outputs=[centred], options=schema.SubOptionsT())
+    writer.connect(Operator.MUL, [centred, factor], outputs=[scaled], options=schema.MulOptionsT())
     graph.inputs = np.array([pixels], np.int32)
     for entry in model.signatureDefs[0].inputs:
         entry.tensorIndex = pixels

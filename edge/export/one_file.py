@@ -85,9 +85,11 @@ def export_detector(
             model = float_model(model)
     if FORMATS[full_kind].calibrated:
         samples = calibration_images(calibration, spec).samples
-    graph = finished_graph(convert_heads(model, spec, full_kind, samples), spec, head, settings)
+    graph = finished_graph(
+        convert_heads(model, spec, kind=full_kind, samples=samples), spec, head=head, settings=settings
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, described(write_flatbuffer(graph), spec, full_kind, head, settings))
+    write_file(path, described(write_flatbuffer(graph), spec, kind=full_kind, head=head, settings=settings))
     return path
 
 

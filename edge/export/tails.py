@@ -55,7 +55,7 @@ def end_at_heads(model: schema.ModelT, unsigned: bool = True) -> None:
             graph.operators.remove(operator)
     for name, index in heads.items():
         graph.tensors[index].name = name.encode()
-    _set_signature(model, {name: heads[name] for name in ("boxes", "classes")}, ["boxes", "classes"])
+    _set_signature(model, {name: heads[name] for name in ("boxes", "classes")}, order=["boxes", "classes"])
 
 
 def _int8_ends(model: schema.ModelT, heads: dict[str, int]) -> dict[str, schema.OperatorT]:
@@ -81,7 +81,7 @@ def _end_unsigned(model: schema.ModelT, operator: schema.OperatorT) -> None:
     model.subgraphs[0].operators.remove(operator)
 
 
-def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Export) -> None:
+def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, *, settings: Export) -> None:
     """Makes the postprocess form: float sigmoid, then decoding and suppression (`settings.nms`) in the custom operator.
 
     The outputs are boxes `[1, M, 4]` (y1, x1, y2, x2 as shares of the input, 0 to 1), classes `[1, M]`, scores
@@ -92,27 +92,29 @@ def end_with_postprocess(model: schema.ModelT, spec: DetectorSpec, settings: Exp
     Source: tensorflow/lite/kernels/detection_postprocess.cc; pycoral/adapters/detect.py.
     """
     number, most = len(spec.class_names), settings.max_detections
-    boxes, logits, anchors, rows = _candidates(model, _heads(model), spec)
+    boxes, logits, anchors, rows = _candidates(model, _heads(model), spec=spec)
     writer = Writer(model)
     scores = writer.tensor("class_probabilities", [1, rows, number])
-    writer.connect(Operator.LOGISTIC, [logits], [scores])
+    writer.connect(Operator.LOGISTIC, [logits], outputs=[scores])
     empty = empty_columns(number, settings.nms)
     if empty:
-        scores = _pad_columns(writer, scores, [1, rows, number + empty], empty)
+        scores = _pad_columns(writer, scores, shape=[1, rows, number + empty], empty=empty)
     names = [POSTPROCESS] + [f"{POSTPROCESS}:{position}" for position in (1, 2, 3)]
     shapes = [[1, most, 4], [1, most], [1, most], [1]]
     outputs = [writer.tensor(name, shape) for name, shape in zip(names, shapes, strict=True)]
-    writer.connect_custom(POSTPROCESS, [boxes, scores, anchors], outputs, postprocess_options(spec, settings))
+    writer.connect_custom(
+        POSTPROCESS, [boxes, scores, anchors], outputs=outputs, options=postprocess_options(spec, settings)
+    )
     if empty:
-        outputs[1] = _subtract_columns(writer, outputs[1], [1, most], empty)
-    outputs[0] = clip_to_input(model, outputs[0], shapes[0])
+        outputs[1] = _subtract_columns(writer, outputs[1], shape=[1, most], empty=empty)
+    outputs[0] = clip_to_input(model, outputs[0], shape=shapes[0])
     _name_detections(model, outputs)
 
 
-def end_with_builtin(model: schema.ModelT, spec: DetectorSpec, settings: Export) -> None:
+def end_with_builtin(model: schema.ModelT, spec: DetectorSpec, *, settings: Export) -> None:
     """Makes the builtin form: outputs and signature of the postprocess form, without its custom operator."""
-    outputs = add_builtin_tail(model, _heads(model), spec, settings)
-    outputs[0] = clip_to_input(model, outputs[0], [1, settings.max_detections, 4])
+    outputs = add_builtin_tail(model, _heads(model), spec=spec, settings=settings)
+    outputs[0] = clip_to_input(model, outputs[0], shape=[1, settings.max_detections, 4])
     _name_detections(model, outputs)
 
 
@@ -142,7 +144,7 @@ def _heads(model: schema.ModelT) -> dict[str, int]:
     return {entry.name.decode(): int(entry.tensorIndex) for entry in model.signatureDefs[0].outputs}
 
 
-def _candidates(model: schema.ModelT, heads: dict[str, int], spec: DetectorSpec) -> tuple[int, int, int, int]:
+def _candidates(model: schema.ModelT, heads: dict[str, int], *, spec: DetectorSpec) -> tuple[int, int, int, int]:
     """Returns deltas `[1, n, 4]`, logits `[1, n, classes]` and anchors `[n, 4]` of the best anchors, and n.
 
     TFLite_Detection_PostProcess decodes every anchor it is given, and sorts and goes through their scores class by
@@ -155,57 +157,59 @@ def _candidates(model: schema.ModelT, heads: dict[str, int], spec: DetectorSpec)
     if count <= FEW_ANCHORS:
         return heads["boxes"], heads["classes"], anchors, count
     writer = Writer(model)
-    rows, chosen = _best_of_cells(writer, heads["classes"], count, number, spec)
+    rows, chosen = _best_of_cells(writer, heads["classes"], count=count, number=number, spec=spec)
     deltas, logits, places = (
-        writer.gather(writer.reshape(tensor, [count, values]), rows, [chosen, values])
+        writer.gather(writer.reshape(tensor, [count, values]), rows, shape=[chosen, values])
         for tensor, values in ((heads["boxes"], 4), (heads["classes"], number), (anchors, 4))
     )
     return writer.reshape(deltas, [1, chosen, 4]), writer.reshape(logits, [1, chosen, number]), places, chosen
 
 
-def _best_of_cells(writer: Writer, logits: int, count: int, number: int, spec: DetectorSpec) -> tuple[int, int]:
+def _best_of_cells(writer: Writer, logits: int, *, count: int, number: int, spec: DetectorSpec) -> tuple[int, int]:
     """Returns the rows `[n]` of the best anchors, at most one of a cell and `CANDIDATES` in all, and n."""
     per_cell = spec.grid.per_cell
     cells = count // per_cell
     table = writer.reshape(logits, [cells, per_cell * number])
     if cells > CANDIDATES:
-        highest = writer.highest(table, 1, [cells])
+        highest = writer.highest(table, 1, shape=[cells])
         groups = max(1, CANDIDATES // PICKS)
-        chosen, taken = writer.largest_of_groups(highest, cells, groups, PICKS), groups * PICKS
-        table = writer.gather(table, chosen, [taken, per_cell * number])
+        chosen, taken = writer.largest_of_groups(highest, cells, groups=groups, number=PICKS), groups * PICKS
+        table = writer.gather(table, chosen, shape=[taken, per_cell * number])
     else:
         chosen, taken = writer.constant(np.arange(cells), np.int32), cells
-    scores = writer.highest(writer.reshape(table, [taken, per_cell, number]), 2, [taken, per_cell])
+    scores = writer.highest(writer.reshape(table, [taken, per_cell, number]), 2, shape=[taken, per_cell])
     options = schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)
     inputs = [scores, writer.constant(1, np.int32)]
-    best = writer.add(Operator.ARG_MAX, inputs, [taken], "int32", options)
-    first = writer.arithmetic(Operator.MUL, chosen, writer.constant(per_cell, np.int32), [taken], "int32")
-    return writer.arithmetic(Operator.ADD, first, best, [taken], "int32"), taken
+    best = writer.add(Operator.ARG_MAX, inputs, shape=[taken], kind="int32", options=options)
+    first = writer.arithmetic(
+        Operator.MUL, chosen, right=writer.constant(per_cell, np.int32), shape=[taken], kind="int32"
+    )
+    return writer.arithmetic(Operator.ADD, first, right=best, shape=[taken], kind="int32"), taken
 
 
-def _pad_columns(writer: Writer, scores: int, shape: list[int], empty: int) -> int:
+def _pad_columns(writer: Writer, scores: int, *, shape: list[int], empty: int) -> int:
     padded = writer.tensor("padded_probabilities", shape)
-    amounts = writer.constant([[0, 0], [0, 0], [empty, 0]], np.int32, "padding")
-    writer.connect(Operator.PAD, [scores, amounts], [padded], schema.PadOptionsT())
+    amounts = writer.constant([[0, 0], [0, 0], [empty, 0]], np.int32, name="padding")
+    writer.connect(Operator.PAD, [scores, amounts], outputs=[padded], options=schema.PadOptionsT())
     return padded
 
 
-def _subtract_columns(writer: Writer, classes: int, shape: list[int], empty: int) -> int:
+def _subtract_columns(writer: Writer, classes: int, *, shape: list[int], empty: int) -> int:
     """Gives the classes their own indices back; the RELU keeps unused rows at 0."""
     renumbered = writer.tensor("classes", shape)
-    offset = writer.constant([-empty], np.float32, "empty_columns")
+    offset = writer.constant([-empty], np.float32, name="empty_columns")
     options = schema.AddOptionsT(fusedActivationFunction=schema.ActivationFunctionType.RELU)
-    writer.connect(Operator.ADD, [classes, offset], [renumbered], options)
+    writer.connect(Operator.ADD, [classes, offset], outputs=[renumbered], options=options)
     return renumbered
 
 
 def _name_detections(model: schema.ModelT, outputs: list[int]) -> None:
     """Names boxes, classes, scores and count as pycoral demands, in the order of clients without a signature."""
     named = {"output_0": outputs[3], "output_1": outputs[2], "output_2": outputs[1], "output_3": outputs[0]}
-    _set_signature(model, named, ["output_3", "output_2", "output_1", "output_0"])
+    _set_signature(model, named, order=["output_3", "output_2", "output_1", "output_0"])
 
 
-def _set_signature(model: schema.ModelT, outputs: dict[str, int], order: list[str]) -> None:
+def _set_signature(model: schema.ModelT, outputs: dict[str, int], *, order: list[str]) -> None:
     """Names the outputs in the one signature, and sets their order for clients that go by position."""
     graph = model.subgraphs[0]
     graph.outputs = np.array([outputs[name] for name in order], np.int32)

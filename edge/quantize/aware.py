@@ -50,7 +50,7 @@ def quantizable(model: keras.Model, calibration: Iterable[np.ndarray]) -> keras.
 
 
 def quantize_aware_model(
-    model: keras.Model, calibration: Iterable[np.ndarray], preserve: Preserve = "nothing"
+    model: keras.Model, calibration: Iterable[np.ndarray], *, preserve: Preserve = "nothing"
 ) -> keras.Model:
     """Returns a flat functional model of the same inputs and outputs that rounds where the int8 file of it rounds.
 
@@ -82,7 +82,7 @@ def quantize_aware_model(
         balanced = without_batch_norm(model)
     else:
         balanced = quantizable(model, calibration)
-    return rounding(balanced, measured_ranges(balanced, calibration), preserve)
+    return rounding(balanced, measured_ranges(balanced, calibration), preserve=preserve)
 
 
 def float_model(model: keras.Model) -> keras.Model:
@@ -96,7 +96,7 @@ def float_model(model: keras.Model) -> keras.Model:
     plain = {layer.name: _plain_layer(layer) for layer in model.layers}
     inputs = {name: keras.Input(model.get_layer(name).output_shape[0][1:], name=name) for name in model.input_names}
     tensors: dict[Place, tf.Tensor] = {(name, 0): tensor for name, tensor in inputs.items()}
-    rebuild(calls_of(model), tensors, plain.__getitem__)
+    rebuild(calls_of(model), tensors, layer_of=plain.__getitem__)
     outputs = {name: tensors[place] for name, place in output_places(model).items()}
     result = keras.Model(list(inputs.values()), outputs, name=model.name)
     for layer in model.layers:
@@ -147,10 +147,12 @@ def model_of_file(model: keras.Model) -> keras.Model:
                 # class head of a detector that starts at its prior would be wrong by up to its whole bias.
                 bias[0] = np.nextafter(bias[0], np.float32(np.inf))
                 layer.set_weights([kernel, bias])
-    return rounding(plain, ranges_of(model), "nothing", for_file=True)
+    return rounding(plain, ranges_of(model), preserve="nothing", for_file=True)
 
 
-def rounding(model: keras.Model, ranges: dict[Place, Range], preserve: Preserve, for_file: bool = False) -> keras.Model:
+def rounding(
+    model: keras.Model, ranges: dict[Place, Range], *, preserve: Preserve, for_file: bool = False
+) -> keras.Model:
     """Returns a copy of a float model that rounds weights, biases and, to `ranges`, feature maps.
 
     `for_file` leaves out what only makes Keras round like TFLite, and activations that change nothing, which the
@@ -176,7 +178,7 @@ def rounding(model: keras.Model, ranges: dict[Place, Range], preserve: Preserve,
             continue
         suffix = f"{call.layer}_{call.number}" if call.layer in repeated else call.layer
         layer = layers[call.layer]
-        rebuild([call], tensors, layers.__getitem__)
+        rebuild([call], tensors, layer_of=layers.__getitem__)
         low, high = known[call.inputs[0]]
         if isinstance(layer, QuantizedWeights) and for_file:
             tensors[place] = keras.layers.Activation(layer.activation)(tensors[place])

@@ -38,7 +38,11 @@ def without_batch_norm(model: keras.Model) -> keras.Model:
             weights[layer.name] = layer.get_weights()
     inputs = {name: keras.Input(model.get_layer(name).output_shape[0][1:], name=name) for name in model.input_names}
     tensors: dict[Place, tf.Tensor] = {(name, 0): tensor for name, tensor in inputs.items()}
-    rebuild(_split_calls(calls_of(model), name_with), tensors, lambda name: None if name in name_with else layers[name])
+    rebuild(
+        _split_calls(calls_of(model), name_with),
+        tensors,
+        layer_of=lambda name: None if name in name_with else layers[name],
+    )
     heads = {name: tensors[place] for name, place in output_places(model).items()}
     result = keras.Model(list(inputs.values()), heads, name=model.name)
     for name, values in weights.items():
@@ -59,7 +63,9 @@ def norms_of_convolutions(model: keras.Model) -> dict[str, list[str]]:
     readers, outputs = readers_of(calls), set(output_places(model).values())
     found: dict[str, list[str]] = {}
     for norm in sorted(_norm_names(model)):
-        found.setdefault(_convolution_before(norm, model, calls, readers, outputs), []).append(norm)
+        found.setdefault(_convolution_before(norm, model, calls=calls, readers=readers, outputs=outputs), []).append(
+            norm
+        )
     return found
 
 
@@ -103,7 +109,7 @@ def _norm_names(model: keras.Model) -> set[str]:
 
 
 def _convolution_before(
-    norm_name: str, model: keras.Model, calls: list[Call], readers: dict[Place, list[Call]], outputs: set[Place]
+    norm_name: str, model: keras.Model, *, calls: list[Call], readers: dict[Place, list[Call]], outputs: set[Place]
 ) -> str:
     norm, norms = model.get_layer(norm_name), _norm_names(model)
     own = [call for call in calls if call.layer == norm_name]

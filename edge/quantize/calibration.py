@@ -15,7 +15,7 @@ from keras_retina.model.spec import DetectorSpec
 LISTING = "calibration.txt"
 
 
-def choose_calibration_images(dataset: Dataset, count: int, seed: int = 0) -> list[ImageFile]:
+def choose_calibration_images(dataset: Dataset, count: int, *, seed: int = 0) -> list[ImageFile]:
     """Returns up to `count` different images of the training split, the same ones for the same seed.
 
     Classes take turns in naming a random image that shows them, so that a rare class is seen as well; when all
@@ -39,7 +39,7 @@ def calibration_samples(paths: Sequence[ImageFile], spec: DetectorSpec) -> Itera
     One corner pixel of the first image is made black and one white: the range of the input, and with it the
     quantization of camera bytes, is then exact instead of that of the brightest photograph.
     """
-    images = (resize_image(read_image(path), spec.height, spec.width, spec.resize) for path in paths)
+    images = (resize_image(read_image(path), spec.height, width=spec.width, mode=spec.resize) for path in paths)
     return network_samples(images, spec)
 
 

@@ -44,7 +44,7 @@ def quantize_aware(
     check_is_finished(model)
     from edge.quantize.aware import quantize_aware_model
 
-    return quantize_aware_model(model, calibration_images(calibration, spec), preserve)
+    return quantize_aware_model(model, calibration_images(calibration, spec), preserve=preserve)
 
 
 def is_quantize_aware(model: keras.Model) -> bool:
@@ -60,7 +60,7 @@ def check_is_finished(model: keras.Model) -> None:
         )
 
 
-def save_keras_file(model: keras.Model, spec: DetectorSpec, path: str | Path) -> None:
+def save_keras_file(model: keras.Model, spec: DetectorSpec, *, path: str | Path) -> None:
     """Writes a `.keras` file that also holds the description of the detector: input, anchors and class names.
 
     Plain `tf_keras.models.load_model` opens the file too. Losses and the state of the optimiser are left out. The file
@@ -82,7 +82,7 @@ def save_keras_file(model: keras.Model, spec: DetectorSpec, path: str | Path) ->
         return save_detector(model, spec, path)
     from edge.quantize.saving import save_quantize_aware
 
-    return save_quantize_aware(model, spec, path)
+    return save_quantize_aware(model, spec, path=path)
 
 
 def load_keras_file(path: str | Path) -> tuple[keras.Model, DetectorSpec]:

@@ -55,7 +55,7 @@ def calibration_images(images: Iterable[Any], spec: DetectorSpec) -> Calibration
             f"calibration: expected several images. Received: {type(images).__name__}. Pass a list of paths or arrays."
         )
     pixels = [
-        resize_image(_as_pixels(image, number), spec.height, spec.width, spec.resize)
+        resize_image(_as_pixels(image, number), spec.height, width=spec.width, mode=spec.resize)
         for number, image in enumerate(itertools.islice(images, MOST_IMAGES))
     ]
     if not pixels:

@@ -22,7 +22,7 @@ MEMBER = "quantization.json"
 LARGEST_MEMBER = 2**20  # bytes
 
 
-def save_quantize_aware(model: keras.Model, spec: DetectorSpec, path: Path) -> None:
+def save_quantize_aware(model: keras.Model, spec: DetectorSpec, *, path: Path) -> None:
     """Writes the float model as `save_detector` does, with `quantization.json` inside; its graph is not stored.
 
     Raises:
@@ -56,7 +56,7 @@ def load_quantize_aware(path: Path) -> tuple[keras.Model, DetectorSpec]:
             f"{path}: expected a quantization-aware model with {MEMBER} inside. Received: {str(error)[:200]}. "
             "Use a file that quantization-aware training wrote."
         ) from error
-    return rounding(plain, ranges, preserve), spec
+    return rounding(plain, ranges, preserve=preserve), spec
 
 
 def _place(key: str) -> Place:

@@ -51,7 +51,7 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def padded_range(values: Sequence[float], from_zero: bool = False, share: float = 0.08) -> tuple[float, float]:
+def padded_range(values: Sequence[float], from_zero: bool = False, *, share: float = 0.08) -> tuple[float, float]:
     """Returns an axis range with room around the values; never empty, and not below zero for values that are not."""
     low, high = min(values), max(values)
     room = (high - low) * share or abs(high) * 0.1 or 1.0
@@ -62,6 +62,7 @@ def padded_range(values: Sequence[float], from_zero: bool = False, share: float 
 def line_chart(
     name: str,
     title: str,
+    *,
     description: str,
     series: Sequence[Series],
     x_label: str,
@@ -80,8 +81,8 @@ def line_chart(
         whole_x: the x values are counts, so ticks fall on whole numbers.
         legend: the names are drawn; else the page names them.
     """
-    axes = _Axes(size, x_range, y_range)
-    parts = [axes.grid(x_label, whole_x, y_label), _legend(series, size[0]) if legend else ""]
+    axes = _Axes(size, x_range, y_range=y_range)
+    parts = [axes.grid(x_label, whole_x, y_label=y_label), _legend(series, size[0]) if legend else ""]
     for line in series:
         finite = [(x, y) for x, y in line.points if math.isfinite(x) and math.isfinite(y)]
         points = [axes.place(x, y) for x, y in finite]
@@ -92,15 +93,18 @@ def line_chart(
             parts.append(f'<polyline class="line" style="{style}"{dash} points="{path}"/>')
         if line.dots or len(points) == 1:
             for place, value in zip(points, finite, strict=True):
-                parts.append(_circle("dot", line, place, value, 2.6, x_label))
+                parts.append(_circle("dot", line, place=place, value=value, radius=2.6, x_label=x_label))
         if line.mark is not None:
-            parts.append(_circle("mark", line, axes.place(*line.mark), line.mark, 4.2, x_label))
-    return _svg(name, title, description, size, parts)
+            parts.append(
+                _circle("mark", line, place=axes.place(*line.mark), value=line.mark, radius=4.2, x_label=x_label)
+            )
+    return _svg(name, title, description=description, size=size, parts=parts)
 
 
 def scatter_chart(
     name: str,
     title: str,
+    *,
     description: str,
     points: Sequence[Point],
     x_label: str,
@@ -110,8 +114,8 @@ def scatter_chart(
     y_label: str = "",
 ) -> Markup:
     """Draws labelled points; points on the same spot share one label."""
-    axes = _Axes(size, x_range, y_range)
-    parts = [axes.grid(x_label, False, y_label), *_names(points, axes)]
+    axes = _Axes(size, x_range, y_range=y_range)
+    parts = [axes.grid(x_label, False, y_label=y_label), *_names(points, axes)]
     for point in points:
         x, y = axes.place(point.x, point.y)
         kind = "dot hollow" if point.hollow else "dot"
@@ -120,13 +124,13 @@ def scatter_chart(
             f'<circle class="{kind}" style="--c:var(--k{int(point.slot)})" cx="{x:.1f}" cy="{y:.1f}" r="{MARKER:g}">'
             f"<title>{tip}</title></circle>"
         )
-    return _svg(name, title, description, size, parts)
+    return _svg(name, title, description=description, size=size, parts=parts)
 
 
 class _Axes:
     """The linear map from values to the view box, and the grid that goes with it."""
 
-    def __init__(self, size: tuple[int, int], x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
+    def __init__(self, size: tuple[int, int], x_range: tuple[float, float], *, y_range: tuple[float, float]) -> None:
         self.width, self.height = size
         self.x_range, self.y_range = x_range, y_range
 
@@ -139,7 +143,7 @@ class _Axes:
             self.height - BOTTOM - up * (self.height - TOP - BOTTOM),
         )
 
-    def grid(self, x_label: str, whole_x: bool, y_label: str) -> str:
+    def grid(self, x_label: str, whole_x: bool, *, y_label: str) -> str:
         """Draws horizontal lines, the numbers and the names of both axes."""
         parts = [f'<text class="label" x="0" y="28">{escape(y_label)}</text>'] if y_label else []
         right, bottom = self.width - RIGHT, self.height - BOTTOM
@@ -176,7 +180,7 @@ def shortened(text: str, limit: int) -> str:
 
 
 def _circle(
-    css: str, line: Series, place: tuple[float, float], value: tuple[float, float], radius: float, x_label: str
+    css: str, line: Series, *, place: tuple[float, float], value: tuple[float, float], radius: float, x_label: str
 ) -> str:
     tip = escape(f"{line.name}: {value[1]:.4g} at {x_label} {value[0]:.4g}")
     return (
@@ -206,7 +210,9 @@ def _names(points: Sequence[Point], axes: _Axes) -> list[str]:
     inside = (LEFT + 2, TOP - 18, axes.width, axes.height - BOTTOM - 2)
     markers = [axes.place(point.x, point.y) for point in points]
     parts = []
-    for text, place in zip(texts, place_names([(x, y) for _, x, y in groups], texts, markers, inside), strict=True):
+    for text, place in zip(
+        texts, place_names([(x, y) for _, x, y in groups], texts, markers=markers, inside=inside), strict=True
+    ):
         if place is None:
             continue
         left, top, right, _ = place.box
@@ -233,7 +239,7 @@ def _joined_labels(points: Sequence[Point], axes: _Axes) -> list[tuple[list[str]
     return groups
 
 
-def _svg(name: str, title: str, description: str, size: tuple[int, int], parts: Sequence[str]) -> Markup:
+def _svg(name: str, title: str, *, description: str, size: tuple[int, int], parts: Sequence[str]) -> Markup:
     width, height = size
     return Markup(
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{escape(name)}-t '

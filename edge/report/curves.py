@@ -44,7 +44,18 @@ def scatter_section(rows: Sequence[Row]) -> list[Markup]:
             told = "; ".join(f"{point.label}: AP {point.y:.1f} at {point.x:.3g} {label}" for point in points)
             x_range = padded_range([point.x for point in points], from_zero=True)
             y_range = padded_range([point.y for point in points], share=0.25)
-            charts.append(scatter_chart(name, title, told, points, label, x_range, y_range, y_label="AP"))
+            charts.append(
+                scatter_chart(
+                    name,
+                    title,
+                    description=told,
+                    points=points,
+                    x_label=label,
+                    x_range=x_range,
+                    y_range=y_range,
+                    y_label="AP",
+                )
+            )
     return charts
 
 
@@ -78,10 +89,12 @@ def training_section(run: Run) -> dict[str, Any]:
             "train/history.csv has no learning rate, so there is no chart of it.",
         ),
     ):
-        series = [_series(history, column, label, slot, dots=name == "ap") for column, label, slot in columns]
+        series = [
+            _series(history, column, label=label, slot=slot, dots=name == "ap") for column, label, slot in columns
+        ]
         series = [line for line in series if line.points]
         if series:
-            charts.append(_history_chart(name, title, series))
+            charts.append(_history_chart(name, title, series=series))
         else:
             missing.append(absent)
     broken = [e.epoch for e in history if (loss := e.values.get("loss")) is not None and not math.isfinite(loss)]
@@ -91,7 +104,7 @@ def training_section(run: Run) -> dict[str, Any]:
 
 
 def curve_section(
-    run: Run, compared: Sequence[Row], results: dict[str, list[dict[str, Any]] | None], show_score: float
+    run: Run, compared: Sequence[Row], *, results: dict[str, list[dict[str, Any]] | None], show_score: float
 ) -> dict[str, Any]:
     """Returns one precision-recall chart a class, the classes with most objects first, float and int8 in each."""
     empty: dict[str, Any] = {"curves": [], "curve_legend": [], "curves_missing": ""}
@@ -105,7 +118,9 @@ def curve_section(
         absent += "Only one of float and int8 was measured, so the two cannot be compared here."
     if not drawn:
         return empty | {"curves_missing": absent or "No file was measured yet. Run `keras-retina verify`."}
-    by_file = {row.file: precision_recall(run.ground_truth, results[row.file] or [], show_score) for row in drawn}
+    by_file = {
+        row.file: precision_recall(run.ground_truth, results[row.file] or [], show_score=show_score) for row in drawn
+    }
     counts: dict[int, int] = {}
     for item in run.ground_truth["annotations"]:
         counts[item["category_id"]] = counts.get(item["category_id"], 0) + 1
@@ -121,9 +136,17 @@ def curve_section(
             told = ", ".join(f"{row.label} {ap(curve.ap50)}" for row in drawn if (curve := curves[row.file]))
             caption = f"AP50 {told}; {counts.get(category['id'], 0)} objects"
             chart = line_chart(
-                f"pr{category['id']}", category["name"], f"Precision over recall of {category['name']}. {caption}.",
-                series, "recall", (0.0, 1.0), (0.0, 1.0), size=(300, 220), legend=False, y_label="precision",
-            )  # fmt: skip
+                f"pr{category['id']}",
+                category["name"],
+                description=f"Precision over recall of {category['name']}. {caption}.",
+                series=series,
+                x_label="recall",
+                x_range=(0.0, 1.0),
+                y_range=(0.0, 1.0),
+                size=(300, 220),
+                legend=False,
+                y_label="precision",
+            )
             charts.append({"chart": chart, "caption": caption})
     names = [row.label + (" (dashed)" if index else "") for index, row in enumerate(drawn)]
     legend = [{"title": name, "slot": row.format.slot} for name, row in zip(names, drawn, strict=True)]
@@ -132,7 +155,7 @@ def curve_section(
     return {"curves": charts, "curve_legend": legend, "curves_missing": absent}
 
 
-def _series(history: Sequence[Epoch], column: str, label: str, slot: int, dots: bool) -> Series:
+def _series(history: Sequence[Epoch], column: str, *, label: str, slot: int, dots: bool) -> Series:
     points = [
         (float(epoch.epoch), value)
         for epoch in history
@@ -142,7 +165,7 @@ def _series(history: Sequence[Epoch], column: str, label: str, slot: int, dots: 
     return Series(label, slot, points, dots=dots, mark=best)
 
 
-def _history_chart(name: str, title: str, series: Sequence[Series]) -> Markup:
+def _history_chart(name: str, title: str, *, series: Sequence[Series]) -> Markup:
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points]
     told = "; ".join(
@@ -152,7 +175,15 @@ def _history_chart(name: str, title: str, series: Sequence[Series]) -> Markup:
     )
     x_range = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 1, max(xs) + 1)
     return line_chart(
-        name, title, told, series, "epoch", x_range, padded_range(ys, from_zero=True), size=(300, 220), whole_x=True
+        name,
+        title,
+        description=told,
+        series=series,
+        x_label="epoch",
+        x_range=x_range,
+        y_range=padded_range(ys, from_zero=True),
+        size=(300, 220),
+        whole_x=True,
     )
 
 

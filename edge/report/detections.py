@@ -70,7 +70,7 @@ class Choice:
 
 
 def precision_recall(
-    ground_truth: dict[str, Any], results: list[dict[str, Any]], show_score: float
+    ground_truth: dict[str, Any], results: list[dict[str, Any]], *, show_score: float
 ) -> dict[int, Curve]:
     """Returns the curve of every category id that has labelled objects, by pycocotools, 100 detections an image."""
     with contextlib.redirect_stdout(io.StringIO()):
@@ -100,7 +100,9 @@ def precision_recall(
     curves = {}
     for column, category in enumerate(evaluation.params.catIds):
         if precision[0, column] >= 0:  # -1 throughout: nothing of this class is labelled
-            curves[int(category)] = _curve(recalls, precision[:, column], scores[:, column], show_score)
+            curves[int(category)] = _curve(
+                recalls, precision[:, column], scores=scores[:, column], show_score=show_score
+            )
     return curves
 
 
@@ -138,7 +140,7 @@ def matched(detections: Boxes, references: Boxes) -> int:
 
 
 def score_images(
-    labels: dict[int, Boxes], first: dict[int, Boxes], second: dict[int, Boxes] | None, show_score: float
+    labels: dict[int, Boxes], first: dict[int, Boxes], *, second: dict[int, Boxes] | None, show_score: float
 ) -> list[ImageScore]:
     """Scores every labelled image.
 
@@ -161,7 +163,7 @@ def score_images(
     return scored
 
 
-def choose_images(scored: list[ImageScore], first: str, second: str | None, count: int = 6) -> list[Choice]:
+def choose_images(scored: list[ImageScore], first: str, *, second: str | None, count: int = 6) -> list[Choice]:
     """Picks up to `count` different images by rules without chance; ties go to the smaller image id.
 
     Args:
@@ -213,7 +215,7 @@ def _group(items: Iterable[dict[str, Any]], score_of: Callable[[dict[str, Any]],
     return grouped
 
 
-def _curve(recalls: np.ndarray, precision: np.ndarray, scores: np.ndarray, show_score: float) -> Curve:
+def _curve(recalls: np.ndarray, precision: np.ndarray, *, scores: np.ndarray, show_score: float) -> Curve:
     # pycocotools fills unreached recalls with precision 0 and score 0.
     reached = np.flatnonzero((precision > 0) | (scores > 0))
     last = int(reached[-1]) + 1 if len(reached) else 0

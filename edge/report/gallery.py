@@ -65,7 +65,7 @@ class Shown:
     found: dict[int, Boxes]
 
 
-def shown(title: str, slot: int, results: list[dict[str, Any]]) -> Shown:
+def shown(title: str, slot: int, *, results: list[dict[str, Any]]) -> Shown:
     """Prepares the results list of one file for the gallery."""
     return Shown(title, slot, group_results(results))
 
@@ -73,6 +73,7 @@ def shown(title: str, slot: int, results: list[dict[str, Any]]) -> Shown:
 def gallery(
     ground_truth: dict[str, Any],
     dataset: Dataset,
+    *,
     files: Sequence[Shown],
     show_score: float,
     count: int = 6,
@@ -89,17 +90,17 @@ def gallery(
     records = {record.image_id: record for record in dataset.records if record.image_id in labels}
     labels = {image_id: labels[image_id] for image_id in records}
     second = files[1] if len(files) > 1 else None
-    scored = score_images(labels, files[0].found, second.found if second else None, show_score)
+    scored = score_images(labels, files[0].found, second=second.found if second else None, show_score=show_score)
     names = {entry["id"]: str(entry["name"]) for entry in ground_truth["categories"]}
     pictures = []
-    for choice in choose_images(scored, files[0].title, second.title if second else None, count):
+    for choice in choose_images(scored, files[0].title, second=second.title if second else None, count=count):
         record = records[choice.image_id]
         try:
             pixels = read_image(record.path)
         except InputError as error:
             pictures.append(Picture(record.file_name, choice.reason, (), str(error)))
             continue
-        panels = _panels(pixels, choice, labels[choice.image_id], files, names, show_score)
+        panels = _panels(pixels, choice, truth=labels[choice.image_id], files=files, names=names, show_score=show_score)
         pictures.append(Picture(record.file_name, choice.reason, panels, ""))
     return pictures
 
@@ -115,6 +116,7 @@ def class_legend(ground_truth: dict[str, Any]) -> list[tuple[str, str]]:
 def _panels(
     pixels: np.ndarray,
     choice: Choice,
+    *,
     truth: Boxes,
     files: Sequence[Shown],
     names: dict[int, str],
@@ -122,8 +124,8 @@ def _panels(
 ) -> tuple[Panel, ...]:
     thumb, scale = _thumb(pixels)
     objects = f"{len(truth)} labelled object" + ("" if len(truth) == 1 else "s")
-    drawn = _draw(thumb, scale, truth, names, [""] * len(truth), None)
-    panels = [_panel("Ground truth", None, drawn, truth, names, objects)]
+    drawn = _draw(thumb, scale, found=truth, names=names, prefixes=[""] * len(truth), scores=None)
+    panels = [_panel("Ground truth", None, drawn=drawn, found=truth, names=names, caption=objects)]
     reference = files[0].found.get(choice.image_id, NO_BOXES).above(show_score)
     for index, file in enumerate(files):
         found = file.found.get(choice.image_id, NO_BOXES).above(show_score)
@@ -133,16 +135,34 @@ def _panels(
         if index:
             caption += f"; {matched(found, reference)} of {len(reference)} as {files[0].title}"
         missed = truth.boxes[np.setdiff1d(np.arange(len(truth)), pairs)] * scale
-        below = draw_boxes(thumb, missed, [""] * len(missed), None, [BLACK] * len(missed), 4)
-        below = draw_boxes(below, missed, ["missed"] * len(missed), None, [WHITE] * len(missed), 2, FONT_SIZE)
-        drawn = _draw(below, scale, found, names, ["" if pair >= 0 else "false" for pair in pairs], found.scores)
-        panels.append(_panel(file.title, file.slot, drawn, found, names, caption))
+        below = draw_boxes(
+            thumb, missed, labels=[""] * len(missed), scores=None, colours=[BLACK] * len(missed), line_width=4
+        )
+        below = draw_boxes(
+            below,
+            missed,
+            labels=["missed"] * len(missed),
+            scores=None,
+            colours=[WHITE] * len(missed),
+            line_width=2,
+            font_size=FONT_SIZE,
+        )
+        drawn = _draw(
+            below,
+            scale,
+            found=found,
+            names=names,
+            prefixes=["" if pair >= 0 else "false" for pair in pairs],
+            scores=found.scores,
+        )
+        panels.append(_panel(file.title, file.slot, drawn=drawn, found=found, names=names, caption=caption))
     return tuple(panels)
 
 
 def _draw(
     thumb: np.ndarray,
     scale: float,
+    *,
     found: Boxes,
     names: dict[int, str],
     prefixes: Sequence[str],
@@ -154,10 +174,20 @@ def _draw(
     if len(names) <= len(PALETTE):  # the legend says it, and names would hide the objects
         classes = ["" for _ in classes]
     labels = [f"{prefix} {name}".strip() for prefix, name in zip(prefixes, classes, strict=True)]
-    return draw_boxes(thumb, found.boxes * scale, labels, scores, colours, LINE_WIDTH, FONT_SIZE)
+    return draw_boxes(
+        thumb,
+        found.boxes * scale,
+        labels=labels,
+        scores=scores,
+        colours=colours,
+        line_width=LINE_WIDTH,
+        font_size=FONT_SIZE,
+    )
 
 
-def _panel(title: str, slot: int | None, drawn: np.ndarray, found: Boxes, names: dict[int, str], caption: str) -> Panel:
+def _panel(
+    title: str, slot: int | None, *, drawn: np.ndarray, found: Boxes, names: dict[int, str], caption: str
+) -> Panel:
     counts = [
         f"{int((found.categories == category).sum())} {name}"
         for category, name in names.items()

@@ -33,7 +33,7 @@ class Place:
 
 
 def place_names(
-    points: Sequence[tuple[float, float]], names: Sequence[str], markers: Sequence[tuple[float, float]], inside: Box
+    points: Sequence[tuple[float, float]], names: Sequence[str], *, markers: Sequence[tuple[float, float]], inside: Box
 ) -> list[Place | None]:
     """Returns a place for the name of each point that covers no marker and no other name; None where the chart is full.
 
@@ -47,7 +47,11 @@ def place_names(
     around_markers = [(x - MARKER, y - MARKER, x + MARKER, y + MARKER) for x, y in markers]
     best: tuple[float, list[Place | None]] = (math.inf, [])
     for order in _orders(points):
-        best = min(best, _placed(order, points, (near, far), around_markers, inside), key=lambda tried: tried[0])
+        best = min(
+            best,
+            _placed(order, points, candidates=(near, far), markers=around_markers, inside=inside),
+            key=lambda tried: tried[0],
+        )
         if best[0] == 0:
             break
     return best[1]
@@ -68,6 +72,7 @@ def _orders(points: Sequence[tuple[float, float]]) -> Iterator[list[int]]:
 def _placed(
     order: Sequence[int],
     points: Sequence[tuple[float, float]],
+    *,
     candidates: tuple[Sequence[Sequence[Place]], Sequence[Sequence[Place]]],
     markers: Sequence[Box],
     inside: Box,
@@ -79,8 +84,8 @@ def _placed(
         for number in order:
             if places[number] is not None:
                 continue
-            free = [place for place in choices[number] if _is_free(place.box, taken, inside)]
-            clear = (place for place in free if not _crosses(place, taken, points[number]))
+            free = [place for place in choices[number] if _is_free(place.box, taken, inside=inside)]
+            clear = (place for place in free if not _crosses(place, taken, point=points[number]))
             place = next(clear, free[0] if free else None)
             if place is not None:
                 places[number] = place
@@ -89,7 +94,7 @@ def _placed(
         if place is None:
             cost += LOST
         elif place.line is not None:
-            cost += math.dist(place.line[:2], place.line[2:]) + (CROSSING if _crosses(place, taken, point) else 0)
+            cost += math.dist(place.line[:2], place.line[2:]) + (CROSSING if _crosses(place, taken, point=point) else 0)
     return cost, places
 
 
@@ -97,10 +102,16 @@ def beside(x: float, y: float, width: float) -> list[Place]:
     """Returns the eight places that touch a point, the best first: right, left, above, below, the four corners."""
     far, near, middle = MARKER + GAP, MARKER, y - HEIGHT / 2
     return [
-        *(_place(x + far, middle, width, "start"), _place(x - far, middle, width, "end")),
-        *(_place(x, y - far - HEIGHT, width, "middle"), _place(x, y + far, width, "middle")),
-        *(_place(x + near, y - near - HEIGHT, width, "start"), _place(x + near, y + near, width, "start")),
-        *(_place(x - near, y - near - HEIGHT, width, "end"), _place(x - near, y + near, width, "end")),
+        *(_place(x + far, middle, width=width, anchor="start"), _place(x - far, middle, width=width, anchor="end")),
+        *(_place(x, y - far - HEIGHT, width=width, anchor="middle"), _place(x, y + far, width=width, anchor="middle")),
+        *(
+            _place(x + near, y - near - HEIGHT, width=width, anchor="start"),
+            _place(x + near, y + near, width=width, anchor="start"),
+        ),
+        *(
+            _place(x - near, y - near - HEIGHT, width=width, anchor="end"),
+            _place(x - near, y + near, width=width, anchor="end"),
+        ),
     ]
 
 
@@ -114,7 +125,7 @@ def around(x: float, y: float, width: float) -> list[Place]:
             tip_x, tip_y = x + radius * across, y + radius * down
             anchor = "middle" if abs(across) < 0.3 else "start" if across > 0 else "end"
             line = (x + MARKER * across, y + MARKER * down, tip_x, tip_y)
-            places.append(_place(tip_x, tip_y - HEIGHT / 2 + down * HEIGHT / 2, width, anchor, line))
+            places.append(_place(tip_x, tip_y - HEIGHT / 2 + down * HEIGHT / 2, width=width, anchor=anchor, line=line))
     return places
 
 
@@ -123,13 +134,13 @@ def _width(name: str) -> float:
 
 
 def _place(
-    x: float, top: float, width: float, anchor: str, line: tuple[float, float, float, float] | None = None
+    x: float, top: float, *, width: float, anchor: str, line: tuple[float, float, float, float] | None = None
 ) -> Place:
     left = x - width * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
     return Place((left, top, left + width, top + HEIGHT), anchor, line)
 
 
-def _is_free(box: Box, taken: Sequence[Box], inside: Box) -> bool:
+def _is_free(box: Box, taken: Sequence[Box], *, inside: Box) -> bool:
     within = box[0] >= inside[0] and box[1] >= inside[1] and box[2] <= inside[2] and box[3] <= inside[3]
     return within and not any(_overlap(box, other) for other in taken)
 
@@ -138,7 +149,7 @@ def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and one[2] > other[0] and one[1] < other[3] and one[3] > other[1]
 
 
-def _crosses(place: Place, taken: Sequence[Box], point: tuple[float, float]) -> bool:
+def _crosses(place: Place, taken: Sequence[Box], *, point: tuple[float, float]) -> bool:
     """Whether the line runs through another name or another point."""
     if place.line is None:
         return False

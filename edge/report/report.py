@@ -38,7 +38,7 @@ FIRST_CURVES = 12
 
 
 def write_report(
-    run_dir: Path, dataset: Dataset | None = None, command: str | None = None, pictures: int = PICTURES
+    run_dir: Path, dataset: Dataset | None = None, *, command: str | None = None, pictures: int = PICTURES
 ) -> Path:
     """Writes `run_dir/report.html` from the files of the run folder and returns its path.
 
@@ -54,7 +54,7 @@ def write_report(
             that was there before is kept.
     """
     paths = RunPaths(Path(run_dir))
-    context = _context(read_run(paths), dataset, command, pictures)
+    context = _context(read_run(paths), dataset, command=command, pictures=pictures)
     text = _environment().get_template("page.html.jinja").render(context)
     path = paths.report
     # A lone surrogate in a class name (JSON allows one) has no UTF-8: it becomes a character reference.
@@ -74,7 +74,7 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _context(run: Run, dataset: Dataset | None, command: str | None, pictures: int) -> dict[str, Any]:
+def _context(run: Run, dataset: Dataset | None, *, command: str | None, pictures: int) -> dict[str, Any]:
     reference = float_reference(run.rows)
     compared = [row for row in (reference, int8_row(run.rows)) if row is not None]
     results = {row.file: read_results(run, row) for row in compared}
@@ -96,18 +96,22 @@ def _context(run: Run, dataset: Dataset | None, command: str | None, pictures: i
         "version": package_versions()["keras-retina"],
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
-    context |= table_rows(run, reference, hero_row(run.rows))
+    context |= table_rows(run, reference, hero=hero_row(run.rows))
     context |= per_class_section(run, reference)
     context |= {"scatter": scatter_section(run.rows)}
     context |= training_section(run)
-    context |= curve_section(run, compared, results, SHOW_SCORE_THRESHOLD)
-    return context | _gallery_section(run, dataset, compared, results, pictures)
+    context |= curve_section(run, compared, results=results, show_score=SHOW_SCORE_THRESHOLD)
+    return context | _gallery_section(run, dataset, compared=compared, results=results, pictures=pictures)
 
 
 def _gallery_section(
-    run: Run, dataset: Dataset | None, compared: Sequence[Row], results: dict[str, Any], pictures: int
+    run: Run, dataset: Dataset | None, *, compared: Sequence[Row], results: dict[str, Any], pictures: int
 ) -> dict[str, Any]:
-    files = [shown(row.label, row.format.slot, results[row.file]) for row in compared if results[row.file] is not None]
+    files = [
+        shown(row.label, row.format.slot, results=results[row.file])
+        for row in compared
+        if results[row.file] is not None
+    ]
     absent = ""
     found = []
     if run.ground_truth is None:
@@ -117,7 +121,7 @@ def _gallery_section(
     elif dataset is None:
         absent = "The data folder was not given, so no images can be shown. Run `keras-retina report` with --data."
     else:
-        found = gallery(run.ground_truth, dataset, files, SHOW_SCORE_THRESHOLD, pictures)
+        found = gallery(run.ground_truth, dataset, files=files, show_score=SHOW_SCORE_THRESHOLD, count=pictures)
         if not found:
             absent = (
                 f"The data given ({dataset.name}, split {dataset.split}) has none of the images that were verified. "

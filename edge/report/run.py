@@ -119,7 +119,9 @@ def read_results(run: Run, row: Row) -> list[dict[str, Any]] | None:
         for item in results
     )
     if not valid:
-        raise unexpected(path, "a list of detections with image_id, category_id, bbox [x, y, w, h] and score", results)
+        raise unexpected(
+            path, "a list of detections with image_id, category_id, bbox [x, y, w, h] and score", received=results
+        )
     return results
 
 
@@ -133,13 +135,17 @@ def _ground_truth(path: Path) -> dict[str, Any] | None:
         if not isinstance(entries, list) or not all(
             isinstance(entry, dict) and all(is_id(entry.get(key)) for key in keys) for entry in entries
         ):
-            raise unexpected(f"{path} {section}", f"a list of objects with the integers {', '.join(keys)}", entries)
+            raise unexpected(
+                f"{path} {section}", f"a list of objects with the integers {', '.join(keys)}", received=entries
+            )
     for index, entry in enumerate(truth["categories"]):
         if not isinstance(entry.get("name"), str):
-            raise unexpected(f"{path} categories[{index}].name", "a text", entry.get("name"))
+            raise unexpected(f"{path} categories[{index}].name", "a text", received=entry.get("name"))
     for index, entry in enumerate(truth["annotations"]):
         if not is_box(entry.get("bbox")):
-            raise unexpected(f"{path} annotations[{index}].bbox", "four numbers [x, y, w, h]", entry.get("bbox"))
+            raise unexpected(
+                f"{path} annotations[{index}].bbox", "four numbers [x, y, w, h]", received=entry.get("bbox")
+            )
     return truth
 
 

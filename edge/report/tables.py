@@ -143,22 +143,22 @@ def facts(run: Run) -> list[dict[str, str]]:
             if hero is reference or share is None or reference is None
             else (f"{hero.label}: {ratio(share)} of {reference.label} ({ap(reference.ap['AP'])})")
         )
-        found.append(_fact("AP", ap(hero.ap["AP"]), "", note))
-        found.append(_fact("AP50", ap(hero.ap["AP50"]), "", f"{hero.label}, at IoU 0.5"))
+        found.append(_fact("AP", ap(hero.ap["AP"]), unit="", note=note))
+        found.append(_fact("AP50", ap(hero.ap["AP50"]), unit="", note=f"{hero.label}, at IoU 0.5"))
         if hero.size_bytes is not None:
             value, unit = megabytes(hero.size_bytes).split(" ")
-            found.append(_fact("Size", value, unit, _smaller(hero, run.rows)))
+            found.append(_fact("Size", value, unit=unit, note=_smaller(hero, run.rows)))
         if hero.latency is not None:
             threads = f", {hero.latency.threads} thread{'s' if hero.latency.threads != 1 else ''}"
             note = "median" + (threads if hero.latency.threads else "")
             value, unit = milliseconds(hero.latency.median).split(" ")
-            found.append(_fact("Latency", value, unit, note))
+            found.append(_fact("Latency", value, unit=unit, note=note))
     elif run.metrics is not None:
         note = f"Keras model, {run.metrics.get('split') or 'validation'} split"
-        found += [_fact(key, ap(ap_value(run.metrics.get(key))), "", note) for key in ("AP", "AP50")]
+        found += [_fact(key, ap(ap_value(run.metrics.get(key))), unit="", note=note) for key in ("AP", "AP50")]
     dataset = verified_split(run)
     if dataset.images is not None:
-        found.append(_fact("Images", str(dataset.images), "", dataset_name(dataset)))
+        found.append(_fact("Images", str(dataset.images), unit="", note=dataset_name(dataset)))
     seconds = [epoch.values.get("seconds") for epoch in run.history]
     if any(seconds):
         epochs = f"{len(run.history)} epoch{'s' if len(run.history) != 1 else ''}"
@@ -166,7 +166,7 @@ def facts(run: Run) -> list[dict[str, str]]:
     return found
 
 
-def table_rows(run: Run, reference: Row | None, hero: Row | None) -> dict[str, Any]:
+def table_rows(run: Run, reference: Row | None, *, hero: Row | None) -> dict[str, Any]:
     """Returns the main table; machines are named once under it."""
     machines: dict[str, list[str]] = defaultdict(list)
     for row in run.rows:

@@ -43,10 +43,10 @@ def add_anchors(model: schema.ModelT, spec: DetectorSpec) -> int:
     for grid, shapes in grids_and_shapes(spec):
         cells, per_cell = len(grid), shapes.shape[1]
         left, right = writer.constant(grid, np.float32), writer.constant(shapes, np.float32)
-        level = writer.arithmetic(Operator.ADD, left, right, [cells, per_cell, 4])
+        level = writer.arithmetic(Operator.ADD, left, right=right, shape=[cells, per_cell, 4])
         levels.append(writer.reshape(level, [cells * per_cell, 4]))
         rows += cells * per_cell
     if len(levels) == 1:
         return levels[0]
     options = schema.ConcatenationOptionsT(axis=0)
-    return writer.add(Operator.CONCATENATION, levels, [rows, 4], "float32", options)
+    return writer.add(Operator.CONCATENATION, levels, shape=[rows, 4], kind="float32", options=options)

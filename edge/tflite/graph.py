@@ -106,7 +106,7 @@ def read_graphs(path: Path) -> list[Graph]:
         raise _damaged(path, f"{len(data)} bytes without the mark TFL3 at byte 4")
     try:
         model = read_flatbuffer(data)
-        graphs = [_graph(model, subgraph, len(data)) for subgraph in model.subgraphs or []]
+        graphs = [_graph(model, subgraph, file_bytes=len(data)) for subgraph in model.subgraphs or []]
     except Exception as error:  # whatever wrong offsets lead a reader without a verifier into
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     if not graphs or not graphs[0].operators:
@@ -121,16 +121,20 @@ def _damaged(path: Path, received: str) -> InputError:
     )
 
 
-def _graph(model: schema.ModelT, subgraph: schema.SubGraphT, file_bytes: int) -> Graph:
-    tensors = [_tensor(model, index, tensor, file_bytes) for index, tensor in enumerate(subgraph.tensors or [])]
+def _graph(model: schema.ModelT, subgraph: schema.SubGraphT, *, file_bytes: int) -> Graph:
+    tensors = [
+        _tensor(model, index, tensor=tensor, file_bytes=file_bytes)
+        for index, tensor in enumerate(subgraph.tensors or [])
+    ]
     operators = tuple(
-        _operator(model, tensors, index, operator) for index, operator in enumerate(subgraph.operators or [])
+        _operator(model, tensors, index=index, operator=operator)
+        for index, operator in enumerate(subgraph.operators or [])
     )
     inputs = tuple(tensors[_index(index, tensors)].index for index in _list(subgraph.inputs))
     return Graph(operators, inputs)
 
 
-def _tensor(model: schema.ModelT, index: int, tensor: schema.TensorT, file_bytes: int) -> Tensor:
+def _tensor(model: schema.ModelT, index: int, *, tensor: schema.TensorT, file_bytes: int) -> Tensor:
     buffer = model.buffers[_index(tensor.buffer, model.buffers)]
     data = buffer.data if buffer.data is not None and len(buffer.data) else None
     if data is None and buffer.size and buffer.offset > 1:  # weights of a large file stand behind the flatbuffer
@@ -151,7 +155,7 @@ def _tensor(model: schema.ModelT, index: int, tensor: schema.TensorT, file_bytes
     )
 
 
-def _operator(model: schema.ModelT, tensors: list[Tensor], index: int, operator: schema.OperatorT) -> Operator:
+def _operator(model: schema.ModelT, tensors: list[Tensor], *, index: int, operator: schema.OperatorT) -> Operator:
     code = model.operatorCodes[_index(operator.opcodeIndex, model.operatorCodes)]
     builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
     custom = builtin == schema.BuiltinOperator.CUSTOM

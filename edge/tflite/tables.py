@@ -13,6 +13,7 @@ from flatbuffers.table import Table
 def table(
     builder: flatbuffers.Builder,
     offsets: dict[int, int] | None = None,
+    *,
     small: dict[int, int] | None = None,
     integers: dict[int, int] | None = None,
     floats: dict[int, float] | None = None,

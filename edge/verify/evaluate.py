@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 def evaluate_target(
     target: Path,
     data_dir: Path | None,
+    *,
     split: str | None,
     options: ReadingOptions | None = None,
 ) -> dict[str, Any]:
@@ -38,12 +39,12 @@ def evaluate_target(
     if not target.exists():
         raise InputError(f"{target}: expected a run folder, a .keras or a .tflite file. Received: nothing there.")
     run = _run_around(target, data_dir)
-    dataset = _dataset_for(target, run, data_dir, split)
+    dataset = _dataset_for(target, run, data_dir=data_dir, split=split)
     logger.info(f"{dataset.name}, split {dataset.split}: {len(dataset.records)} images")
     of_file: dict[str, Any] = {}
     if target.suffix == ".tflite":
         kind = "tflite"
-        reading = choose_reading(target, dataset, options or ReadingOptions())
+        reading = choose_reading(target, dataset, options=options or ReadingOptions())
         for line in reading_lines(target, reading):
             logger.info(line)
         detections, latency = detect_and_time(target, dataset, reading=reading)
@@ -58,10 +59,12 @@ def evaluate_target(
 
         kind = "keras"
         model, spec = load_detector(RunPaths(target).model if target.is_dir() else target)
-        check_classes(spec.class_names, dataset, target)
+        check_classes(spec.class_names, dataset, source=target)
         files = run.recipe.export if run else Export()
-        detect = detect_function(model, spec, files.iou_threshold, files.max_detections, files.nms)
-        detections = predict_dataset(detect, spec, dataset)
+        detect = detect_function(
+            model, spec, iou_threshold=files.iou_threshold, max_detections=files.max_detections, nms=files.nms
+        )
+        detections = predict_dataset(detect, spec, dataset=dataset)
     return {
         "file": str(target),
         "kind": kind,
@@ -77,7 +80,7 @@ def _run_around(target: Path, data_dir: Path | None) -> RunFolder | None:
     return None if folder is None else open_run(folder, data_dir)
 
 
-def _dataset_for(target: Path, run: RunFolder | None, data_dir: Path | None, split: str | None) -> Dataset:
+def _dataset_for(target: Path, run: RunFolder | None, *, data_dir: Path | None, split: str | None) -> Dataset:
     if run is not None:
         data = run.recipe.data
         return load_dataset(run.data_dir, split or data.validation, format=data.format, classes=data.classes)

@@ -42,7 +42,7 @@ def degenerate_scores(scores: Sequence[float], images: int) -> str | None:
     return None
 
 
-def shortfalls(row: Row, parent: Row, settings: Verification) -> list[str]:
+def shortfalls(row: Row, parent: Row, *, settings: Verification) -> list[str]:
     """Returns one sentence for each limit that the AP of a row misses against its float parent, all in percent.
 
     Classes and sizes that the split does not show (None) are left out.

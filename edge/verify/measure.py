@@ -33,12 +33,13 @@ def unmeasured_row(path: Path, kind: str) -> Row:
 def measure_keras(
     row: Row,
     results: Path,
+    *,
     detect: Callable[[np.ndarray], dict[str, np.ndarray]],
     spec: DetectorSpec,
     dataset: Dataset,
 ) -> Row:
     """Measures a Keras model and returns its row filled in; the detections are written to `results`."""
-    detections = predict_dataset(detect, spec, dataset)
+    detections = predict_dataset(detect, spec, dataset=dataset)
     write_json(results, detections)
     row = row.with_metrics(coco_metrics(dataset, detections))
     reason = degenerate_scores([detection["score"] for detection in detections], len(dataset.records))
@@ -50,6 +51,7 @@ def measure_keras(
 def measure_file(
     path: Path,
     row: Row,
+    *,
     parent: Row,
     results: Path,
     spec: DetectorSpec,
@@ -65,8 +67,10 @@ def measure_file(
     try:
         description = read_description(path)
         row = replace(row, kind=description.kind, nms=description.nms)
-        _check_same_detector(description, spec, path)
-        detections, latency = detect_and_time(path, dataset, settings.threads, settings.latency_runs)
+        _check_same_detector(description, spec, path=path)
+        detections, latency = detect_and_time(
+            path, dataset, threads=settings.threads, latency_runs=settings.latency_runs
+        )
     except (ModelFileError, RuntimeError) as error:
         return row.not_run(" ".join(str(error).split()))
     write_json(results, detections)
@@ -78,7 +82,7 @@ def measure_file(
     if not parent.is_verified:
         reasons.append(f"the float model it is held against failed: {parent.reason}")
     else:
-        reasons += shortfalls(row, parent, settings)
+        reasons += shortfalls(row, parent, settings=settings)
     return row.judged(reasons)
 
 
@@ -90,7 +94,7 @@ def summary(row: Row) -> str:
     return f"verify: {row.file}: {measured}{speed}, {row.status}{': ' + row.reason if row.reason else ''}"
 
 
-def _check_same_detector(description: Description, spec: DetectorSpec, path: Path) -> None:
+def _check_same_detector(description: Description, spec: DetectorSpec, *, path: Path) -> None:
     shared = description.__dict__.keys() & spec.__dict__.keys()
     for name in sorted(shared):
         received, expected = getattr(description, name), getattr(spec, name)

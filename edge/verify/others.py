@@ -53,7 +53,7 @@ def require_files(files: Sequence[Path]) -> None:
             raise InputError(f"--also: expected a .tflite file. Received: {path}, no such file. Correct the path.")
 
 
-def files_of_run(files: Sequence[Path], run: RunPaths, taken: Collection[str]) -> list[Path]:
+def files_of_run(files: Sequence[Path], run: RunPaths, *, taken: Collection[str]) -> list[Path]:
     """Returns the files that name the hash of the run's `model.keras`, as `export` writes it into each.
 
     Raises:
@@ -71,7 +71,7 @@ def files_of_run(files: Sequence[Path], run: RunPaths, taken: Collection[str]) -
 
 
 def read_others(
-    files: Sequence[Path], dataset: Dataset, options: ReadingOptions, taken: Collection[str]
+    files: Sequence[Path], dataset: Dataset, *, options: ReadingOptions, taken: Collection[str]
 ) -> list[OtherFile]:
     """Decides how each file is read, before anything long is measured; `taken` are the file stems of the run.
 
@@ -82,7 +82,7 @@ def read_others(
     for path in files:
         _check_name(path, {*taken, *(other.path.stem for other in others)})
         try:
-            others.append(OtherFile(path, choose_reading(path, dataset, options)))
+            others.append(OtherFile(path, choose_reading(path, dataset, options=options)))
         except ModelFileError as error:
             others.append(OtherFile(path, None, " ".join(str(error).split())))
     return others
@@ -91,6 +91,7 @@ def read_others(
 def add_other_files(
     run: RunPaths,
     result: VerifyResult,
+    *,
     others: Sequence[OtherFile],
     dataset: Dataset,
     settings: Verification,
@@ -102,7 +103,7 @@ def add_other_files(
     """
     rows = []
     for other in others:
-        rows.append(_measured(other, run, dataset, settings))
+        rows.append(_measured(other, run, dataset=dataset, settings=settings))
         logger.info(summary(rows[-1]))
     result = replace(result, rows=(*result.rows, *rows))
     write_json(run.verify, result.to_json())
@@ -118,7 +119,7 @@ def _check_name(path: Path, taken: Collection[str]) -> None:
         )
 
 
-def _measured(other: OtherFile, run: RunPaths, dataset: Dataset, settings: Verification) -> Row:
+def _measured(other: OtherFile, run: RunPaths, *, dataset: Dataset, settings: Verification) -> Row:
     path, reading = other.path, other.reading
     row = replace(unmeasured_row(path, OTHER), model=path.stem, also=True, read_as={})
     if reading is None:
@@ -126,7 +127,9 @@ def _measured(other: OtherFile, run: RunPaths, dataset: Dataset, settings: Verif
     for line in reading_lines(path, reading):
         logger.info(f"verify: {line}")
     try:
-        found, latency = detect_and_time(path, dataset, settings.threads, settings.latency_runs, reading)
+        found, latency = detect_and_time(
+            path, dataset, threads=settings.threads, latency_runs=settings.latency_runs, reading=reading
+        )
         row = replace(row, multiply_adds=graph_work(read_graphs(path)[0]).total, read_as=reading.read_as)
     except (ModelFileError, RuntimeError) as error:
         return row.not_run(f"{BESIDE}: {' '.join(str(error).split())}")

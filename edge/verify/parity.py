@@ -23,7 +23,7 @@ IMAGES = 8
 
 
 def check_parity(
-    model: keras.Model, spec: DetectorSpec, dataset: Dataset, raw_file: Path | None, limit: float
+    model: keras.Model, spec: DetectorSpec, *, dataset: Dataset, raw_file: Path | None, limit: float
 ) -> Parity:
     """Compares the heads of Keras and of the raw float32 file on up to 8 images spread over the split.
 
@@ -41,8 +41,15 @@ def check_parity(
         with tempfile.TemporaryDirectory() as folder:
             path = raw_file or Path(folder) / "parity_raw.tflite"
             if raw_file is None:
-                write_detector(path, convert_heads(model, spec, "float32"), spec, "float32", "raw", Export())
-            differences = head_differences(model, spec, Detector(path), images)
+                write_detector(
+                    path,
+                    convert_heads(model, spec, kind="float32"),
+                    spec=spec,
+                    kind="float32",
+                    head="raw",
+                    settings=Export(),
+                )
+            differences = head_differences(model, spec, detector=Detector(path), images=images)
     except (ModelFileError, RuntimeError) as error:
         return Parity(rule, name, passed=False, reason=f"parity could not be checked: {error}")
     shown = {name: float(f"{value:.3g}") if math.isfinite(value) else None for name, value in differences.items()}
@@ -55,7 +62,7 @@ def check_parity(
 
 
 def head_differences(
-    model: keras.Model, spec: DetectorSpec, detector: Detector, images: Sequence[np.ndarray]
+    model: keras.Model, spec: DetectorSpec, *, detector: Detector, images: Sequence[np.ndarray]
 ) -> dict[str, float]:
     """Returns the largest scaled difference of `classes` and `boxes` over the images; NaN when a value is NaN."""
     differences = {"classes": 0.0, "boxes": 0.0}

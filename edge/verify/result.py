@@ -69,17 +69,17 @@ class VerifyResult:
         """
         rows = fields.get("rows")
         if not isinstance(rows, list):
-            raise unexpected(where, "a list of rows in the field `rows`", rows)
-        data, gate = mapping_of(fields, "dataset", where), mapping_of(fields, "gate", where)
+            raise unexpected(where, "a list of rows in the field `rows`", received=rows)
+        data, gate = mapping_of(fields, "dataset", where=where), mapping_of(fields, "gate", where=where)
         return cls(
             Split(
-                text_of(data, "name", f"{where}.dataset"),
-                text_of(data, "split", f"{where}.dataset"),
-                count_of(data, "images", f"{where}.dataset"),
-                text_of(data, "sha256", f"{where}.dataset"),
+                text_of(data, "name", where=f"{where}.dataset"),
+                text_of(data, "split", where=f"{where}.dataset"),
+                count_of(data, "images", where=f"{where}.dataset"),
+                text_of(data, "sha256", where=f"{where}.dataset"),
             ),
-            Gate(text_of(gate, "rule", f"{where}.gate"), gate.get("passed") is True),
-            _parity(mapping_of(fields, "parity", where), f"{where}.parity"),
+            Gate(text_of(gate, "rule", where=f"{where}.gate"), gate.get("passed") is True),
+            _parity(mapping_of(fields, "parity", where=where), f"{where}.parity"),
             tuple(Row.from_json(row, f"{where} rows[{index}]") for index, row in enumerate(rows)),
         )
 
@@ -98,11 +98,11 @@ def _parity(fields: dict[str, Any], where: str) -> Parity | None:
     if not fields:
         return None
     return Parity(
-        text_of(fields, "rule", where),
-        text_of(fields, "file", where),
-        count_of(fields, "images", where) or 0,
-        number_of(fields, "classes", where),
-        number_of(fields, "boxes", where),
+        text_of(fields, "rule", where=where),
+        text_of(fields, "file", where=where),
+        count_of(fields, "images", where=where) or 0,
+        number_of(fields, "classes", where=where),
+        number_of(fields, "boxes", where=where),
         fields.get("passed") is True,
-        text_of(fields, "reason", where),
+        text_of(fields, "reason", where=where),
     )

@@ -86,7 +86,7 @@ class Row:
     @property
     def key(self) -> str:
         """The name in an `expected:` block: `keras`, `int8`, `int8_raw`, `half_int8` .."""
-        return key(self.kind, self.smaller_model, self.form)
+        return key(self.kind, self.smaller_model, form=self.form)
 
     @property
     def label(self) -> str:
@@ -162,34 +162,34 @@ class Row:
             InputError: a field has another type, an unknown status or an impossible value.
         """
         if not isinstance(fields, dict):
-            raise unexpected(where, "an object", fields)
+            raise unexpected(where, "an object", received=fields)
         for name in ("file", "kind", "status"):
             if not isinstance(fields.get(name), str):
-                raise unexpected(f"{where}.{name}", "a text", fields.get(name))
+                raise unexpected(f"{where}.{name}", "a text", received=fields.get(name))
         if not 0 < len(fields["file"].encode("utf-8", "surrogatepass")) <= LONGEST_NAME:
-            raise unexpected(f"{where}.file", f"a file name of at most {LONGEST_NAME} bytes", fields["file"])
+            raise unexpected(f"{where}.file", f"a file name of at most {LONGEST_NAME} bytes", received=fields["file"])
         if fields["status"] not in get_args(Status):
-            raise unexpected(f"{where}.status", f"one of {', '.join(get_args(Status))}", fields["status"])
-        per_class = mapping_of(fields, "per_class", where)
+            raise unexpected(f"{where}.status", f"one of {', '.join(get_args(Status))}", received=fields["status"])
+        per_class = mapping_of(fields, "per_class", where=where)
         return cls(
             file=fields["file"],
             kind=fields["kind"],
-            model=text_of(fields, "model", where) or FLOAT_MODEL,
-            sha256=text_of(fields, "sha256", where) or None,
-            ap={name: _ap(fields, name, where) for name in STATISTICS},
-            per_class={name: _ap(per_class, name, f"{where}.per_class") for name in per_class},
-            size_bytes=count_of(fields, "size_bytes", where),
-            gzip_bytes=count_of(fields, "gzip_bytes", where),
-            latency=_latency(mapping_of(fields, "latency_ms", where), f"{where}.latency_ms"),
+            model=text_of(fields, "model", where=where) or FLOAT_MODEL,
+            sha256=text_of(fields, "sha256", where=where) or None,
+            ap={name: _ap(fields, name, where=where) for name in STATISTICS},
+            per_class={name: _ap(per_class, name, where=f"{where}.per_class") for name in per_class},
+            size_bytes=count_of(fields, "size_bytes", where=where),
+            gzip_bytes=count_of(fields, "gzip_bytes", where=where),
+            latency=_latency(mapping_of(fields, "latency_ms", where=where), f"{where}.latency_ms"),
             status=fields["status"],
-            reason=text_of(fields, "reason", where),
-            nms=text_of(fields, "nms", where) or None,
+            reason=text_of(fields, "reason", where=where),
+            nms=text_of(fields, "nms", where=where) or None,
             also=fields.get("also") is True,
-            read_as=None if fields.get("read_as") is None else mapping_of(fields, "read_as", where),
-            multiply_adds=count_of(fields, "multiply_adds", where),
-            parameters=count_of(fields, "parameters", where),
-            zeros=number_of(fields, "zeros", where),
-            values_per_channel=count_of(fields, "values_per_channel", where),
+            read_as=None if fields.get("read_as") is None else mapping_of(fields, "read_as", where=where),
+            multiply_adds=count_of(fields, "multiply_adds", where=where),
+            parameters=count_of(fields, "parameters", where=where),
+            zeros=number_of(fields, "zeros", where=where),
+            values_per_channel=count_of(fields, "values_per_channel", where=where),
         )
 
 
@@ -199,15 +199,15 @@ def ap_value(value: Any) -> float | None:
     return None if found is None or found < 0 else found
 
 
-def _ap(fields: dict[str, Any], name: str, where: str) -> float | None:
-    value = ap_value(number_of(fields, name, where))
+def _ap(fields: dict[str, Any], name: str, *, where: str) -> float | None:
+    value = ap_value(number_of(fields, name, where=where))
     if value is not None and value > 100:
-        raise unexpected(f"{where}.{name}", "an AP in percent, at most 100", value)
+        raise unexpected(f"{where}.{name}", "an AP in percent, at most 100", received=value)
     return value
 
 
 def _latency(fields: dict[str, Any], where: str) -> Latency | None:
-    median, p95 = number_of(fields, "median", where), number_of(fields, "p95", where)
-    threads, end_to_end = count_of(fields, "threads", where), number_of(fields, "end_to_end_median", where)
-    machine = text_of(fields, "machine", where) or "machine not recorded"
+    median, p95 = number_of(fields, "median", where=where), number_of(fields, "p95", where=where)
+    threads, end_to_end = count_of(fields, "threads", where=where), number_of(fields, "end_to_end_median", where=where)
+    machine = text_of(fields, "machine", where=where) or "machine not recorded"
     return None if median is None else Latency(median, p95, threads, machine, end_to_end)

@@ -63,6 +63,7 @@ class SmallerModel:
 def verify_files(
     run_dir: Path,
     model: keras.Model,
+    *,
     spec: DetectorSpec,
     dataset: Dataset,
     settings: Verification,
@@ -84,12 +85,14 @@ def verify_files(
     paths, files = RunPaths(Path(run_dir)), [Path(path) for path in files]
     if not files:
         raise InputError(f"{run_dir}: expected exported files to verify. Received: none. Run `keras-retina export`.")
-    check_classes(spec.class_names, dataset, paths.model)
+    check_classes(spec.class_names, dataset, source=paths.model)
     paths.detections_folder.mkdir(parents=True, exist_ok=True)
     write_json(paths.ground_truth, ground_truth(dataset))
     known = _readable(files)
     raw_float32 = [path for path, own in known.items() if (own.kind, own.head) == ("float32", "raw")]
-    parity = check_parity(model, spec, dataset, raw_float32[0] if raw_float32 else None, settings.parity)
+    parity = check_parity(
+        model, spec, dataset=dataset, raw_file=raw_float32[0] if raw_float32 else None, limit=settings.parity
+    )
     logger.info(f"verify: raw heads against Keras: {parity.reason or 'equal within ' + format(settings.parity, 'g')}")
     limits = next(iter(known.values()), Export())  # Keras suppresses as the files do
     kinds = [known[path].kind if path in known else Artifact.of(path).format.name for path in files]
@@ -97,16 +100,24 @@ def verify_files(
     work, parameters = multiply_adds(model), model.count_params()
     rows = [replace(row, multiply_adds=work, parameters=parameters) for row in rows]
     if parity.passed:
-        detect = detect_function(model, spec, limits.iou_threshold, limits.max_detections, limits.nms)
-        parent = measure_keras(rows[0], paths.detections(rows[0].results_name), detect, spec, dataset)
+        detect = detect_function(
+            model, spec, iou_threshold=limits.iou_threshold, max_detections=limits.max_detections, nms=limits.nms
+        )
+        parent = measure_keras(
+            rows[0], paths.detections(rows[0].results_name), detect=detect, spec=spec, dataset=dataset
+        )
         logger.info(summary(parent))
         measured = [parent]
         for path, row in zip(files, rows[1:], strict=True):
             results = paths.detections(row.results_name)
-            measured.append(measure_file(path, row, parent, results, spec, dataset, settings))
+            measured.append(
+                measure_file(path, row, parent=parent, results=results, spec=spec, dataset=dataset, settings=settings)
+            )
             logger.info(summary(measured[-1]))
         for one in smaller:
-            measured += _measure_smaller(one, parent, paths, spec, dataset, settings, limits)
+            measured += _measure_smaller(
+                one, parent, paths=paths, spec=spec, dataset=dataset, settings=settings, limits=limits
+            )
         rows = measured
     else:
         rows += [row for one in smaller for row in _rows_of(one, paths)]
@@ -152,6 +163,7 @@ def _because_of_parity(parity: Parity) -> str:
 def _measure_smaller(
     one: SmallerModel,
     float_row: Row,
+    *,
     paths: RunPaths,
     spec: DetectorSpec,
     dataset: Dataset,
@@ -164,24 +176,26 @@ def _measure_smaller(
     if not one.is_quantized:
         raw = [file for file in one.files if (file.format.name, file.form) == ("float32", "raw")]
         path = raw[0].path(paths.export) if raw else None
-        parity = check_parity(one.model, spec, dataset, path, settings.parity)
+        parity = check_parity(one.model, spec, dataset=dataset, raw_file=path, limit=settings.parity)
         if not parity.passed:
             return [row.not_run(_because_of_parity(parity)) for row in rows]
-    detect = detect_function(one.model, spec, limits.iou_threshold, limits.max_detections, limits.nms)
-    row = measure_keras(rows[0], paths.detections(rows[0].results_name), detect, spec, dataset)
+    detect = detect_function(
+        one.model, spec, iou_threshold=limits.iou_threshold, max_detections=limits.max_detections, nms=limits.nms
+    )
+    row = measure_keras(rows[0], paths.detections(rows[0].results_name), detect=detect, spec=spec, dataset=dataset)
     if row.is_verified:
-        row = row.judged(shortfalls(row, float_row, limit))
+        row = row.judged(shortfalls(row, float_row, settings=limit))
     logger.info(summary(row))
     measured = [row]
     for file, row in zip(one.files, rows[1:], strict=True):
         path, results = file.path(paths.export), paths.detections(row.results_name)
-        row = measure_file(path, row, float_row, results, spec, dataset, limit)
-        measured.append(row if row.status == "not run" else _check_kernels(row, path.read_bytes(), one))
+        row = measure_file(path, row, parent=float_row, results=results, spec=spec, dataset=dataset, settings=limit)
+        measured.append(row if row.status == "not run" else _check_kernels(row, path.read_bytes(), one=one))
         logger.info(summary(measured[-1]))
     return measured
 
 
-def _check_kernels(row: Row, data: bytes, one: SmallerModel) -> Row:
+def _check_kernels(row: Row, data: bytes, *, one: SmallerModel) -> Row:
     """Counts zeros and different weights in the file itself; what training made must still be there."""
     zeros = round(sparsity_of_file(data).share, 4)
     values = max(clusters_of_file(data).values(), default=0)

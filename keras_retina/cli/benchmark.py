@@ -36,7 +36,7 @@ def benchmark(
         raise InputError(f"--chart: expected a .png file. Received: {chart}. Correct the ending.")
     if image is not None:
         check_image(image)
-    result = measure(files, parse_threads(threads), rounds, image)
+    result = measure(files, parse_threads(threads), rounds=rounds, image=image)
     show_benchmark(result)
     write_json(json_, result)
     if chart is not None:

@@ -40,13 +40,17 @@ def check_data(
     splits = [settings.data.train, settings.data.validation, settings.data.test] if recipe else []
     spec = detector_spec(settings.model, ())
     report = check_dataset(
-        data, [split for split in splits if split] or None, settings.data.format, settings.data.classes, spec
+        data,
+        [split for split in splits if split] or None,
+        format=settings.data.format,
+        classes=settings.data.classes,
+        spec=spec,
     )
     say(format_report(report))
     if picture:
         worst = [box for split in report.splits if split.coverage for box in split.coverage.worst]
         worst.sort(key=lambda box: box.iou)
-        write_worst_coverage_picture(picture, worst[:24], spec.height, spec.width, spec.resize)
+        write_worst_coverage_picture(picture, worst[:24], height=spec.height, width=spec.width, resize=spec.resize)
         say(f"wrote {picture}")
     write_json(json_, report_to_dict(report))
     if report.errors:
@@ -68,7 +72,13 @@ def pack(
     splits = available_splits(data, settings.data.format)
     names = settings.data.classes
     datasets = [load_dataset(data, split, format=settings.data.format, classes=names) for split in splits]
-    write_pack(out, datasets, settings.data.train, settings.model.input.height, settings.model.input.width)
+    write_pack(
+        out,
+        datasets,
+        training_split=settings.data.train,
+        height=settings.model.input.height,
+        width=settings.model.input.width,
+    )
     say(f"wrote {out}")
     suggest(shlex.join(["keras-retina", "train", recipe, "--data", address(out)]))
 
@@ -90,8 +100,8 @@ def show_batch(
     check_request(images, out)
     split = split or settings.data.train
     dataset = load_dataset(data, split, format=settings.data.format, classes=settings.data.classes)
-    samples = first_samples(settings, dataset, images)
-    write_sheet(out, samples, dataset.class_names)
+    samples = first_samples(settings, dataset, images=images)
+    write_sheet(out, samples, class_names=dataset.class_names)
     for sample in samples:
         counts = f"boxes {len(sample.boxes)}, positive anchors {len(sample.anchors)}, ignored {sample.ignored}"
         say(f"{printable(sample.name)}: {counts}")
@@ -121,7 +131,7 @@ def fit_anchors(
     say(f"input {model.input.height} x {model.input.width}, {model.input.resize}; crowd boxes left out")
     for dataset, (split_boxes, classes) in zip(datasets, boxes, strict=True):
         measured[dataset.split] = {
-            name: fit.coverage(fit.best_ious(split_boxes, one), classes, dataset.class_names)
+            name: fit.coverage(fit.best_ious(split_boxes, one), classes, class_names=dataset.class_names)
             for name, one in models.items()
         }
         show_coverage(dataset.split, **measured[dataset.split])

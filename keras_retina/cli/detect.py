@@ -46,18 +46,19 @@ def detect(
     threshold = SHOW_SCORE_THRESHOLD if score is None else score
     camera = camera_name(source)
     if camera is not None:
-        _watch(detector, open_camera(camera), out, threshold, json_lines, video)
+        _watch(detector, open_camera(camera), out=out, score=threshold, json_lines=json_lines, video=video)
     elif Path(source).suffix.lower() in VIDEO_SUFFIXES:
-        _watch(detector, open_video(Path(source)), out, threshold, json_lines, video)
+        _watch(detector, open_video(Path(source)), out=out, score=threshold, json_lines=json_lines, video=video)
     elif video is not None:
         raise InputError(f"--video: expected a video or a camera to annotate. Received: {source}. Leave it out.")
     else:
         tell = partial(print, file=sys.stderr) if json_lines == "-" else say
-        tell(f"wrote {detect_paths(detector, Path(source), out, threshold, json_lines)}")
+        written = detect_paths(detector, Path(source), out_dir=out, score_threshold=threshold, json_lines=json_lines)
+        tell(f"wrote {written}")
 
 
 def _watch(
-    detector: Detector, source: Source, out: Path, score: float, json_lines: str | None, video: Path | None
+    detector: Detector, source: Source, *, out: Path, score: float, json_lines: str | None, video: Path | None
 ) -> None:
     from edge.detect.capture import missing_frames
     from edge.detect.lines import LINES
@@ -66,7 +67,9 @@ def _watch(
     from keras_retina.foundation.errors import printable
 
     tell = partial(print, file=sys.stderr) if json_lines == "-" else say
-    watched = watch(detector, source, out, score, json_lines, _progress, video)
+    watched = watch(
+        detector, source, out_dir=out, score_threshold=score, json_lines=json_lines, progress=_progress, video=video
+    )
     if sys.stderr.isatty():
         print(file=sys.stderr)  # ends the line of progress
     left_out = watched.last_index + 1 - watched.frames
@@ -84,7 +87,7 @@ def _watch(
             raise typer.Exit(INTERRUPTED)
     elif source.live:
         raise InputError(f"{source.name}: expected pictures until Ctrl-C. Received: {watched.frames}, then none.")
-    elif missing := missing_frames(Path(source.name), watched.frames, source.frame_count):
+    elif missing := missing_frames(Path(source.name), watched.frames, expected=source.frame_count):
         raise InputError(
             f"{printable(source.name)}: expected a complete video. Received: {missing}. "
             f"What there is, is finished in {printable(out)}."
@@ -117,7 +120,7 @@ def serve_web(
 
     check_model(file)  # before MediaPipe is fetched for nothing
     package = find_or_install_tasks_vision(tasks_vision) if install else find_tasks_vision(tasks_vision)
-    with page_server(file, package, port) as server:
+    with page_server(file, package, port=port) as server:
         say(f"{file.name} is at {server.address} (Ctrl-C ends)")
         if not no_browser:
             webbrowser.open(server.address)

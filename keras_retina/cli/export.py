@@ -35,8 +35,8 @@ def evaluate(
     """Measure COCO AP of a run's float model, of a .keras model or of anybody's .tflite detection file."""
     from edge.verify.evaluate import evaluate_target
 
-    options = reading_options(labels, class_map, input_mean, input_std, resize)
-    measured = evaluate_target(target, data, split, options)
+    options = reading_options(labels, class_map, mean=input_mean, std=input_std, resize=resize)
+    measured = evaluate_target(target, data, split=split, options=options)
     show_metrics(measured)
     write_json(json_, measured)
 
@@ -84,9 +84,9 @@ def verify(
     from edge.stages import verify_stage
     from keras_retina.run import open_run
 
-    options = reading_options(labels, class_map, input_mean, input_std, resize)
+    options = reading_options(labels, class_map, mean=input_mean, std=input_std, resize=resize)
     opened = open_run(run, data)
-    result = verify_stage(opened, also or (), options)
+    result = verify_stage(opened, also or (), options=options)
     show_rows(result)
     write_json(json_, result.to_json())
     suggest(f"keras-retina report {run}")

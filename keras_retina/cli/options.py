@@ -50,7 +50,7 @@ ResizeOption = Annotated[
 
 
 def reading_options(
-    labels: Path | None, class_map: str | None, mean: float | None, std: float | None, resize: str | None
+    labels: Path | None, class_map: str | None, *, mean: float | None, std: float | None, resize: str | None
 ) -> ReadingOptions:
     """Returns what the options say about a file that does not say it itself."""
     from edge.detectors.reading import RESIZE_MODES, ReadingOptions

@@ -64,7 +64,7 @@ def show_metrics(metrics: dict[str, Any]) -> None:
         say(f"  {plain(name):<20} {_number(value)}")
 
 
-def show_coverage(split: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+def show_coverage(split: str, before: dict[str, Any], *, after: dict[str, Any]) -> None:
     """Prints the anchor coverage of one split, by class, with the recipe's anchors and with the fitted ones."""
     say(f"\n{plain(split):<22} {'boxes':>7}   best IoU under 0.5     mean best IoU")
     rows = [(name, before["classes"][name], after["classes"][name]) for name in before["classes"]]

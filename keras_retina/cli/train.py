@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 def run_all(
     recipe_path: Path,
     data: Path,
+    *,
     out: Path | None,
     set_: list[str] | None,
     overwrite: bool,
@@ -44,7 +45,9 @@ def run_all(
     from keras_retina.run import start_run, train_stage
 
     settings = load_recipe(recipe_path, set_)
-    run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
+    run = start_run(
+        out or Path("runs") / settings.name, settings, data_dir=data, command=command(), overwrite=overwrite
+    )
     train_stage(run)
     compress_stage(run)
     export_stage(run)
@@ -112,7 +115,7 @@ def demo(
     data = out.parent / f"{out.name}_data"
     write_builtin_set(data)
     say(f"built-in data: {data}")
-    run_all(find_recipe("demo"), data, out, set_, overwrite, check=False, print_expected=False)
+    run_all(find_recipe("demo"), data, out=out, set_=set_, overwrite=overwrite, check=False, print_expected=False)
 
 
 def train(
@@ -126,7 +129,9 @@ def train(
     from keras_retina.run import start_run, train_stage
 
     settings = load_named(recipe, set_)
-    run = start_run(out or Path("runs") / settings.name, settings, data, command(), overwrite)
+    run = start_run(
+        out or Path("runs") / settings.name, settings, data_dir=data, command=command(), overwrite=overwrite
+    )
     train_stage(run)
     say(f"wrote {run.model} and {run.metrics}")
     suggest(f"keras-retina export {run.path}")
@@ -144,4 +149,6 @@ def run(
     ] = False,
 ) -> None:
     """Train, export, verify and report in one command, resuming where it stopped."""
-    run_all(find_recipe(recipe), data, out, set_, overwrite, check, print_expected)
+    run_all(
+        find_recipe(recipe), data, out=out, set_=set_, overwrite=overwrite, check=check, print_expected=print_expected
+    )

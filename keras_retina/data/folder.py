@@ -37,7 +37,7 @@ def load_dataset(
     Raises:
         InputError: there is no such split or no image in it, or a label has a problem that cannot be fixed.
     """
-    dataset = read_dataset(data_dir, split, format, classes)
+    dataset = read_dataset(data_dir, split, format=format, classes=classes)
     refuse_unfixed(dataset.problems)
     if not dataset.records:
         splits = ", ".join(available_splits(data_dir, format))
@@ -49,7 +49,7 @@ def load_dataset(
 
 
 def read_dataset(
-    data_dir: str | Path, split: str, format: str = "auto", classes: Sequence[str] | None = None
+    data_dir: str | Path, split: str, *, format: str = "auto", classes: Sequence[str] | None = None
 ) -> Dataset:
     """Reads like `load_dataset`, but leaves problems that cannot be fixed in `Dataset.problems` (for check-data).
 

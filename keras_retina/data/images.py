@@ -134,7 +134,7 @@ def reduced(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 
-def resized_shape(image_height: int, image_width: int, height: int, width: int, mode: ResizeMode) -> tuple[int, int]:
+def resized_shape(image_height: int, image_width: int, *, height: int, width: int, mode: ResizeMode) -> tuple[int, int]:
     """Returns `(height, width)` of the picture inside the network input, without the padding."""
     if mode == "stretch":
         return height, width
@@ -147,12 +147,12 @@ def resized_shape(image_height: int, image_width: int, height: int, width: int, 
     raise InputError(f"the resize mode must be stretch or letterbox. Received: mode={mode!r}. {hint}")
 
 
-def resize_image(image: np.ndarray, height: int, width: int, mode: ResizeMode) -> np.ndarray:
+def resize_image(image: np.ndarray, height: int, *, width: int, mode: ResizeMode) -> np.ndarray:
     """Resizes uint8 `[h, w, 3]` to `[height, width, 3]` with Pillow's antialiased bilinear filter.
 
     `letterbox` keeps the aspect ratio, puts the picture at the top left and fills the rest with zeros, as pycoral does.
     """
-    inner_height, inner_width = resized_shape(image.shape[0], image.shape[1], height, width, mode)
+    inner_height, inner_width = resized_shape(image.shape[0], image.shape[1], height=height, width=width, mode=mode)
     if image.shape[:2] == (inner_height, inner_width):
         picture = image
     else:
@@ -165,10 +165,10 @@ def resize_image(image: np.ndarray, height: int, width: int, mode: ResizeMode) -
 
 
 def resize_transform(
-    image_height: int, image_width: int, height: int, width: int, mode: ResizeMode
+    image_height: int, image_width: int, *, height: int, width: int, mode: ResizeMode
 ) -> tuple[float, float]:
     """Returns `(scale_y, scale_x)`: boxes in input pixels = boxes in image pixels * scale; divide to come back."""
-    inner_height, inner_width = resized_shape(image_height, image_width, height, width, mode)
+    inner_height, inner_width = resized_shape(image_height, image_width, height=height, width=width, mode=mode)
     return inner_height / image_height, inner_width / image_width
 
 

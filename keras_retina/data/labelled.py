@@ -58,7 +58,7 @@ def labelled_images(
         )
     if isinstance(dataset, Dataset):
         chosen = dataset
-        check_classes(class_names, chosen, "detector")
+        check_classes(class_names, chosen, source="detector")
         return LabelledImages(chosen, lambda: ((record, read_image(record.path)) for record in chosen.records))
     check_dataset(dataset, class_names, box_format=box_format)
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
@@ -87,7 +87,7 @@ def validation_split(data_dir: Path) -> str:
 
 def _read(dataset: tf.data.Dataset, box_format: BoxFormat) -> Iterator[tuple[Record, np.ndarray]]:
     for number, (image, labels) in enumerate(dataset):
-        boxes = yxyx_pixels(labels["boxes"], image, box_format).numpy()
+        boxes = yxyx_pixels(labels["boxes"], image, box_format=box_format).numpy()
         classes = labels["classes"].numpy().astype(np.int32)
         name, (height, width) = f"image {number}", image.shape[:2]
         crowd = np.zeros(len(classes), bool)

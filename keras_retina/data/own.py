@@ -66,13 +66,13 @@ def detector_batches(
         )
     changes = _augmentation(augmentation)
     check_dataset(dataset, spec.class_names, box_format=box_format, look_at=batch_size)
-    samples = dataset.map(_prepare(spec, box_format, changes), num_parallel_calls=tf.data.AUTOTUNE)
+    samples = dataset.map(_prepare(spec, box_format, augmentation=changes), num_parallel_calls=tf.data.AUTOTUNE)
     if shuffle:
         samples = samples.shuffle(shuffle, seed=seed, reshuffle_each_iteration=True)
     if repeat:
         samples = samples.repeat()
-    views = samples.enumerate().map(_view(spec, changes, seed), num_parallel_calls=tf.data.AUTOTUNE)
-    return with_targets(views, spec, MATCHING, batch_size)
+    views = samples.enumerate().map(_view(spec, changes, seed=seed), num_parallel_calls=tf.data.AUTOTUNE)
+    return with_targets(views, spec, matching=MATCHING, batch_size=batch_size)
 
 
 def check_dataset(
@@ -96,7 +96,13 @@ def check_dataset(
                 f"{list(classes.shape)}. An image without objects has boxes of shape [0, 4]."
             )
         where = f"image {count}, {image.shape[0]} pixels high and {image.shape[1]} wide"
-        _check_boxes(boxes.numpy(), yxyx_pixels(boxes, image, box_format).numpy(), image.shape, box_format, where)
+        _check_boxes(
+            boxes.numpy(),
+            yxyx_pixels(boxes, image, box_format=box_format).numpy(),
+            shape=image.shape,
+            box_format=box_format,
+            where=where,
+        )
         if classes.size and not (classes.min() >= 0 and classes.max() < len(class_names)):
             wrong = int(classes.min() if classes.min() < 0 else classes.max())
             raise InputError(
@@ -113,7 +119,7 @@ def check_dataset(
         )
 
 
-def yxyx_pixels(boxes: tf.Tensor, image: tf.Tensor, box_format: BoxFormat) -> tf.Tensor:
+def yxyx_pixels(boxes: tf.Tensor, image: tf.Tensor, *, box_format: BoxFormat) -> tf.Tensor:
     """Returns float32 `[n, 4]` as `[y1, x1, y2, x2]` in pixels of the image `[height, width, 3]`."""
     boxes = tf.cast(boxes, tf.float32)
     if box_format == "yxyx":
@@ -153,7 +159,7 @@ def _check_structure(dataset: tf.data.Dataset) -> None:
         raise InputError(f"dataset: {EXPECTED} Received: {fault}. Map each image to this before you batch it.")
 
 
-def _check_boxes(given: np.ndarray, yxyx: np.ndarray, shape: tuple, box_format: BoxFormat, where: str) -> None:
+def _check_boxes(given: np.ndarray, yxyx: np.ndarray, *, shape: tuple, box_format: BoxFormat, where: str) -> None:
     height, width = shape[:2]
     advice = f"Is box_format={box_format!r} their layout?"
     if not np.isfinite(yxyx).all():
@@ -187,7 +193,7 @@ def _augmentation(asked: Augmentation | Mapping[str, Any] | None) -> Augmentatio
     return settings
 
 
-def _prepare(spec: DetectorSpec, box_format: BoxFormat, augmentation: Augmentation | None) -> Any:
+def _prepare(spec: DetectorSpec, box_format: BoxFormat, *, augmentation: Augmentation | None) -> Any:
     """Returns a function of one element to (uint8 image, boxes `[n, 4]` in its pixels, int32 classes).
 
     Without augmentation the image is resized as for evaluation and on a device. With it, a large image is reduced, and
@@ -197,9 +203,11 @@ def _prepare(spec: DetectorSpec, box_format: BoxFormat, augmentation: Augmentati
     def smaller(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows, columns = image.shape[:2]
         if augmentation is None:
-            scale = resize_transform(rows, columns, spec.height, spec.width, spec.resize)
-            return resize_image(image, spec.height, spec.width, spec.resize), np.array([*scale, *scale], np.float32)
-        small = reduced(image, spec.height, spec.width)
+            scale = resize_transform(rows, columns, height=spec.height, width=spec.width, mode=spec.resize)
+            return resize_image(image, spec.height, width=spec.width, mode=spec.resize), np.array(
+                [*scale, *scale], np.float32
+            )
+        small = reduced(image, spec.height, width=spec.width)
         scale = (small.shape[0] / rows, small.shape[1] / columns)
         return small, np.array([*scale, *scale], np.float32)
 
@@ -211,7 +219,7 @@ def _prepare(spec: DetectorSpec, box_format: BoxFormat, augmentation: Augmentati
             tf.debugging.assert_less(classes, len(spec.class_names), message),
         ]
         sides = tf.cast(tf.tile(tf.shape(image)[:2], [2]), tf.float32)
-        boxes = tf.clip_by_value(yxyx_pixels(labels["boxes"], image, box_format), 0.0, sides)
+        boxes = tf.clip_by_value(yxyx_pixels(labels["boxes"], image, box_format=box_format), 0.0, sides)
         small, scale = tf.numpy_function(smaller, [image], [tf.uint8, tf.float32], stateful=False)
         small.set_shape([None, None, 3] if augmentation else [spec.height, spec.width, 3])
         with tf.control_dependencies([one for one in limits if one is not None]):
@@ -221,7 +229,7 @@ def _prepare(spec: DetectorSpec, box_format: BoxFormat, augmentation: Augmentati
     return prepare
 
 
-def _view(spec: DetectorSpec, augmentation: Augmentation | None, seed: int) -> Any:
+def _view(spec: DetectorSpec, augmentation: Augmentation | None, *, seed: int) -> Any:
     """Returns a function of (position, prepared element) to (scaled image, boxes, classes, ignored)."""
 
     def view(position: tf.Tensor, prepared: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
@@ -232,13 +240,13 @@ def _view(spec: DetectorSpec, augmentation: Augmentation | None, seed: int) -> A
         pixels, moved, visible = random_view(
             image,
             boxes,
-            spec.height,
-            spec.width,
-            spec.resize,
-            augmentation,
-            tf.stack([tf.constant(seed, tf.int64), position]),
-            spec.pixel_mean,
-            spec.pixel_scale,
+            height=spec.height,
+            width=spec.width,
+            resize=spec.resize,
+            settings=augmentation,
+            seed=tf.stack([tf.constant(seed, tf.int64), position]),
+            pixel_mean=spec.pixel_mean,
+            pixel_scale=spec.pixel_scale,
         )
         # What is mostly cut away is neither object nor background.
         return pixels, moved, classes, tf.logical_not(visible)

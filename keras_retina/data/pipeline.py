@@ -54,13 +54,16 @@ def training_batches(
     Raises:
         InputError: while the batches are read: an image cannot be decoded.
     """
-    views = training_views(dataset, spec, augmentation, seed, first_sample, cache_mebibytes)
-    return with_targets(views, spec, matching, batch_size)
+    views = training_views(
+        dataset, spec, augmentation=augmentation, seed=seed, first_sample=first_sample, cache_mebibytes=cache_mebibytes
+    )
+    return with_targets(views, spec, matching=matching, batch_size=batch_size)
 
 
 def training_views(
     dataset: Dataset,
     spec: DetectorSpec,
+    *,
     augmentation: Augmentation,
     seed: int,
     first_sample: int = 0,
@@ -69,19 +72,21 @@ def training_views(
     """Endless (image, boxes, classes, ignored), one sample of `training_batches` each: the image as it is there, the
     labels as in `training_labels`.
     """
-    view = _view_of(dataset.records, spec, augmentation, seed, cache_mebibytes)
-    order = sample_order(len(dataset.records), seed, first_sample)
+    view = _view_of(dataset.records, spec, augmentation=augmentation, seed=seed, cache_mebibytes=cache_mebibytes)
+    order = sample_order(len(dataset.records), seed, first_sample=first_sample)
     return order.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def with_targets(views: tf.data.Dataset, spec: DetectorSpec, matching: Matching, batch_size: int) -> tf.data.Dataset:
+def with_targets(views: tf.data.Dataset, spec: DetectorSpec, *, matching: Matching, batch_size: int) -> tf.data.Dataset:
     """Batches (inputs, boxes, classes, ignored) as (inputs, {"classes", "boxes"}); inputs may be a dictionary."""
     grid = spec.grid
 
     def labelled(
         inputs: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, ignored: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        wanted = targets(grid, boxes, classes, ignored, matching=matching, coder_weights=spec.coder_weights)
+        wanted = targets(
+            grid, boxes, classes=classes, ignored=ignored, matching=matching, coder_weights=spec.coder_weights
+        )
         return inputs, wanted
 
     # Labels are padded with boxes without area, which are never matched.
@@ -95,6 +100,7 @@ def with_targets(views: tf.data.Dataset, spec: DetectorSpec, matching: Matching,
 def training_labels(
     dataset: Dataset,
     spec: DetectorSpec,
+    *,
     augmentation: Augmentation,
     seed: int,
     first_sample: int = 0,
@@ -106,20 +112,20 @@ def training_labels(
     of the boxes of its four records): float32 `[n, 4]`, pixels of the network input; int32 `[n]`; and bool `[n]`, a
     crowd or mostly cut away, so never matched.
     """
-    view = _view_of(dataset.records, spec, augmentation, seed, cache_mebibytes)
+    view = _view_of(dataset.records, spec, augmentation=augmentation, seed=seed, cache_mebibytes=cache_mebibytes)
 
     def labels(position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         _, *labels = view(position, index)
         return index, *labels
 
-    return sample_order(len(dataset.records), seed, first_sample).map(labels)
+    return sample_order(len(dataset.records), seed, first_sample=first_sample).map(labels)
 
 
 def _view_of(
-    records: tuple[Record, ...], spec: DetectorSpec, augmentation: Augmentation, seed: int, cache_mebibytes: int
+    records: tuple[Record, ...], spec: DetectorSpec, *, augmentation: Augmentation, seed: int, cache_mebibytes: int
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]]:
     """Returns view(position, index) -> (normalised float32 image, boxes, classes, ignored) of one training sample."""
-    sample = sample_function(records, spec, augmentation, seed, cache_mebibytes)
+    sample = sample_function(records, spec, augmentation=augmentation, seed=seed, cache_mebibytes=cache_mebibytes)
 
     def view(position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         types = [tf.uint8, tf.float32, tf.int32, tf.bool]
@@ -132,13 +138,13 @@ def _view_of(
         image, boxes, visible = random_view(
             image,
             boxes,
-            spec.height,
-            spec.width,
-            spec.resize,
-            augmentation,
-            view_seed,
-            spec.pixel_mean,
-            spec.pixel_scale,
+            height=spec.height,
+            width=spec.width,
+            resize=spec.resize,
+            settings=augmentation,
+            seed=view_seed,
+            pixel_mean=spec.pixel_mean,
+            pixel_scale=spec.pixel_scale,
         )
         # What is mostly cut away is neither object nor background.
         return image, boxes, classes, tf.logical_or(crowd, tf.logical_not(visible))
@@ -147,14 +153,14 @@ def _view_of(
 
 
 def sample_function(
-    records: tuple[Record, ...], spec: DetectorSpec, augmentation: Augmentation, seed: int, cache_mebibytes: int
+    records: tuple[Record, ...], spec: DetectorSpec, *, augmentation: Augmentation, seed: int, cache_mebibytes: int
 ) -> Callable[[int, int], Sample]:
     """Returns sample(position, index) -> (uint8 image, boxes in its pixels, classes, ignored) before the random view.
 
     It is the image `index` itself, or, for a share `augmentation.mosaic` of the positions, a mosaic of it and three
     others; `augmentation.rand_augment` operations change its colours. It is a function of (seed, position, index).
     """
-    load = image_loader(records, spec, cache_mebibytes)
+    load = image_loader(records, spec, cache_mebibytes=cache_mebibytes)
 
     def labelled(index: int) -> tuple[np.ndarray, np.ndarray]:
         image, scale = load(index)
@@ -168,19 +174,26 @@ def sample_function(
             members = [int(index), *rng.integers(len(records), size=3)]
             centre = (rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.7))
             parts, places = [labelled(member) for member in members], rng.random(4)
-            image, boxes, visible = mosaic(parts, centre, places, spec.height, spec.width, augmentation.minimum_visible)
+            image, boxes, visible = mosaic(
+                parts,
+                centre,
+                places=places,
+                height=spec.height,
+                width=spec.width,
+                minimum_visible=augmentation.minimum_visible,
+            )
             classes = np.concatenate([records[member].classes for member in members])
             ignored = np.concatenate([records[member].crowd for member in members]) | ~visible
         else:
             (image, boxes), classes, ignored = labelled(index), records[index].classes, records[index].crowd
-        image = rand_augment(image, augmentation.rand_augment, augmentation.rand_augment_strength, rng)
+        image = rand_augment(image, augmentation.rand_augment, strength=augmentation.rand_augment_strength, rng=rng)
         return image, boxes, classes, ignored
 
     return sample
 
 
 def image_loader(
-    records: tuple[Record, ...], spec: DetectorSpec, cache_mebibytes: int
+    records: tuple[Record, ...], spec: DetectorSpec, *, cache_mebibytes: int
 ) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
     """Returns load(index) -> (uint8 image, float32 [scale_y, scale_x] from label pixels to its pixels).
 
@@ -193,7 +206,7 @@ def image_loader(
         record = records[index]
         image = cache.get(int(index))
         if image is None:
-            image = reduced(read_image(record.path), spec.height, spec.width)
+            image = reduced(read_image(record.path), spec.height, width=spec.width)
             if image.nbytes <= room[0]:
                 room[0] -= image.nbytes
                 cache[int(index)] = image
@@ -203,7 +216,7 @@ def image_loader(
     return load
 
 
-def sample_order(count: int, seed: int, first_sample: int) -> tf.data.Dataset:
+def sample_order(count: int, seed: int, *, first_sample: int) -> tf.data.Dataset:
     """Endless (position, index below `count`), a permutation each pass; `position` counts from the run's start."""
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
@@ -220,14 +233,16 @@ def sample_order(count: int, seed: int, first_sample: int) -> tf.data.Dataset:
 SAMPLES = 64
 
 
-def check_augmentation(dataset: Dataset, spec: DetectorSpec, augmentation: Augmentation, seed: int) -> None:
+def check_augmentation(dataset: Dataset, spec: DetectorSpec, *, augmentation: Augmentation, seed: int) -> None:
     """Looks at the labels of the first samples of a training.
 
     Raises:
         InputError: they have objects in them before augmentation and none after it.
     """
     labelled = kept = 0
-    stream = training_labels(dataset, spec, augmentation, seed).take(min(SAMPLES, len(dataset.records)))
+    stream = training_labels(dataset, spec, augmentation=augmentation, seed=seed).take(
+        min(SAMPLES, len(dataset.records))
+    )
     for index, _, _, ignored in stream.as_numpy_iterator():
         record = dataset.records[index]
         labelled += int((~record.crowd).sum())

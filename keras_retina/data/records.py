@@ -41,7 +41,7 @@ class PackedImage:
             InputError: the shard is missing, or its bytes are not those that were written.
         """
         try:
-            data = read_bytes(self.shard, self.offset, self.length)
+            data = read_bytes(self.shard, self.offset, length=self.length)
         except OSError as error:
             raise InputError(
                 f"{address(self.shard)}: expected a TFRecord file with images. Received: {error.strerror}. "
@@ -137,7 +137,7 @@ class Reader:
     read: Callable[[Path, str, Sequence[str] | None], Dataset]
 
 
-def check_classes(class_names: tuple[str, ...], dataset: Dataset, source: Path | str) -> None:
+def check_classes(class_names: tuple[str, ...], dataset: Dataset, *, source: Path | str) -> None:
     """Raises InputError unless detector and data name the same classes in the same order and there are images."""
     if tuple(class_names) != tuple(dataset.class_names):
         raise InputError(

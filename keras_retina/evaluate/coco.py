@@ -69,7 +69,7 @@ def coco_metrics(dataset: Dataset, detections: list[dict[str, Any]]) -> Metrics:
 
 
 def results_of_image(
-    record: Record, category_ids: tuple[int, ...], boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray
+    record: Record, category_ids: tuple[int, ...], *, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray
 ) -> list[dict[str, Any]]:
     """Returns the detections of one image, boxes `[n, 4]` yxyx in pixels of it, in the COCO results format."""
     return [

@@ -52,19 +52,21 @@ def evaluate_detector(
         InputError: other classes than the detector's, no image, an image that cannot be read, an endless dataset.
     """
     images = labelled_images(dataset, spec.class_names, split=split, box_format=box_format)
-    return measured(detect_function(model, spec, iou_threshold, max_detections), spec, images)
+    return measured(
+        detect_function(model, spec, iou_threshold=iou_threshold, max_detections=max_detections), spec, images=images
+    )
 
 
-def measured(detect: Detect, spec: DetectorSpec, images: LabelledImages) -> Metrics:
+def measured(detect: Detect, spec: DetectorSpec, *, images: LabelledImages) -> Metrics:
     """Returns the COCO metrics of `detect` (see `predict_dataset`) on images that are read once."""
     records: list[Record] = []
 
     def inputs() -> Iterator[tuple[Record, np.ndarray]]:
         for record, image in images.read():
             records.append(record)
-            yield record, resize_image(image, spec.height, spec.width, spec.resize)
+            yield record, resize_image(image, spec.height, width=spec.width, mode=spec.resize)
 
-    found = predict_images(detect, spec, images.split.category_ids, inputs())
+    found = predict_images(detect, spec, category_ids=images.split.category_ids, inputs=inputs())
     return coco_metrics(dataclasses.replace(images.split, records=tuple(records)), found)
 
 
@@ -114,7 +116,7 @@ class CocoAP(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Is called by Keras: measures when it is time, and adds to the logs."""
         if (epoch + 1) % self.every == 0 or epoch + 1 == self.params.get("epochs"):
-            found = measured(self._detect, self.spec, self._images)
+            found = measured(self._detect, self.spec, images=self._images)
             self._last = {name: found[name] or 0.0 for name in self._last}
         if logs is not None:
             logs.update(self._last)

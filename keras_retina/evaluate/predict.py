@@ -21,12 +21,13 @@ BATCH = 8
 
 def network_input(record: Record, spec: DetectorSpec) -> np.ndarray:
     """Returns the image as uint8 `[height, width, 3]` of the network input."""
-    return resize_image(read_image(record.path), spec.height, spec.width, spec.resize)
+    return resize_image(read_image(record.path), spec.height, width=spec.width, mode=spec.resize)
 
 
 def detect_function(
     model: keras.Model,
     spec: DetectorSpec,
+    *,
     iou_threshold: float = 0.5,
     max_detections: int = 100,
     nms: Literal["per_class", "fast"] = "per_class",
@@ -47,11 +48,11 @@ def detect_function(
         return find(
             outputs["classes"],
             outputs["boxes"],
-            anchors,
-            spec.coder_weights,
-            EVALUATION_SCORE_THRESHOLD,
-            iou_threshold,
-            max_detections,
+            anchors=anchors,
+            coder_weights=spec.coder_weights,
+            score_threshold=EVALUATION_SCORE_THRESHOLD,
+            iou_threshold=iou_threshold,
+            max_detections=max_detections,
         )
 
     return lambda images: {name: value.numpy() for name, value in graph(tf.constant(images)).items()}
@@ -60,6 +61,7 @@ def detect_function(
 def predict_dataset(
     detect: Callable[[np.ndarray], dict[str, np.ndarray]],
     spec: DetectorSpec,
+    *,
     dataset: Dataset,
     load: Callable[[Record, DetectorSpec], np.ndarray] = network_input,
 ) -> list[dict[str, Any]]:
@@ -71,12 +73,13 @@ def predict_dataset(
         load: returns the network input of one record, uint8 `[height, width, 3]`.
     """
     inputs = ((record, load(record, spec)) for record in dataset.records)
-    return predict_images(detect, spec, dataset.category_ids, inputs)
+    return predict_images(detect, spec, category_ids=dataset.category_ids, inputs=inputs)
 
 
 def predict_images(
     detect: Callable[[np.ndarray], dict[str, np.ndarray]],
     spec: DetectorSpec,
+    *,
     category_ids: tuple[int, ...],
     inputs: Iterable[tuple[Record, np.ndarray]],
 ) -> list[dict[str, Any]]:
@@ -90,10 +93,16 @@ def predict_images(
         found = detect(np.stack([image for _, image in batch]))
         for row, (record, _) in enumerate(batch):
             count = int(found["count"][row])
-            scale_y, scale_x = resize_transform(record.height, record.width, spec.height, spec.width, spec.resize)
+            scale_y, scale_x = resize_transform(
+                record.height, record.width, height=spec.height, width=spec.width, mode=spec.resize
+            )
             boxes = found["boxes"][row, :count] / np.array([scale_y, scale_x, scale_y, scale_x], np.float32)
-            boxes = clip(boxes, record.height, record.width)
+            boxes = clip(boxes, record.height, width=record.width)
             results += results_of_image(
-                record, category_ids, boxes, found["scores"][row, :count], found["classes"][row, :count]
+                record,
+                category_ids,
+                boxes=boxes,
+                scores=found["scores"][row, :count],
+                classes=found["classes"][row, :count],
             )
     return results

@@ -38,6 +38,7 @@ def label_colour(label: str) -> Colour:
 def draw_boxes(
     image: np.ndarray,
     boxes: np.ndarray,
+    *,
     labels: Sequence[str],
     scores: Sequence[float] | np.ndarray | None = None,
     colours: Sequence[Colour] | None = None,
@@ -64,7 +65,7 @@ def draw_boxes(
     """
     image = np.asarray(image)
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4) if np.size(boxes) == 0 else np.asarray(boxes, np.float64)
-    _check(image, boxes, labels, scores, colours)
+    _check(image, boxes, labels=labels, scores=scores, colours=colours)
     height, width = image.shape[:2]
     line_width = line_width or max(1, round(max(height, width) / 260))
     font = ImageFont.load_default(size=font_size or max(10, round(max(height, width) / 38)))
@@ -74,15 +75,15 @@ def draw_boxes(
     drawable = [int(index) for index in order if np.isfinite(boxes[index]).all()]
     for index in drawable:
         colour = label_colour(labels[index]) if colours is None else colours[index]
-        corners = _corners(boxes[index], height, width)
+        corners = _corners(boxes[index], height, width=width)
         draw.rectangle(corners, outline=tuple(colour), width=line_width)
         text = _caption(labels[index], None if scores is None else float(scores[index]))
         if text:
-            _draw_caption(draw, text, corners, tuple(colour), font, width, height)
+            _draw_caption(draw, text, corners=corners, colour=tuple(colour), font=font, width=width, height=height)
     return np.asarray(canvas, np.uint8).copy()
 
 
-def _check(image, boxes, labels, scores, colours) -> None:
+def _check(image, boxes, *, labels, scores, colours) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(
             f"draw_boxes expects a uint8 image [height, width, 3]. Received: image={image.dtype} {list(image.shape)}."
@@ -98,7 +99,7 @@ def _check(image, boxes, labels, scores, colours) -> None:
             )
 
 
-def _corners(box: np.ndarray, height: int, width: int) -> list[int]:
+def _corners(box: np.ndarray, height: int, *, width: int) -> list[int]:
     """Returns `[left, top, right, bottom]`, inclusive pixels inside the image, for coordinates in any order."""
     top, bottom = np.clip(np.sort(box[[0, 2]]), 0, height - 1)
     left, right = np.clip(np.sort(box[[1, 3]]), 0, width - 1)
@@ -112,7 +113,9 @@ def _caption(label: str, score: float | None) -> str:
     return f"{name} {percent}".strip()
 
 
-def _draw_caption(draw, text: str, corners: list[int], colour: tuple[int, ...], font, width: int, height: int) -> None:
+def _draw_caption(
+    draw, text: str, *, corners: list[int], colour: tuple[int, ...], font, width: int, height: int
+) -> None:
     """Writes the text on a plate above the box, or inside its top edge where there is no room above."""
     left, top = corners[:2]
     box = draw.textbbox((0, 0), text, font=font)

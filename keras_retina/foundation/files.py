@@ -50,7 +50,7 @@ def file_size(path: Path) -> int:
         return int(tf.io.gfile.stat(remote).length)
 
 
-def read_bytes(path: Path, offset: int = 0, length: int = -1) -> bytes:
+def read_bytes(path: Path, offset: int = 0, *, length: int = -1) -> bytes:
     """Returns `length` bytes from `offset` on, fewer at the end of the file, all the rest for -1.
 
     Raises:

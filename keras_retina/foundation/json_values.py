@@ -38,37 +38,37 @@ def read_mapping(path: Path) -> dict[str, Any] | None:
     """Returns the object in a JSON file, or None when it does not exist."""
     value = read_json(path)
     if value is not None and not isinstance(value, dict):
-        raise unexpected(path, "a JSON object", value)
+        raise unexpected(path, "a JSON object", received=value)
     return value
 
 
-def text_of(fields: dict[str, Any], name: str, where: str) -> str:
+def text_of(fields: dict[str, Any], name: str, *, where: str) -> str:
     """Returns the text in a field, empty where it is null or not there."""
     value = fields.get(name)
     if value is not None and not isinstance(value, str):
-        raise unexpected(f"{where}.{name}", "a text or null", value)
+        raise unexpected(f"{where}.{name}", "a text or null", received=value)
     return value or ""
 
 
-def mapping_of(fields: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+def mapping_of(fields: dict[str, Any], name: str, *, where: str) -> dict[str, Any]:
     """Returns the object in a field, empty where it is null or not there."""
     value = fields.get(name)
     if value is not None and not isinstance(value, dict):
-        raise unexpected(f"{where}.{name}", "an object", value)
+        raise unexpected(f"{where}.{name}", "an object", received=value)
     return value or {}
 
 
-def number_of(fields: dict[str, Any], name: str, where: str) -> float | None:
+def number_of(fields: dict[str, Any], name: str, *, where: str) -> float | None:
     """Returns the finite number in a field; None where it is null, not there, or not finite."""
     value = fields.get(name)
     if value is not None and not is_number(value):
-        raise unexpected(f"{where}.{name}", "a number or null", value)
+        raise unexpected(f"{where}.{name}", "a number or null", received=value)
     return number(value)
 
 
-def count_of(fields: dict[str, Any], name: str, where: str) -> int | None:
+def count_of(fields: dict[str, Any], name: str, *, where: str) -> int | None:
     """Returns the number in a field without its fraction; None where it is null, not there, or not finite."""
-    value = number_of(fields, name, where)
+    value = number_of(fields, name, where=where)
     return None if value is None else int(value)
 
 
@@ -92,7 +92,7 @@ def is_box(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 4 and all(is_number(side) for side in value)
 
 
-def unexpected(where: Path | str, expected: str, received: Any) -> InputError:
+def unexpected(where: Path | str, expected: str, *, received: Any) -> InputError:
     """Returns the error for a field of a run folder that has another type than its writer gives it."""
     shown = repr(received)
     shown = shown if len(shown) <= 120 else shown[:117] + "..."

@@ -64,7 +64,7 @@ class AnchorGrid:
     ratios: Sequence[float] = RATIOS
 
     def __post_init__(self) -> None:
-        _check_sides(self.height, self.width, self.levels)
+        _check_sides(self.height, self.width, levels=self.levels)
         for name, given in (("size", self.size), ("scales", self.scales), ("ratios", self.ratios)):
             values = np.atleast_1d(given)
             if not values.size or not np.all((values > 0) & np.isfinite(values)):
@@ -84,7 +84,10 @@ class AnchorGrid:
 
     def boxes(self) -> np.ndarray:
         """Returns all anchors, float32 `[A, 4]` as `[y1, x1, y2, x2]` in pixels of the input; some stick out of it."""
-        boxes = [_level_boxes(self.height, self.width, 2**level, self._cell_shapes()) for level in self._levels()]
+        boxes = [
+            _level_boxes(self.height, self.width, stride=2**level, shapes=self._cell_shapes())
+            for level in self._levels()
+        ]
         return np.concatenate(boxes).astype(np.float32)
 
     def groups(self) -> AnchorGroups:
@@ -114,7 +117,7 @@ class AnchorGrid:
         return np.array([(side * root, side / root) for side, root in sides], np.float64)
 
 
-def _level_boxes(height: int, width: int, stride: int, shapes: np.ndarray) -> np.ndarray:
+def _level_boxes(height: int, width: int, *, stride: int, shapes: np.ndarray) -> np.ndarray:
     rows = (np.arange(height // stride) + 0.5) * stride
     columns = (np.arange(width // stride) + 0.5) * stride
     centres = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)[:, :, None, :]  # [rows, columns, 1, 2]
@@ -122,7 +125,7 @@ def _level_boxes(height: int, width: int, stride: int, shapes: np.ndarray) -> np
     return np.concatenate([centres - halves, centres + halves], axis=-1).reshape(-1, 4)
 
 
-def _check_sides(height: int, width: int, levels: tuple[int, int]) -> None:
+def _check_sides(height: int, width: int, *, levels: tuple[int, int]) -> None:
     first, last = levels
     if not 0 <= first <= last:
         raise InputError(

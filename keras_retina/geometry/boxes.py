@@ -44,13 +44,13 @@ def iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
     return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
 
 
-def clip(boxes: np.ndarray, height: float, width: float) -> np.ndarray:
+def clip(boxes: np.ndarray, height: float, *, width: float) -> np.ndarray:
     """Clips `[..., 4]` to an image of `height` x `width` pixels; a box outside ends without area on the border."""
     limit = np.array([height, width, height, width], np.float32)
     return np.clip(_as_boxes(boxes), np.float32(0), limit)
 
 
-def encode(boxes: np.ndarray, anchors: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+def encode(boxes: np.ndarray, anchors: np.ndarray, *, weights: Sequence[float]) -> np.ndarray:
     """Returns the deltas `(ty, tx, th, tw)` that `decode` turns back into the boxes; all shapes are `[..., 4]`.
 
     `ty = wy (yc - ya) / ha` and `th = wh log(h / ha)` with the centre `yc` and height `h` of the box, `ya` and `ha` of
@@ -69,7 +69,7 @@ def encode(boxes: np.ndarray, anchors: np.ndarray, weights: Sequence[float]) -> 
     return deltas * scale
 
 
-def decode(deltas: np.ndarray, anchors: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+def decode(deltas: np.ndarray, anchors: np.ndarray, *, weights: Sequence[float]) -> np.ndarray:
     """Returns the boxes of deltas `(ty, tx, th, tw)`, the inverse of `encode`; nothing is clipped.
 
     Shapes: `[..., A, 4]` and `[A, 4]` to `[..., A, 4]`.

@@ -24,7 +24,7 @@ def area(boxes: tf.Tensor) -> tf.Tensor:
     return tf.reduce_prod(tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0), axis=-1)
 
 
-def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float]) -> tf.Tensor:
+def encode(boxes: tf.Tensor, anchors: tf.Tensor, *, weights: Sequence[float]) -> tf.Tensor:
     """`keras_retina.geometry.boxes.encode` as graph operations, `[A, 4]` and `[A, 4]` to `[A, 4]`."""
     sizes = boxes[:, 2:] - boxes[:, :2]
     anchor_sizes = anchors[:, 2:] - anchors[:, :2]
@@ -32,7 +32,7 @@ def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float]) -> tf
     return tf.concat([offsets, tf.math.log(sizes / anchor_sizes)], axis=-1) * tf.constant(weights, tf.float32)
 
 
-def decode(deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float]) -> tf.Tensor:
+def decode(deltas: tf.Tensor, anchors: tf.Tensor, *, weights: Sequence[float]) -> tf.Tensor:
     """`keras_retina.geometry.boxes.decode` as graph operations.
 
     Deltas and anchors `[..., 4]` to boxes `[..., 4]` in pixels.

@@ -18,7 +18,7 @@ _SLACK_PIXELS, _SLACK_RATIO = 0.01, 1e-3
 
 
 def overlapping_pairs(
-    boxes: tf.Tensor, anchors: tf.Tensor, groups: AnchorGroups, smallest_iou: tf.Tensor | float
+    boxes: tf.Tensor, anchors: tf.Tensor, *, groups: AnchorGroups, smallest_iou: tf.Tensor | float
 ) -> Pairs:
     """Returns at least all pairs of IoU `smallest_iou` or more, and of each box those with the IoU that is its best.
 
@@ -33,12 +33,12 @@ def overlapping_pairs(
     best = tf.reduce_max(pair_iou(boxes[:, None], tf.gather(anchors, nearest)), axis=1, keepdims=True)  # [n, 1]
     threshold = tf.minimum(best, smallest_iou)
     # IoU >= t means: intersection >= t / (1 + t) * (sum of the areas).
-    return _pairs(boxes, groups, threshold / (1.0 + threshold) * (area(boxes)[:, None] + _areas(groups)))
+    return _pairs(boxes, groups, needed_area=threshold / (1.0 + threshold) * (area(boxes)[:, None] + _areas(groups)))
 
 
-def covering_pairs(boxes: tf.Tensor, groups: AnchorGroups, share: float) -> Pairs:
+def covering_pairs(boxes: tf.Tensor, groups: AnchorGroups, *, share: float) -> Pairs:
     """Returns at least all pairs where the box covers `share` or more of the anchor."""
-    return _pairs(boxes, groups, share * _areas(groups) + tf.zeros_like(boxes[:, :1]))
+    return _pairs(boxes, groups, needed_area=share * _areas(groups) + tf.zeros_like(boxes[:, :1]))
 
 
 def all_pairs(boxes: tf.Tensor, anchors: tf.Tensor) -> Pairs:
@@ -48,7 +48,7 @@ def all_pairs(boxes: tf.Tensor, anchors: tf.Tensor) -> Pairs:
     return place // anchor_count, place % anchor_count
 
 
-def _pairs(boxes: tf.Tensor, groups: AnchorGroups, needed_area: tf.Tensor) -> Pairs:
+def _pairs(boxes: tf.Tensor, groups: AnchorGroups, *, needed_area: tf.Tensor) -> Pairs:
     """Returns at least all pairs that share `needed_area`, `[n, G]`, square pixels; none of a box without area."""
     stride, last_cell = groups.stride[:, None], (groups.cells - 1).astype("float32")
     centres = 0.5 * (boxes[:, None, :2] + boxes[:, None, 2:])  # [n, 1, 2]

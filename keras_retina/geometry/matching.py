@@ -30,9 +30,9 @@ _TIE = 1e-6  # IoUs that differ by less, relatively, are equal: rounding must no
 def match(
     anchors: tf.Tensor,
     boxes: tf.Tensor,
+    *,
     classes: tf.Tensor,
     ignored: tf.Tensor,
-    *,
     matching: Matching,
     groups: AnchorGroups | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -60,18 +60,18 @@ def match(
     Source: Focal Loss for Dense Object Detection, section 4 (Anchors); the forced match is Faster R-CNN's.
     """
     anchors = tf.convert_to_tensor(anchors, tf.float32)
-    unmatched, slot, box = _assign(anchors, boxes, ignored, matching, groups)
+    unmatched, slot, box = _assign(anchors, boxes, ignored=ignored, matching=matching, groups=groups)
     indices = tf.scatter_nd(slot[:, None], box + 1, tf.shape(unmatched)) - 1
     shape = [-1, tf.shape(anchors)[0]]
-    return tf.reshape(_codes(unmatched, slot, box, classes), shape), tf.reshape(indices, shape)
+    return tf.reshape(_codes(unmatched, slot, box=box, classes=classes), shape), tf.reshape(indices, shape)
 
 
 def targets(
     grid: AnchorGrid,
     boxes: tf.Tensor,
+    *,
     classes: tf.Tensor,
     ignored: tf.Tensor,
-    *,
     matching: Matching,
     coder_weights: Sequence[float],
 ) -> dict[str, tf.Tensor]:
@@ -87,13 +87,15 @@ def targets(
     """
     anchors = tf.constant(grid.boxes())
     boxes = tf.cast(boxes, tf.float32)
-    unmatched, slot, box = _assign(anchors, boxes, ignored, matching, grid.groups())
+    unmatched, slot, box = _assign(anchors, boxes, ignored=ignored, matching=matching, groups=grid.groups())
     image, anchor = slot // tf.shape(anchors)[0], slot % tf.shape(anchors)[0]
-    deltas = encode(tf.gather_nd(boxes, tf.stack([image, box], axis=1)), tf.gather(anchors, anchor), coder_weights)
+    deltas = encode(
+        tf.gather_nd(boxes, tf.stack([image, box], axis=1)), tf.gather(anchors, anchor), weights=coder_weights
+    )
     with_flag = tf.pad(deltas, [[0, 0], [0, 1]], constant_values=1.0)
     shape = [-1, tf.shape(anchors)[0], 5]
     return {
-        "classes": tf.reshape(_codes(unmatched, slot, box, classes), shape[:2]),
+        "classes": tf.reshape(_codes(unmatched, slot, box=box, classes=classes), shape[:2]),
         "boxes": tf.reshape(tf.scatter_nd(slot[:, None], with_flag, [tf.size(unmatched), 5]), shape),
     }
 
@@ -101,6 +103,7 @@ def targets(
 def _assign(
     anchors: tf.Tensor,
     boxes: tf.Tensor,
+    *,
     ignored: tf.Tensor,
     matching: Matching,
     groups: AnchorGroups | None,
@@ -121,23 +124,27 @@ def _assign(
     if groups is None:
         box, anchor = all_pairs(objects, anchors)
     else:
-        box, anchor = overlapping_pairs(objects, anchors, groups, tf.minimum(matching.positive, matching.negative))
+        box, anchor = overlapping_pairs(
+            objects, anchors, groups=groups, smallest_iou=tf.minimum(matching.positive, matching.negative)
+        )
     iou = pair_iou(tf.gather(objects, box), tf.gather(anchors, anchor))  # [pairs]
     slot = box // each * tf.shape(anchors)[0] + anchor
-    best_iou, matched = _first_best(iou, slot, box, slots)
+    best_iou, matched = _first_best(iou, slot, box=box, slots=slots)
     matched = tf.where((best_iou >= matching.positive) & (best_iou > 0.0), matched, _NO_BOX)
     if matching.force:
-        matched = _force(matched, iou, box, anchor, slot, objects, anchors)
+        matched = _force(matched, iou, box=box, anchor=anchor, slot=slot, boxes=objects, anchors=anchors)
 
     near = best_iou >= matching.negative
     near = tf.cond(
-        tf.reduce_any(crowd), lambda: near | _in_crowd(anchors, boxes, crowd, each, groups, slots), lambda: near
+        tf.reduce_any(crowd),
+        lambda: near | _in_crowd(anchors, boxes, crowd=crowd, each=each, groups=groups, slots=slots),
+        lambda: near,
     )
     positives = tf.cast(tf.where(matched < _NO_BOX)[:, 0], tf.int32)
     return tf.where(near, IGNORED, BACKGROUND), positives, tf.gather(matched, positives) % each
 
 
-def _codes(unmatched: tf.Tensor, slot: tf.Tensor, box: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+def _codes(unmatched: tf.Tensor, slot: tf.Tensor, *, box: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
     """Returns int32 `[batch * A]`: `unmatched` with the classes, `[batch, n]`, of the matched boxes."""
     classes = tf.cast(classes, tf.int32)
     image = slot // (tf.size(unmatched) // tf.shape(classes)[0])
@@ -148,6 +155,7 @@ def _codes(unmatched: tf.Tensor, slot: tf.Tensor, box: tf.Tensor, classes: tf.Te
 def _in_crowd(
     anchors: tf.Tensor,
     boxes: tf.Tensor,
+    *,
     crowd: tf.Tensor,
     each: tf.Tensor,
     groups: AnchorGroups | None,
@@ -159,7 +167,7 @@ def _in_crowd(
     if groups is None:
         box, anchor = all_pairs(crowd_boxes, anchors)
     else:
-        box, anchor = covering_pairs(crowd_boxes, groups, CROWD_OVERLAP)
+        box, anchor = covering_pairs(crowd_boxes, groups, share=CROWD_OVERLAP)
     box_anchors = tf.gather(anchors, anchor)
     covered = intersection(tf.gather(crowd_boxes, box), box_anchors) >= CROWD_OVERLAP * area(box_anchors)
     slot = tf.gather(tf.cast(row, tf.int32), box) // each * tf.shape(anchors)[0] + anchor
@@ -169,6 +177,7 @@ def _in_crowd(
 def _force(
     matched: tf.Tensor,
     iou: tf.Tensor,
+    *,
     box: tf.Tensor,
     anchor: tf.Tensor,
     slot: tf.Tensor,
@@ -189,11 +198,11 @@ def _force(
 
     overlapping = tf.where(best > 0.0)[:, 0]
     best, chosen = tf.gather(best, overlapping), tf.gather(chosen, overlapping)
-    _, winner = _first_best(best, chosen, tf.cast(overlapping, tf.int32), tf.size(matched))
+    _, winner = _first_best(best, chosen, box=tf.cast(overlapping, tf.int32), slots=tf.size(matched))
     return tf.where(winner < _NO_BOX, winner, matched)
 
 
-def _first_best(iou: tf.Tensor, slot: tf.Tensor, box: tf.Tensor, slots: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _first_best(iou: tf.Tensor, slot: tf.Tensor, *, box: tf.Tensor, slots: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the largest IoU of each slot, 0 without any, and the first box that has it, `_NO_BOX` without.
 
     `iou`, `slot` and `box` are `[pairs]`, the results `[slots]`.

@@ -17,6 +17,7 @@ As many as the paper keeps over its five levels (section 4); an exported file ke
 def detections(
     logits: tf.Tensor,
     deltas: tf.Tensor,
+    *,
     anchors: tf.Tensor,
     coder_weights: Sequence[float],
     score_threshold: float,
@@ -38,7 +39,7 @@ def detections(
 
     Source: Focal Loss for Dense Object Detection, section 4 (Inference).
     """
-    boxes, scores = _candidates(logits, deltas, anchors, coder_weights)
+    boxes, scores = _candidates(logits, deltas, anchors=anchors, coder_weights=coder_weights)
     boxes, scores, classes, count = tf.image.combined_non_max_suppression(
         boxes[:, :, None, :],
         scores,
@@ -54,6 +55,7 @@ def detections(
 def fast_detections(
     logits: tf.Tensor,
     deltas: tf.Tensor,
+    *,
     anchors: tf.Tensor,
     coder_weights: Sequence[float],
     score_threshold: float,
@@ -64,7 +66,7 @@ def fast_detections(
 
     It is what a file with `export.nms: fast` does: TFLite_Detection_PostProcess without `use_regular_nms`.
     """
-    boxes, scores = _candidates(logits, deltas, anchors, coder_weights)
+    boxes, scores = _candidates(logits, deltas, anchors=anchors, coder_weights=coder_weights)
     best, classes = tf.reduce_max(scores, axis=-1), tf.argmax(scores, axis=-1, output_type=tf.int32)
 
     def of_image(image: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -89,12 +91,12 @@ def fast_detections(
 
 
 def _candidates(
-    logits: tf.Tensor, deltas: tf.Tensor, anchors: tf.Tensor, coder_weights: Sequence[float]
+    logits: tf.Tensor, deltas: tf.Tensor, *, anchors: tf.Tensor, coder_weights: Sequence[float]
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns boxes `[batch, candidates, 4]` and scores `[batch, candidates, K]` of the best anchors of each image."""
     logits, deltas = tf.cast(logits, tf.float32), tf.cast(deltas, tf.float32)
     anchors = tf.convert_to_tensor(anchors, tf.float32)
     best = tf.reduce_max(logits, axis=-1)  # [batch, A]
     _, kept = tf.math.top_k(best, k=tf.minimum(CANDIDATES, tf.shape(best)[1]))  # [batch, candidates]
-    boxes = decode(tf.gather(deltas, kept, batch_dims=1), tf.gather(anchors, kept), coder_weights)
+    boxes = decode(tf.gather(deltas, kept, batch_dims=1), tf.gather(anchors, kept), weights=coder_weights)
     return boxes, tf.sigmoid(tf.gather(logits, kept, batch_dims=1))

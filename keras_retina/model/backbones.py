@@ -187,7 +187,7 @@ def find_weights(settings: Backbone, data_dir: Path | None) -> str | None:
     return "imagenet"
 
 
-def load_pretrained(model: keras.Model, settings: Backbone, source: str | None) -> None:
+def load_pretrained(model: keras.Model, settings: Backbone, *, source: str | None) -> None:
     """Copies backbone weights from `source` (see `find_weights`) into the detector; None leaves them random.
 
     All backbones get RGB in [-1, 1]. The ResNet files were trained on BGR pixels minus a mean: their first

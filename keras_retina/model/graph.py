@@ -44,7 +44,7 @@ def output_places(model: keras.Model) -> dict[str, Place]:
 
 
 def rebuild(
-    calls: list[Call], tensors: dict[Place, tf.Tensor], layer_of: Callable[[str], keras.layers.Layer | None]
+    calls: list[Call], tensors: dict[Place, tf.Tensor], *, layer_of: Callable[[str], keras.layers.Layer | None]
 ) -> None:
     """Calls layers on new tensors and adds their outputs to `tensors`, which starts with those of the inputs.
 

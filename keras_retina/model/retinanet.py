@@ -34,35 +34,37 @@ def feature_pyramid(features: dict[int, tf.Tensor], settings: Pyramid) -> list[t
             merged[level + 1]
         )
         merged[level] = keras.layers.Add(name=f"pyramid_add_{level}")([lateral[level], above])
-    outputs = {level: _smooth(merged[level], settings, activation, level) for level in range(first, 6)}
+    outputs = {level: _smooth(merged[level], settings, activation=activation, level=level) for level in range(first, 6)}
     if last >= 6:
         source = features[5] if settings.convolution == "full" else merged[5]
-        outputs[6] = _strided(source, settings, 6)
+        outputs[6] = _strided(source, settings, level=6)
     if last >= 7:
         active = keras.layers.Activation(activation, name="pyramid_activation_6")(outputs[6])
-        outputs[7] = _strided(active, settings, 7)
+        outputs[7] = _strided(active, settings, level=7)
     return [outputs[level] for level in range(first, last + 1)]
 
 
-def _smooth(tensor: tf.Tensor, settings: Pyramid, activation: str, level: int) -> tf.Tensor:
+def _smooth(tensor: tf.Tensor, settings: Pyramid, *, activation: str, level: int) -> tf.Tensor:
     if settings.convolution == "full":
         layer = keras.layers.Conv2D(settings.width, 3, padding="same", name=f"pyramid_output_{level}")
         return layer(tensor)
-    return convolution(settings.width, "separable", f"pyramid_output_{level}", activation=activation)(tensor)
+    return convolution(settings.width, "separable", name=f"pyramid_output_{level}", activation=activation)(tensor)
 
 
-def _strided(tensor: tf.Tensor, settings: Pyramid, level: int) -> tf.Tensor:
+def _strided(tensor: tf.Tensor, settings: Pyramid, *, level: int) -> tf.Tensor:
     if settings.convolution == "full":
         layer = keras.layers.Conv2D(settings.width, 3, 2, padding="same", name=f"pyramid_output_{level}")
         return layer(tensor)
-    return convolution(settings.width, "separable", f"pyramid_output_{level}", strides=2, activation="relu6")(tensor)
+    return convolution(settings.width, "separable", name=f"pyramid_output_{level}", strides=2, activation="relu6")(
+        tensor
+    )
 
 
 Apply = Callable[[tf.Tensor], tf.Tensor]
 
 
 def convolution(
-    filters: int, kind: str, name: str, strides: int = 1, activation: str | None = None, bias: float | None = 0.0
+    filters: int, kind: str, *, name: str, strides: int = 1, activation: str | None = None, bias: float | None = 0.0
 ) -> Apply:
     """Returns a function that applies one 3x3 convolution; calling it twice shares the weights.
 
@@ -109,7 +111,7 @@ def convolution(
 
 
 def head_outputs(
-    levels: list[tf.Tensor], settings: Head, anchors_per_cell: int, values: int, name: str, bias: float = 0.0
+    levels: list[tf.Tensor], settings: Head, *, anchors_per_cell: int, values: int, name: str, bias: float = 0.0
 ) -> tf.Tensor:
     """Applies one shared head to every level and returns `[batch, anchors, values]`, levels in order.
 
@@ -125,13 +127,13 @@ def head_outputs(
         convolution(
             settings.width,
             settings.convolution,
-            f"{name}_{index}",
+            name=f"{name}_{index}",
             activation=None if has_norms else activation,
             bias=None if has_norms else 0.0,
         )
         for index in range(settings.convolutions)
     ]
-    predict = convolution(anchors_per_cell * values, settings.convolution, f"{name}_prediction", bias=bias)
+    predict = convolution(anchors_per_cell * values, settings.convolution, name=f"{name}_prediction", bias=bias)
     rows = []
     for number, tensor in enumerate(levels):
         for index, layer in enumerate(hidden):
@@ -166,8 +168,10 @@ def detector_network(settings: Model, num_classes: int) -> keras.Model:
     per_cell = detector_spec(settings, ()).grid.per_cell
     bias = prior_bias(settings.head.prior)
     outputs = {
-        "classes": head_outputs(levels, settings.head, per_cell, num_classes, "classes", bias),
-        "boxes": head_outputs(levels, settings.head, per_cell, 4, "boxes"),
+        "classes": head_outputs(
+            levels, settings.head, anchors_per_cell=per_cell, values=num_classes, name="classes", bias=bias
+        ),
+        "boxes": head_outputs(levels, settings.head, anchors_per_cell=per_cell, values=4, name="boxes"),
     }
     model = keras.Model(image, outputs, name="retinanet")
     freeze(model, settings.backbone)

@@ -95,7 +95,7 @@ def load_detector(path: Path) -> tuple[keras.Model, DetectorSpec]:
         raise InputError(
             f"{path}: the model was not loaded. Received: {_one_line(error)}. Use the model.keras of a run folder."
         ) from error
-    _check_outputs(model, spec, path)
+    _check_outputs(model, spec, path=path)
     return model, spec
 
 
@@ -165,7 +165,7 @@ def _load_weights(model: keras.Model, path: Path) -> None:
         model.load_weights(weights)
 
 
-def _check_outputs(model: keras.Model, spec: DetectorSpec, path: Path) -> None:
+def _check_outputs(model: keras.Model, spec: DetectorSpec, *, path: Path) -> None:
     anchors = len(spec.anchors())
     expected = {"classes": (None, anchors, len(spec.class_names)), "boxes": (None, anchors, 4)}
     received = model.output_shape if isinstance(model.output_shape, dict) else {"output": model.output_shape}

@@ -61,7 +61,7 @@ def fold_frozen_batch_norm(model: keras.Model) -> keras.Model:
         return model
     inputs = {name: keras.Input(model.get_layer(name).output_shape[0][1:], name=name) for name in model.input_names}
     tensors: dict[Place, tf.Tensor] = {(name, 0): tensor for name, tensor in inputs.items()}
-    rebuild(calls, tensors, lambda name: None if name in skipped else folded.get(name, model.get_layer(name)))
+    rebuild(calls, tensors, layer_of=lambda name: None if name in skipped else folded.get(name, model.get_layer(name)))
     outputs = {name: tensors[place] for name, place in output_places(model).items()}
     return keras.Model(list(inputs.values()), outputs, name=model.name)
 

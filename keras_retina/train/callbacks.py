@@ -78,7 +78,7 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
         if self._detect is None:
             self._detect = detect_function(self.detector, self.spec)
         trained = swap_in_average(self.model)
-        results = predict_dataset(self._detect, self.spec, self.dataset, self._load)
+        results = predict_dataset(self._detect, self.spec, dataset=self.dataset, load=self._load)
         metrics = coco_metrics(self.dataset, results)
         score = metrics["AP"] or 0.0
         if score > self.best:
@@ -90,7 +90,7 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
         if logs is not None:
             logs["AP"], logs["AP50"] = score, metrics["AP50"] or 0.0
             logs["evaluation_seconds"] = time.perf_counter() - started
-        if patience_is_over(read_state(self.train_dir), epoch + 1, self.patience):
+        if patience_is_over(read_state(self.train_dir), epoch + 1, patience=self.patience):
             self.model.stop_training = True
 
     def _load(self, record: Any, spec: DetectorSpec) -> np.ndarray:
@@ -118,7 +118,7 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
             xywh = np.array([result["bbox"] for result in shown], np.float32).reshape(-1, 4) * np.tile(scale, 2)
             boxes = np.stack([xywh[:, 1], xywh[:, 0], xywh[:, 1] + xywh[:, 3], xywh[:, 0] + xywh[:, 2]], axis=1)
             labels = [names[result["category_id"]] for result in shown]
-            pictures.append(draw_boxes(image, boxes, labels, [result["score"] for result in shown]))
+            pictures.append(draw_boxes(image, boxes, labels=labels, scores=[result["score"] for result in shown]))
         with self.writer.as_default(step=epoch + 1):
             tf.summary.image("validation", np.stack(pictures), max_outputs=PICTURES)
 
@@ -142,7 +142,7 @@ class Checkpoint(keras.callbacks.Callback):
             ) from error
 
 
-def patience_is_over(state: dict[str, Any], epochs_done: int, patience: int | None) -> bool:
+def patience_is_over(state: dict[str, Any], epochs_done: int, *, patience: int | None) -> bool:
     """Tells whether the best AP of `read_state` is `patience` epochs old, also after a resume; None never ends."""
     return patience is not None and bool(state) and epochs_done - state["best_epoch"] >= patience
 

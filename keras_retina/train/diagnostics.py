@@ -15,6 +15,7 @@ from keras_retina.recipe.recipe import Loss
 def losses_per_level(
     wanted: dict[str, tf.Tensor],
     outputs: dict[str, tf.Tensor],
+    *,
     counts: Sequence[int],
     settings: Loss,
     coder_weights: Sequence[float],
@@ -34,11 +35,11 @@ def losses_per_level(
         return tf.split(tensor, list(counts), axis=1)
 
     classes = [
-        tf.reduce_sum(focal_loss(codes, logits, settings.alpha, settings.gamma)) / positives
+        tf.reduce_sum(focal_loss(codes, logits, alpha=settings.alpha, gamma=settings.gamma)) / positives
         for codes, logits in zip(by_level(wanted["classes"]), by_level(outputs["classes"]), strict=True)
     ]
     boxes = [
-        tf.reduce_sum(box_loss_of_images(settings, coder_weights, targets, deltas)) / positives
+        tf.reduce_sum(box_loss_of_images(settings, coder_weights, targets=targets, deltas=deltas)) / positives
         for targets, deltas in zip(by_level(wanted["boxes"]), by_level(outputs["boxes"]), strict=True)
     ]
     return tf.stack(classes), tf.stack(boxes)
@@ -63,7 +64,9 @@ class Diagnostics(keras.callbacks.Callback):
         images, wanted = self.batch
         outputs = self.model(images, training=False)
         counts = list(self.counts.values())
-        losses = losses_per_level(wanted, outputs, counts, self.settings, self.coder_weights)
+        losses = losses_per_level(
+            wanted, outputs, counts=counts, settings=self.settings, coder_weights=self.coder_weights
+        )
         is_positive = wanted["classes"] >= 0
         scores = tf.sigmoid(tf.reduce_max(outputs["classes"], axis=-1))  # [batch, A]
         with self.writer.as_default(step=epoch + 1):

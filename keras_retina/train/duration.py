@@ -36,7 +36,7 @@ class Pace:
 
 
 def measure_pace(
-    model: keras.Model, detector: keras.Model, batches: tf.data.Dataset, spec: DetectorSpec, validation_set: Dataset
+    model: keras.Model, detector: keras.Model, *, batches: tf.data.Dataset, spec: DetectorSpec, validation_set: Dataset
 ) -> Pace:
     """Times steps of a compiled model and one evaluation of its detector, and puts model and optimiser back."""
     variables = [*model.variables, *model.optimizer.variables]
@@ -46,21 +46,21 @@ def measure_pace(
     model.fit(batches, steps_per_epoch=MEASURED_STEPS, callbacks=[tick], verbose=0)
     step = (ends[-1] - ends[UNTIMED_STEPS]) / (MEASURED_STEPS - UNTIMED_STEPS)
     detect = detect_function(detector, spec)
-    predict_dataset(detect, spec, replace(validation_set, records=validation_set.records[:BATCH]))  # traces
+    predict_dataset(detect, spec, dataset=replace(validation_set, records=validation_set.records[:BATCH]))  # traces
     started = time.perf_counter()
-    coco_metrics(validation_set, predict_dataset(detect, spec, validation_set))
+    coco_metrics(validation_set, predict_dataset(detect, spec, dataset=validation_set))
     evaluation = time.perf_counter() - started
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return Pace(step, ends[1] - ends[0], evaluation)
 
 
-def epochs_within(seconds: float, epoch: float, evaluation: float, evaluate_every: int, most: int) -> int:
+def epochs_within(seconds: float, epoch: float, *, evaluation: float, evaluate_every: int, most: int) -> int:
     """Returns the most epochs, up to `most`, that end with their evaluations within `seconds`; 0 when none does."""
     fitting = (
         epochs
         for epochs in range(most, 0, -1)
-        if epochs * epoch + evaluations_between(0, epochs, evaluate_every) * evaluation <= seconds
+        if epochs * epoch + evaluations_between(0, epochs, every=evaluate_every) * evaluation <= seconds
     )
     return next(fitting, 0)
 
@@ -68,6 +68,7 @@ def epochs_within(seconds: float, epoch: float, evaluation: float, evaluate_ever
 def within_minutes(
     settings: Training,
     minutes: float,
+    *,
     steps_per_epoch: int,
     path: Path,
     measure: Callable[[], Pace],
@@ -87,7 +88,9 @@ def within_minutes(
     epoch = pace.step * steps_per_epoch
     # The graph is traced again, with the schedule of the epochs that are decided here.
     left = 60 * minutes * (1 - MARGIN) - (time.perf_counter() - started) - pace.tracing
-    epochs = epochs_within(left, epoch, pace.evaluation, settings.evaluate_every, settings.epochs)
+    epochs = epochs_within(
+        left, epoch, evaluation=pace.evaluation, evaluate_every=settings.evaluate_every, most=settings.epochs
+    )
     if not epochs:
         raise InputError(
             f"training.minutes: expected time for one epoch of {epoch:.0f} s and its evaluation of "

@@ -30,7 +30,7 @@ BATCH = 8
 REPORTED_EVERY = 50  # batches
 
 
-def feature_key(recipe: Recipe, dataset: Dataset, frozen: keras.Model, views: int) -> dict[str, object]:
+def feature_key(recipe: Recipe, dataset: Dataset, *, frozen: keras.Model, views: int) -> dict[str, object]:
     """Returns everything that the kept features depend on: settings as they are, data and weights as SHA-256."""
     data, weights = hashlib.sha256(), hashlib.sha256()
     for record in dataset.records:
@@ -54,6 +54,7 @@ def feature_key(recipe: Recipe, dataset: Dataset, frozen: keras.Model, views: in
 def build_feature_cache(
     folder: Path,
     recipe: Recipe,
+    *,
     dataset: Dataset,
     spec: DetectorSpec,
     frozen: keras.Model,
@@ -67,7 +68,7 @@ def build_feature_cache(
     Raises:
         InputError: the folder holds the features of other data, another recipe or other weights; a full disk.
     """
-    key = feature_key(recipe, dataset, frozen, views)
+    key = feature_key(recipe, dataset, frozen=frozen, views=views)
     if folder.exists():
         _refuse_other(folder, key)
         return
@@ -80,7 +81,14 @@ def build_feature_cache(
             for name, shape in frozen.output_shape.items()
         }
         labels: list[tuple[np.ndarray, ...]] = []
-        stream = training_views(dataset, spec, recipe.augmentation, recipe.seed, 0, recipe.data.cache_mebibytes)
+        stream = training_views(
+            dataset,
+            spec,
+            augmentation=recipe.augmentation,
+            seed=recipe.seed,
+            first_sample=0,
+            cache_mebibytes=recipe.data.cache_mebibytes,
+        )
         compute = tf.function(lambda images: frozen(images, training=False))
         for number, (images, *batch) in enumerate(stream.take(count).padded_batch(BATCH)):
             for name, values in compute(images).items():
@@ -99,7 +107,7 @@ def build_feature_cache(
 
 
 def feature_batches(
-    folder: Path, spec: DetectorSpec, matching: Matching, batch_size: int, seed: int, first_sample: int = 0
+    folder: Path, spec: DetectorSpec, *, matching: Matching, batch_size: int, seed: int, first_sample: int = 0
 ) -> tf.data.Dataset:
     """Endless batches of ({name: float32 features}, {"classes", "boxes"}), a new permutation of all views each pass.
 
@@ -123,9 +131,9 @@ def feature_batches(
         crowd.set_shape([None])
         return dict(zip(files, features, strict=True)), found, codes, crowd
 
-    order = sample_order(len(ends), seed, first_sample)
+    order = sample_order(len(ends), seed, first_sample=first_sample)
     views = order.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return with_targets(views, spec, matching, batch_size)
+    return with_targets(views, spec, matching=matching, batch_size=batch_size)
 
 
 def _refuse_other(folder: Path, key: dict[str, object]) -> None:
@@ -166,11 +174,11 @@ def split_at_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     image = {name: keras.Input(model.get_layer(name).output_shape[0][1:], name=name) for name in model.input_names}
 
     before: dict[Place, object] = {(name, 0): tensor for name, tensor in image.items()}
-    rebuild([call for call in calls if not learns[call.layer, call.number]], before, model.get_layer)
+    rebuild([call for call in calls if not learns[call.layer, call.number]], before, layer_of=model.get_layer)
     frozen = keras.Model(list(image.values()), {names[place]: before[place] for place in names}, name="frozen")
 
     features = {names[place]: keras.Input(shapes[place], name=names[place]) for place in names}
     after: dict[Place, object] = {place: features[names[place]] for place in names}
-    rebuild([call for call in calls if learns[call.layer, call.number]], after, model.get_layer)
+    rebuild([call for call in calls if learns[call.layer, call.number]], after, layer_of=model.get_layer)
     outputs = {name: after[place] for name, place in output_places(model).items()}
     return frozen, keras.Model(features, outputs, name=model.name)

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def compile_detector(
-    model: keras.Model, spec: DetectorSpec, settings: Training, steps_per_epoch: int, precision: str
+    model: keras.Model, spec: DetectorSpec, *, settings: Training, steps_per_epoch: int, precision: str
 ) -> None:
     """Compiles with the losses, the optimiser and the schedule of a recipe; `precision` as `choose_precision` says."""
     model.compile(
@@ -36,6 +36,7 @@ def compile_detector(
 def fit_detector(
     network: keras.Model,
     detector: keras.Model,
+    *,
     spec: DetectorSpec,
     settings: Training,
     steps: int,
@@ -61,12 +62,12 @@ def fit_detector(
     Raises:
         InputError: a loss that is not a number, or a disk that is full.
     """
-    manager, epoch = _resumed(network, detector, train_dir)
+    manager, epoch = _resumed(network, detector, train_dir=train_dir)
     first_epoch = int(epoch)
     trim_history(train_dir / HISTORY, first_epoch)
     wait = InputWait()
     patience = settings.early_stop.patience * settings.evaluate_every if settings.early_stop else None
-    if first_epoch < settings.epochs and not patience_is_over(read_state(train_dir), first_epoch, patience):
+    if first_epoch < settings.epochs and not patience_is_over(read_state(train_dir), first_epoch, patience=patience):
         writer = tf.summary.create_file_writer(str(train_dir / "tensorboard"))
         every_epoch = [
             StopOnNaN(section),
@@ -98,11 +99,11 @@ def fit_detector(
             logger.info(
                 f"stopped early after epoch {int(epoch)}: the validation AP had not risen for {patience} epochs"
             )
-    _take_final_weights(detector, network, settings, train_dir)
+    _take_final_weights(detector, network, settings=settings, train_dir=train_dir)
 
 
 def _resumed(
-    network: keras.Model, detector: keras.Model, train_dir: Path
+    network: keras.Model, detector: keras.Model, *, train_dir: Path
 ) -> tuple[tf.train.CheckpointManager, tf.Variable]:
     """Restores the last checkpoint, if there is one; returns who writes the next ones and the epochs that are done."""
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -114,7 +115,7 @@ def _resumed(
     return manager, epoch
 
 
-def _take_final_weights(detector: keras.Model, network: keras.Model, settings: Training, train_dir: Path) -> None:
+def _take_final_weights(detector: keras.Model, network: keras.Model, *, settings: Training, train_dir: Path) -> None:
     best = train_dir / "best.weights.h5"
     if settings.checkpoint == "best" and best.exists():
         plain_model(detector).load_weights(best)

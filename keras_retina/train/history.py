@@ -139,7 +139,7 @@ class History(keras.callbacks.Callback):
 
     def _seconds_left(self, epoch: int) -> float:
         left = self.epochs - epoch - 1
-        evaluations = evaluations_between(epoch + 1, self.epochs, self.evaluate_every)
+        evaluations = evaluations_between(epoch + 1, self.epochs, every=self.evaluate_every)
         return float(np.median(self._training)) * left + float(np.median(self._evaluation or [0.0])) * evaluations
 
     def _learning_rate(self) -> tf.Tensor:
@@ -173,7 +173,7 @@ class Progress(keras.callbacks.Callback):
         )
 
 
-def evaluations_between(done: int, epochs: int, every: int) -> int:
+def evaluations_between(done: int, epochs: int, *, every: int) -> int:
     """Returns how many epochs after `done` up to `epochs` end with an evaluation: each `every`th and the last."""
     return sum(epoch % every == 0 or epoch == epochs for epoch in range(done + 1, epochs + 1))
 
@@ -197,12 +197,12 @@ def trim_history(path: Path, epochs_done: int) -> None:
         return
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file)) or [list(HISTORY_COLUMNS)]
-    kept = [dict(zip(header, row, strict=True)) for row in rows if _is_done(row, len(header), epochs_done)]
+    kept = [dict(zip(header, row, strict=True)) for row in rows if _is_done(row, len(header), epochs_done=epochs_done)]
     with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, HISTORY_COLUMNS, restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(kept)
 
 
-def _is_done(row: list[str], columns: int, epochs_done: int) -> bool:
+def _is_done(row: list[str], columns: int, *, epochs_done: int) -> bool:
     return len(row) == columns and row[0].isdecimal() and int(row[0]) <= epochs_done

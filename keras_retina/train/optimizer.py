@@ -103,6 +103,7 @@ class Accumulation:
         self,
         grads_and_vars: Iterable[tuple[tf.Tensor | None, tf.Variable]],
         name: str | None = None,
+        *,
         skip_gradients_aggregation: bool = False,
     ) -> tf.Variable:
         pairs = list(grads_and_vars)

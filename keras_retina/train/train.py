@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 def train(
     recipe: Recipe,
     train_set: Dataset,
+    *,
     validation_set: Dataset,
     run_dir: Path,
     data_dir: Path | None = None,
@@ -58,14 +59,14 @@ def train(
     keep_freed_memory()
     keras.utils.set_random_seed(recipe.seed)
     spec = detector_spec(recipe.model, train_set.class_names)
-    check_augmentation(train_set, spec, recipe.augmentation, recipe.seed)
+    check_augmentation(train_set, spec, augmentation=recipe.augmentation, seed=recipe.seed)
     steps = settings.steps_per_epoch or max(1, len(train_set.records) // settings.batch_size)
     _check_updates(settings, steps)
     strategy = distribution_strategy(settings.strategy, settings.batch_size)
     with strategy.scope():
-        networks, source = _networks(recipe, len(train_set.class_names), precision, data_dir)
+        networks, source = _networks(recipe, len(train_set.class_names), precision=precision, data_dir=data_dir)
         network, model, detector = networks.learning, networks.whole, networks.detector
-        compile_detector(network, spec, settings, steps, precision)
+        compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision=precision)
     logger.info(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
     paths = RunPaths(run_dir)
@@ -75,12 +76,19 @@ def train(
     features = Path(settings.feature_cache) if settings.feature_cache else train_dir / "features"
     if settings.feature_views:
         frozen = fold_frozen_batch_norm(networks.frozen)
-        build_feature_cache(features, recipe, train_set, spec, frozen, settings.feature_views)
+        build_feature_cache(features, recipe, dataset=train_set, spec=spec, frozen=frozen, views=settings.feature_views)
 
     def batches(first_step: int) -> tf.data.Dataset:
         first_sample = first_step * settings.batch_size
         if settings.feature_views:
-            return feature_batches(features, spec, settings.matching, settings.batch_size, recipe.seed, first_sample)
+            return feature_batches(
+                features,
+                spec,
+                matching=settings.matching,
+                batch_size=settings.batch_size,
+                seed=recipe.seed,
+                first_sample=first_sample,
+            )
         return training_batches(
             train_set,
             spec,
@@ -96,16 +104,25 @@ def train(
         settings = within_minutes(
             settings,
             settings.minutes,
-            steps,
-            train_dir / "duration.json",
-            lambda: measure_pace(network, model, batches(0), spec, validation_set),
-            started,
+            steps_per_epoch=steps,
+            path=train_dir / "duration.json",
+            measure=lambda: measure_pace(network, model, batches=batches(0), spec=spec, validation_set=validation_set),
+            started=started,
         )
         _check_updates(settings, steps)
         with strategy.scope():
-            compile_detector(network, spec, settings, steps, precision)
+            compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision=precision)
 
-    fit_detector(network, model, spec, settings, steps, batches, validation_set, train_dir)
+    fit_detector(
+        network,
+        model,
+        spec=spec,
+        settings=settings,
+        steps=steps,
+        batches=batches,
+        validation_set=validation_set,
+        train_dir=train_dir,
+    )
     if model is not detector:
         copy_weights(model, detector)
     reader = split_at_frozen(detector)[1] if settings.feature_views else detector  # of what the batches hold
@@ -132,12 +149,12 @@ class _Networks:
 
 
 def _networks(
-    recipe: Recipe, class_count: int, precision: str, data_dir: Path | None
+    recipe: Recipe, class_count: int, *, precision: str, data_dir: Path | None
 ) -> tuple[_Networks, Path | str | None]:
     """Returns the networks of a recipe with pretrained weights, and where these came from."""
     detector = detector_network(recipe.model, class_count)
     source = find_weights(recipe.model.backbone, data_dir)
-    load_pretrained(detector, recipe.model.backbone, source)
+    load_pretrained(detector, recipe.model.backbone, source=source)
     set_batch_norm_momentum(detector)
     whole = in_precision(detector, precision)
     frozen, learning = split_at_frozen(whole) if recipe.training.feature_views else (None, whole)

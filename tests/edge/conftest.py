@@ -61,7 +61,7 @@ def tiny_model(image_paths, tiny_spec):
 
     keras.utils.set_random_seed(3)
     model = detector_network(SETTINGS, len(CLASS_NAMES))
-    pixels = np.stack([resize_image(read_image(path), 128, 128, "stretch") for path in image_paths])
+    pixels = np.stack([resize_image(read_image(path), 128, width=128, mode="stretch") for path in image_paths])
     batch = tiny_spec.scale(pixels)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -87,7 +87,9 @@ def exported(tiny_model, tiny_spec, export_settings, image_paths, tmp_path_facto
     from edge.export.export import export_files
 
     folder = tmp_path_factory.mktemp("export")
-    paths = export_files(tiny_model, tiny_spec, folder, "tiny", export_settings, image_paths)
+    paths = export_files(
+        tiny_model, tiny_spec, out_dir=folder, name="tiny", settings=export_settings, calibration_images=image_paths
+    )
     return {path.stem.removeprefix("tiny_"): path for path in paths}
 
 
@@ -118,7 +120,7 @@ def small_quantized(image_paths) -> Quantized:
     from edge.export.convert import float_heads, quantize_heads
 
     small = small_detector(image_paths, Head(width=8, convolutions=1))
-    networks = [quantize_heads(small.model, small.spec, kind, small.samples) for kind in ("int8", "int16")]
+    networks = [quantize_heads(small.model, small.spec, kind=kind, samples=small.samples) for kind in ("int8", "int16")]
     return Quantized(small.model, small.spec, small.samples, float_heads(small.model, small.spec), *networks)
 
 

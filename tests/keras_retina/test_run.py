@@ -15,29 +15,32 @@ from keras_retina.run import open_run, run_facts, start_run, train_stage
 
 def test_a_run_that_ended_before_it_trained_does_not_keep_its_folder(tmp_path):
     run = tmp_path / "run"
-    start_run(run, Recipe(name="one"), tmp_path / "mistyped", "command", False)
-    start_run(run, Recipe(name="one"), tmp_path / "data", "command", False)
+    start_run(run, Recipe(name="one"), data_dir=tmp_path / "mistyped", command="command", overwrite=False)
+    start_run(run, Recipe(name="one"), data_dir=tmp_path / "data", command="command", overwrite=False)
     assert run_facts(run)["data"] == str(tmp_path / "data")
-    start_run(run, Recipe(name="two"), tmp_path / "data", "command", False)
+    start_run(run, Recipe(name="two"), data_dir=tmp_path / "data", command="command", overwrite=False)
     assert open_run(run).recipe.name == "two"
 
 
 @pytest.mark.parametrize("member", ["train", "model.keras", "notes.txt"])
 def test_a_folder_with_anything_else_is_kept(tmp_path, member):
     run = tmp_path / "run"
-    start_run(run, Recipe(name="one"), tmp_path / "data", "command", False)
+    start_run(run, Recipe(name="one"), data_dir=tmp_path / "data", command="command", overwrite=False)
     (run / member).mkdir()
     with pytest.raises(InputError, match="a run on other data"):
-        start_run(run, Recipe(name="one"), tmp_path / "other", "command", False)
+        start_run(run, Recipe(name="one"), data_dir=tmp_path / "other", command="command", overwrite=False)
     with pytest.raises(InputError, match="a run of another recipe"):
-        start_run(run, Recipe(name="two"), tmp_path / "data", "command", False)
-    assert start_run(run, Recipe(name="one"), tmp_path / "data", "again", False).data_dir == tmp_path / "data"
+        start_run(run, Recipe(name="two"), data_dir=tmp_path / "data", command="command", overwrite=False)
+    assert (
+        start_run(run, Recipe(name="one"), data_dir=tmp_path / "data", command="again", overwrite=False).data_dir
+        == tmp_path / "data"
+    )
 
 
 def test_files_of_somebody_else_are_not_taken_for_a_run(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(InputError, match="which holds other files"):
-        start_run(tmp_path, Recipe(name="one"), tmp_path / "data", "command", False)
+        start_run(tmp_path, Recipe(name="one"), data_dir=tmp_path / "data", command="command", overwrite=False)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", json.dumps({"data": 3}).encode(), b"\xff\xfe"])
@@ -53,11 +56,13 @@ def test_facts_that_are_damaged_are_one_error_that_says_what_to_pass(tmp_path, c
 def test_the_float_model_is_measured_with_the_suppression_of_its_files(
     tiny_detector, tiny_coco, tmp_path, monkeypatch, nms
 ):
-    asked: list[tuple] = []
-    monkeypatch.setattr(predict, "detect_function", lambda model, spec, *settings: asked.append(settings))
+    asked: list[dict] = []
+    monkeypatch.setattr(predict, "detect_function", lambda model, spec, **settings: asked.append(settings))
     monkeypatch.setattr(predict, "predict_dataset", lambda detect, spec, dataset: [])
     settings = {"name": "one", "export": {"nms": nms, "iou_threshold": 0.3, "max_detections": 7}}
-    run = start_run(tmp_path / "run", recipe_from_fields(settings, "here"), tiny_coco, "command", False)
+    run = start_run(
+        tmp_path / "run", recipe_from_fields(settings, "here"), data_dir=tiny_coco, command="command", overwrite=False
+    )
     save_detector(*tiny_detector, run.path / "model.keras")
     train_stage(run)
-    assert asked == [(0.3, 7, nms)]
+    assert asked == [{"iou_threshold": 0.3, "max_detections": 7, "nms": nms}]

@@ -52,15 +52,15 @@ def parameter_cost(model: keras.Model, groups: Sequence[ChannelGroup]) -> Channe
         shapes = [tuple(weight.shape) for weight in layer.weights]
         if isinstance(layer, keras.layers.Conv2D):
             height, width, inputs, filters = shapes[0]
-            outputs = _channels(layer.name, filters, groups, "producers")
-            terms.append((height * width, _channels(layer.name, inputs, groups, "consumers"), outputs))
+            outputs = _channels(layer.name, filters, groups=groups, role="producers")
+            terms.append((height * width, _channels(layer.name, inputs, groups=groups, role="consumers"), outputs))
             terms += [(1, _one(groups), outputs) for _ in shapes[1:]]
         elif isinstance(layer, keras.layers.DepthwiseConv2D):
             height, width, inputs, _ = shapes[0]
-            channels = _channels(layer.name, inputs, groups, "between")
+            channels = _channels(layer.name, inputs, groups=groups, role="between")
             terms.append((height * width + len(shapes) - 1, channels, _one(groups)))
         elif shapes:  # BatchNormalization: all its weights are [channels]
-            channels = _channels(layer.name, shapes[0][0], groups, "between")
+            channels = _channels(layer.name, shapes[0][0], groups=groups, role="between")
             terms.append((len(shapes), channels, _one(groups)))
     return _cost(terms)
 
@@ -75,11 +75,11 @@ def time_cost(model: keras.Model, groups: Sequence[ChannelGroup]) -> ChannelCost
     for work in convolution_work(model):
         _, _, inputs, outputs = work.kernel_shape
         if work.is_depthwise:
-            channels = _channels(work.layer, inputs, groups, "between")
+            channels = _channels(work.layer, inputs, groups=groups, role="between")
             terms.append((MOVED_NUMBER * (work.input_cells + work.output_cells), channels, _one(groups)))
         else:
-            read = _channels(work.layer, inputs, groups, "consumers")
-            made = _channels(work.layer, outputs, groups, "producers")
+            read = _channels(work.layer, inputs, groups=groups, role="consumers")
+            made = _channels(work.layer, outputs, groups=groups, role="producers")
             terms.append((MOVED_NUMBER * work.input_cells, read, _one(groups)))
             terms.append((MOVED_NUMBER * work.output_cells, _one(groups), made))
     return _cost(terms)
@@ -90,10 +90,10 @@ def _multiply_add_terms(model: keras.Model, groups: Sequence[ChannelGroup]) -> l
     for work in convolution_work(model):
         _, _, inputs, outputs = work.kernel_shape
         if work.is_depthwise:
-            terms.append((work.taps, _channels(work.layer, inputs, groups, "between"), _one(groups)))
+            terms.append((work.taps, _channels(work.layer, inputs, groups=groups, role="between"), _one(groups)))
         else:
-            read = _channels(work.layer, inputs, groups, "consumers")
-            terms.append((work.taps, read, _channels(work.layer, outputs, groups, "producers")))
+            read = _channels(work.layer, inputs, groups=groups, role="consumers")
+            terms.append((work.taps, read, _channels(work.layer, outputs, groups=groups, role="producers")))
     return terms
 
 
@@ -102,7 +102,7 @@ def _cost(terms: list[Term]) -> ChannelCost:
     return ChannelCost(np.array(factors, float), np.array(inputs), np.array(outputs))
 
 
-def _channels(layer: str, channels: int, groups: Sequence[ChannelGroup], role: str) -> np.ndarray:
+def _channels(layer: str, channels: int, *, groups: Sequence[ChannelGroup], role: str) -> np.ndarray:
     """Returns how many channels of a layer are fixed and how many stand for each channel of a group."""
     places = [getattr(group, role).get(layer, np.zeros((0, 0))).shape[1] for group in groups]
     fixed = channels - sum(group.channels * count for group, count in zip(groups, places, strict=True))

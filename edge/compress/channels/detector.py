@@ -50,4 +50,4 @@ def prune_channels(
     few = batches.take(BATCHES) if isinstance(batches, tf.data.Dataset) else batches
     losses = detector_losses(Loss(), spec.coder_weights)
     importance = functools.partial(loss_changes, batches=few, losses=losses)
-    return prune_to(model, keep, importance, multiple=multiple)
+    return prune_to(model, keep, importance_of=importance, multiple=multiple)

@@ -93,7 +93,7 @@ class _Links:
         for first, second in zip(one.tolist(), other.tolist(), strict=True):
             self.parents[self.root(second)] = self.root(first)
 
-    def share(self, layers: dict[str, np.ndarray], layer: str, channels: np.ndarray) -> None:
+    def share(self, layers: dict[str, np.ndarray], layer: str, *, channels: np.ndarray) -> None:
         """Notes the channels of a layer's weights; a second call of the layer has the same weights."""
         self.join(layers.setdefault(layer, channels), channels)
 
@@ -108,7 +108,7 @@ def _linked_channels(model: keras.Model) -> _Links:
             output = links.new(count)
             links.fixed.append(output)
         elif role_of(layer).prune == "producer":
-            links.share(links.read, name, read[0])
+            links.share(links.read, name, channels=read[0])
             output = links.made[name] if name in links.made else links.new(count)
             links.made[name] = output
         elif isinstance(layer, keras.layers.Concatenate) and layer.axis in (-1, len(shapes[name, number]) - 1):
@@ -122,7 +122,7 @@ def _linked_channels(model: keras.Model) -> _Links:
             for other in read[1:]:
                 links.join(output, other)
         if role_of(layer).prune == "between" and output is read[0]:
-            links.share(links.passed, name, output)
+            links.share(links.passed, name, channels=output)
         if getattr(layer, "activation", None) is keras.activations.softmax:
             links.fixed.append(output)  # each of its outputs depends on all of its inputs
         channels[name, number] = output

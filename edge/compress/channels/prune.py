@@ -17,6 +17,7 @@ from keras_retina.model.graph import calls_of, output_places, rebuild
 def choose_channels(
     groups: Sequence[ChannelGroup],
     importance: Sequence[np.ndarray],
+    *,
     cost: ChannelCost,
     target: float,
     multiple: int = 8,
@@ -39,8 +40,8 @@ def choose_channels(
     Raises:
         InputError: a setting out of range, or a target below what is left when every group is at its smallest.
     """
-    check_settings(target, multiple, largest_share)
-    path = removal_path(groups, importance, price or cost, multiple, largest_share)
+    check_settings(target, multiple, largest_share=largest_share)
+    path = removal_path(groups, importance, price=price or cost, multiple=multiple, largest_share=largest_share)
     shares = [cost.of(counts) / cost.of(path[0]) for counts in path]
     if shares[-1] > target:
         raise unreachable(target, shares[-1])
@@ -52,6 +53,7 @@ def choose_channels(
 def removal_path(
     groups: Sequence[ChannelGroup],
     importance: Sequence[np.ndarray],
+    *,
     price: ChannelCost,
     multiple: int,
     largest_share: float,
@@ -84,7 +86,7 @@ def most_important(importance: Sequence[np.ndarray], counts: np.ndarray) -> list
     return kept
 
 
-def check_settings(target: float, multiple: int, largest_share: float) -> None:
+def check_settings(target: float, multiple: int, *, largest_share: float) -> None:
     """Raises InputError for a setting out of its range."""
     if not 0 < target < 1:
         raise InputError(
@@ -116,7 +118,7 @@ CostOf = Callable[[keras.Model, list[ChannelGroup]], ChannelCost]
 MEASURE_TOLERANCE = 0.02  # a measured share this far below its target is good enough
 
 
-def keep_channels(model: keras.Model, groups: Sequence[ChannelGroup], kept: Sequence[np.ndarray]) -> keras.Model:
+def keep_channels(model: keras.Model, groups: Sequence[ChannelGroup], *, kept: Sequence[np.ndarray]) -> keras.Model:
     """Returns a copy of the model in which only the channels of the groups that `kept` marks are left.
 
     Layers keep their names, order, settings and `trainable` flags; the weights are copies.
@@ -142,21 +144,21 @@ def keep_channels(model: keras.Model, groups: Sequence[ChannelGroup], kept: Sequ
     for layer in model.layers:
         config, values = layer.get_config(), layer.get_weights()
         if isinstance(layer, keras.layers.Conv2D):
-            outputs = _left(layer, layer.filters, made)
+            outputs = _left(layer, layer.filters, cuts=made)
             config["filters"] = len(outputs)
-            kernel = values[0][:, :, _left(layer, values[0].shape[2], read)]  # [height, width, inputs, outputs]
+            kernel = values[0][:, :, _left(layer, values[0].shape[2], cuts=read)]  # [height, width, inputs, outputs]
             values = [kernel[..., outputs], *(bias[outputs] for bias in values[1:])]
         elif isinstance(layer, keras.layers.DepthwiseConv2D):
-            channels = _left(layer, values[0].shape[2], passed)  # [height, width, channels, 1]
+            channels = _left(layer, values[0].shape[2], cuts=passed)  # [height, width, channels, 1]
             values = [values[0][:, :, channels], *(bias[channels] for bias in values[1:])]
         elif isinstance(layer, keras.layers.BatchNormalization):
-            channels = _left(layer, len(values[0]), passed)
+            channels = _left(layer, len(values[0]), cuts=passed)
             values = [value[channels] for value in values]
         elif isinstance(layer, keras.layers.Reshape) and any(layer.name in where for where, _ in passed):
-            config["target_shape"] = (*layer.target_shape[:-1], len(_left(layer, layer.output_shape[-1], passed)))
+            config["target_shape"] = (*layer.target_shape[:-1], len(_left(layer, layer.output_shape[-1], cuts=passed)))
         layers[layer.name], weights[layer.name] = type(layer).from_config(config), values
     tensors = {(name, 0): tensor for name, tensor in inputs.items()}
-    rebuild(calls_of(model), tensors, layers.__getitem__)
+    rebuild(calls_of(model), tensors, layer_of=layers.__getitem__)
     heads = {name: tensors[place] for name, place in output_places(model).items()}
     pruned = keras.Model(list(inputs.values()), heads, name=model.name)
     for name, values in weights.items():
@@ -167,6 +169,7 @@ def keep_channels(model: keras.Model, groups: Sequence[ChannelGroup], kept: Sequ
 def choose_by_measurement(
     model: keras.Model,
     groups: Sequence[ChannelGroup],
+    *,
     importance: Sequence[np.ndarray],
     price: ChannelCost,
     measure: Callable[[keras.Model], float],
@@ -184,12 +187,12 @@ def choose_by_measurement(
     Raises:
         InputError: as `choose_channels`, with the measured smallest share.
     """
-    check_settings(target, multiple, largest_share)
-    path = removal_path(groups, importance, price, multiple, largest_share)
+    check_settings(target, multiple, largest_share=largest_share)
+    path = removal_path(groups, importance, price=price, multiple=multiple, largest_share=largest_share)
     costs = np.array([price.of(counts) for counts in path])
 
     def share_of(step: int) -> float:
-        candidate = keep_channels(model, groups, most_important(importance, path[step]))
+        candidate = keep_channels(model, groups, kept=most_important(importance, path[step]))
         return measure(candidate) / measure(model)
 
     low, high = 0, len(path) - 1  # low misses the target, high meets it
@@ -214,6 +217,7 @@ def choose_by_measurement(
 def prune_to(
     model: keras.Model,
     target: float,
+    *,
     importance_of: ImportanceOf,
     cost_of: CostOf = multiply_add_cost,
     price_of: CostOf = time_cost,
@@ -227,18 +231,31 @@ def prune_to(
     target is a share of when nothing is measured, and `price_of`, what steps are compared by, are functions of
     `cost.py`. The other arguments and the errors are those of `choose_channels` and `choose_by_measurement`.
     """
-    check_settings(target, multiple, largest_share)
+    check_settings(target, multiple, largest_share=largest_share)
     groups = prune_groups(model)
     importance, price = importance_of(model, groups), price_of(model, groups)
     if measure is None:
         cost = cost_of(model, groups)
-        kept = choose_channels(groups, importance, cost, target, multiple, largest_share, price)
+        kept = choose_channels(
+            groups, importance, cost=cost, target=target, multiple=multiple, largest_share=largest_share, price=price
+        )
     else:
-        kept = choose_by_measurement(model, groups, importance, price, measure, target, multiple, largest_share)
-    return keep_channels(model, groups, kept)
+        kept = choose_by_measurement(
+            model,
+            groups,
+            importance=importance,
+            price=price,
+            measure=measure,
+            target=target,
+            multiple=multiple,
+            largest_share=largest_share,
+        )
+    return keep_channels(model, groups, kept=kept)
 
 
-def _left(layer: keras.layers.Layer, channels: int, cuts: list[tuple[dict[str, np.ndarray], np.ndarray]]) -> np.ndarray:
+def _left(
+    layer: keras.layers.Layer, channels: int, *, cuts: list[tuple[dict[str, np.ndarray], np.ndarray]]
+) -> np.ndarray:
     """Returns the indices of the channels of a layer that stay."""
     stays = np.ones(channels, bool)
     for places, marks in cuts:

@@ -21,7 +21,7 @@ Batches = Iterable[tuple[tf.Tensor, Mapping[str, tf.Tensor]]]
 Losses = Mapping[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]
 
 
-def kernel_norms(model: keras.Model, groups: Sequence[ChannelGroup], order: Literal[1, 2] = 1) -> list[np.ndarray]:
+def kernel_norms(model: keras.Model, groups: Sequence[ChannelGroup], *, order: Literal[1, 2] = 1) -> list[np.ndarray]:
     """Returns the L1 or L2 norm of the kernels that make a channel, with the BatchNorm behind them folded in.
 
     Without the BatchNorm the norm would mean nothing: it scales every channel. Norms are relative to their mean over
@@ -38,7 +38,8 @@ def kernel_norms(model: keras.Model, groups: Sequence[ChannelGroup], order: Lite
         depthwise = [name for name in group.between if isinstance(model.get_layer(name), keras.layers.DepthwiseConv2D)]
         places = {**group.producers, **{name: group.between[name] for name in depthwise}}
         values = [
-            _kernel_norm(model.get_layer(name), norms.get(name, []), order)[where] for name, where in places.items()
+            _kernel_norm(model.get_layer(name), norms.get(name, []), order=order)[where]
+            for name, where in places.items()
         ]
         importance.append(time * _relative(values))
     return importance
@@ -64,7 +65,7 @@ def norm_scales(model: keras.Model, groups: Sequence[ChannelGroup]) -> list[np.n
 
 
 def loss_changes(
-    model: keras.Model, groups: Sequence[ChannelGroup], batches: Batches, losses: Losses
+    model: keras.Model, groups: Sequence[ChannelGroup], *, batches: Batches, losses: Losses
 ) -> list[np.ndarray]:
     """Returns by how much the loss of an image changes, to first order, when a channel becomes zero: mean of |change|.
 
@@ -127,7 +128,7 @@ def _norms_behind(model: keras.Model) -> dict[str, list[keras.layers.Layer]]:
     return found
 
 
-def _kernel_norm(layer: keras.layers.Layer, norms: list[keras.layers.Layer], order: int) -> np.ndarray:
+def _kernel_norm(layer: keras.layers.Layer, norms: list[keras.layers.Layer], *, order: int) -> np.ndarray:
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         kernel = layer.depthwise_kernel.numpy()[..., 0]  # [height, width, channels]
     else:

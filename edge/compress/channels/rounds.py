@@ -35,7 +35,12 @@ logger = logging.getLogger(__name__)
 
 
 def latency_on_this_machine(
-    spec: DetectorSpec, kind: FormatName = "float32", samples: Samples | None = None, threads: int = 2, runs: int = 30
+    spec: DetectorSpec,
+    kind: FormatName = "float32",
+    *,
+    samples: Samples | None = None,
+    threads: int = 2,
+    runs: int = 30,
 ) -> Callable[[keras.Model], float]:
     """Returns a function that converts a detector and returns the median milliseconds of its single-image invokes.
 
@@ -49,9 +54,16 @@ def latency_on_this_machine(
         if model not in detectors:
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 path = Path(folder) / "candidate.tflite"
-                write_detector(path, convert_heads(model, spec, kind, samples), spec, kind, "raw", Export())
+                write_detector(
+                    path,
+                    convert_heads(model, spec, kind=kind, samples=samples),
+                    spec=spec,
+                    kind=kind,
+                    head="raw",
+                    settings=Export(),
+                )
                 detectors[model] = Detector(path, threads)
-        return statistics.median(invoke_latency(detectors[model], image, runs))
+        return statistics.median(invoke_latency(detectors[model], image, runs=runs))
 
     return latency
 
@@ -77,7 +89,7 @@ def prune_rounds(task: CompressTask) -> keras.Model:
         start = turn.folder.path / START_FILE
         if not start.exists():
             turn.folder.path.mkdir(parents=True, exist_ok=True)
-            save_detector(_pruned(model, task, channels), task.spec, start)
+            save_detector(_pruned(model, task, channels=channels), task.spec, start)
         with task.strategy.scope():
             model, _ = load_detector(start)
         share = multiply_adds(model) / multiply_adds(task.parent)
@@ -88,19 +100,27 @@ def prune_rounds(task: CompressTask) -> keras.Model:
     return model
 
 
-def _pruned(model: keras.Model, task: CompressTask, channels: Channels) -> keras.Model:
+def _pruned(model: keras.Model, task: CompressTask, *, channels: Channels) -> keras.Model:
     """Returns the model without the channels that one round removes."""
 
     def importance(model: keras.Model, groups: Sequence[ChannelGroup]) -> list[np.ndarray]:
         if channels.criterion == "taylor":
             losses = detector_losses(task.recipe.training.loss, task.spec.coder_weights)
-            return loss_changes(model, groups, fine_tune_batches(task).take(TAYLOR_BATCHES), losses)
+            return loss_changes(model, groups, batches=fine_tune_batches(task).take(TAYLOR_BATCHES), losses=losses)
         if channels.criterion == "batch_norm":
             return norm_scales(model, groups)
-        return kernel_norms(model, groups, 1 if channels.criterion == "l1" else 2)
+        return kernel_norms(model, groups, order=1 if channels.criterion == "l1" else 2)
 
     cost = parameter_cost if channels.of == "parameters" else multiply_add_cost
     price = parameter_cost if channels.of == "parameters" else time_cost
     measure = latency_on_this_machine(task.spec) if channels.of == "latency" else None
     share = channels.keep ** (1 / channels.rounds)
-    return prune_to(model, share, importance, cost, price, measure, channels.multiple)
+    return prune_to(
+        model,
+        share,
+        importance_of=importance,
+        cost_of=cost,
+        price_of=price,
+        measure=measure,
+        multiple=channels.multiple,
+    )

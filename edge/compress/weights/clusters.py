@@ -23,7 +23,7 @@ from keras_retina.foundation.legacy_keras import keras
 Start = Literal["kmeans++", "linear"]
 
 
-def clustered_model(model: keras.Model, clusters: int = 16, start: Start = "kmeans++") -> keras.Model:
+def clustered_model(model: keras.Model, clusters: int = 16, *, start: Start = "kmeans++") -> keras.Model:
     """Returns a copy whose prunable kernels hold at most `clusters` values, 0 among them, and whose `fit` keeps it so.
 
     Both the values and which weight has which are learned. A kernel with few weights for its clusters stays as it is.

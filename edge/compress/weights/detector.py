@@ -39,7 +39,7 @@ def sparse_model(
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     set_effective_kernels(copy)
-    return wrapped_for_sparsity(copy, even_amounts(copy, amount), 0, steps, pattern)
+    return wrapped_for_sparsity(copy, even_amounts(copy, amount), begin_step=0, end_step=steps, pattern=pattern)
 
 
 def finish_sparse(model: keras.Model) -> keras.Model:

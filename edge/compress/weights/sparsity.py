@@ -53,7 +53,12 @@ def prunable_layers(model: keras.Model) -> list[str]:
 
 
 def wrapped_for_sparsity(
-    model: keras.Model, amounts: Mapping[str, float], begin_step: int, end_step: int, pattern: Pattern = "unstructured"
+    model: keras.Model,
+    amounts: Mapping[str, float],
+    *,
+    begin_step: int,
+    end_step: int,
+    pattern: Pattern = "unstructured",
 ) -> tuple[keras.Model, list[keras.callbacks.Callback]]:
     """Returns a copy whose `fit` sets the smallest weights to zero, and the callbacks that this `fit` needs.
 
@@ -168,7 +173,7 @@ def even_amounts(model: keras.Model, amount: float) -> dict[str, float]:
     return dict.fromkeys(prunable_layers(model), amount)
 
 
-def amounts_by_loss(model: keras.Model, amount: float, curvatures: Mapping[str, float]) -> dict[str, float]:
+def amounts_by_loss(model: keras.Model, amount: float, *, curvatures: Mapping[str, float]) -> dict[str, float]:
     """Returns {layer: share of its kernel that goes}, so that `amount` of all prunable weights do at the least cost.
 
     A weight costs its square times the curvature of its layer. No kernel loses more than `LARGEST`. One that a file has
@@ -200,7 +205,7 @@ def amounts_by_loss(model: keras.Model, amount: float, curvatures: Mapping[str, 
     return {name: float(np.searchsorted(cost, limit, "right") / kernels[name].size) for name, cost in costs.items()}
 
 
-def loss_curvatures(model: keras.Model, names: Sequence[str], batches: Batches, losses: Losses) -> dict[str, float]:
+def loss_curvatures(model: keras.Model, names: Sequence[str], *, batches: Batches, losses: Losses) -> dict[str, float]:
     """Returns {layer: mean over images and weights of the squared gradient of the loss in its kernel}.
 
     The model runs as in inference, image by image: gradients of a batch would cancel.

@@ -35,11 +35,13 @@ def train_sparse(task: CompressTask) -> keras.Model:
     wanted = task.settings.sparsity or Sparsity()
     freeze_stages(task.parent, task, batch_norm="trained")
     set_effective_kernels(task.parent)
-    amounts = _amounts(task, task.parent, wanted)
+    amounts = _amounts(task, task.parent, wanted=wanted)
     end = max(1, round(wanted.until * task.settings.fine_tune.epochs * steps_per_epoch(task)))
     with task.strategy.scope():
-        model, callbacks = sparsity.wrapped_for_sparsity(task.parent, amounts, 0, end, wanted.pattern)
-    fit_network(model, model, task, callbacks, checkpoint="last")
+        model, callbacks = sparsity.wrapped_for_sparsity(
+            task.parent, amounts, begin_step=0, end_step=end, pattern=wanted.pattern
+        )
+    fit_network(model, model, task=task, callbacks=callbacks, checkpoint="last")
     plain = sparsity.strip(model)
     estimate_batch_norm(plain, fine_tune_batches(task))
     found = sparsity.sparsity_of(plain)
@@ -52,7 +54,7 @@ def train_clustered(task: CompressTask) -> keras.Model:
     balanced = _balanced(task)
     with task.strategy.scope():
         model = clusters.clustered_model(balanced, (task.settings.clusters or Clusters()).number)
-    fit_network(model, model, task, checkpoint="last")
+    fit_network(model, model, task=task, checkpoint="last")
     plain = clusters.strip(model)
     logger.info(f"different weights in a kernel: at most {max(clusters.clusters_of(plain).values())}")
     return plain
@@ -68,7 +70,7 @@ def _balanced(task: CompressTask) -> keras.Model:
     return load_detector(start)[0]
 
 
-def _amounts(task: CompressTask, model: keras.Model, wanted: Sparsity) -> dict[str, float]:
+def _amounts(task: CompressTask, model: keras.Model, *, wanted: Sparsity) -> dict[str, float]:
     """Returns the share of zeros of each kernel, and writes it beside the model; a repeated call reads it."""
     if wanted.spread == "even" or wanted.pattern == "2_of_4":
         return even_amounts(model, wanted.amount)
@@ -77,7 +79,7 @@ def _amounts(task: CompressTask, model: keras.Model, wanted: Sparsity) -> dict[s
         learning = [name for name in sparsity.prunable_layers(model) if model.get_layer(name).trainable]
         losses = detector_losses(task.recipe.training.loss, task.spec.coder_weights)
         batches = fine_tune_batches(task).take(CURVATURE_BATCHES)
-        curvatures = loss_curvatures(model, learning, batches, losses)
-        amounts = amounts_by_loss(model, wanted.amount, curvatures)
+        curvatures = loss_curvatures(model, learning, batches=batches, losses=losses)
+        amounts = amounts_by_loss(model, wanted.amount, curvatures=curvatures)
         write_json(path, amounts)
     return json.loads(path.read_text(encoding="utf-8"))

@@ -100,7 +100,7 @@ class PageHandler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def page_server(model: Path, tasks_vision: Path, port: int) -> PageServer:
+def page_server(model: Path, tasks_vision: Path, *, port: int) -> PageServer:
     """Returns a server that is bound and not yet running; port 0 is any free one.
 
     Raises:

@@ -52,6 +52,7 @@ AP_IMAGES = 64
 def debug_quantization(
     model: keras.Model,
     spec: DetectorSpec,
+    *,
     file: Path,
     calibration_images: Sequence[ImageFile],
     train_set: Dataset,
@@ -72,18 +73,18 @@ def debug_quantization(
     network = file.read_bytes()
     error_images = min(ERROR_IMAGES, len(calibration_images))
     logger.info(f"debug: feature maps of {file.name} on {error_images} training images")
-    errors = map_errors(float_network, network, itertools.islice(samples(), ERROR_IMAGES), spec)
-    files = TrialFiles(network, float_network, spec)
+    errors = map_errors(float_network, network, samples=itertools.islice(samples(), ERROR_IMAGES), spec=spec)
+    files = TrialFiles(network, float_network, spec=spec)
     float_heads_only = _camera_bytes(float_network, spec)
     images = [image for (image,) in itertools.islice(samples(), HEAD_IMAGES)]
     readers = layers_and_readers(network)
     stages = stages_of(network, list(readers))
     expected = files.heads(files.write(float_heads_only), images)
-    error, groups, alone = _search(files, expected, images, stages, readers)
+    error, groups, alone = _search(files, expected, images=images, stages=stages, readers=readers)
     singles = [*alone, *(group.trial for group in groups if len(group.layers) == 1)]
     subset = training_subset(train_set, AP_IMAGES)
-    ap = _average_precisions(files, float_heads_only, singles, subset)
-    chosen, reason = suggestion(ap["float"], ap["int8"], ap["trials"], minimum_ap_ratio)
+    ap = _average_precisions(files, float_heads_only, trials=singles, subset=subset)
+    chosen, reason = suggestion(ap["float"], ap["int8"], trials=ap["trials"], minimum_ap_ratio=minimum_ap_ratio)
     return {
         "file": file.name,
         "sha256": sha256_of(network),
@@ -92,7 +93,7 @@ def debug_quantization(
         "feature_maps": [_map_facts(error) for error in errors],
         "head_error_images": len(images),
         "head_error": error,
-        "layers": _ranked(readers, groups, alone),
+        "layers": _ranked(readers, groups, alone=alone),
         "ap": ap,
         "suggested_float_layers": chosen,
         "reason": reason,
@@ -108,6 +109,7 @@ def _camera_bytes(float_network: bytes, spec: DetectorSpec) -> bytes:
 def _average_precisions(
     files: TrialFiles,
     float_heads_only: bytes,
+    *,
     trials: Sequence[Trial],
     subset: Dataset,
 ) -> dict[str, Any]:
@@ -125,28 +127,29 @@ def _average_precisions(
 def _search(
     files: TrialFiles,
     expected: Sequence[Heads],
+    *,
     images: Sequence[np.ndarray],
     stages: Sequence[tuple[str, ...]],
     readers: Mapping[str, tuple[str, ...]],
 ) -> tuple[float, list[Group], list[Trial]]:
     """Returns the error of the heads of the file, the groups where the search ended, and trials of layers alone."""
     error = head_error(expected, files.heads(files.file(()), images))
-    attempt = partial(try_layers, files, expected, images, error=error)
+    attempt = partial(try_layers, files, expected, images=images, error=error)
     counted = itertools.count(1)
 
     def reported(layers: tuple[str, ...]) -> Trial:
-        trial = attempt(layers)
+        trial = attempt(layers=layers)
         gain = trial.reason if trial.gain is None else f"{100 * trial.gain:.1f} % of the error of the heads gone"
         names = layers[0] if len(layers) == 1 else f"{layers[0]} to {layers[-1]} ({len(layers)} layers)"
         logger.info(f"debug: file {next(counted)}, in float {names}: {gain}")
         return trial
 
-    groups = search_groups(stages, readers, reported)
+    groups = search_groups(stages, readers, attempt=reported)
     return error, groups, [reported(group.layers) for group in groups if len(group.layers) == 1]
 
 
 def _ranked(
-    readers: Mapping[str, tuple[str, ...]], groups: Sequence[Group], alone: Sequence[Trial]
+    readers: Mapping[str, tuple[str, ...]], groups: Sequence[Group], *, alone: Sequence[Trial]
 ) -> list[dict[str, Any]]:
     """Returns a row for each layer: best gain first, those without any gain last, in the order of execution."""
     own = {trial.layers: trial for trial in alone}
@@ -197,7 +200,7 @@ def ap_candidates(trials: Sequence[Trial], count: int) -> list[tuple[str, ...]]:
 
 
 def suggestion(
-    float_ap: float | None, int8_ap: float | None, trials: Sequence[dict[str, Any]], minimum_ap_ratio: float
+    float_ap: float | None, int8_ap: float | None, *, trials: Sequence[dict[str, Any]], minimum_ap_ratio: float
 ) -> tuple[list[str], str]:
     """Returns the layers to leave in float, and why these or none."""
     if not float_ap or int8_ap is None:

@@ -69,7 +69,7 @@ def side_by_side(float_model: schema.ModelT, model: schema.ModelT) -> dict[str, 
         builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
         inputs = [quantized_input(int(index)) for index in original.inputs]
         outputs[name] = copied_tensor(output)
-        writer.connect(builtin, inputs, [outputs[name]], original.builtinOptions, version=code.version)
+        writer.connect(builtin, inputs, outputs=[outputs[name]], options=original.builtinOptions, version=code.version)
     return outputs
 
 
@@ -141,7 +141,7 @@ class MapError:
 
 
 def map_errors(
-    float_network: bytes, network: bytes, samples: Iterable[list[np.ndarray]], spec: DetectorSpec
+    float_network: bytes, network: bytes, *, samples: Iterable[list[np.ndarray]], spec: DetectorSpec
 ) -> list[MapError]:
     """Runs both networks on calibration inputs and returns the error of every feature map, in order of execution.
 
@@ -165,11 +165,11 @@ def map_errors(
             values = reference.get_tensor(expected[error.name])
             error.low, error.high = min(error.low, float(values.min())), max(error.high, float(values.max()))
             error.values += values.size
-            error.clipped += _outside(values, error, model, received[error.name])
-            error.accumulated.add(values, _real(quantized, model, received[error.name]))
+            error.clipped += _outside(values, error, model=model, index=received[error.name])
+            error.accumulated.add(values, _real(quantized, model, index=received[error.name]))
             if error.name in alone:
                 error.local = error.local or Comparison()
-                error.local.add(values, _real(reference, joined, alone[error.name]))
+                error.local.add(values, _real(reference, joined, index=alone[error.name]))
     return errors
 
 
@@ -184,7 +184,9 @@ def _described(model: schema.ModelT, float_model: schema.ModelT) -> list[MapErro
         kind = operator_name(model, operator)
         weights = None
         if kind in CONVOLUTIONS:
-            weights = _weights_sqnr(model, int(operator.inputs[1]), float_model, int(float_maps[name].inputs[1]))
+            weights = _weights_sqnr(
+                model, int(operator.inputs[1]), float_model=float_model, float_index=int(float_maps[name].inputs[1])
+            )
         shape = tuple(int(side) for side in tensor.shape)
         errors.append(MapError(name, kind, shape, scale, zero_point, weights))
     known = [error.weights for error in errors if error.weights is not None]
@@ -206,7 +208,7 @@ def _decibels(signal: np.ndarray, noise: np.ndarray) -> np.ndarray:
     return np.clip(np.nan_to_num(found, nan=LARGEST_SQNR), -LARGEST_SQNR, LARGEST_SQNR)
 
 
-def _weights_sqnr(model: schema.ModelT, index: int, float_model: schema.ModelT, float_index: int) -> float:
+def _weights_sqnr(model: schema.ModelT, index: int, *, float_model: schema.ModelT, float_index: int) -> float:
     stored, expected = constant_values(model, index), constant_values(float_model, float_index)
     if stored is None or expected is None or stored.shape != expected.shape:
         return 0.0
@@ -243,11 +245,11 @@ def _run(interpreter: Interpreter, image: np.ndarray) -> None:
     interpreter.invoke()
 
 
-def _real(interpreter: Interpreter, model: schema.ModelT, index: int) -> np.ndarray:
+def _real(interpreter: Interpreter, model: schema.ModelT, *, index: int) -> np.ndarray:
     return _dequantized(interpreter.get_tensor(index), model.subgraphs[0].tensors[index])
 
 
-def _outside(values: np.ndarray, error: MapError, model: schema.ModelT, index: int) -> int:
+def _outside(values: np.ndarray, error: MapError, *, model: schema.ModelT, index: int) -> int:
     if error.scale is None or error.zero_point is None:
         return 0
     limits = np.iinfo(tensor_type(model.subgraphs[0].tensors[index]))

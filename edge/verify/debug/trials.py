@@ -65,7 +65,7 @@ class TrialFiles:
         float_network: of the same weights, with scaled float pixels as input.
     """
 
-    def __init__(self, network: bytes, float_network: bytes, spec: DetectorSpec) -> None:
+    def __init__(self, network: bytes, float_network: bytes, *, spec: DetectorSpec) -> None:
         self._network, self._float_network = read_flatbuffer(network), read_flatbuffer(float_network)
         end_in_float(self._network)
         self._spec = spec
@@ -75,7 +75,7 @@ class TrialFiles:
         """Writes the raw file with these layers in float."""
         model = copy.deepcopy(self._network)
         if layers:
-            leave_in_float(model, self._float_network, layers)
+            leave_in_float(model, self._float_network, layers=layers)
         return self._written(model)
 
     def write(self, heads_only: bytes) -> Path:
@@ -85,7 +85,7 @@ class TrialFiles:
     def _written(self, model: schema.ModelT) -> Path:
         end_at_heads(model, unsigned=False)
         path = Path(self._folder.name) / "trial.tflite"
-        write_file(path, described(write_flatbuffer(model), self._spec, "int8", "raw", Export()))
+        write_file(path, described(write_flatbuffer(model), self._spec, kind="int8", head="raw", settings=Export()))
         return path
 
     def heads(self, path: Path, images: Sequence[np.ndarray]) -> list[Heads]:
@@ -163,7 +163,7 @@ def stages_of(network: bytes, layers: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def try_layers(
-    files: TrialFiles, expected: Sequence[Heads], images: Sequence[np.ndarray], layers: tuple[str, ...], error: float
+    files: TrialFiles, expected: Sequence[Heads], *, images: Sequence[np.ndarray], layers: tuple[str, ...], error: float
 ) -> Trial:
     """Returns what these layers in float take away of `error`, the error of the heads of the quantized file."""
     path = files.file(layers)
@@ -180,6 +180,7 @@ def try_layers(
 def search_groups(
     stages: Sequence[tuple[str, ...]],
     readers: Mapping[str, tuple[str, ...]],
+    *,
     attempt: Callable[[tuple[str, ...]], Trial],
 ) -> list[Group]:
     """Tries groups of layers with their readers, halves the one that gains most, and so on, down to single layers.

@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance, ImageOps
 Operation = Callable[[Image.Image, float], Image.Image]
 
 
-def rand_augment(image: np.ndarray, operations: int, strength: float, rng: np.random.Generator) -> np.ndarray:
+def rand_augment(image: np.ndarray, operations: int, *, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Applies `operations` different ones of `OPERATIONS`, chosen by `rng`, to uint8 `[h, w, 3]`.
 
     `strength` 0..1 is how far an operation may go; how far each goes, and to which side, is drawn up to it.
@@ -81,6 +81,7 @@ OPERATIONS: tuple[Operation, ...] = (
 def mosaic(
     parts: Sequence[tuple[np.ndarray, np.ndarray]],
     centre: tuple[float, float],
+    *,
     places: np.ndarray,
     height: int,
     width: int,

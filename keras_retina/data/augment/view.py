@@ -22,6 +22,7 @@ CUTOUT_STREAM = 2**40
 def random_view(
     image: tf.Tensor,
     boxes: tf.Tensor,
+    *,
     height: int,
     width: int,
     resize: str,
@@ -49,20 +50,32 @@ def random_view(
         The caller should ignore, not forget, the others: a part of the object may be in view.
     """
     uniform = _uniforms(seed)
-    scale, offset = _placement(tf.shape(image), height, width, resize, settings, uniform)
+    scale, offset = _placement(tf.shape(image), height, width=width, resize=resize, settings=settings, uniform=uniform)
     mirror = tf.stack([settings.vertical_flip, settings.horizontal_flip]) & (tf.gather(uniform, [6, 5]) < 0.5)
-    pixels = _placed(image, height, width, scale, offset, mirror, 0.0 if resize == "letterbox" else GREY)
-    moved = _mirrored(boxes * tf.tile(scale, [2]) + tf.tile(offset, [2]), height, width, mirror)  # [n, 4]
+    pixels = _placed(
+        image,
+        height,
+        width=width,
+        scale=scale,
+        offset=offset,
+        mirror=mirror,
+        outside=0.0 if resize == "letterbox" else GREY,
+    )
+    moved = _mirrored(boxes * tf.tile(scale, [2]) + tf.tile(offset, [2]), height, width=width, mirror=mirror)  # [n, 4]
     clipped = tf.clip_by_value(moved, 0.0, tf.constant([height, width, height, width], tf.float32))
     covered = tf.zeros_like(moved[:, 0])
     if settings.cutout:
-        pixels, covered = _cut_out(pixels, clipped, settings, seed)
+        pixels, covered = _cut_out(pixels, clipped, settings=settings, seed=seed)
     visible = _area(clipped) - covered >= tf.maximum(settings.minimum_visible * _area(moved), 1.0)
-    return _recolour(pixels, settings, uniform, pixel_mean, pixel_scale), clipped, visible
+    return (
+        _recolour(pixels, settings, uniform=uniform, pixel_mean=pixel_mean, pixel_scale=pixel_scale),
+        clipped,
+        visible,
+    )
 
 
 def _cut_out(
-    pixels: tf.Tensor, boxes: tf.Tensor, settings: Augmentation, seed: tf.Tensor
+    pixels: tf.Tensor, boxes: tf.Tensor, *, settings: Augmentation, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Fills one random rectangle with grey; also returns how many square pixels of each box it covers, `[n]`.
 
@@ -87,7 +100,7 @@ def _uniforms(seed: tf.Tensor) -> tf.Tensor:
 
 
 def _placement(
-    shape: tf.Tensor, height: int, width: int, resize: str, settings: Augmentation, uniform: tf.Tensor
+    shape: tf.Tensor, height: int, *, width: int, resize: str, settings: Augmentation, uniform: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     size = tf.cast(shape[:2], tf.float32)
     window = tf.constant([height, width], tf.float32)
@@ -106,6 +119,7 @@ def _placement(
 def _placed(
     image: tf.Tensor,
     height: int,
+    *,
     width: int,
     scale: tf.Tensor,
     offset: tf.Tensor,
@@ -133,7 +147,7 @@ def _placed(
     return tf.ensure_shape(tf.pad(pixels, margins, constant_values=outside), [height, width, 3])
 
 
-def _mirrored(boxes: tf.Tensor, height: int, width: int, mirror: tf.Tensor) -> tf.Tensor:
+def _mirrored(boxes: tf.Tensor, height: int, *, width: int, mirror: tf.Tensor) -> tf.Tensor:
     """Mirrors along the axes where `mirror`, bool `[2]` for y and x, is true."""
     size = tf.constant([height, width], tf.float32)
     near, far = tf.where(mirror, size - boxes[:, 2:], boxes[:, :2]), tf.where(mirror, size - boxes[:, :2], boxes[:, 2:])
@@ -141,7 +155,7 @@ def _mirrored(boxes: tf.Tensor, height: int, width: int, mirror: tf.Tensor) -> t
 
 
 def _recolour(
-    pixels: tf.Tensor, settings: Augmentation, uniform: tf.Tensor, pixel_mean: float, pixel_scale: float
+    pixels: tf.Tensor, settings: Augmentation, *, uniform: tf.Tensor, pixel_mean: float, pixel_scale: float
 ) -> tf.Tensor:
     """Changes saturation, contrast and brightness and normalises, as one matrix and one number.
 

@@ -53,7 +53,7 @@ class AnchorCoverage:
 
 
 def anchor_coverage(
-    dataset: Dataset, anchors: np.ndarray, height: int, width: int, resize: ResizeMode
+    dataset: Dataset, anchors: np.ndarray, *, height: int, width: int, resize: ResizeMode
 ) -> AnchorCoverage:
     """Finds for each box of a split its best anchor at the network's input size.
 
@@ -64,7 +64,7 @@ def anchor_coverage(
     poor = dict.fromkeys(dataset.class_names, 0)
     covered: list[CoveredBox] = []
     for record in dataset.records:
-        scale = resize_transform(record.height, record.width, height, width, resize)
+        scale = resize_transform(record.height, record.width, height=height, width=width, mode=resize)
         resized = record.boxes * np.array([*scale, *scale], np.float32)
         for box, class_index in zip(resized[~record.crowd], record.classes[~record.crowd], strict=True):
             overlaps = iou(box[None], anchors)[0]  # one box at a time: 800 px inputs have 120000 anchors
@@ -78,7 +78,7 @@ def anchor_coverage(
 
 
 def write_worst_coverage_picture(
-    path: str | Path, worst: Sequence[CoveredBox], height: int, width: int, resize: ResizeMode
+    path: str | Path, worst: Sequence[CoveredBox], *, height: int, width: int, resize: ResizeMode
 ) -> None:
     """Writes a picture of the worst covered boxes: each box in green, its best anchor in red, class and IoU as text.
 
@@ -91,7 +91,7 @@ def write_worst_coverage_picture(
     sheet = np.full((rows * _TILE, columns * _TILE, 3), 255, np.uint8)
     for index, item in enumerate(worst):
         row, column = divmod(index, columns)
-        tile = _tile(item, resize_image(read_image(item.record.path), height, width, resize))
+        tile = _tile(item, resize_image(read_image(item.record.path), height, width=width, mode=resize))
         sheet[row * _TILE : (row + 1) * _TILE, column * _TILE : (column + 1) * _TILE] = tile
     Image.fromarray(sheet).save(path)
 
@@ -109,7 +109,7 @@ def _tile(item: CoveredBox, image: np.ndarray) -> np.ndarray:
     boxes = (both[::-1] - np.array([y, x, y, x])) * (_TILE / side)
     labels = ["", f"{item.class_name[:16]} {item.iou:.2f}"]
     tile = draw_boxes(
-        np.asarray(picture), boxes, labels, colours=[_ANCHOR_COLOUR, _BOX_COLOUR], line_width=2, font_size=13
+        np.asarray(picture), boxes, labels=labels, colours=[_ANCHOR_COLOUR, _BOX_COLOUR], line_width=2, font_size=13
     )
     tile[:, -1] = tile[-1] = 255  # a line between tiles
     return tile

@@ -114,6 +114,7 @@ class DataReport:
 def check_dataset(
     data_dir: str | Path,
     splits: Sequence[str] | None = None,
+    *,
     format: str = "auto",
     classes: Sequence[str] | None = None,
     spec: DetectorSpec | None = None,
@@ -138,12 +139,12 @@ def check_dataset(
     fingerprints: dict[str, Fingerprint] = {}
     for split in chosen:
         try:
-            dataset = read_dataset(data_dir, split, found_format, classes)
+            dataset = read_dataset(data_dir, split, format=found_format, classes=classes)
         except InputError as error:
             if str(error) not in errors:  # a damaged file that every split needs
                 errors.append(str(error))
             continue
-        reports.append(_check_split(dataset, spec, fingerprints, progress))
+        reports.append(_check_split(dataset, spec, fingerprints=fingerprints, progress=progress))
     duplicates = tuple(find_duplicates(fingerprints))
     for report in reports:
         unfixed = sum(not item.fixed for item in report.problems)
@@ -163,6 +164,7 @@ def check_dataset(
 def _check_split(
     dataset: Dataset,
     spec: DetectorSpec | None,
+    *,
     fingerprints: dict[str, Fingerprint],
     progress: Callable[[int, int], None] | None,
 ) -> SplitReport:
@@ -176,7 +178,7 @@ def _check_split(
             _, _, mode, rotated = inspect_image(record.path)
             image = read_image(record.path)
         except InputError as error:
-            problems.append(problem("unreadable_image", record.file_name, str(error), fixed=False))
+            problems.append(problem("unreadable_image", record.file_name, detail=str(error), fixed=False))
         else:
             modes[mode] += 1
             exif_rotated += rotated
@@ -193,7 +195,9 @@ def _check_split(
         modes=dict(sorted(modes.items())),
         exif_rotated=exif_rotated,
         problems=tuple(problems),
-        coverage=anchor_coverage(dataset, spec.anchors(), spec.height, spec.width, spec.resize) if spec else None,
+        coverage=anchor_coverage(dataset, spec.anchors(), height=spec.height, width=spec.width, resize=spec.resize)
+        if spec
+        else None,
     )
 
 

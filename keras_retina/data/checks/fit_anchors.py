@@ -33,7 +33,7 @@ def input_boxes(dataset: Dataset, model: Model) -> tuple[np.ndarray, np.ndarray]
     size = (model.input.height, model.input.width)
     boxes, classes = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.int32)]
     for record in dataset.records:
-        scale = resize_transform(record.height, record.width, *size, model.input.resize)
+        scale = resize_transform(record.height, record.width, height=size[0], width=size[1], mode=model.input.resize)
         resized = record.boxes * np.array([*scale, *scale], np.float32)
         kept = ~record.crowd & np.all(resized[:, 2:] > resized[:, :2], axis=1)
         boxes.append(resized[kept])
@@ -57,7 +57,7 @@ def best_ious(boxes: np.ndarray, model: Model) -> np.ndarray:
     return _best_ious(_nearest(boxes, model), *_logarithms(model.anchors))
 
 
-def coverage(ious: np.ndarray, classes: np.ndarray, class_names: tuple[str, ...]) -> dict[str, Any]:
+def coverage(ious: np.ndarray, classes: np.ndarray, *, class_names: tuple[str, ...]) -> dict[str, Any]:
     """Returns boxes, share of boxes under POOR_IOU and mean best IoU of all boxes and, under `classes`, of each class.
 
     A class without boxes has None for the share and the mean. Shapes: both `[n]`.
@@ -87,10 +87,10 @@ def fit_anchors(boxes: np.ndarray, classes: np.ndarray, model: Model) -> Anchors
     if not len(boxes):
         raise InputError("at least one box was expected. Received: boxes=[]. Choose a split with boxes.")
     few = np.linspace(0, len(boxes) - 1, min(len(boxes), SEARCHED_BOXES)).round().astype(int)
-    judge = _Judge(boxes[few], classes[few], model)
+    judge = _Judge(boxes[few], classes[few], model=model)
     starts = (_logarithms(model.anchors), _cluster_centres(boxes[few], model))
     found = [_rounded(*judge.climb(*start)) for start in starts]
-    judge = _Judge(boxes, classes, model)
+    judge = _Judge(boxes, classes, model=model)
     score, best = max(((judge.score(*_logarithms(one)), one) for one in found), key=lambda pair: pair[0])
     excess, mean = judge.score(*_logarithms(model.anchors))
     return best if score >= (excess, mean + SMALLEST_GAIN) else model.anchors
@@ -99,10 +99,10 @@ def fit_anchors(boxes: np.ndarray, classes: np.ndarray, model: Model) -> Anchors
 class _Judge:
     """Scores anchors, given as logarithms of sides in strides and of ratios, on boxes `[n, 4]`."""
 
-    def __init__(self, boxes: np.ndarray, classes: np.ndarray, model: Model) -> None:
+    def __init__(self, boxes: np.ndarray, classes: np.ndarray, *, model: Model) -> None:
         self.nearest, self.classes = _nearest(boxes, model), classes
         sides, ratios = _logarithms(model.anchors)
-        self.poor = np.bincount(classes[_best_ious(self.nearest, sides, ratios) < POOR_IOU])
+        self.poor = np.bincount(classes[_best_ious(self.nearest, sides, ratios=ratios) < POOR_IOU])
         # Twice the side in strides is the same side one level lower, on a grid twice as fine: IoU alone would move
         # everything to the lowest level, whose features do not see so far. Half an octave up is enough to reach every
         # side from some level; more is for boxes larger than the anchors of the last level.
@@ -111,7 +111,7 @@ class _Judge:
 
     def score(self, sides: np.ndarray, ratios: np.ndarray) -> tuple[int, float]:
         """Returns minus the poor boxes beyond the recipe's, summed over classes, then the mean IoU; more is better."""
-        ious = _best_ious(self.nearest, sides, ratios)
+        ious = _best_ious(self.nearest, sides, ratios=ratios)
         poor = np.bincount(self.classes[ious < POOR_IOU], minlength=len(self.poor))
         before = np.pad(self.poor, (0, len(poor) - len(self.poor)))
         return -int(np.maximum(poor - before, 0).sum()), float(ious.mean(dtype=np.float64))

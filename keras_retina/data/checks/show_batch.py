@@ -70,7 +70,7 @@ def check_request(images: int, path: Path) -> None:
         )
 
 
-def first_samples(recipe: Recipe, dataset: Dataset, images: int) -> list[Sample]:
+def first_samples(recipe: Recipe, dataset: Dataset, *, images: int) -> list[Sample]:
     """Returns the first `images` samples that a training of the recipe on this split sees, in that order.
 
     Raises:
@@ -89,14 +89,14 @@ def first_samples(recipe: Recipe, dataset: Dataset, images: int) -> list[Sample]
         seed=recipe.seed,
         cache_mebibytes=cache,
     )
-    labels = training_labels(dataset, spec, recipe.augmentation, recipe.seed, cache_mebibytes=cache)
+    labels = training_labels(dataset, spec, augmentation=recipe.augmentation, seed=recipe.seed, cache_mebibytes=cache)
     samples = []
     for (image, wanted), (index, boxes, classes, ignored) in zip(
         batches.take(images).as_numpy_iterator(), labels.take(images).as_numpy_iterator(), strict=True
     ):
         codes, targets = wanted["classes"][0], wanted["boxes"][0]
-        learnt, learnt_classes = targets_to_boxes(codes, targets, anchors, spec.coder_weights)
-        missed = ~ignored & ~_contained(boxes, classes, learnt, learnt_classes)
+        learnt, learnt_classes = targets_to_boxes(codes, targets, anchors=anchors, coder_weights=spec.coder_weights)
+        missed = ~ignored & ~_contained(boxes, classes, others=learnt, other_classes=learnt_classes)
         samples.append(
             Sample(
                 name=dataset.records[index].file_name,
@@ -112,23 +112,23 @@ def first_samples(recipe: Recipe, dataset: Dataset, images: int) -> list[Sample]
 
 
 def targets_to_boxes(
-    codes: np.ndarray, targets: np.ndarray, anchors: np.ndarray, coder_weights: Sequence[float]
+    codes: np.ndarray, targets: np.ndarray, *, anchors: np.ndarray, coder_weights: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the objects in the targets of one image, each once, and their classes.
 
     Shapes: `[A]`, `[A, 5]` and `[A, 4]`, as `keras_retina.geometry.matching.targets` makes them, to `[n, 4]` and `[n]`.
     """
     positive = targets[:, 4] == 1
-    decoded, classes = decode(targets[positive, :4], anchors[positive], coder_weights), codes[positive]
+    decoded, classes = decode(targets[positive, :4], anchors[positive], weights=coder_weights), codes[positive]
     kept: list[int] = []
     for index in range(len(decoded)):
         one = slice(index, index + 1)
-        if not _contained(decoded[one], classes[one], decoded[kept], classes[kept])[0]:
+        if not _contained(decoded[one], classes[one], others=decoded[kept], other_classes=classes[kept])[0]:
             kept.append(index)
     return decoded[kept], classes[kept]
 
 
-def write_sheet(path: Path, samples: Sequence[Sample], class_names: Sequence[str]) -> None:
+def write_sheet(path: Path, samples: Sequence[Sample], *, class_names: Sequence[str]) -> None:
     """Writes `contact_sheet` as a PNG file, and the folders above it where they are missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(contact_sheet(samples, class_names)).save(path, "PNG")
@@ -163,11 +163,11 @@ def _tile(sample: Sample, class_names: Sequence[str]) -> np.ndarray:
         draw.rectangle([float(x1), float(y1), float(x2), float(y2)], outline=(*_ANCHOR_COLOUR, 110), width=1)
     boxes, names = sample.boxes * factor, [class_names[index] for index in sample.classes]
     colours = [_BOX_COLOUR if matched else _UNMATCHED_COLOUR for matched in sample.matched]
-    drawn = draw_boxes(np.asarray(picture), boxes, [""] * len(boxes), colours=colours, line_width=2)
-    return np.concatenate([_caption(sample, width), _with_names(drawn, boxes, names, colours)])
+    drawn = draw_boxes(np.asarray(picture), boxes, labels=[""] * len(boxes), colours=colours, line_width=2)
+    return np.concatenate([_caption(sample, width), _with_names(drawn, boxes, names=names, colours=colours)])
 
 
-def _with_names(image: np.ndarray, boxes: np.ndarray, names: Sequence[str], colours: Sequence[Colour]) -> np.ndarray:
+def _with_names(image: np.ndarray, boxes: np.ndarray, *, names: Sequence[str], colours: Sequence[Colour]) -> np.ndarray:
     """Writes each name beside its box, where no other name is if there is such a place."""
     picture = Image.fromarray(image)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
@@ -208,7 +208,7 @@ def _caption(sample: Sample, width: int) -> np.ndarray:
     return np.asarray(strip)
 
 
-def _contained(boxes: np.ndarray, classes: np.ndarray, others: np.ndarray, other_classes: np.ndarray) -> np.ndarray:
+def _contained(boxes: np.ndarray, classes: np.ndarray, *, others: np.ndarray, other_classes: np.ndarray) -> np.ndarray:
     """Returns which boxes are among the others with the same class, bool `[n]`."""
     near = np.abs(boxes[:, None] - others[None]).max(axis=-1) < _SAME_BOX  # [n, others]
     return (near & (classes[:, None] == other_classes[None])).any(axis=1)

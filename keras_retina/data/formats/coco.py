@@ -36,7 +36,7 @@ def coco_categories(annotation_files: Iterable[Path]) -> dict[int, str]:
     """
     names: dict[int, str] = {}
     for file in annotation_files:
-        for index, category in enumerate(_list(_load(file), "categories", file)):
+        for index, category in enumerate(_list(_load(file), "categories", file=file)):
             where = f"{printable(file)}: categories[{index}]"
             category_id, name = _field(category, "id"), _field(category, "name")
             if not _is_integer(category_id) or not isinstance(name, str) or not name.strip():
@@ -58,7 +58,7 @@ def coco_categories(annotation_files: Iterable[Path]) -> dict[int, str]:
     return dict(sorted(names.items()))
 
 
-def order_categories(categories: Mapping[int, str], classes: Sequence[str] | None, where: Path) -> dict[int, str]:
+def order_categories(categories: Mapping[int, str], classes: Sequence[str] | None, *, where: Path) -> dict[int, str]:
     """Puts categories in the order of `classes`, keeping only those; without `classes` returns them as they are."""
     if classes is None:
         return dict(categories)
@@ -73,7 +73,7 @@ def order_categories(categories: Mapping[int, str], classes: Sequence[str] | Non
 
 
 def read_coco(
-    annotation_file: Path, image_dir: Path, split: str, name: str, categories: Mapping[int, str] | None = None
+    annotation_file: Path, image_dir: Path, *, split: str, name: str, categories: Mapping[int, str] | None = None
 ) -> Dataset:
     """Reads one split; what could not be fixed is in `Dataset.problems`.
 
@@ -91,22 +91,22 @@ def read_coco(
     problems: list[Problem] = []
     images: dict[int, dict[str, Any]] = {}
     boxes: dict[int, list[LabelledBox]] = {}
-    for index, image in enumerate(_list(content, "images", annotation_file)):
+    for index, image in enumerate(_list(content, "images", file=annotation_file)):
         where = f"{file}: images[{index}]"
         image_id, file_name = _field(image, "id"), _field(image, "file_name")
         if not _is_integer(image_id) or not isinstance(file_name, str):
             detail = f"an integer id and a file_name were expected. Received: id={image_id!r}, file_name={file_name!r}."
-            problems.append(problem("malformed_image", where, f"{detail} Correct the record.", fixed=False))
+            problems.append(problem("malformed_image", where, detail=f"{detail} Correct the record.", fixed=False))
         elif image_id in images:
             detail = f"each image listed once was expected. Received: id={image_id} again. Remove one."
-            problems.append(problem("image_listed_twice", where, detail, fixed=False))
+            problems.append(problem("image_listed_twice", where, detail=detail, fixed=False))
         else:
             images[image_id] = {"where": where, "file_name": file_name, "size": _size(image)}
             boxes[image_id] = []
 
-    for index, annotation in enumerate(_list(content, "annotations", annotation_file)):
+    for index, annotation in enumerate(_list(content, "annotations", file=annotation_file)):
         where = f"{file}: annotations[{index}]"
-        box = _read_annotation(annotation, where, images, class_index, categories)
+        box = _read_annotation(annotation, where, images=images, class_index=class_index, names=categories)
         if isinstance(box, Problem):
             problems.append(box)
         else:
@@ -121,8 +121,10 @@ def read_coco(
 
 def _read_folder(data_dir: Path, split: str, classes: Sequence[str] | None) -> Dataset:
     splits = coco_splits(data_dir)
-    categories = order_categories(coco_categories(splits.values()), classes, data_dir)
-    return read_coco(splits[split], coco_image_dir(data_dir, split), split, data_dir.resolve().name, categories)
+    categories = order_categories(coco_categories(splits.values()), classes, where=data_dir)
+    return read_coco(
+        splits[split], coco_image_dir(data_dir, split), split=split, name=data_dir.resolve().name, categories=categories
+    )
 
 
 COCO = Reader(
@@ -135,24 +137,24 @@ COCO = Reader(
 
 
 def _read_annotation(
-    annotation: Any, where: str, images: Mapping[int, Any], class_index: Mapping[int, int], names: Mapping[int, str]
+    annotation: Any, where: str, *, images: Mapping[int, Any], class_index: Mapping[int, int], names: Mapping[int, str]
 ) -> LabelledBox | Problem:
     image_id, category_id = _field(annotation, "image_id"), _field(annotation, "category_id")
     bbox = _field(annotation, "bbox")
     if not _is_integer(image_id) or image_id not in images:
         detail = f"the id of a listed image was expected. Received: image_id={image_id!r}. Correct the record."
-        return problem("unknown_image", f"{where}.image_id", detail, fixed=False)
+        return problem("unknown_image", f"{where}.image_id", detail=detail, fixed=False)
     if not _is_integer(category_id) or category_id not in class_index:
         valid = ", ".join(f"{number} ({name})" for number, name in names.items())
         detail = f"a category id in use was expected. Received: category_id={category_id!r}. Valid: {valid}."
-        return problem("unknown_category", f"{where}.category_id", detail, fixed=False)
+        return problem("unknown_category", f"{where}.category_id", detail=detail, fixed=False)
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
         detail = f"a list [x, y, width, height] was expected. Received: bbox={bbox!r:.80}. Correct the record."
-        return problem("invalid_box", f"{where}.bbox", detail, fixed=False)
+        return problem("invalid_box", f"{where}.bbox", detail=detail, fixed=False)
     x, y, width, height = (float(value) for value in bbox)
     if width < 0 or height < 0:  # which corner is x, y? Not to be guessed.
         detail = f"width and height of at least 0 were expected. Received: bbox={bbox!r}. Correct the record."
-        return problem("negative_box", f"{where}.bbox", detail, fixed=False)
+        return problem("negative_box", f"{where}.bbox", detail=detail, fixed=False)
     crowd = _field(annotation, "iscrowd") in (1, True)
     return LabelledBox(f"{where}.bbox", (y, x, y + height, x + width), class_index[category_id], crowd)
 
@@ -177,7 +179,7 @@ def _load(file: Path) -> dict[str, Any]:
     return content
 
 
-def _list(content: Mapping[str, Any], field: str, file: Path) -> list[Any]:
+def _list(content: Mapping[str, Any], field: str, *, file: Path) -> list[Any]:
     value = content.get(field)
     if not isinstance(value, list):
         raise InputError(

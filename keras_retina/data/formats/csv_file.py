@@ -54,7 +54,7 @@ def csv_class_names(data_dir: Path) -> tuple[str, ...]:
     return tuple(sorted({row.values["class"] for row in rows} - {""}))
 
 
-def read_csv(csv_file: Path, data_dir: Path, split: str, name: str, class_names: Sequence[str]) -> Dataset:
+def read_csv(csv_file: Path, data_dir: Path, *, split: str, name: str, class_names: Sequence[str]) -> Dataset:
     """Reads one split; what could not be fixed is in `Dataset.problems`. Category ids are 1, 2, ... in class order.
 
     Image files are looked for in `images/<split>`, `images`, `<split>` and the data folder: where most of them are.
@@ -75,16 +75,18 @@ def read_csv(csv_file: Path, data_dir: Path, split: str, name: str, class_names:
         for row in rows[1:]:
             if _size(row) != size:
                 detail = f"the size of {file_name!r} as in {rows[0].where} was expected. Received: {_size(row)}."
-                problems.append(problem("size_mismatch", row.where, f"{detail} Correct one of them.", fixed=False))
+                problems.append(
+                    problem("size_mismatch", row.where, detail=f"{detail} Correct one of them.", fixed=False)
+                )
         images.append(LabelledImage(rows[0].where, index, file_name, size, boxes))
-    records, found = build_records(images, _image_dir(data_dir, split, list(rows_of)))
+    records, found = build_records(images, _image_dir(data_dir, split, file_names=list(rows_of)))
     ids = tuple(range(1, len(class_names) + 1))
     return Dataset(name, split, class_names, ids, tuple(records), tuple(problems + found))
 
 
 def _read_folder(data_dir: Path, split: str, classes: Sequence[str] | None) -> Dataset:
     names = tuple(classes) if classes is not None else csv_class_names(data_dir)
-    return read_csv(csv_splits(data_dir)[split], data_dir, split, data_dir.resolve().name, names)
+    return read_csv(csv_splits(data_dir)[split], data_dir, split=split, name=data_dir.resolve().name, class_names=names)
 
 
 CSV = Reader(
@@ -102,10 +104,10 @@ def _read_boxes(rows: Sequence[_Row], class_names: tuple[str, ...]) -> tuple[tup
     empty = [row for row in rows if not any(row.values[field] for field in (*_BOX, "class"))]
     for row in empty[1:]:
         detail = f"each image without objects once was expected. Received: {row.values['file']!r} again. Remove one."
-        problems.append(problem("image_listed_twice", row.where, detail, fixed=False))
+        problems.append(problem("image_listed_twice", row.where, detail=detail, fixed=False))
     if empty and len(empty) < len(rows):
         detail = "a row without a box was ignored, other rows give the image boxes"
-        problems.append(problem("empty_row", empty[0].where, detail, fixed=True))
+        problems.append(problem("empty_row", empty[0].where, detail=detail, fixed=True))
     for row in rows:
         if row in empty:
             continue
@@ -114,10 +116,10 @@ def _read_boxes(rows: Sequence[_Row], class_names: tuple[str, ...]) -> tuple[tup
         class_name = row.values["class"]
         if any(math.isnan(value) for value in (y1, x1, y2, x2)):
             detail = f"four numbers were expected. Received: {texts}. Correct the row."
-            problems.append(problem("invalid_box", row.where, detail, fixed=False))
+            problems.append(problem("invalid_box", row.where, detail=detail, fixed=False))
         elif class_name not in class_names:
             detail = f"a known class was expected. Received: class={class_name!r}. {closest(class_name, class_names)}"
-            problems.append(problem("unknown_category", row.where, detail, fixed=False))
+            problems.append(problem("unknown_category", row.where, detail=detail, fixed=False))
         else:
             boxes.append(LabelledBox(row.where, (y1, x1, y2, x2), class_names.index(class_name)))
     return tuple(boxes), problems
@@ -179,7 +181,7 @@ def _mapped_names(file: Path) -> tuple[str, ...]:
     return tuple(name for _, name in sorted(names.items()))
 
 
-def _image_dir(data_dir: Path, split: str, file_names: Sequence[str]) -> Path:
+def _image_dir(data_dir: Path, split: str, *, file_names: Sequence[str]) -> Path:
     def found(folder: Path) -> int:
         return sum(_is_file(folder, file_name) for file_name in file_names[:100])
 

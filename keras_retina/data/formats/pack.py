@@ -56,7 +56,7 @@ def pack_splits(folder: Path) -> list[str]:
     return list(_read_about(folder).splits) if file_size(folder / PACK_FILE) else []
 
 
-def read_pack(folder: Path, split: str, classes: Sequence[str] | None = None) -> Dataset:
+def read_pack(folder: Path, split: str, *, classes: Sequence[str] | None = None) -> Dataset:
     """Reads the labels of a split; images stay where they are until one is asked for.
 
     Raises:
@@ -81,7 +81,7 @@ def read_pack(folder: Path, split: str, classes: Sequence[str] | None = None) ->
     order = [names.index(name) for name in about.class_names]  # the pack's class index -> ours
     try:
         numbers = dict(zip(about.class_names, about.category_ids, strict=True))
-        records = tuple(_record(entry, shards, order) for entry in _read_json(folder / f"{split}.json"))
+        records = tuple(_record(entry, shards, order=order) for entry in _read_json(folder / f"{split}.json"))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             f"{address(folder / f'{split}.json')}: the index that `keras-retina pack` wrote was expected. "
@@ -96,9 +96,9 @@ def _splits(place: Path) -> list[str]:
 
 def _read(place: Path, split: str, classes: Sequence[str] | None) -> Dataset:
     if pack_splits(place):
-        return read_pack(place, split, classes)
+        return read_pack(place, split, classes=classes)
     name = (place.parent if is_tfrecord_pattern(place) else place).resolve().name
-    return read_tfrecords(tfrecord_splits(place), split, name, classes)
+    return read_tfrecords(tfrecord_splits(place), split, name=name, classes=classes)
 
 
 PACK = Reader(
@@ -110,7 +110,7 @@ PACK = Reader(
 )
 
 
-def check_pack_input(folder: Path, split: str, height: int, width: int) -> None:
+def check_pack_input(folder: Path, split: str, *, height: int, width: int) -> None:
     """Refuses to train on images that were reduced for a smaller input; a folder that is no pack passes.
 
     Raises:
@@ -126,7 +126,7 @@ def check_pack_input(folder: Path, split: str, height: int, width: int) -> None:
         )
 
 
-def _record(entry: dict[str, Any], shards: list[Path], order: list[int]) -> Record:
+def _record(entry: dict[str, Any], shards: list[Path], *, order: list[int]) -> Record:
     name = str(entry["file_name"])
     place = PackedImage(
         shards[entry["shard"]], int(entry["offset"]), int(entry["length"]), int(entry["checksum"]), Path(name).name

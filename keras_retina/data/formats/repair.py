@@ -45,7 +45,7 @@ class LabelledImage:
     normalized: bool = False
 
 
-def problem(kind: str, where: str, detail: str, *, fixed: bool) -> Problem:
+def problem(kind: str, where: str, *, detail: str, fixed: bool) -> Problem:
     """Makes a Problem whose texts are one printable line, whatever the labels contain."""
     return Problem(kind, printable(where), printable(detail), fixed)
 
@@ -84,16 +84,18 @@ def build_records(images: Iterable[LabelledImage], image_dir: Path) -> tuple[lis
         try:
             path = safe_path(image_dir, image.file_name)
         except InputError as error:
-            problems.append(problem("unsafe_path", image.where, str(error), fixed=False))
+            problems.append(problem("unsafe_path", image.where, detail=str(error), fixed=False))
             continue
         if path in seen:
             detail = f"each image listed once was expected. Received: {image.file_name!r}, also at {seen[path]}."
-            problems.append(problem("image_listed_twice", image.where, f"{detail} Remove one.", fixed=False))
+            problems.append(problem("image_listed_twice", image.where, detail=f"{detail} Remove one.", fixed=False))
             continue
         seen[path] = image.where
         if not path.is_file():
             detail = f"an image file in {image_dir} was expected. Received: {image.file_name!r}, which is not there."
-            problems.append(problem("missing_image", image.where, f"{detail} Add it or remove its label.", fixed=False))
+            problems.append(
+                problem("missing_image", image.where, detail=f"{detail} Add it or remove its label.", fixed=False)
+            )
             continue
         record, found = _build_record(image, path)
         problems.extend(found)
@@ -103,7 +105,7 @@ def build_records(images: Iterable[LabelledImage], image_dir: Path) -> tuple[lis
 
 
 def repair_boxes(
-    corners: np.ndarray, classes: np.ndarray, height: int, width: int, where: Sequence[str]
+    corners: np.ndarray, classes: np.ndarray, *, height: int, width: int, where: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
     """Applies the box rules to one image.
 
@@ -128,26 +130,28 @@ def repair_boxes(
         place, shown = where[index], _show(labelled)
         if not np.isfinite(labelled).all():
             detail = f"finite box corners were expected. Received: {shown}. Correct the label."
-            problems.append(problem("invalid_box", place, detail, fixed=False))
+            problems.append(problem("invalid_box", place, detail=detail, fixed=False))
             continue
         if (labelled[2:] < labelled[:2]).any():
             detail = f"x1 <= x2 and y1 <= y2 were expected. Received: {shown}. Correct the label."
-            problems.append(problem("reversed_box", place, detail, fixed=False))
+            problems.append(problem("reversed_box", place, detail=detail, fixed=False))
             continue
         if (labelled[2:] <= labelled[:2]).any():
-            problems.append(problem("degenerate_box", place, f"no area, dropped: {shown}", fixed=True))
+            problems.append(problem("degenerate_box", place, detail=f"no area, dropped: {shown}", fixed=True))
             continue
         inside = np.clip(labelled, 0, limits)
         if (inside[2:] <= inside[:2]).any():
             detail = f"wholly outside the {width}x{height} image, dropped: {shown}"
-            problems.append(problem("outside_box_dropped", place, detail, fixed=True))
+            problems.append(problem("outside_box_dropped", place, detail=detail, fixed=True))
             continue
         if np.abs(inside - labelled).max() > OUTSIDE_TOLERANCE:
             detail = f"clipped to the {width}x{height} image: {shown}"
-            problems.append(problem("outside_box", place, detail, fixed=True))
+            problems.append(problem("outside_box", place, detail=detail, fixed=True))
         key = (float(classes[index]), *inside.tolist())
         if key in seen:
-            problems.append(problem("duplicate_box", place, f"exact copy of a box, dropped: {shown}", fixed=True))
+            problems.append(
+                problem("duplicate_box", place, detail=f"exact copy of a box, dropped: {shown}", fixed=True)
+            )
             continue
         seen.add(key)
         kept.append(index)
@@ -155,7 +159,7 @@ def repair_boxes(
     return np.array(boxes, np.float32).reshape(-1, 4), np.array(kept, np.int64), problems
 
 
-def turn_boxes(boxes: np.ndarray, height: int, width: int, orientation: int) -> np.ndarray:
+def turn_boxes(boxes: np.ndarray, height: int, *, width: int, orientation: int) -> np.ndarray:
     """Maps boxes `[boxes, 4]` of the stored `height` x `width` frame to the upright one, for EXIF orientation 5..8."""
     y1, x1, y2, x2 = boxes.T
     corners = {
@@ -172,21 +176,21 @@ def _build_record(image: LabelledImage, path: Path) -> tuple[Record | None, list
         height, width, mode, rotated = inspect_image(path)
         require_complete(path)
     except InputError as error:
-        return None, [problem("unreadable_image", image.where, str(error), fixed=False)]
+        return None, [problem("unreadable_image", image.where, detail=str(error), fixed=False)]
     problems = []
     if mode != "RGB":
         detail = f"{image.file_name!r}: pixels of mode {mode} become RGB"
-        problems.append(problem("non_rgb_image", image.where, detail, fixed=True))
+        problems.append(problem("non_rgb_image", image.where, detail=detail, fixed=True))
     stored_frame = rotated and not image.normalized and image.size == (width, height) and height != width
     if image.size is not None and image.size != (height, width) and not stored_frame:
         detail = (
             f"the size of {image.file_name!r} was expected. Received: width={image.size[1]}, height={image.size[0]}, "
             f"but the file is {width}x{height}. Correct the labels or the file."
         )
-        return None, [*problems, problem("size_mismatch", image.where, detail, fixed=False)]
+        return None, [*problems, problem("size_mismatch", image.where, detail=detail, fixed=False)]
     if rotated:
         frame = "labels turned upright with it" if stored_frame else "labels taken as upright"
-        problems.append(problem("exif_rotated_image", image.where, f"{image.file_name!r}: {frame}", fixed=True))
+        problems.append(problem("exif_rotated_image", image.where, detail=f"{image.file_name!r}: {frame}", fixed=True))
 
     corners = np.array([box.corners for box in image.boxes], np.float64).reshape(-1, 4)
     if image.normalized:
@@ -195,9 +199,9 @@ def _build_record(image: LabelledImage, path: Path) -> tuple[Record | None, list
     crowd = np.array([box.crowd for box in image.boxes], bool)
     frame_height, frame_width = (width, height) if stored_frame else (height, width)
     where = [box.where for box in image.boxes]
-    boxes, kept, found = repair_boxes(corners, classes, frame_height, frame_width, where)
+    boxes, kept, found = repair_boxes(corners, classes, height=frame_height, width=frame_width, where=where)
     if stored_frame:
-        boxes = turn_boxes(boxes, frame_height, frame_width, image_orientation(path))
+        boxes = turn_boxes(boxes, frame_height, width=frame_width, orientation=image_orientation(path))
     record = Record(
         image_id=image.image_id,
         path=path,

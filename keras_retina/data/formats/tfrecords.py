@@ -57,7 +57,7 @@ class _Example:
 
 
 def read_tfrecords(
-    splits: Mapping[str, Sequence[Path]], split: str, name: str, classes: Sequence[str] | None = None
+    splits: Mapping[str, Sequence[Path]], split: str, *, name: str, classes: Sequence[str] | None = None
 ) -> Dataset:
     """Reads every record of a split once.
 
@@ -89,7 +89,7 @@ def read_tfrecords(
     use_sources = len(set(sources)) == len(sources) and all(re.fullmatch(r"\d{1,18}", source) for source in sources)
     records = []
     for index, example in enumerate(examples):
-        record, found = _record(example, int(sources[index]) if use_sources else index + 1, categories)
+        record, found = _record(example, int(sources[index]) if use_sources else index + 1, categories=categories)
         problems.extend(found)
         if record is not None:
             records.append(record)
@@ -136,12 +136,12 @@ def _examples(file: Path) -> Iterator[_Example | Problem]:
             features = tf.train.Example.FromString(data).features.feature
         except DecodeError as error:
             raise InputError(f"{where}: a tf.train.Example was expected. Received: {error}. Write it again.") from error
-        yield _example(features, data, file, offset + RECORD_HEAD, number, where)
+        yield _example(features, data, file=file, offset=offset + RECORD_HEAD, number=number, where=where)
         offset += RECORD_HEAD + len(data) + RECORD_TAIL
         number += 1
 
 
-def _example(features: Any, data: bytes, file: Path, offset: int, number: int, where: str) -> _Example | Problem:
+def _example(features: Any, data: bytes, *, file: Path, offset: int, number: int, where: str) -> _Example | Problem:
     encoded = b"".join(features["image/encoded"].bytes_list.value[:1])
     name = _texts(features, "image/filename")[:1] or (f"{file.name}#{number}",)
     sides = [features[f"image/object/bbox/{side}"].float_list.value for side in _CORNERS]
@@ -151,16 +151,16 @@ def _example(features: Any, data: bytes, file: Path, offset: int, number: int, w
     count = len(sides[0])
     if not encoded:
         detail = "image/encoded, the bytes of an image file, was expected. Received: none. Write the record again."
-        return problem("missing_image", where, detail, fixed=False)
+        return problem("missing_image", where, detail=detail, fixed=False)
     if any(len(side) != count for side in sides) or any(
         given and len(given) != count for given in (labels, texts, crowd)
     ):
         lengths = [*map(len, sides), len(labels), len(texts), len(crowd)]
         detail = f"as many corners as labels were expected. Received: {lengths}. Write the record again."
-        return problem("malformed_labels", where, detail, fixed=False)
+        return problem("malformed_labels", where, detail=detail, fixed=False)
     if count and not labels and not texts:
         detail = "image/object/class/label or .../text was expected. Received: neither. Write the record again."
-        return problem("malformed_labels", where, detail, fixed=False)
+        return problem("malformed_labels", where, detail=detail, fixed=False)
     height, width = (features[f"image/{side}"].int64_list.value[:1] for side in ("height", "width"))
     image = PackedImage(file, offset + data.index(encoded), len(encoded), zlib.crc32(encoded), Path(name[0]).name)
     return _Example(
@@ -188,16 +188,16 @@ def _texts(features: Any, name: str) -> tuple[str, ...]:
     return tuple(value.decode(errors="replace") for value in features[name].bytes_list.value)
 
 
-def _record(example: _Example, image_id: int, categories: Mapping[int, str]) -> tuple[Record | None, list[Problem]]:
+def _record(example: _Example, image_id: int, *, categories: Mapping[int, str]) -> tuple[Record | None, list[Problem]]:
     if isinstance(example.found, str):
-        return None, [problem("unreadable_image", example.where, example.found, fixed=False)]
+        return None, [problem("unreadable_image", example.where, detail=example.found, fixed=False)]
     height, width = example.found
     if example.size not in (None, (height, width)):
         detail = (
             f"the size of {example.file_name!r} was expected. Received: (height, width)={example.size}, but the "
             f"upright image has {(height, width)}. Correct the labels."
         )
-        return None, [problem("size_mismatch", example.where, detail, fixed=False)]
+        return None, [problem("size_mismatch", example.where, detail=detail, fixed=False)]
     index_of_name = {name: index for index, name in enumerate(categories.values())}
     index_of_number = {number: index for index, number in enumerate(categories)}
     classes = []
@@ -208,11 +208,11 @@ def _record(example: _Example, image_id: int, categories: Mapping[int, str]) -> 
                 f"one of the classes {list(categories.values())} was expected. Received: label={number}, text={text!r}."
                 " Correct data.classes or the record."
             )
-            return None, [problem("unknown_category", example.where, detail, fixed=False)]
+            return None, [problem("unknown_category", example.where, detail=detail, fixed=False)]
         classes.append(index)
     corners = example.corners * (height, width, height, width)
     where = [f"{example.where}, box {index}" for index in range(len(corners))]
-    boxes, kept, problems = repair_boxes(corners, np.array(classes, np.int32), height, width, where)
+    boxes, kept, problems = repair_boxes(corners, np.array(classes, np.int32), height=height, width=width, where=where)
     record = Record(
         image_id,
         example.image,

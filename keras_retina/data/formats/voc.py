@@ -53,7 +53,7 @@ def voc_class_names(data_dir: Path) -> tuple[str, ...]:
 
 
 def read_voc(
-    split_file: Path, annotation_dir: Path, image_dir: Path, split: str, name: str, class_names: tuple[str, ...]
+    split_file: Path, annotation_dir: Path, *, image_dir: Path, split: str, name: str, class_names: tuple[str, ...]
 ) -> Dataset:
     """Reads one split; what could not be fixed is in `Dataset.problems`. Category ids are 1, 2, ... in class order."""
     problems: list[Problem] = []
@@ -63,21 +63,21 @@ def read_voc(
             file = safe_path(annotation_dir, f"{image_name}.xml")
             root = read_xml(file)
         except InputError as error:
-            problems.append(problem("unreadable_labels", str(split_file), str(error), fixed=False))
+            problems.append(problem("unreadable_labels", str(split_file), detail=str(error), fixed=False))
             continue
-        file_name = _find_image(image_dir, image_name, root)
+        file_name = _find_image(image_dir, image_name, root=root)
         labelled_name = _text(root, "filename")
         if labelled_name and labelled_name not in (file_name, Path(file_name).stem):
             detail = f"{file_name!r} is read, by the name of the XML file, not {labelled_name!r}"
-            problems.append(problem("file_name_differs", f"{file}: filename", detail, fixed=True))
+            problems.append(problem("file_name_differs", f"{file}: filename", detail=detail, fixed=True))
         size = _size(root)
         if size is None:
             detail = "no size in the labels, taken from the image file"
-            problems.append(problem("missing_size", f"{file}: size", detail, fixed=True))
+            problems.append(problem("missing_size", f"{file}: size", detail=detail, fixed=True))
         boxes = []
         first_pixel = 1.0 if _text(root, "source/database").startswith("The VOC") else 0.0
         for item in root.findall("object"):
-            box = _read_object(item, file, class_names, first_pixel)
+            box = _read_object(item, file, class_names=class_names, first_pixel=first_pixel)
             if isinstance(box, Problem):
                 problems.append(box)
             else:
@@ -91,7 +91,9 @@ def read_voc(
 def _read_folder(data_dir: Path, split: str, classes: Sequence[str] | None) -> Dataset:
     names = tuple(classes) if classes is not None else voc_class_names(data_dir)
     name, annotation_dir, image_dir = data_dir.resolve().name, data_dir / "Annotations", voc_image_dir(data_dir)
-    return read_voc(voc_splits(data_dir)[split], annotation_dir, image_dir, split, name, names)
+    return read_voc(
+        voc_splits(data_dir)[split], annotation_dir, image_dir=image_dir, split=split, name=name, class_names=names
+    )
 
 
 VOC = Reader(
@@ -144,23 +146,23 @@ def read_xml(file: Path) -> ElementTree.Element:
 
 
 def _read_object(
-    item: ElementTree.Element, file: Path, class_names: tuple[str, ...], first_pixel: float
+    item: ElementTree.Element, file: Path, *, class_names: tuple[str, ...], first_pixel: float
 ) -> LabelledBox | Problem:
     where = f"{file}: line {item.get('line')}: object"
     class_name = _text(item, "name")
     if class_name not in class_names:
         detail = f"a known class was expected. Received: name={class_name!r}. {closest(class_name, class_names)}"
-        return problem("unknown_category", f"{where}.name", detail, fixed=False)
+        return problem("unknown_category", f"{where}.name", detail=detail, fixed=False)
     texts = {field: _text(item, f"bndbox/{field}") for field in ("ymin", "xmin", "ymax", "xmax")}
     y1, x1, y2, x2 = (_number(text) for text in texts.values())
     if any(math.isnan(value) for value in (y1, x1, y2, x2)):
         detail = f"four numbers were expected. Received: bndbox={texts}. Correct the object."
-        return problem("invalid_box", f"{where}.bndbox", detail, fixed=False)
+        return problem("invalid_box", f"{where}.bndbox", detail=detail, fixed=False)
     corners = (y1 - first_pixel, x1 - first_pixel, y2, x2)
     return LabelledBox(f"{where}.bndbox", corners, class_names.index(class_name))
 
 
-def _find_image(image_dir: Path, image_name: str, root: ElementTree.Element) -> str:
+def _find_image(image_dir: Path, image_name: str, *, root: ElementTree.Element) -> str:
     """The labelled file name if it is that of the XML file, else that name with the suffix of an image there."""
     labelled = _text(root, "filename")
     suffixes = [suffix for lower in IMAGE_SUFFIXES for suffix in (lower, lower.upper())]

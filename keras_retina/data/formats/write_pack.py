@@ -39,6 +39,7 @@ QUALITY = 95  # of training images that are stored smaller than they were
 def write_pack(
     folder: Path,
     datasets: list[Dataset],
+    *,
     training_split: str,
     height: int,
     width: int,
@@ -59,7 +60,9 @@ def write_pack(
             if matching_files(folder, "*"):
                 raise _not_empty(folder)
             with remote_errors():
-                _write(folder, datasets, training_split, height, width, shard_bytes)
+                _write(
+                    folder, datasets, training_split=training_split, height=height, width=width, shard_bytes=shard_bytes
+                )
             return
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise _not_empty(folder)
@@ -67,7 +70,9 @@ def write_pack(
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             unfinished = Path(scratch) / "pack"
             unfinished.mkdir()
-            _write(unfinished, datasets, training_split, height, width, shard_bytes)
+            _write(
+                unfinished, datasets, training_split=training_split, height=height, width=width, shard_bytes=shard_bytes
+            )
             if folder.exists():
                 folder.rmdir()
             os.rename(unfinished, folder)
@@ -87,6 +92,7 @@ def _not_empty(folder: Path) -> InputError:
 def _write(
     folder: Path,
     datasets: list[Dataset],
+    *,
     training_split: str,
     height: int,
     width: int,
@@ -95,7 +101,7 @@ def _write(
     splits: dict[str, PackedSplit] = {}
     for dataset in datasets:
         size = (height, width) if dataset.split == training_split else None
-        shards, entries = _write_split(folder, dataset, size, shard_bytes)
+        shards, entries = _write_split(folder, dataset, size=size, shard_bytes=shard_bytes)
         write_text(folder / f"{dataset.split}.json", json.dumps(entries))
         splits[dataset.split] = PackedSplit(images=len(entries), shards=shards)
         logger.info(f"{dataset.split}: {len(entries)} images in {len(shards)} shards")
@@ -111,7 +117,7 @@ def _write(
 
 
 def _write_split(
-    folder: Path, dataset: Dataset, size: tuple[int, int] | None, shard_bytes: int
+    folder: Path, dataset: Dataset, *, size: tuple[int, int] | None, shard_bytes: int
 ) -> tuple[list[Shard], list[dict[str, Any]]]:
     """Returns the shards and the index."""
     from keras_retina.foundation.legacy_keras import tf
@@ -125,7 +131,7 @@ def _write_split(
                 writer.close()
             shards.append(Shard(file=f"{dataset.split}-{len(shards):05d}.tfrecord", bytes=0))
             writer = tf.io.TFRecordWriter(address(folder / shards[-1].file))
-        example = _example(record, data, dataset.class_names)
+        example = _example(record, data, class_names=dataset.class_names)
         writer.write(example)
         entries.append(
             {
@@ -165,7 +171,7 @@ def _stored(dataset: Dataset, size: tuple[int, int] | None) -> Iterator[tuple[Re
         yield record, data
 
 
-def _example(record: Record, data: bytes, class_names: tuple[str, ...]) -> bytes:
+def _example(record: Record, data: bytes, *, class_names: tuple[str, ...]) -> bytes:
     from keras_retina.foundation.legacy_keras import tf
 
     def of_bytes(*values: bytes) -> tf.train.Feature:

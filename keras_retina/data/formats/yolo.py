@@ -29,7 +29,7 @@ def yolo_splits(data_dir: Path) -> dict[str, Path]:
     return {split: file for split in _SPLITS if content.get(split)}
 
 
-def read_yolo(data_yaml: Path, split: str, name: str, classes: Sequence[str] | None = None) -> Dataset:
+def read_yolo(data_yaml: Path, split: str, *, name: str, classes: Sequence[str] | None = None) -> Dataset:
     """Reads one split; what could not be fixed is in `Dataset.problems`. Category ids are YOLO's own, from 0.
 
     Raises:
@@ -50,8 +50,8 @@ def read_yolo(data_yaml: Path, split: str, name: str, classes: Sequence[str] | N
         category_ids = [ids[class_name] for class_name in classes]
     problems: list[Problem] = []
     images: list[LabelledImage] = []
-    for index, (where, file_name) in enumerate(_image_names(content, split, data_yaml), start=1):
-        boxes, found = _read_labels(data_dir, file_name, where, category_ids, names)
+    for index, (where, file_name) in enumerate(_image_names(content, split, data_yaml=data_yaml), start=1):
+        boxes, found = _read_labels(data_dir, file_name, where=where, category_ids=category_ids, names=names)
         problems.extend(found)
         images.append(LabelledImage(where, index, file_name, None, boxes, normalized=True))
     records, found = build_records(images, data_dir)
@@ -60,7 +60,7 @@ def read_yolo(data_yaml: Path, split: str, name: str, classes: Sequence[str] | N
 
 
 def _read_folder(data_dir: Path, split: str, classes: Sequence[str] | None) -> Dataset:
-    return read_yolo(data_dir / "data.yaml", split, data_dir.resolve().name, classes)
+    return read_yolo(data_dir / "data.yaml", split, name=data_dir.resolve().name, classes=classes)
 
 
 YOLO = Reader(
@@ -83,7 +83,7 @@ def label_path(file_name: str) -> str:
 
 
 def _read_labels(
-    data_dir: Path, file_name: str, where: str, category_ids: Sequence[int], names: dict[int, str]
+    data_dir: Path, file_name: str, *, where: str, category_ids: Sequence[int], names: dict[int, str]
 ) -> tuple[tuple[LabelledBox, ...], list[Problem]]:
     try:
         safe_path(data_dir, file_name)
@@ -93,15 +93,17 @@ def _read_labels(
         file = safe_path(data_dir, label_path(file_name))
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        return (), [problem("no_label_file", where, f"{file_name!r}: taken as an image without objects", fixed=True)]
+        return (), [
+            problem("no_label_file", where, detail=f"{file_name!r}: taken as an image without objects", fixed=True)
+        ]
     except (OSError, ValueError) as error:
-        return (), [problem("unreadable_labels", where, f"{file_name!r}: {error}", fixed=False)]
+        return (), [problem("unreadable_labels", where, detail=f"{file_name!r}: {error}", fixed=False)]
     boxes: list[LabelledBox] = []
     problems: list[Problem] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        box = _read_line(line, f"{file}: line {number}", category_ids, names)
+        box = _read_line(line, f"{file}: line {number}", category_ids=category_ids, names=names)
         if isinstance(box, Problem):
             problems.append(box)
         else:
@@ -109,18 +111,18 @@ def _read_labels(
     return tuple(boxes), problems
 
 
-def _read_line(line: str, where: str, category_ids: Sequence[int], names: dict[int, str]) -> LabelledBox | Problem:
+def _read_line(line: str, where: str, *, category_ids: Sequence[int], names: dict[int, str]) -> LabelledBox | Problem:
     try:
         category, *values = (float(word) for word in line.split())
     except ValueError:
         category, values = math.nan, []
     if not (len(values) == 4 or (len(values) >= 6 and len(values) % 2 == 0)):
         detail = f"class x_centre y_centre width height, five numbers, were expected. Received: {line!r:.80}."
-        return problem("invalid_box", where, f"{detail} Correct the line.", fixed=False)
+        return problem("invalid_box", where, detail=f"{detail} Correct the line.", fixed=False)
     if category not in category_ids:
         valid = ", ".join(f"{category_id} ({names[category_id]})" for category_id in category_ids)
         detail = f"a class index in use was expected. Received: class={category:g}. Valid: {valid}."
-        return problem("unknown_category", where, detail, fixed=False)
+        return problem("unknown_category", where, detail=detail, fixed=False)
     class_index = category_ids.index(int(category))
     if len(values) > 4:
         xs, ys = values[0::2], values[1::2]
@@ -130,11 +132,11 @@ def _read_line(line: str, where: str, category_ids: Sequence[int], names: dict[i
     x, y, width, height = values
     if width < 0 or height < 0:
         detail = f"width and height of at least 0 were expected. Received: {line!r:.80}. Correct the line."
-        return problem("negative_box", where, detail, fixed=False)
+        return problem("negative_box", where, detail=detail, fixed=False)
     return LabelledBox(where, (y - height / 2, x - width / 2, y + height / 2, x + width / 2), class_index)
 
 
-def _image_names(content: dict[str, Any], split: str, data_yaml: Path) -> list[tuple[str, str]]:
+def _image_names(content: dict[str, Any], split: str, *, data_yaml: Path) -> list[tuple[str, str]]:
     """Returns `(where, file name relative to the data folder)` of each image of a split, sorted within a folder."""
     data_dir = data_yaml.parent
     entries = content[split] if isinstance(content[split], list) else [content[split]]
@@ -146,7 +148,7 @@ def _image_names(content: dict[str, Any], split: str, data_yaml: Path) -> list[t
                 f"{printable(where)}: a folder or a list of images was expected. "
                 f"Received: {type(entry).__name__}. Give a path inside the data folder."
             )
-        path = _inside(data_dir, content.get("path"), entry, where)
+        path = _inside(data_dir, content.get("path"), entry=entry, where=where)
         if path.is_dir():
             for folder, folders, files in os.walk(path):
                 folders.sort()
@@ -174,7 +176,7 @@ def _listed_names(file: Path, data_dir: Path) -> list[tuple[str, str]]:
     return names
 
 
-def _inside(data_dir: Path, root: Any, entry: str, where: str) -> Path:
+def _inside(data_dir: Path, root: Any, *, entry: str, where: str) -> Path:
     """Finds a split's folder; `path:` and a leading `../` (Roboflow) point elsewhere when the folder has moved."""
     stripped = entry
     while stripped.startswith("../"):

@@ -45,7 +45,7 @@ def test_a_verdict_needs_rounds_that_are_not_all_on_one_side_by_chance(rounds, v
 
 
 def test_throughput_is_multiply_adds_a_second_and_a_share_of_the_peak():
-    assert throughput(30_000_000, 2.0, 60.0) == {"gmacs": 15.0, "peak_share": 0.25}  # 3e7 / 2e-3 s = 1.5e10
+    assert throughput(30_000_000, 2.0, peak=60.0) == {"gmacs": 15.0, "peak_share": 0.25}  # 3e7 / 2e-3 s = 1.5e10
 
 
 def test_operators_of_a_kind_are_added_up_and_what_was_not_timed_counts_as_an_operator():

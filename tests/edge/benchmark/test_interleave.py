@@ -35,6 +35,6 @@ def test_no_file_takes_no_turn():
 
 def test_a_whole_detection_is_split_into_its_steps(exported):
     image = np.zeros((90, 200, 3), np.uint8)
-    found = split_of_detect(Detector(exported["float32_raw"]), image, 2)
+    found = split_of_detect(Detector(exported["float32_raw"]), image, runs=2)
     assert list(found) == ["prepare", "invoke", "postprocess"]
     assert min(found.values()) > 0

@@ -29,7 +29,7 @@ def test_each_operator_alone_gives_what_it_gives_in_the_whole_file(exported, nam
     for number in range(0, len(operators), 3):  # a third: each kind is there
         outputs = [int(index) for index in operators[number].outputs]
         shapes = {int(index): list(whole.get_tensor(int(index)).shape) for index in outputs}
-        small, inputs = one_operator(model, number, shapes)
+        small, inputs = one_operator(model, number, shapes=shapes)
         alone = Interpreter(model_content=write_flatbuffer(small), experimental_op_resolver_type=WITHOUT_DELEGATE)
         alone.allocate_tensors()
         set_inputs(alone, [whole.get_tensor(index) for index in inputs])
@@ -44,7 +44,7 @@ def test_weights_that_are_unpacked_go_with_the_operator_that_reads_them(exported
     operators = model.subgraphs[0].operators
     assert {operator_name(model, one) for one in operators if id(one) in fixed} == {"DEQUANTIZE"}
     number = next(place for place, one in enumerate(operators) if operator_name(model, one) == "CONV_2D")
-    small, inputs = one_operator(model, number, {})
+    small, inputs = one_operator(model, number, shapes={})
     assert len(inputs) == 1
     names = [operator_name(small, one) for one in small.subgraphs[0].operators]
     assert names[-1] == "CONV_2D"

@@ -69,7 +69,7 @@ def pair(tiny_recipe) -> tuple[keras.Model, keras.Model]:
 
 def test_outputs_and_trainable_weights_are_those_of_the_student(pair):
     student, teacher = pair
-    model = with_teacher(student, teacher, 1.0, Loss(), CODER_WEIGHTS)
+    model = with_teacher(student, teacher, weight=1.0, settings=Loss(), coder_weights=CODER_WEIGHTS)
     image = np.random.default_rng(1).uniform(-1, 1, (1, *student.input_shape[1:])).astype(np.float32)
     for name, values in student(image, training=False).items():
         np.testing.assert_array_equal(model(image, training=False)[name], values)
@@ -81,7 +81,7 @@ def test_a_student_that_learns_from_nothing_else_comes_nearer_to_its_teacher(pai
     image = np.random.default_rng(1).uniform(-1, 1, (2, *student.input_shape[1:])).astype(np.float32)
     anchors = student.output["classes"].shape[1]
     nothing = {"classes": np.full((2, anchors), -2), "boxes": np.zeros((2, anchors, 5), np.float32)}  # all ignored
-    model = with_teacher(student, teacher, 1.0, Loss(), CODER_WEIGHTS)
+    model = with_teacher(student, teacher, weight=1.0, settings=Loss(), coder_weights=CODER_WEIGHTS)
     before = [values.copy() for values in teacher.get_weights()]
     model.compile(keras.optimizers.Adam(1e-2), detector_losses(Loss(), CODER_WEIGHTS))
     losses = model.fit(image, nothing, epochs=30, verbose=0).history
@@ -98,7 +98,7 @@ def test_twice_the_weight_is_twice_the_loss(pair):
     targets = {"classes": np.full((1, anchors), -2), "boxes": np.zeros((1, anchors, 5))}
     losses = []
     for weight in (1.0, 2.0):
-        model = with_teacher(student, teacher, weight, Loss(), CODER_WEIGHTS)
+        model = with_teacher(student, teacher, weight=weight, settings=Loss(), coder_weights=CODER_WEIGHTS)
         model.compile("sgd", detector_losses(Loss(), CODER_WEIGHTS))
         losses.append(model.evaluate(image, targets, verbose=0, return_dict=True)["loss"])
     assert losses[0] > 0 and losses[1] == pytest.approx(2 * losses[0], rel=1e-5)

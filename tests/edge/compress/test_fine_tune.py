@@ -98,7 +98,7 @@ def test_statistics_are_measured_anew_wherever_a_norm_trained_and_nowhere_else(t
         asked.append(1)
         return tf.data.Dataset.from_tensors((images, 0)).repeat()
 
-    monkeypatch.setattr("edge.compress.fine_tune.fit_network", lambda *_: None)
+    monkeypatch.setattr("edge.compress.fine_tune.fit_network", lambda *_, **__: None)
     monkeypatch.setattr("edge.compress.fine_tune.fine_tune_batches", batches)
     before = {layer.name: layer.moving_mean.numpy() for layer in norms(changed.parent)}
     fine_tune(changed.parent, changed)
@@ -117,8 +117,10 @@ def test_statistics_are_measured_anew_wherever_a_norm_trained_and_nowhere_else(t
 def test_a_recipe_that_keeps_the_last_epoch_keeps_it_of_smaller_models_too(task, monkeypatch, recipe, asked, kept):
     """A recipe without a third split must not choose epochs by the images that it reports."""
     seen = []
-    monkeypatch.setattr("edge.compress.fine_tune.fit_detector", lambda *arguments: seen.append(arguments[3].checkpoint))
+    monkeypatch.setattr(
+        "edge.compress.fine_tune.fit_detector", lambda *_, settings, **__: seen.append(settings.checkpoint)
+    )
     training = task.recipe.training.model_copy(update={"checkpoint": recipe})
     changed = dataclasses.replace(task, recipe=task.recipe.model_copy(update={"training": training}))
-    fit_network(changed.parent, changed.parent, changed, checkpoint=asked)
+    fit_network(changed.parent, changed.parent, task=changed, checkpoint=asked)
     assert seen == [kept]

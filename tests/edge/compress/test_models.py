@@ -46,7 +46,7 @@ def plain_recipe(tiny_recipe) -> Recipe:
 
 def new_run(folder: Path, recipe: Recipe, data: Path) -> RunFolder:
     """A run folder as `train` leaves it, with the weights of the start."""
-    run = start_run(folder, recipe, data, "test", False)
+    run = start_run(folder, recipe, data_dir=data, command="test", overwrite=False)
     keras.utils.set_random_seed(1)
     spec = detector_spec(recipe.model, ("disc", "square"))
     save_detector(detector_network(recipe.model, 2), spec, folder / "model.keras")
@@ -114,7 +114,7 @@ def test_every_file_of_every_model_is_written_and_has_a_row(halved, plain_recipe
     assert lines[-1].startswith("export more: the model is not made yet")
     written[1].unlink()  # the int8 file of `sparse`
     result = verify_stage(other).to_json()
-    start_run(run.path, run.recipe, run.data_dir, "test", False)
+    start_run(run.path, run.recipe, data_dir=run.data_dir, command="test", overwrite=False)
     export_compressed(run)
     rows = {(row["model"], row["kind"]): row for row in result["rows"]}
     assert list(rows) == [
@@ -173,11 +173,15 @@ def test_other_settings_of_the_same_name_are_refused(halved, plain_recipe, tiny_
     assert (run.path / "recipe.yaml").read_text(encoding="utf-8") == before
     fields = plain_recipe.model_dump()
     fields["compress"]["half"]["minimum_ap_ratio"] = 0.5
-    compress_stage(start_run(run.path, Recipe.model_validate(fields), tiny_coco, "test", False))
+    compress_stage(
+        start_run(run.path, Recipe.model_validate(fields), data_dir=tiny_coco, command="test", overwrite=False)
+    )
     fields["compress"]["half"]["channels"]["keep"] = 0.25
     with pytest.raises(InputError, match=r"half: expected a model of these settings"):
-        compress_stage(start_run(run.path, Recipe.model_validate(fields), tiny_coco, "test", False))
-    start_run(run.path, plain_recipe, tiny_coco, "test", False)
+        compress_stage(
+            start_run(run.path, Recipe.model_validate(fields), data_dir=tiny_coco, command="test", overwrite=False)
+        )
+    start_run(run.path, plain_recipe, data_dir=tiny_coco, command="test", overwrite=False)
 
 
 def test_a_setting_that_an_older_settings_file_lacks_had_its_default(halved):
@@ -197,7 +201,7 @@ def test_a_setting_that_an_older_settings_file_lacks_had_its_default(halved):
 
 
 def test_a_run_without_a_model_is_refused(plain_recipe, tiny_coco, tmp_path):
-    run = start_run(tmp_path / "run", plain_recipe, tiny_coco, "test", False)
+    run = start_run(tmp_path / "run", plain_recipe, data_dir=tiny_coco, command="test", overwrite=False)
     with pytest.raises(InputError, match=r"expected a trained model.keras. Received: none"):
         compress_stage(run)
 
@@ -209,7 +213,7 @@ def test_only_the_section_compress_of_a_trained_run_can_be_set(halved):
     other = add_compressed(run, ["compress.more.sparsity.amount=0.6"])
     assert list(other.recipe.compress) == ["half", "sparse", "few", "qat", "more"]
     assert not is_done(other, "more")
-    start_run(run.path, run.recipe, run.data_dir, "test", False)
+    start_run(run.path, run.recipe, data_dir=run.data_dir, command="test", overwrite=False)
 
 
 def test_a_target_that_would_empty_the_layers_is_refused(plain_recipe, tiny_coco, tmp_path):
@@ -221,7 +225,7 @@ def test_a_target_that_would_empty_the_layers_is_refused(plain_recipe, tiny_coco
 
 
 def test_a_recipe_that_compresses_nothing_does_nothing(tiny_recipe, tiny_coco, tmp_path, logged):
-    run = start_run(tmp_path / "run", tiny_recipe, tiny_coco, "test", False)
+    run = start_run(tmp_path / "run", tiny_recipe, data_dir=tiny_coco, command="test", overwrite=False)
     with logged() as lines:
         compress_stage(run)
     assert lines == []

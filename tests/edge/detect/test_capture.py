@@ -74,7 +74,7 @@ def test_closing_the_iteration_closes_the_file(avi):
 def test_a_complete_file_misses_nothing(avi, mp4):
     for path in (avi, mp4):
         assert not is_cut_off(path)
-        assert missing_frames(path, FRAMES, FRAMES) == ""
+        assert missing_frames(path, FRAMES, expected=FRAMES) == ""
 
 
 @pytest.mark.parametrize("share", [0.8, 0.9])
@@ -85,7 +85,7 @@ def test_an_avi_that_ends_in_the_middle_of_a_frame_gives_the_frames_before_and_s
     assert 0 < received <= FRAMES
     assert is_cut_off(broken)
     expected = f"{received} of {FRAMES} frames, then the file ends in the middle"
-    assert missing_frames(broken, received, source.frame_count) == expected
+    assert missing_frames(broken, received, expected=source.frame_count) == expected
 
 
 def test_an_mp4_without_its_index_is_refused_and_called_incomplete(mp4):
@@ -120,10 +120,10 @@ def test_the_lengths_of_the_parts_tell_whether_a_file_is_cut_off(tmp_path, data,
 def test_a_guessed_frame_count_may_be_a_little_off_but_not_much(tmp_path):
     path = tmp_path / "any.mkv"
     path.write_bytes(b"\x1aE\xdf\xa3" + bytes(100))
-    assert missing_frames(path, 95, 100) == ""
-    assert missing_frames(path, 80, 100) == "80 of 100 frames, the rest cannot be decoded"
-    assert missing_frames(path, 3, None) == ""
-    assert missing_frames(path, 0, None) == "no frame"
+    assert missing_frames(path, 95, expected=100) == ""
+    assert missing_frames(path, 80, expected=100) == "80 of 100 frames, the rest cannot be decoded"
+    assert missing_frames(path, 3, expected=None) == ""
+    assert missing_frames(path, 0, expected=None) == "no frame"
 
 
 def test_what_is_no_video_is_refused_with_one_line(tmp_path, capfd):

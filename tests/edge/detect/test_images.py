@@ -29,7 +29,7 @@ def photos(tmp_path, image_paths):
 def test_a_folder_gives_coco_results_and_a_picture_for_each_image(exported, photos, tmp_path):
     out = tmp_path / "out"
     lines = []
-    written = detect_paths(Detector(exported["int8"]), photos, out, 0.3, progress=lines.append)
+    written = detect_paths(Detector(exported["int8"]), photos, out_dir=out, score_threshold=0.3, progress=lines.append)
     assert written == out / "results.json"
     results = json.loads(written.read_text())
     listing = json.loads((out / "images.json").read_text())
@@ -61,7 +61,9 @@ def test_a_folder_gives_coco_results_and_a_picture_for_each_image(exported, phot
 
 
 def test_one_image_is_enough(exported, image_paths, tmp_path):
-    results = json.loads(detect_paths(Detector(exported["float32_raw"]), image_paths[0], tmp_path / "out").read_text())
+    results = json.loads(
+        detect_paths(Detector(exported["float32_raw"]), image_paths[0], out_dir=tmp_path / "out").read_text()
+    )
     assert {item["image_id"] for item in results} == {1}
     assert min(item["score"] for item in results) >= 0.3
 
@@ -72,7 +74,7 @@ def test_unreadable_images_are_named_after_the_others_are_done(exported, photos,
     (photos / "aa_empty.jpg").write_bytes(b"")
     out = tmp_path / "out"
     with pytest.raises(InputError, match=r"2 of 3 images .*aa_empty.jpg.*zero bytes.*image_1.png") as caught:
-        detect_paths(Detector(exported["float32"]), photos, out, 0.01)
+        detect_paths(Detector(exported["float32"]), photos, out_dir=out, score_threshold=0.01)
     assert "\n" not in str(caught.value)
     listing = json.loads((out / "images.json").read_text())
     assert [entry["file_name"] for entry in listing["images"]] == ["image_0.png"]
@@ -95,7 +97,7 @@ def test_an_original_is_never_replaced(exported, image_paths, tmp_path):
     Image.open(image_paths[0]).save(photo)
     before = photo.read_bytes()
     with pytest.raises(InputError, match="would replace an original"):
-        detect_paths(Detector(exported["float32"]), tmp_path, tmp_path)
+        detect_paths(Detector(exported["float32"]), tmp_path, out_dir=tmp_path)
     assert photo.read_bytes() == before
 
 
@@ -106,7 +108,7 @@ def test_hostile_names_stay_inside_the_folder_and_on_one_line(exported, image_pa
     for name in names:
         shutil.copy(image_paths[0], photos / name)
     lines = []
-    detect_paths(Detector(exported["float32"]), photos, out, progress=lines.append)
+    detect_paths(Detector(exported["float32"]), photos, out_dir=out, progress=lines.append)
     assert {path.parent for path in tmp_path.rglob("*.jpg")} == {out}
     assert not any("\n" in line for line in lines)
     listing = json.loads((out / "images.json").read_text())
@@ -119,7 +121,7 @@ def test_tiny_long_and_16_bit_images_are_images(exported, tmp_path):
     for shape in ((1, 1), (10_000, 10), (10, 10_000)):
         Image.fromarray(generator.integers(0, 256, (*shape, 3), np.uint8)).save(photos / f"{shape[0]}.png")
     Image.fromarray(generator.integers(0, 65_536, (40, 50), np.uint16)).save(photos / "deep.png")
-    detect_paths(Detector(exported["int8_raw"]), photos, tmp_path / "out", 0.05)
+    detect_paths(Detector(exported["int8_raw"]), photos, out_dir=tmp_path / "out", score_threshold=0.05)
     listing = json.loads((tmp_path / "out" / "images.json").read_text())
     assert sorted((entry["height"], entry["width"]) for entry in listing["images"]) == [
         (1, 1), (10, 10_000), (40, 50), (10_000, 10),
@@ -131,9 +133,9 @@ def test_bad_input_is_refused_before_anything_is_written(exported, photos, tmp_p
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out"
     with pytest.raises(InputError, match="nothing there"):
-        detect_paths(Detector(exported["float32"]), tmp_path / "missing.jpg", out)
+        detect_paths(Detector(exported["float32"]), tmp_path / "missing.jpg", out_dir=out)
     with pytest.raises(InputError, match="expected images"):
-        detect_paths(Detector(exported["float32"]), tmp_path / "empty", out)
+        detect_paths(Detector(exported["float32"]), tmp_path / "empty", out_dir=out)
     with pytest.raises(InputError, match="a file"):
-        detect_paths(Detector(exported["float32"]), photos, photos / "notes.txt")
+        detect_paths(Detector(exported["float32"]), photos, out_dir=photos / "notes.txt")
     assert not out.exists()

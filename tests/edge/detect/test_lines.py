@@ -17,7 +17,7 @@ FOUND = Detections(
 
 
 def test_a_line_has_labels_scores_boxes_and_tracks_where_there_are_some():
-    line = detection_line({"file": "a\nb.png"}, FOUND, ("cat", "dog"))
+    line = detection_line({"file": "a\nb.png"}, FOUND, class_names=("cat", "dog"))
     assert line.count("\n") == 1 and line.endswith("\n")
     assert json.loads(line) == {
         "file": "a\nb.png",
@@ -26,14 +26,17 @@ def test_a_line_has_labels_scores_boxes_and_tracks_where_there_are_some():
             {"label": "cat", "score": 0.5, "box": [5, 6, 7, 8]},
         ],
     }
-    tracked = json.loads(detection_line({"frame": 3}, FOUND, ("cat", "dog"), [7, 9]))
+    tracked = json.loads(detection_line({"frame": 3}, FOUND, class_names=("cat", "dog"), tracks=[7, 9]))
     assert [row["track"] for row in tracked["detections"]] == [7, 9]
 
 
 def test_nothing_found_is_an_empty_list():
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
     for tracks in (None, []):
-        assert json.loads(detection_line({"frame": 0}, nothing, ("cat",), tracks)) == {"frame": 0, "detections": []}
+        assert json.loads(detection_line({"frame": 0}, nothing, class_names=("cat",), tracks=tracks)) == {
+            "frame": 0,
+            "detections": [],
+        }
 
 
 def test_lines_go_to_the_folder_a_file_or_standard_output(tmp_path, capsys):

@@ -84,6 +84,6 @@ def test_the_speed_is_learned_and_noise_smoothed():
 def test_the_largest_overlap_is_matched_first_and_each_once():
     tracker = Tracker()
     tracker.update(np.array([square(0, 0), square(0, 12)]), [0, 0])
-    pairs = match(tracker.tracks, np.array([square(0, 8), square(0, 13)], np.float64), np.array([0, 0]))
+    pairs = match(tracker.tracks, np.array([square(0, 8), square(0, 13)], np.float64), classes=np.array([0, 0]))
     assert pairs == [(1, 1), (0, 0)]
-    assert match([], np.array([square(0, 0)]), [0]) == match(tracker.tracks, np.zeros((0, 4)), []) == []
+    assert match([], np.array([square(0, 0)]), classes=[0]) == match(tracker.tracks, np.zeros((0, 4)), classes=[]) == []

@@ -89,7 +89,9 @@ def command(monkeypatch, capfd, *arguments: str) -> tuple[int, str, list[str]]:
 
 def test_a_video_gives_a_line_and_a_picture_for_each_frame(exported, clip, tmp_path):
     detector, told = Detector(exported["int8_raw"]), []
-    watched = video.watch(detector, open_video(clip), tmp_path / "out", SCORE, progress=told.append)
+    watched = video.watch(
+        detector, open_video(clip), out_dir=tmp_path / "out", score_threshold=SCORE, progress=told.append
+    )
     assert (watched.frames, watched.last_index, watched.stopped) == (FRAMES, FRAMES - 1, False)
     assert number_of_frames(watched.picture) == FRAMES
     rows = lines_of(tmp_path / "out" / "detections.jsonl")
@@ -105,7 +107,7 @@ def test_a_video_gives_a_line_and_a_picture_for_each_frame(exported, clip, tmp_p
 
 def test_an_object_at_rest_has_one_number_in_all_frames(exported, image_paths, tmp_path):
     capture = FakeCamera(read_image(image_paths[0]), frames=5)
-    video.watch(Detector(exported["int8_raw"]), camera(capture), tmp_path, SCORE)
+    video.watch(Detector(exported["int8_raw"]), camera(capture), out_dir=tmp_path, score_threshold=SCORE)
     numbers = [[one["track"] for one in row["detections"]] for row in lines_of(tmp_path / "detections.jsonl")]
     assert len(numbers[0]) > 0
     assert all(one == numbers[0] for one in numbers)
@@ -124,7 +126,7 @@ def test_of_a_camera_that_is_faster_than_the_network_frames_are_left_out(exporte
             seen.append(image)
             return detector.detect(image, score_threshold)
 
-    watched = video.watch(Slow(), camera(capture), tmp_path, SCORE)
+    watched = video.watch(Slow(), camera(capture), out_dir=tmp_path, score_threshold=SCORE)
     rows = lines_of(tmp_path / "detections.jsonl")
     assert watched.last_index == rows[-1]["frame"] == 19
     assert watched.frames == len(rows) == len(seen) <= 3
@@ -236,14 +238,14 @@ def test_an_error_of_the_network_ends_the_command_and_not_a_thread_alone(clip, t
             raise RuntimeError("device lost")
 
     with pytest.raises(RuntimeError, match="device lost"):
-        video.watch(Broken(), open_video(clip), tmp_path / "o", SCORE)
+        video.watch(Broken(), open_video(clip), out_dir=tmp_path / "o", score_threshold=SCORE)
 
 
 def test_a_place_that_cannot_be_written_is_an_error_and_the_source_is_closed(exported, image_paths, tmp_path, capfd):
     (tmp_path / "camera.webm").mkdir()
     capture = FakeCamera(read_image(image_paths[0]))
     with pytest.raises(InputError, match=r"camera\.webm: expected to write a video of 160 x 120 pixels"):
-        video.watch(Detector(exported["int8"]), camera(capture), tmp_path, SCORE)
+        video.watch(Detector(exported["int8"]), camera(capture), out_dir=tmp_path, score_threshold=SCORE)
     assert capture.released
 
 
@@ -256,7 +258,7 @@ def test_frames_of_odd_and_of_changing_size_are_all_written(exported, tmp_path):
 
     capture.at = change
     source = Source("odd.avi", False, 10.0, 4, capture)
-    watched = video.watch(Detector(exported["int8"]), source, tmp_path, SCORE)
+    watched = video.watch(Detector(exported["int8"]), source, out_dir=tmp_path, score_threshold=SCORE)
     assert number_of_frames(watched.picture) == watched.frames == 4
 
 
@@ -264,7 +266,7 @@ def test_copies_of_a_cameras_frames_keep_the_time():
     """At 10 a second: frames of a camera that stopped for a third of a second are written again, hasty ones not."""
     written, times = [], (0.0, 0.1, 0.15, 0.5, 0.55)
     for seconds in times:
-        written.append(video_writer.copies(seconds, 10.0, sum(written)))
+        written.append(video_writer.copies(seconds, 10.0, written=sum(written)))
     assert written == [1, 1, 0, 4, 0]
 
 
@@ -286,7 +288,7 @@ def written(tmp_path_factory) -> dict[str, Any]:
         path = folder / f"film{ending}"
         with video_writer.Writer(path, Source("film", False, 10.0, None, None)) as writer:
             for index in range(5):
-                writer.write(Frame(index, index / 10, frame), frame, 10.0)
+                writer.write(Frame(index, index / 10, frame), frame, rate=10.0)
         paths[ending] = path
         paths[ending + " codec"] = writer.codec
     return paths
@@ -322,6 +324,6 @@ def test_opening_a_video_prints_nothing_and_leaves_standard_error_as_it_was(tmp_
     frame = np.zeros((48, 64, 3), np.uint8)
     for name in ("a.webm", "a.mp4"):
         with video_writer.Writer(tmp_path / name, Source("film", False, 10.0, None, None)) as writer:
-            writer.write(Frame(0, 0.0, frame), frame, 1.0)
+            writer.write(Frame(0, 0.0, frame), frame, rate=1.0)
     os.write(2, b"heard\n")
     assert capfd.readouterr().err == "heard\n"

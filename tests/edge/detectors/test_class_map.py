@@ -27,7 +27,9 @@ def test_a_class_has_one_counterpart():
 
 
 def test_the_map_goes_before_names_and_two_classes_may_become_one():
-    found = counterparts(("Cat", "dog", "kitten", "car"), ("dog", "cat", "tree"), {"kitten": "cat"}, "m")
+    found = counterparts(
+        ("Cat", "dog", "kitten", "car"), ("dog", "cat", "tree"), class_map={"kitten": "cat"}, source="m"
+    )
     assert found.columns == (1, 0, 1, -1)
     assert found.missing == ("tree",)
     assert found.unused == ("car",)
@@ -35,9 +37,9 @@ def test_the_map_goes_before_names_and_two_classes_may_become_one():
 
 def test_a_name_in_the_map_that_is_not_there_names_the_closest():
     with pytest.raises(InputError, match=r"expected a class of m.tflite. Received: 'kiten'. Did you mean 'kitten'\?"):
-        counterparts(("kitten",), ("cat",), {"kiten": "cat"}, "m.tflite")
+        counterparts(("kitten",), ("cat",), class_map={"kiten": "cat"}, source="m.tflite")
     with pytest.raises(InputError, match=r"expected a class of the data. Received: 'cats'. Did you mean 'cat'\?"):
-        counterparts(("kitten",), ("cat",), {"kitten": "cats"}, "m.tflite")
+        counterparts(("kitten",), ("cat",), class_map={"kitten": "cats"}, source="m.tflite")
 
 
 def test_classes_that_have_nothing_in_common_are_refused_with_both_lists():
@@ -45,4 +47,4 @@ def test_classes_that_have_nothing_in_common_are_refused_with_both_lists():
     with pytest.raises(
         InputError, match=r"expected classes of the data, cat, dog. Received: class 0, .*class 7, \.\.\."
     ):
-        counterparts(names, ("cat", "dog"), {}, "m.tflite")
+        counterparts(names, ("cat", "dog"), class_map={}, source="m.tflite")

@@ -46,7 +46,9 @@ def labels(tmp_path, split):
 
 
 def ap_of(path, dataset, options):
-    return coco_metrics(dataset, detect_split(path, dataset, 1, choose_reading(path, dataset, options)))
+    return coco_metrics(
+        dataset, detect_split(path, dataset, processes=1, reading=choose_reading(path, dataset, options=options))
+    )
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def behind_concatenations(model, order):
     for index in map(int, graph.outputs):
         copies.append(writer.tensor(f"copy_{index}", [int(side) for side in graph.tensors[index].shape]))
         options = schema.ConcatenationOptionsT()
-        writer.connect(schema.BuiltinOperator.CONCATENATION, [index], [copies[-1]], options)
+        writer.connect(schema.BuiltinOperator.CONCATENATION, [index], outputs=[copies[-1]], options=options)
     graph.outputs = np.array(copies, np.int32)
 
 
@@ -94,8 +96,8 @@ def float_input(model):
     writer = Writer.front(model)
     image, scaled = writer.tensor("normalised", shape), writer.tensor("scaled", shape)
     factor, offset = (writer.constant([value], np.float32) for value in (64, 100))
-    writer.connect(schema.BuiltinOperator.MUL, [image, factor], [scaled], schema.MulOptionsT())
-    writer.connect(schema.BuiltinOperator.ADD, [scaled, offset], [pixels], schema.AddOptionsT())
+    writer.connect(schema.BuiltinOperator.MUL, [image, factor], outputs=[scaled], options=schema.MulOptionsT())
+    writer.connect(schema.BuiltinOperator.ADD, [scaled, offset], outputs=[pixels], options=schema.AddOptionsT())
     graph.inputs = np.array([image], np.int32)
 
 
@@ -141,7 +143,7 @@ def test_heads_with_anchors_in_metadata_have_the_ap_of_ours(strip, exported, spl
         model.metadata.append(schema.MetadataT(name=NAME, buffer=len(model.buffers) - 1))
 
     path = strip(name, add)
-    reading = choose_reading(path, split, ReadingOptions(labels=labels))
+    reading = choose_reading(path, split, options=ReadingOptions(labels=labels))
     assert reading.read_as["outputs"] == "two heads and their anchors; suppression within a class at IoU 0.5"
     ours = ap_of(exported[name], split, ReadingOptions())
     assert ap_of(path, split, ReadingOptions(labels=labels))["AP"] == pytest.approx(ours["AP"], abs=0.2)
@@ -175,17 +177,17 @@ def test_a_float_input_is_normalised_as_given_and_what_is_assumed_is_said(strip,
     ours = ap_of(exported["float32"], split, ReadingOptions())["AP"]
     given = ReadingOptions(labels=labels, mean=100.0, std=64.0)
     assert ap_of(path, split, given)["AP"] == pytest.approx(ours, abs=0.3)
-    assert choose_reading(path, split, given).read_as["input"] == "float32, (pixel - 100) / 64, as given"
-    assumed = choose_reading(path, split, ReadingOptions(labels=labels))
+    assert choose_reading(path, split, options=given).read_as["input"] == "float32, (pixel - 100) / 64, as given"
+    assumed = choose_reading(path, split, options=ReadingOptions(labels=labels))
     assert assumed.read_as["input"] == "float32, (pixel - 127.5) / 127.5, assumed, the file does not say"
     assert any("assumed" in line for line in reading_lines(path, assumed))
-    assert coco_metrics(split, detect_split(path, split, 1, assumed))["AP"] < ours - 5
+    assert coco_metrics(split, detect_split(path, split, processes=1, reading=assumed))["AP"] < ours - 5
 
 
 def test_letterboxed_boxes_come_back_to_the_image(strip, image_paths):
     image = read_image(image_paths[0])  # 120 x 160: letterbox leaves rows 96 to 127 of the 128 black
-    found = ForeignDetector(strip(), 1, Preprocessing(resize="letterbox")).detect(image, 0.01)
-    pixels, scales = ForeignDetector(strip(), 1, Preprocessing(resize="letterbox")).prepare(image)
+    found = ForeignDetector(strip(), 1, preprocessing=Preprocessing(resize="letterbox")).detect(image, 0.01)
+    pixels, scales = ForeignDetector(strip(), 1, preprocessing=Preprocessing(resize="letterbox")).prepare(image)
     assert scales == (0.8, 0.8)
     assert not pixels[0, 96:].any()
     assert (found.boxes[:, 2] <= 120).all()
@@ -199,7 +201,7 @@ def test_labels_of_the_metadata_are_used(exported, tmp_path, split):
     path = tmp_path / "theirs.tflite"
     flatbuffer = write_flatbuffer(read_flatbuffer(exported["float32"].read_bytes()))
     path.write_bytes(append_members(flatbuffer, {"labels.txt": "\n".join(split.class_names).encode()}))
-    reading = choose_reading(path, split, ReadingOptions())
+    reading = choose_reading(path, split, options=ReadingOptions())
     assert reading.read_as["labels"] == "from the metadata, 3 names"
     assert reading.columns == (0, 1, 2)
 
@@ -208,19 +210,19 @@ def test_classes_are_mapped_and_those_without_a_counterpart_are_said(strip, spli
     (tmp_path / "theirs.txt").write_text("disc\nSQUARE\nsomething")
     options = ReadingOptions(labels=tmp_path / "theirs.txt", class_map="disc=circle")
     path = strip()
-    reading = choose_reading(path, split, options)
+    reading = choose_reading(path, split, options=options)
     assert reading.columns == (0, 1, -1)
     lines = reading_lines(path, reading)
     assert any("does not know, AP 0: <b>../cross</b>" in line for line in lines)
     assert any("1 of its classes are not in the data, left out: something" in line for line in lines)
-    found = detect_split(path, split, 1, reading)
+    found = detect_split(path, split, processes=1, reading=reading)
     assert {item["category_id"] for item in found} == {7, 3}
     assert coco_metrics(split, found)["per_class"]["<b>../cross</b>"] == 0
 
 
 def test_a_file_of_ours_can_be_mapped_to_other_data(exported, split):
     other = dataclasses.replace(split, class_names=("ring", "square", "star"))
-    reading = choose_reading(exported["float32"], other, ReadingOptions(class_map="circle=ring"))
+    reading = choose_reading(exported["float32"], other, options=ReadingOptions(class_map="circle=ring"))
     assert (reading.preprocessing, reading.columns) == (None, (0, 1, -1))
     detections, latency = detect_and_time(exported["float32"], other, latency_runs=1, reading=reading)
     assert {item["category_id"] for item in detections} == {7, 3}
@@ -229,8 +231,10 @@ def test_a_file_of_ours_can_be_mapped_to_other_data(exported, split):
 
 def test_a_split_over_processes_gives_the_same(strip, split, labels):
     path = strip("float32", float_input)
-    reading = choose_reading(path, split, ReadingOptions(labels=labels, mean=100.0, std=64.0))
-    assert detect_split(path, split, 2, reading) == detect_split(path, split, 1, reading)
+    reading = choose_reading(path, split, options=ReadingOptions(labels=labels, mean=100.0, std=64.0))
+    assert detect_split(path, split, processes=2, reading=reading) == detect_split(
+        path, split, processes=1, reading=reading
+    )
 
 
 def test_what_cannot_be_read_is_refused_with_a_reason(strip, exported, split, labels, tmp_path):
@@ -250,20 +254,20 @@ def test_what_cannot_be_read_is_refused_with_a_reason(strip, exported, split, la
     ]
     for path, changes, kind, message in cases:
         with pytest.raises(kind, match=message) as caught:
-            choose_reading(path, split, dataclasses.replace(ReadingOptions(labels=labels), **changes))
+            choose_reading(path, split, options=dataclasses.replace(ReadingOptions(labels=labels), **changes))
         assert "\n" not in str(caught.value)
 
 
 def test_labels_of_another_file_are_noticed(strip, split, tmp_path):
     (tmp_path / "one.txt").write_text("circle\n")
-    reading = choose_reading(strip(), split, ReadingOptions(labels=tmp_path / "one.txt"))
+    reading = choose_reading(strip(), split, options=ReadingOptions(labels=tmp_path / "one.txt"))
     with pytest.raises(ModelFileError, match=r"expected classes under 1, the number of its labels. Received: [12]"):
-        detect_split(strip(), split, 1, reading)
+        detect_split(strip(), split, processes=1, reading=reading)
 
 
 def test_a_std_of_zero_and_swapped_outputs_are_noticed(strip, image_paths):
     with pytest.raises(InputError, match="expected a std above 0. Received: std=0"):
-        ForeignDetector(strip("float32", float_input), 1, Preprocessing(0.0, 0.0))
+        ForeignDetector(strip("float32", float_input), 1, preprocessing=Preprocessing(0.0, 0.0))
     detector = ForeignDetector(strip())
     indices = detector._outputs.indices
     indices["classes"], indices["scores"] = indices["scores"], indices["classes"]
@@ -293,7 +297,7 @@ def test_evaluate_takes_a_stripped_file_and_says_how_it_was_read(strip, tiny_coc
     (tmp_path / "labels.txt").write_text("one\ntwo\nthree")
     options = ReadingOptions(labels=tmp_path / "labels.txt", class_map="one=disc")
     with logged() as said:
-        measured = evaluate_target(strip(), tiny_coco, "val", options)
+        measured = evaluate_target(strip(), tiny_coco, split="val", options=options)
     assert measured["read_as"]["outputs"] == f"the operator {POSTPROCESS}"
     assert measured["latency_ms"]["median"] > 0
     assert any("outputs: the operator" in line for line in said)

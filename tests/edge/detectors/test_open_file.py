@@ -23,7 +23,7 @@ def program(tmp_path, monkeypatch):
 
 def test_a_task_goes_to_a_program_and_its_answer_comes_back(program):
     program("import json, os, sys; print(json.dumps({'got': json.load(sys.stdin), 'env': os.environ['COLOUR']}))")
-    answer = run_module("made_here", {"name": "é\n"}, {"COLOUR": "red"})
+    answer = run_module("made_here", {"name": "é\n"}, environment={"COLOUR": "red"})
     assert answer == {"got": {"name": "é\n"}, "env": "red"}
 
 

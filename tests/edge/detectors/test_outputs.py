@@ -34,13 +34,16 @@ def hide_operator(model):
 def test_the_operator_tells_any_order_whatever_signature_and_metadata_say(model, order):
     model.signatureDefs[0].outputs[0].name = b"output_9"
     wrong = [NAMES[role] for role in reversed(order)]
-    assert output_roles(model, reorder(model, order), wrong) == (order, "the operator TFLite_Detection_PostProcess")
+    assert output_roles(model, reorder(model, order), metadata_names=wrong) == (
+        order,
+        "the operator TFLite_Detection_PostProcess",
+    )
 
 
 @pytest.mark.parametrize("order", list(permutations(OPERATOR_ORDER)))
 def test_without_it_the_signature_tells_any_order(model, order):
     hide_operator(model)
-    assert output_roles(model, reorder(model, order), ()) == (order, "the signature output_0..3")
+    assert output_roles(model, reorder(model, order), metadata_names=()) == (order, "the signature output_0..3")
 
 
 @pytest.mark.parametrize("order", list(permutations(OPERATOR_ORDER)))
@@ -48,14 +51,14 @@ def test_without_both_the_metadata_tells_any_order(model, order):
     hide_operator(model)
     model.signatureDefs = None
     names = [NAMES[role] for role in order]
-    assert output_roles(model, reorder(model, order), names) == (order, "the names in the metadata")
+    assert output_roles(model, reorder(model, order), metadata_names=names) == (order, "the names in the metadata")
 
 
 @pytest.mark.parametrize("order", list(permutations(OPERATOR_ORDER)))
 def test_without_all_of_them_two_orders_are_known_by_their_shapes(model, order):
     hide_operator(model)
     model.signatureDefs = None
-    found = output_roles(model, reorder(model, order), ("a", "b", "c", "d"))
+    found = output_roles(model, reorder(model, order), metadata_names=("a", "b", "c", "d"))
     like = [[SHAPES[role] for role in known] for known in (OPERATOR_ORDER, OTHER_ORDER)]
     shapes = [SHAPES[role] for role in order]
     assert (found is not None) == (shapes in like)

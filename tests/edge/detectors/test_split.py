@@ -32,7 +32,7 @@ def test_several_processes_find_what_one_finds_in_the_same_order(exported, split
 
 
 def test_a_packed_split_gives_the_detections_calibration_and_hash_of_its_files(exported, split, tmp_path):
-    write_pack(tmp_path / "pack", [split], "train", 128, 128)
+    write_pack(tmp_path / "pack", [split], training_split="train", height=128, width=128)
     packed = read_pack(tmp_path / "pack", "val")
     assert detect_split(exported["int8"], packed, processes=2) == detect_split(exported["int8"], split, processes=1)
     assert dataset_sha256(packed) == dataset_sha256(split)

@@ -35,7 +35,14 @@ def int8_files(request, image_paths, tmp_path_factory) -> dict[str, Path]:
     keras.utils.set_random_seed(0)
     model, spec = detector_network(settings, 2), detector_spec(settings, ("disc", "square"))
     export = Export(formats=("int8",), calibration_images=1)
-    paths = export_files(model, spec, tmp_path_factory.mktemp("export"), "m", export, image_paths[:1])
+    paths = export_files(
+        model,
+        spec,
+        out_dir=tmp_path_factory.mktemp("export"),
+        name="m",
+        settings=export,
+        calibration_images=image_paths[:1],
+    )
     return {path.stem.removeprefix("m_"): path for path in paths}
 
 

@@ -30,7 +30,14 @@ def forms(small_networks, small_quantized, tmp_path_factory):
             for head in ("builtin", "postprocess", "raw"):
                 paths[kind, nms, head] = folder / f"{kind}_{nms}_{head}.tflite"
                 settings = STATIC.model_copy(update={"nms": nms})
-                write_detector(paths[kind, nms, head], small_networks[kind], small_quantized.spec, kind, head, settings)
+                write_detector(
+                    paths[kind, nms, head],
+                    small_networks[kind],
+                    spec=small_quantized.spec,
+                    kind=kind,
+                    head=head,
+                    settings=settings,
+                )
     return paths
 
 
@@ -72,9 +79,10 @@ def constant_heads(spec, logits, deltas) -> bytes:
     model = schema.ModelT(version=3, operatorCodes=[], buffers=[schema.BufferT()])
     model.subgraphs = [schema.SubGraphT(tensors=[], operators=[], name=b"main")]
     writer = Writer(model)
-    image = writer.tensor("image", [1, spec.height, spec.width, 3], "uint8")
+    image = writer.tensor("image", [1, spec.height, spec.width, 3], kind="uint8")
     heads = {
-        name: writer.constant(values, np.float32, name) for name, values in (("boxes", deltas), ("classes", logits))
+        name: writer.constant(values, np.float32, name=name)
+        for name, values in (("boxes", deltas), ("classes", logits))
     }
     model.subgraphs[0].inputs = np.array([image], np.int32)
     outputs = [schema.TensorMapT(name=name.encode(), tensorIndex=index) for name, index in heads.items()]
@@ -90,17 +98,19 @@ def test_classes_suppress_their_own_kind_only_however_many_there_are(small_quant
     logits = generator.normal(-7 if number == 80 else -3, 2, (1, len(anchors), number)).astype(np.float32)
     deltas = generator.normal(0, 1, (1, len(anchors), 4)).astype(np.float32)
     path, settings = tmp_path / "builtin.tflite", Export(max_detections=1000, nms=nms)
-    write_detector(path, constant_heads(spec, logits, deltas), spec, "float32", "builtin", settings)
+    write_detector(
+        path, constant_heads(spec, logits, deltas), spec=spec, kind="float32", head="builtin", settings=settings
+    )
     found = Detector(path).detect(np.zeros((64, 64, 3), np.uint8), 0.1)
 
     probabilities = 1 / (1 + np.exp(-logits[0]))
     rows, classes = np.nonzero(probabilities >= 0.1)
     scores = probabilities[rows, classes]
-    boxes = runtime.decode(deltas[0, rows], anchors[rows], spec.coder_weights)
+    boxes = runtime.decode(deltas[0, rows], anchors[rows], weights=spec.coder_weights)
     if nms == "fast":
-        kept = runtime.fast_suppression(boxes, scores, rows, 0.5, 1000)
+        kept = runtime.fast_suppression(boxes, scores, rows=rows, iou_threshold=0.5, limit=1000)
     else:
-        kept = runtime.non_maximum_suppression(boxes, scores, classes, 0.5, 1000)
+        kept = runtime.non_maximum_suppression(boxes, scores, classes=classes, iou_threshold=0.5, limit=1000)
     assert 20 < len(kept) < len(rows)
     clipped = np.clip(boxes, 0, 64)
     kept = kept[(clipped[kept, 2:] > clipped[kept, :2]).all(axis=1)]
@@ -115,7 +125,9 @@ def test_an_infinite_box_leaves_the_others_in_place(small_quantized, tmp_path):
     deltas = np.zeros((1, len(spec.anchors()), 4), np.float32)
     logits[0, [0, 300]], deltas[0, 0, 2:] = [[2, -9], [1, -9]], 1e6
     path = tmp_path / "builtin.tflite"
-    write_detector(path, constant_heads(spec, logits, deltas), spec, "float32", "builtin", STATIC)
+    write_detector(
+        path, constant_heads(spec, logits, deltas), spec=spec, kind="float32", head="builtin", settings=STATIC
+    )
     detector = Detector(path)
     found = detector.detect(np.zeros((64, 64, 3), np.uint8))
     assert not detector.interpreter.get_tensor(detector.interpreter.get_output_details()[0]["index"])[0, 2:].any()
@@ -156,7 +168,9 @@ def test_outputs_are_those_of_the_postprocess_form(forms):
 def test_unused_rows_are_zeros_and_a_high_threshold_leaves_nothing(small_quantized, tmp_path):
     path = tmp_path / "strict.tflite"
     settings = STATIC.model_copy(update={"score_threshold": 0.999999})
-    write_detector(path, small_quantized.int8, small_quantized.spec, "int8", "builtin", settings)
+    write_detector(
+        path, small_quantized.int8, spec=small_quantized.spec, kind="int8", head="builtin", settings=settings
+    )
     detector = Detector(path)
     detector.invoke(np.full((1, 64, 64, 3), 127, np.uint8))
     outputs = [detector.interpreter.get_tensor(detail["index"]) for detail in detector.interpreter.get_output_details()]

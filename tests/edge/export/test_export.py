@@ -122,7 +122,7 @@ def test_norms_of_the_heads_are_in_the_convolutions_of_the_file(small_per_level,
     """The operators are those of the detector without them: no MUL and no ADD is left, XNNPACK takes all at once."""
     files = {}
     for name, small in (("norms", small_per_level), ("none", small_quantized)):
-        data = convert_heads(small.model, small.spec, kind, small.samples)
+        data = convert_heads(small.model, small.spec, kind=kind, samples=small.samples)
         files[name] = tmp_path / f"{name}.tflite"
         files[name].write_bytes(data)
     counts = {name: operator_histogram(graph_of(path)) for name, path in files.items()}
@@ -137,8 +137,8 @@ def test_norms_of_the_heads_are_in_the_convolutions_of_the_file(small_per_level,
 
 def test_heads_with_a_norm_for_each_level_map_to_the_edge_tpu(small_per_level, tmp_path):
     path = tmp_path / "norms_raw.tflite"
-    data = convert_heads(small_per_level.model, small_per_level.spec, "int8", small_per_level.samples)
-    write_detector(path, data, small_per_level.spec, "int8", "raw", Export(mediapipe_raw=False))
+    data = convert_heads(small_per_level.model, small_per_level.spec, kind="int8", samples=small_per_level.samples)
+    write_detector(path, data, spec=small_per_level.spec, kind="int8", head="raw", settings=Export(mediapipe_raw=False))
     found = predict(path)
     assert (found.verdict, found.subgraphs, found.advice) == ("maps", 1, ())
 
@@ -146,7 +146,7 @@ def test_heads_with_a_norm_for_each_level_map_to_the_edge_tpu(small_per_level, t
 @pytest.mark.parametrize(("kind", "tolerance"), [("float32", 1e-4), ("float16", 0.02), ("dynamic", 0.3), ("int8", 0.5)])
 def test_heads_with_a_norm_for_each_level_follow_keras(small_per_level, kind, tolerance):
     """Logits and deltas have deviations of about 3 and 1.5; int8 has no logits that are as good as no score."""
-    data = convert_heads(small_per_level.model, small_per_level.spec, kind, small_per_level.samples)
+    data = convert_heads(small_per_level.model, small_per_level.spec, kind=kind, samples=small_per_level.samples)
     network = Interpreter(model_content=data)
     network.allocate_tensors()
     for (image,) in small_per_level.samples():
@@ -326,7 +326,14 @@ def test_calibration_shows_every_class_and_never_repeats_an_image(tmp_path):
 def test_a_missing_calibration_image_is_named(tiny_model, tiny_spec, export_settings, image_paths, tmp_path):
     gone = tmp_path / "gone.png"
     with pytest.raises(InputError, match="gone.png: expected a calibration image. Received: No such file"):
-        export_files(tiny_model, tiny_spec, tmp_path / "out", "x", export_settings, [gone, *image_paths])
+        export_files(
+            tiny_model,
+            tiny_spec,
+            out_dir=tmp_path / "out",
+            name="x",
+            settings=export_settings,
+            calibration_images=[gone, *image_paths],
+        )
     assert not list((tmp_path / "out").glob("*.tflite"))
 
 
@@ -341,7 +348,14 @@ def test_int8_files_say_how_they_were_calibrated_and_what_stayed_float(exported,
 def test_float_layers_of_the_settings_are_float_in_the_int8_and_int16_files(small_quantized, image_paths, tmp_path):
     layers = ("pyramid_lateral_4", "boxes_0_depthwise")
     settings = Export(formats=("int8", "int16"), heads=("raw",), float_layers=layers, max_detections=50)
-    paths = export_files(small_quantized.model, small_quantized.spec, tmp_path, "x", settings, image_paths)
+    paths = export_files(
+        small_quantized.model,
+        small_quantized.spec,
+        out_dir=tmp_path,
+        name="x",
+        settings=settings,
+        calibration_images=image_paths,
+    )
     assert [path.name for path in paths] == ["x_int8_raw.tflite", "x_int16_raw.tflite"]
     for path in paths:
         facts = json.loads(path.with_suffix(".json").read_text())
@@ -357,7 +371,16 @@ def test_all_forms_of_a_format_are_written_with_their_suppression_and_origin(sma
     settings = Export(formats=("float32",), heads=("postprocess", "raw", "builtin"), nms="fast", max_detections=50)
     origin = {"recipe_sha256": "1" * 64, "model_sha256": "2" * 64}
     model, spec = small_quantized.model, small_quantized.spec
-    paths = export_files(model, spec, tmp_path, "x", settings, [], model_name="half", origin=origin)
+    paths = export_files(
+        model,
+        spec,
+        out_dir=tmp_path,
+        name="x",
+        settings=settings,
+        calibration_images=[],
+        model_name="half",
+        origin=origin,
+    )
     assert [path.stem for path in paths] == ["x_float32_half", "x_float32_half_raw", "x_float32_half_builtin"]
     found = [Detector(path).detect(read_image(image_paths[0]), 0.1) for path in paths]
     for path, one in zip(paths, found, strict=True):
@@ -382,7 +405,9 @@ def test_a_file_from_before_there_was_a_choice_suppresses_within_classes(exporte
 def test_an_unknown_float_layer_is_told_before_anything_is_converted(tiny_model, tiny_spec, image_paths, tmp_path):
     settings = Export(formats=("float32", "int8"), float_layers=("Conv_1",))
     with pytest.raises(InputError, match="export.float_layers: .*Received: 'Conv_1'. Did you mean 'Conv1'"):
-        export_files(tiny_model, tiny_spec, tmp_path / "out", "x", settings, image_paths)
+        export_files(
+            tiny_model, tiny_spec, out_dir=tmp_path / "out", name="x", settings=settings, calibration_images=image_paths
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -400,12 +425,12 @@ def test_a_file_counts_as_exported_when_it_has_the_settings(exported, export_set
 
 def test_int8_without_calibration_images_is_refused(tiny_model, tiny_spec, export_settings, tmp_path):
     with pytest.raises(InputError, match="images of the training split"):
-        export_files(tiny_model, tiny_spec, tmp_path, "x", export_settings, [])
+        export_files(tiny_model, tiny_spec, out_dir=tmp_path, name="x", settings=export_settings, calibration_images=[])
 
 
 def test_int8_without_samples_is_refused(tiny_model, tiny_spec):
     with pytest.raises(ValueError, match="calibration inputs"):
-        convert_heads(tiny_model, tiny_spec, "int8")
+        convert_heads(tiny_model, tiny_spec, kind="int8")
 
 
 def test_a_description_of_another_model_is_refused(tiny_model, tiny_spec, export_settings, tmp_path, image_paths):
@@ -413,7 +438,9 @@ def test_a_description_of_another_model_is_refused(tiny_model, tiny_spec, export
 
     other = dataclasses.replace(tiny_spec, class_names=("a", "b"))
     with pytest.raises(InputError, match="expected the heads"):
-        export_files(tiny_model, other, tmp_path, "x", export_settings, image_paths)
+        export_files(
+            tiny_model, other, out_dir=tmp_path, name="x", settings=export_settings, calibration_images=image_paths
+        )
 
 
 def test_a_float_operator_in_an_int8_network_is_refused(exported):
@@ -439,7 +466,7 @@ def test_a_dynamic_shape_is_refused(tiny_spec):
     flat = keras.layers.Lambda(lambda x: tf.reshape(x, tf.stack([tf.size(tf.where(x > 0)) * 0 + 1, -1])))(features)
     model = keras.Model(image, {"classes": flat, "boxes": features})
     with pytest.raises(InputError, match="static shapes"):
-        convert_heads(model, tiny_spec, "float32")
+        convert_heads(model, tiny_spec, kind="float32")
 
 
 def test_fast_suppression_of_three_classes_needs_no_empty_columns(tiny_spec):

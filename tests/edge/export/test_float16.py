@@ -74,7 +74,7 @@ def test_the_file_is_closer_to_float32_than_that_of_tensorflow(tiny_model, tiny_
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
     theirs = tmp_path / "theirs_float16_raw.tflite"
-    write_detector(theirs, converter.convert(), tiny_spec, "float16", "raw", Export())
+    write_detector(theirs, converter.convert(), spec=tiny_spec, kind="float16", head="raw", settings=Export())
 
     def logits(path) -> np.ndarray:
         detector, found = Detector(path), []
@@ -89,7 +89,7 @@ def test_the_file_is_closer_to_float32_than_that_of_tensorflow(tiny_model, tiny_
 
 
 def test_a_weight_beyond_float16_is_refused_with_its_name(tiny_model, tiny_spec):
-    model = read_flatbuffer(convert_heads(tiny_model, tiny_spec, "float32"))
+    model = read_flatbuffer(convert_heads(tiny_model, tiny_spec, kind="float32"))
     graph = model.subgraphs[0]
     first = next(op for op in graph.operators if operator_name(model, op) == "CONV_2D")
     buffer = model.buffers[graph.tensors[first.inputs[1]].buffer]

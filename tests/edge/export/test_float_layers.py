@@ -27,7 +27,7 @@ BETWEEN = ("QUANTIZE", "DEQUANTIZE", "CAST", "SUB", "MUL")
 
 def in_float(small, kind: str, *layers: str):
     model = read_flatbuffer(getattr(small, kind))
-    leave_in_float(model, read_flatbuffer(small.float_network), layers)
+    leave_in_float(model, read_flatbuffer(small.float_network), layers=layers)
     return model
 
 
@@ -69,7 +69,9 @@ def test_a_network_with_every_layer_in_float_is_the_float_network(small_quantize
     model = in_float(small_quantized, "int16", *everything)
     assert set(operator_histogram(model)) & {"QUANTIZE", "DEQUANTIZE"} == {"QUANTIZE", "DEQUANTIZE"}  # of the pixels
     path = tmp_path / "all_float.tflite"
-    write_detector(path, write_flatbuffer(model), small_quantized.spec, "int16", "raw", Export())
+    write_detector(
+        path, write_flatbuffer(model), spec=small_quantized.spec, kind="int16", head="raw", settings=Export()
+    )
     detector = Detector(path)
     for (image,) in small_quantized.samples():
         expected = small_quantized.model(image, training=False)
@@ -83,7 +85,7 @@ def test_a_head_that_is_float_leaves_the_file_without_a_rounding(small_quantized
     layers = ["classes", *(f"classes_reshape_{level}" for level in range(3)), "classes_prediction_pointwise"]
     path = tmp_path / "float_head.tflite"
     heads_only = write_flatbuffer(in_float(small_quantized, "int8", *layers))
-    write_detector(path, heads_only, small_quantized.spec, "int8", head, Export())
+    write_detector(path, heads_only, spec=small_quantized.spec, kind="int8", head=head, settings=Export())
     detector = Detector(path)
     if head == "raw":
         boxes, classes = detector.interpreter.get_output_details()
@@ -98,13 +100,20 @@ def test_a_raw_file_with_a_float_layer_before_its_end_still_stores_its_head(smal
     layers = ["boxes", *(f"boxes_reshape_{level}" for level in range(3)), "boxes_prediction_pointwise"]
     model, path = read_flatbuffer(small_quantized.int8), tmp_path / "raw.tflite"
     end_at_heads(model, unsigned)
-    leave_in_float(model, read_flatbuffer(small_quantized.float_network), layers)
-    write_detector(path, write_flatbuffer(model), small_quantized.spec, "int8", "raw", Export(mediapipe_raw=unsigned))
+    leave_in_float(model, read_flatbuffer(small_quantized.float_network), layers=layers)
+    write_detector(
+        path,
+        write_flatbuffer(model),
+        spec=small_quantized.spec,
+        kind="int8",
+        head="raw",
+        settings=Export(mediapipe_raw=unsigned),
+    )
     in_8_bits, (image,) = Detector(path), next(iter(small_quantized.samples()))
     boxes = in_8_bits.interpreter.get_output_details()[0]
     assert boxes["dtype"] == (np.uint8 if unsigned else np.int8)
-    write_detector(path, write_flatbuffer(in_float(small_quantized, "int8", *layers)), small_quantized.spec, "int8",
-                   "raw", Export())  # fmt: skip
+    floating = write_flatbuffer(in_float(small_quantized, "int8", *layers))
+    write_detector(path, floating, spec=small_quantized.spec, kind="int8", head="raw", settings=Export())
     without_rounding = Detector(path)
     for detector in (in_8_bits, without_rounding):
         detector.invoke(small_quantized.spec.unscale(image))
@@ -133,7 +142,9 @@ def test_the_error_of_a_map_drops_when_all_layers_up_to_it_are_float(small_quant
     model = in_float(small_quantized, "int8", *(f"plain_{number}_conv" for number in range(4)))
 
     def error(network: bytes) -> float:
-        found = map_errors(small_quantized.float_network, network, small_quantized.samples(), small_quantized.spec)
+        found = map_errors(
+            small_quantized.float_network, network, samples=small_quantized.samples(), spec=small_quantized.spec
+        )
         return next(one.accumulated.sqnr for one in found if layers_in(one.name)[0] == "plain_3_conv")
 
     assert error(write_flatbuffer(model)) > error(small_quantized.int8) + 3  # decibels
@@ -164,8 +175,8 @@ def test_an_unknown_layer_is_refused_with_the_closest_name(small_quantized):
 
 def test_float_operators_must_be_exactly_those_that_were_named(small_quantized):
     model = in_float(small_quantized, "int8", "plain_3_conv")
-    check_operators(model, "int8", ["plain_3_conv"])
+    check_operators(model, "int8", float_layers=["plain_3_conv"])
     with pytest.raises(InputError, match="Received: float operator CONV_2D at .*plain_3"):
         check_operators(model, "int8")
     with pytest.raises(InputError, match="Received: int8 operator CONV_2D at .*plain_4"):
-        check_operators(model, "int8", ["plain_3_conv", "plain_4_conv"])
+        check_operators(model, "int8", float_layers=["plain_3_conv", "plain_4_conv"])

@@ -30,7 +30,12 @@ def files(small_quantized, tmp_path_factory):
         for head in ("raw", "postprocess"):
             found[kind, head] = folder / f"{kind}_{head}.tflite"
             write_detector(
-                found[kind, head], getattr(small_quantized, kind), small_quantized.spec, kind, head, Export()
+                found[kind, head],
+                getattr(small_quantized, kind),
+                spec=small_quantized.spec,
+                kind=kind,
+                head=head,
+                settings=Export(),
             )
     return found
 

@@ -30,7 +30,9 @@ def write_form(small_quantized, small_networks, tmp_path_factory):
         path = folder / f"{kind}_{head}_{'_'.join(map(str, changes.values()))}.tflite"
         if not path.exists():
             settings = SETTINGS.model_copy(update=changes)
-            write_detector(path, small_networks[kind], small_quantized.spec, kind, head, settings)
+            write_detector(
+                path, small_networks[kind], spec=small_quantized.spec, kind=kind, head=head, settings=settings
+            )
         return path
 
     return write
@@ -81,7 +83,7 @@ def sides(detections: Detections) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pictures(image_paths):
-    return [resize_image(read_image(path), 64, 64, "stretch") for path in image_paths[:3]]
+    return [resize_image(read_image(path), 64, width=64, mode="stretch") for path in image_paths[:3]]
 
 
 @pytest.mark.parametrize("head", ["postprocess", "builtin"])
@@ -101,8 +103,10 @@ def as_mediapipe_decodes(path, pixels, iou_threshold: float) -> Detections:
     probabilities = 1 / (1 + np.exp(-logits))
     rows, classes = np.nonzero(probabilities >= SCORE)
     scores = probabilities[rows, classes]
-    boxes = runtime.decode(deltas[rows], runtime.anchor_boxes(detector.description)[rows], (10.0, 10.0, 5.0, 5.0))
-    kept = runtime.fast_suppression(boxes, scores, rows, iou_threshold, 10_000)
+    boxes = runtime.decode(
+        deltas[rows], runtime.anchor_boxes(detector.description)[rows], weights=(10.0, 10.0, 5.0, 5.0)
+    )
+    kept = runtime.fast_suppression(boxes, scores, rows=rows, iou_threshold=iou_threshold, limit=10_000)
     corners, sizes = np.clip(boxes[:, :2], 0, 64), np.minimum(boxes[:, 2:] - boxes[:, :2], 64)
     return Detections(np.concatenate([corners, corners + sizes], axis=1)[kept], scores[kept], classes[kept])
 
@@ -142,7 +146,7 @@ def test_boxes_inside_the_image_are_the_same_in_raw_and_postprocess_files(write_
 
 def test_real_photographs_give_the_same_in_all_forms(write_form, shared_data):
     for photograph in sorted((shared_data / "bccd" / "images").glob("*.jpg"))[:2]:
-        pixels = resize_image(read_image(photograph), 64, 64, "stretch")
+        pixels = resize_image(read_image(photograph), 64, width=64, mode="stretch")
         whole, raw = write_form("float32", "postprocess"), write_form("float32", "raw")
         names = Detector(whole).class_names
         assert_same(found_by_mediapipe(whole, pixels, names), Detector(whole).detect(pixels, SCORE))
@@ -154,5 +158,5 @@ def test_labels_reach_mediapipe_in_any_alphabet(small_networks, small_quantized,
     spec = dataclasses.replace(small_quantized.spec, class_names=("Zelle ö", "细胞"))
     for head in ("postprocess", "raw"):
         path = tmp_path / f"{head}.tflite"
-        write_detector(path, small_networks["float32"], spec, "float32", head, SETTINGS)
+        write_detector(path, small_networks["float32"], spec=spec, kind="float32", head=head, settings=SETTINGS)
         assert set(found_by_mediapipe(path, pictures[0], spec.class_names).classes.tolist()) == {0, 1}

@@ -21,7 +21,9 @@ def test_the_file_is_the_one_that_a_recipe_writes(stem, small_quantized, image_p
     kind, _, head = stem.partition("_")
     settings = Export(formats=(kind,), heads=(head or "postprocess",))
     model, spec = small_quantized.model, small_quantized.spec
-    (expected,) = export_files(model, spec, tmp_path / "all", "x", settings, image_paths)
+    (expected,) = export_files(
+        model, spec, out_dir=tmp_path / "all", name="x", settings=settings, calibration_images=image_paths
+    )
     images = [read_image(path) for path in image_paths]
     path = tmp_path / "new" / f"mine_{kind}.tflite"
     assert export_detector(model, spec, str(path), calibration=images, head=head or "postprocess") == path
@@ -43,7 +45,7 @@ def test_the_format_is_the_one_asked_for_or_that_of_the_name(name, format, expec
 def test_a_quantization_aware_model_is_saved_and_exported_with_its_ranges(small_quantized, image_paths, tmp_path):
     spec = small_quantized.spec
     aware = quantize_aware(small_quantized.model, spec, calibration=image_paths)
-    save_keras_file(aware, spec, str(tmp_path / "aware.keras"))
+    save_keras_file(aware, spec, path=str(tmp_path / "aware.keras"))
     again, same = load_keras_file(str(tmp_path / "aware.keras"))
     assert is_quantize_aware(again) and not is_quantize_aware(small_quantized.model) and same == spec
     int8 = [export_detector(one, spec, tmp_path / f"{i}.tflite", head="raw") for i, one in enumerate((aware, again))]
@@ -69,13 +71,16 @@ def test_what_cannot_be_exported_is_refused_in_one_line(small_quantized, image_p
     other = dataclasses.replace(spec, class_names=("a", "b", "c"))
     calls = [
         (lambda: export_detector(model, spec, tmp_path / "a.lite"), "ends in .tflite"),
-        (lambda: export_detector(model, spec, tmp_path / "a.tflite", format="int4"), "format='int4'. Did you mean"),
+        (
+            lambda: export_detector(model, spec, tmp_path / "a.tflite", format="int4"),
+            "format='int4'. Did you mean",
+        ),
         (lambda: export_detector(model, spec, tmp_path / "a.tflite"), "calibration: expected images"),
         (lambda: export_detector(model, spec, tmp_path / "a_float32.tflite", head="heads"), "Export: heads"),
         (lambda: export_detector(model, other, tmp_path / "a_float32.tflite"), "expected the heads"),
         (lambda: export_detector(sparse, spec, tmp_path / "a_float32.tflite"), "Call edge.finish_sparse"),
-        (lambda: save_keras_file(sparse, spec, tmp_path / "a.keras"), "Call edge.finish_sparse"),
-        (lambda: save_keras_file(model, spec, tmp_path / "a.h5"), "ends in .keras"),
+        (lambda: save_keras_file(sparse, spec, path=tmp_path / "a.keras"), "Call edge.finish_sparse"),
+        (lambda: save_keras_file(model, spec, path=tmp_path / "a.h5"), "ends in .keras"),
         (lambda: sparse_model(sparse, steps=2), "Call edge.finish_sparse"),
         (lambda: finish_sparse(model), "model of edge.sparse_model"),
         (lambda: quantize_aware(sparse, spec, calibration=image_paths), "Call edge.finish_sparse"),

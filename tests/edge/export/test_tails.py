@@ -16,19 +16,19 @@ from keras_retina.recipe.recipe import Export
 
 @pytest.fixture(scope="module")
 def network(small_quantized) -> bytes:
-    return convert_heads(small_quantized.model, small_quantized.spec, "float32")
+    return convert_heads(small_quantized.model, small_quantized.spec, kind="float32")
 
 
 def test_boxes_are_cut_at_the_border_of_the_input_and_not_moved(network, small_quantized, image_paths, tmp_path):
     spec = small_quantized.spec
     for head in ("postprocess", "raw"):
-        write_detector(tmp_path / f"{head}.tflite", network, spec, "float32", head, Export())
+        write_detector(tmp_path / f"{head}.tflite", network, spec=spec, kind="float32", head=head, settings=Export())
     whole, raw = (Detector(tmp_path / f"{head}.tflite") for head in ("postprocess", "raw"))
     pixels, _ = whole.prepare(read_image(image_paths[0]))
     for detector in (whole, raw):
         detector.invoke(pixels)
     boxes = whole.interpreter.get_tensor(whole.interpreter.get_output_details()[0]["index"])[0]
-    decoded = decode(raw.heads()[1], anchor_boxes(raw.description), raw.description.coder_weights) / 64
+    decoded = decode(raw.heads()[1], anchor_boxes(raw.description), weights=raw.description.coder_weights) / 64
     assert decoded.min() < -0.05 and decoded.max() > 1.05
     assert boxes.min() == 0 and boxes.max() == 1
     distances = np.abs(boxes[:, None] - np.clip(decoded, 0, 1)).max(axis=2)
@@ -57,7 +57,7 @@ def test_the_best_anchor_of_each_cell_and_the_best_cells_of_each_group_are_candi
     monkeypatch.setattr("edge.export.tails.FEW_ANCHORS", count)
     spec, settings = small_quantized.spec, Export(max_detections=20)
     for head in ("raw", "postprocess"):
-        write_detector(tmp_path / f"{head}.tflite", network, spec, "float32", head, settings)
+        write_detector(tmp_path / f"{head}.tflite", network, spec=spec, kind="float32", head=head, settings=settings)
     raw, whole = (Detector(tmp_path / f"{head}.tflite") for head in ("raw", "postprocess"))
     pixels, _ = raw.prepare(read_image(image_paths[0]))
     raw.invoke(pixels)
@@ -75,17 +75,24 @@ def test_the_best_anchor_of_each_cell_and_the_best_cells_of_each_group_are_candi
     found = whole.detect(read_image(image_paths[0]), 0.01)
     scores, boxes = (
         1 / (1 + np.exp(-logits[rows])),
-        decode(deltas[rows], anchor_boxes(raw.description)[rows], (10, 10, 5, 5)),
+        decode(deltas[rows], anchor_boxes(raw.description)[rows], weights=(10, 10, 5, 5)),
     )
     of, kind = np.nonzero(scores >= 0.01)
-    kept = non_maximum_suppression(boxes[of], scores[of, kind], kind, 0.5, 20)
+    kept = non_maximum_suppression(boxes[of], scores[of, kind], classes=kind, iou_threshold=0.5, limit=20)
     assert len(kept) == len(found.scores) > 10
     np.testing.assert_allclose(found.scores, scores[of, kind][kept], atol=1e-5)
     np.testing.assert_array_equal(found.classes, kind[kept])
 
 
 def test_a_file_of_few_anchors_gives_all_to_its_post_processing(network, small_quantized, tmp_path):
-    write_detector(tmp_path / "file.tflite", network, small_quantized.spec, "float32", "postprocess", Export())
+    write_detector(
+        tmp_path / "file.tflite",
+        network,
+        spec=small_quantized.spec,
+        kind="float32",
+        head="postprocess",
+        settings=Export(),
+    )
     graph = read_flatbuffer((tmp_path / "file.tflite").read_bytes())
     (custom,) = (one for one in graph.subgraphs[0].operators if operator_name(graph, one) == POSTPROCESS)
     assert [graph.subgraphs[0].tensors[index].shape.tolist()[-2] for index in custom.inputs] == [756] * 3
@@ -98,7 +105,7 @@ def test_a_raw_file_without_the_metadata_for_mediapipe_is_smaller_and_the_same_d
     found = {}
     for choice in (True, False):
         settings, path = Export(mediapipe_raw=choice), tmp_path / f"{choice}.tflite"
-        write_detector(path, network, small_quantized.spec, "float32", "raw", settings)
+        write_detector(path, network, spec=small_quantized.spec, kind="float32", head="raw", settings=settings)
         found[choice] = (Detector(path).detect(read_image(image_paths[0])), path.stat().st_size)
         assert is_exported(path, settings)
         assert not is_exported(path, Export(mediapipe_raw=not choice))
@@ -113,7 +120,14 @@ def test_an_int8_raw_file_that_is_not_mediapipes_ends_in_int8_and_finds_the_same
     detectors, operators = {}, {}
     for choice in (True, False):
         path = tmp_path / f"{choice}.tflite"
-        write_detector(path, small_networks["int8"], small_quantized.spec, "int8", "raw", Export(mediapipe_raw=choice))
+        write_detector(
+            path,
+            small_networks["int8"],
+            spec=small_quantized.spec,
+            kind="int8",
+            head="raw",
+            settings=Export(mediapipe_raw=choice),
+        )
         detectors[choice] = Detector(path)
         graph = read_flatbuffer(path.read_bytes())
         operators[choice] = [operator_name(graph, one) for one in graph.subgraphs[0].operators]

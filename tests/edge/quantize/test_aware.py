@@ -33,7 +33,7 @@ def rounding(small_quantized, calibration) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def file(rounding, small_quantized) -> bytes:
-    return convert_heads(rounding, small_quantized.spec, "int8_qat")
+    return convert_heads(rounding, small_quantized.spec, kind="int8_qat")
 
 
 def bytes_of(images: list[np.ndarray]) -> list[np.ndarray]:
@@ -110,7 +110,7 @@ def test_both_forms_of_the_file_can_be_written(file, small_quantized, tmp_path):
 
     for head in ("postprocess", "raw"):
         path = tmp_path / f"small_{head}.tflite"
-        write_detector(path, file, small_quantized.spec, "int8_qat", head, Export())
+        write_detector(path, file, spec=small_quantized.spec, kind="int8_qat", head=head, settings=Export())
         assert Detector(path).class_names == small_quantized.spec.class_names
 
 
@@ -150,7 +150,7 @@ def test_training_lowers_the_loss_and_file_and_keras_still_agree(small_quantized
     model = trained(quantize_aware_model(small_quantized.model, calibration), calibration, 12)
     losses = model.history.history["loss"]
     assert losses[-1] < 0.9 * losses[0]
-    data = convert_heads(model, small_quantized.spec, "int8_qat")
+    data = convert_heads(model, small_quantized.spec, kind="int8_qat")
     assert_agreement(model, data, calibration)
 
 
@@ -176,21 +176,21 @@ def test_each_norm_of_a_level_leaves_a_convolution_and_the_prediction_stays_shar
     heads = [layer.name for layer in plain.layers if layer.weights and layer.name.startswith("classes")]
     shared = ["classes_0_depthwise", "classes_prediction_depthwise", "classes_prediction_pointwise"]
     assert sorted(heads) == sorted([*shared, *(f"classes_0_pointwise_{level}" for level in range(3))])
-    data = convert_heads(per_level, small_per_level.spec, "int8_qat")
+    data = convert_heads(per_level, small_per_level.spec, kind="int8_qat")
     assert operator_histogram(read_flatbuffer(data)) == operator_histogram(read_flatbuffer(file))
 
 
 def test_keras_and_file_agree_with_a_norm_for_each_level_before_and_after_training(small_per_level, calibration):
     model = quantize_aware_model(small_per_level.model, calibration)
-    assert_agreement(model, convert_heads(model, small_per_level.spec, "int8_qat"), calibration)
+    assert_agreement(model, convert_heads(model, small_per_level.spec, kind="int8_qat"), calibration)
     trained(model, calibration)
-    assert_agreement(model, convert_heads(model, small_per_level.spec, "int8_qat"), calibration)
+    assert_agreement(model, convert_heads(model, small_per_level.spec, kind="int8_qat"), calibration)
 
 
 def test_a_model_with_a_convolution_for_each_level_is_saved_and_loaded(
     per_level, small_per_level, calibration, tmp_path
 ):
-    save_quantize_aware(per_level, small_per_level.spec, tmp_path / "small.keras")
+    save_quantize_aware(per_level, small_per_level.spec, path=tmp_path / "small.keras")
     loaded, _ = load_quantize_aware(tmp_path / "small.keras")
     assert ranges_of(loaded) == ranges_of(per_level)
     for name, expected in per_level(calibration[0], training=False).items():
@@ -204,14 +204,14 @@ def test_zeros_of_a_kernel_with_a_norm_for_each_level_survive_in_the_kernel_of_e
         kernel, *bias = source.get_layer(name).get_weights()
         kernel[np.abs(kernel) < np.quantile(np.abs(kernel), 0.6)] = 0.0
         source.get_layer(name).set_weights([kernel, *bias])
-    model = trained(quantize_aware_model(source, calibration, "sparsity"), calibration, 2)
+    model = trained(quantize_aware_model(source, calibration, preserve="sparsity"), calibration, 2)
     plain = float_model(model)
     zeros = source.get_layer("boxes_0_pointwise").get_weights()[0] == 0
     for level in range(3):
         kernel = plain.get_layer(f"boxes_0_pointwise_{level}").get_weights()[0]
         np.testing.assert_array_equal(kernel == 0, zeros)
     assert sparsity_of(plain) == sparsity_of(source)
-    in_file = sparsity_of_file(convert_heads(model, small_per_level.spec, "int8_qat"))
+    in_file = sparsity_of_file(convert_heads(model, small_per_level.spec, kind="int8_qat"))
     assert in_file.share >= sparsity_of(source).share > 0.59
     assert in_file.prunable == sparsity_of(source).prunable
 
@@ -228,10 +228,10 @@ def sparse_source(small_quantized, calibration) -> keras.Model:
 
 
 def test_sparsity_survives_training_in_the_int8_file(small_quantized, sparse_source, calibration):
-    model = trained(quantize_aware_model(sparse_source, calibration, "sparsity"), calibration)
+    model = trained(quantize_aware_model(sparse_source, calibration, preserve="sparsity"), calibration)
     counted = sparsity_of(float_model(model))
     assert counted == sparsity_of(sparse_source)
-    in_file = sparsity_of_file(convert_heads(model, small_quantized.spec, "int8_qat"))
+    in_file = sparsity_of_file(convert_heads(model, small_quantized.spec, kind="int8_qat"))
     assert in_file.share >= counted.share > 0.59
     assert (in_file.prunable, in_file.weights) == (counted.prunable, counted.weights)
     forgetful = trained(quantize_aware_model(sparse_source, calibration), calibration)
@@ -247,7 +247,7 @@ def test_clusters_and_zeros_survive_training_in_the_int8_file(small_quantized, s
         rounded = levels[np.abs(kernel[..., None] - levels).argmin(axis=-1)]
         source.get_layer(name).set_weights([np.where(kernel == 0, 0.0, rounded).astype(np.float32), *bias])
     counted = sparsity_of(source)
-    model = trained(quantize_aware_model(source, calibration, "clusters"), calibration)
+    model = trained(quantize_aware_model(source, calibration, preserve="clusters"), calibration)
     plain = float_model(model)
     moved = [
         not np.array_equal(plain.get_layer(name).get_weights()[0], source.get_layer(name).get_weights()[0])
@@ -255,7 +255,7 @@ def test_clusters_and_zeros_survive_training_in_the_int8_file(small_quantized, s
     ]
     assert all(moved)
     assert sparsity_of(plain).share >= counted.share
-    data = convert_heads(model, small_quantized.spec, "int8_qat")
+    data = convert_heads(model, small_quantized.spec, kind="int8_qat")
     assert max(clusters_of_file(data).values()) <= 9
     assert sparsity_of_file(data).share >= counted.share
     assert_agreement(model, data, calibration)
@@ -271,7 +271,7 @@ def test_the_kernels_of_the_file_are_those_of_the_model(rounding, file):
 
 def test_a_saved_model_comes_back_bit_by_bit(rounding, small_quantized, calibration, tmp_path):
     path = tmp_path / "small.keras"
-    save_quantize_aware(rounding, small_quantized.spec, path)
+    save_quantize_aware(rounding, small_quantized.spec, path=path)
     loaded, spec = load_quantize_aware(path)
     assert spec == small_quantized.spec
     assert ranges_of(loaded) == ranges_of(rounding)
@@ -325,11 +325,11 @@ def test_what_cannot_be_quantized_is_named(rounding, small_quantized, calibratio
     with pytest.raises(InputError, match="quantized already"):
         quantize_aware_model(rounding, calibration)
     with pytest.raises(InputError, match="quantizable"):
-        quantize_aware_model(small_quantized.model, calibration, "clusters")
+        quantize_aware_model(small_quantized.model, calibration, preserve="clusters")
     with pytest.raises(InputError, match="Received: none"):
         quantize_aware_model(small_quantized.model, [])
     with pytest.raises(InputError, match="quantize_aware"):
-        convert_heads(small_quantized.model, small_quantized.spec, "int8_qat")
+        convert_heads(small_quantized.model, small_quantized.spec, kind="int8_qat")
 
 
 def test_the_constructions_of_a_resnet_agree_as_well(calibration, small_quantized):
@@ -355,5 +355,5 @@ def test_the_constructions_of_a_resnet_agree_as_well(calibration, small_quantize
     rounding = quantize_aware_model(model, calibration)
     assert ("add", 0) not in ranges_of(rounding) and ("out", 0) in ranges_of(rounding)
     assert {("level_6", 0), ("relu_6", 0)} <= set(ranges_of(rounding))
-    data = convert_heads(rounding, small_quantized.spec, "int8_qat")
+    data = convert_heads(rounding, small_quantized.spec, kind="int8_qat")
     assert_agreement(rounding, data, calibration)

@@ -170,7 +170,7 @@ def test_less_noise_than_with_the_ranges_of_tensorflow(tiny_model, tiny_spec, im
     converter.representative_dataset = lambda: calibration_samples(image_paths, tiny_spec)
     converter.inference_input_type = tf.uint8
     plain = tmp_path / "plain_int8_raw.tflite"
-    write_detector(plain, converter.convert(), tiny_spec, "int8", "raw", Export())
+    write_detector(plain, converter.convert(), spec=tiny_spec, kind="int8", head="raw", settings=Export())
 
     def noise(path) -> float:
         detector, errors = Detector(path), []

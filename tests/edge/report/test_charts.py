@@ -39,14 +39,14 @@ quick = settings(deadline=None, max_examples=60, derandomize=True)
     ],
 )
 def test_ticks_are_round_numbers_inside_the_range(low, high, count, expected):
-    assert nice_ticks(low, high, count) == pytest.approx(expected)
+    assert nice_ticks(low, high, count=count) == pytest.approx(expected)
 
 
 @quick
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.integers(1, 8))
 def test_ticks_ascend_inside_the_range_and_are_few(low, width, count):
     high = low + width
-    ticks = nice_ticks(low, high, count)
+    ticks = nice_ticks(low, high, count=count)
     step = max((b - a for a, b in zip(ticks, ticks[1:], strict=False)), default=0)
     assert ticks == sorted(ticks) and len(ticks) <= count + 2
     assert all(low - 1e-6 * step - 1e-9 <= tick <= high + 1e-6 * step + 1e-9 for tick in ticks)
@@ -75,7 +75,16 @@ def test_a_range_is_never_empty_and_does_not_go_below_zero_without_need():
 
 
 def test_a_line_is_placed_by_the_linear_map_of_its_ranges():
-    chart = line_chart("c", "t", "d", [Series("s", 1, [(0, 0), (1, 1)])], "x", (0, 1), (0, 1), size=(300, 200))
+    chart = line_chart(
+        "c",
+        "t",
+        description="d",
+        series=[Series("s", 1, [(0, 0), (1, 1)])],
+        x_label="x",
+        x_range=(0, 1),
+        y_range=(0, 1),
+        size=(300, 200),
+    )
     points = re.search(r'polyline[^>]*points="([^"]*)"', chart).group(1)
     corners = [float(value) for pair in points.split() for value in pair.split(",")]
     assert corners == pytest.approx([LEFT, 200 - BOTTOM, 300 - RIGHT, TOP])
@@ -83,21 +92,42 @@ def test_a_line_is_placed_by_the_linear_map_of_its_ranges():
 
 def test_values_that_are_not_finite_are_left_out_of_a_line():
     line = Series("s", 1, [(0, 0), (1, math.nan), (2, math.inf), (3, 1)], dots=True)
-    chart = line_chart("c", "t", "d", [line], "x", (0, 3), (0, 1))
+    chart = line_chart("c", "t", description="d", series=[line], x_label="x", x_range=(0, 3), y_range=(0, 1))
     assert chart.count("<circle") == 2 and "nan" not in chart and "inf" not in chart
 
 
 @pytest.mark.parametrize("points", [[], [(1.0, 2.0)]])
 def test_a_line_without_extent_is_still_a_chart(points):
-    tree = ElementTree.fromstring(line_chart("c", "t", "d", [Series("s", 0, points)], "x", (0, 2), (0, 2)))
+    tree = ElementTree.fromstring(
+        line_chart(
+            "c", "t", description="d", series=[Series("s", 0, points)], x_label="x", x_range=(0, 2), y_range=(0, 2)
+        )
+    )
     assert len(tree.findall("polyline")) == 0 and len(tree.findall("circle")) == len(points)
 
 
 def test_charts_are_well_formed_and_escape_every_text():
     evil = '<script>alert("1")</script>&\''
     charts = [
-        line_chart("c", evil, evil, [Series(evil, 0, [(0, 0), (1, 1)], True, True, (1, 1))] * 2, evil, (0, 1), (0, 1)),
-        scatter_chart("c", evil, evil, [Point(evil, 0, 0.5, 0.5)], evil, (0, 1), (0, 1), y_label=evil),
+        line_chart(
+            "c",
+            evil,
+            description=evil,
+            series=[Series(evil, 0, [(0, 0), (1, 1)], True, True, (1, 1))] * 2,
+            x_label=evil,
+            x_range=(0, 1),
+            y_range=(0, 1),
+        ),
+        scatter_chart(
+            "c",
+            evil,
+            description=evil,
+            points=[Point(evil, 0, 0.5, 0.5)],
+            x_label=evil,
+            x_range=(0, 1),
+            y_range=(0, 1),
+            y_label=evil,
+        ),
     ]
     for chart in charts:
         tree = ElementTree.fromstring(chart)
@@ -107,7 +137,9 @@ def test_charts_are_well_formed_and_escape_every_text():
 
 def test_points_on_one_spot_share_a_label_and_labels_do_not_cover_each_other():
     points = [Point("int8", 4, 2, 50), Point("twin", 4, 2, 50), Point("near", 1, 2.3, 50), Point("far", 2, 8, 55)]
-    tree = ElementTree.fromstring(scatter_chart("c", "t", "d", points, "MB", (0, 10), (45, 60)))
+    tree = ElementTree.fromstring(
+        scatter_chart("c", "t", description="d", points=points, x_label="MB", x_range=(0, 10), y_range=(45, 60))
+    )
     names = [element for element in tree.iter("text") if element.get("class") == "name"]
     assert [element.text for element in names] == ["int8, twin", "near", "far"]
     assert_apart(names)
@@ -132,7 +164,9 @@ def assert_apart(names):
 )
 def test_names_of_many_points_are_all_there_inside_the_chart_and_cover_neither_names_nor_points(drawn, spread):
     points = [Point("n" * length, 0, 5 + (x - 5) * spread, 5 + (y - 5) * spread) for x, y, length in drawn]
-    tree = ElementTree.fromstring(scatter_chart("c", "t", "d", points, "MB", (0, 10), (0, 10)))
+    tree = ElementTree.fromstring(
+        scatter_chart("c", "t", description="d", points=points, x_label="MB", x_range=(0, 10), y_range=(0, 10))
+    )
     names = [element for element in tree.iter("text") if element.get("class") == "name"]
     assert sum(element.text.count("n") for element in names) >= min(sum(length for _, _, length in drawn), 20)
     assert len(names) <= len(points)
@@ -142,7 +176,7 @@ def test_names_of_many_points_are_all_there_inside_the_chart_and_cover_neither_n
 
 def test_names_that_do_not_fit_beside_their_point_get_a_line_to_it():
     points, inside = [(100.0, 50.0)] * 9, (0.0, 0.0, 200.0, 100.0)
-    places = place_names(points, ["a" * 6] * 9, points[:1], inside)
+    places = place_names(points, ["a" * 6] * 9, markers=points[:1], inside=inside)
     assert None not in places
     lines = [place for place in places if place.line is not None]
     assert 1 <= len(lines) <= 5
@@ -154,7 +188,7 @@ def test_names_that_do_not_fit_beside_their_point_get_a_line_to_it():
 
 
 def test_a_name_that_fits_nowhere_is_left_out():
-    assert place_names([(5, 5)], ["a" * 20], [(5, 5)], (0, 0, 50, 50)) == [None]
+    assert place_names([(5, 5)], ["a" * 20], markers=[(5, 5)], inside=(0, 0, 50, 50)) == [None]
 
 
 def test_numbers_have_sensible_digits():

@@ -125,11 +125,11 @@ def test_an_image_is_scored_by_its_errors_and_by_the_agreement_of_the_two_files(
     labels = {1: boxes([[0, 0, 10, 10], [0, 20, 4, 24]], [3, 3]), 2: boxes([], [])}
     first = {1: boxes([[0, 0, 10, 10], [50, 50, 60, 60], [0, 20, 4, 24]], [3, 3, 3], [0.9, 0.8, 0.1])}
     second = {1: boxes([[0, 0, 10, 10]], [3], [0.9])}
-    busy, empty = score_images(labels, first, second, show_score=0.3)
+    busy, empty = score_images(labels, first, second=second, show_score=0.3)
     assert (busy.image_id, busy.objects, busy.smallest, busy.errors) == (1, 2, 4.0, 2)  # one missed, one false
     assert busy.agreement == pytest.approx(2 * 1 / (2 + 1))
     assert (empty.objects, empty.errors, empty.agreement, empty.smallest) == (0, 0, 1.0, float("inf"))
-    assert score_images(labels, first, None, show_score=0.3)[0].agreement == 1.0
+    assert score_images(labels, first, second=None, show_score=0.3)[0].agreement == 1.0
 
 
 def test_images_are_chosen_by_rule_each_once():
@@ -142,20 +142,25 @@ def test_images_are_chosen_by_rule_each_once():
         ImageScore(6, objects=1, smallest=20, errors=1, agreement=1.0),
         ImageScore(7, objects=1, smallest=20, errors=1, agreement=1.0),
     ]
-    chosen = choose_images(scored, "Keras", "int8")
+    chosen = choose_images(scored, "Keras", second="int8")
     assert [choice.image_id for choice in chosen] == [1, 2, 3, 4, 5, 6]
     assert [choice.reason for choice in chosen][1] == "Keras and int8 differ most"
-    assert choose_images(list(reversed(scored)), "Keras", "int8") == chosen
-    assert not any("differ" in choice.reason for choice in choose_images(scored, "Keras", None))
-    assert len(choose_images(scored, "Keras", None)) == 6 and len(choose_images(scored, "Keras", None, count=2)) == 2
+    assert choose_images(list(reversed(scored)), "Keras", second="int8") == chosen
+    assert not any("differ" in choice.reason for choice in choose_images(scored, "Keras", second=None))
+    assert (
+        len(choose_images(scored, "Keras", second=None)) == 6
+        and len(choose_images(scored, "Keras", second=None, count=2)) == 2
+    )
 
 
 def test_files_that_agree_everywhere_are_not_said_to_differ():
     scored = [ImageScore(index, 1, 10, 0, 1.0) for index in range(8)]
-    reasons = [choice.reason for choice in choose_images(scored, "Keras", "int8")]
+    reasons = [choice.reason for choice in choose_images(scored, "Keras", second="int8")]
     assert len(reasons) == 6 and not any("differ" in reason or "errors of" in reason for reason in reasons)
 
 
 def test_few_or_no_images_are_all_shown():
-    assert choose_images([], "Keras", "int8") == []
-    assert [choice.image_id for choice in choose_images([ImageScore(4, 0, float("inf"), 0, 1.0)], "a", "b")] == [4]
+    assert choose_images([], "Keras", second="int8") == []
+    assert [choice.image_id for choice in choose_images([ImageScore(4, 0, float("inf"), 0, 1.0)], "a", second="b")] == [
+        4
+    ]

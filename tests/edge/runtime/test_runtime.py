@@ -53,26 +53,26 @@ def test_decode_equals_that_of_the_training_package():
     generator = np.random.default_rng(0)
     reference = runtime.anchor_boxes(a_description())
     deltas = generator.normal(size=reference.shape).astype(np.float32)
-    expected = boxes.decode(deltas, reference, (10.0, 10.0, 5.0, 5.0))
-    np.testing.assert_allclose(runtime.decode(deltas, reference, (10.0, 10.0, 5.0, 5.0)), expected, rtol=1e-6)
+    expected = boxes.decode(deltas, reference, weights=(10.0, 10.0, 5.0, 5.0))
+    np.testing.assert_allclose(runtime.decode(deltas, reference, weights=(10.0, 10.0, 5.0, 5.0)), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["stretch", "letterbox"])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 300), (128, 192), (129, 64), (480, 640), (1000, 3)])
 def test_resize_equals_that_of_the_training_package(mode, shape):
     image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
-    resized, scales = runtime.resize_image(image, 128, 192, mode)
-    np.testing.assert_array_equal(resized, images.resize_image(image, 128, 192, mode))
-    assert scales == images.resize_transform(*shape, 128, 192, mode)
+    resized, scales = runtime.resize_image(image, 128, width=192, mode=mode)
+    np.testing.assert_array_equal(resized, images.resize_image(image, 128, width=192, mode=mode))
+    assert scales == images.resize_transform(*shape, height=128, width=192, mode=mode)
 
 
 @pytest.mark.parametrize("bands", [2, 3, 4])
 @pytest.mark.parametrize("shape", [(1, 1), (96, 64), (128, 300), (130, 417), (131, 7), (480, 640), (769, 99)])
 def test_an_image_resized_in_bands_equals_the_one_resized_at_once(shape, bands):
     image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
-    at_once, _ = runtime.resize_image(image, 128, 192, "stretch")
+    at_once, _ = runtime.resize_image(image, 128, width=192, mode="stretch")
     with ThreadPoolExecutor(2) as workers:
-        banded, _ = runtime.resize_image(image, 128, 192, "stretch", workers, bands)
+        banded, _ = runtime.resize_image(image, 128, width=192, mode="stretch", workers=workers, bands=bands)
     np.testing.assert_array_equal(banded, at_once)
 
 
@@ -111,14 +111,16 @@ def test_suppression_equals_the_definition(seed, number, threshold):
     all_boxes = np.concatenate([corners, corners + generator.uniform(1, 20, (number, 2))], axis=1).astype(np.float32)
     scores = generator.permutation(number).astype(np.float32)
     classes = generator.integers(0, 3, number)
-    kept = runtime.non_maximum_suppression(all_boxes, scores, classes, threshold, 10)
+    kept = runtime.non_maximum_suppression(all_boxes, scores, classes=classes, iou_threshold=threshold, limit=10)
     assert kept.tolist() == plain_suppression(all_boxes, scores, classes, threshold, 10)
 
 
 def test_suppression_of_infinite_boxes_does_not_fail():
     inf = np.float32(np.inf)
     all_boxes = np.array([[-inf, -inf, inf, inf], [-inf, 0, inf, 4], [0, 0, 4, 4]], np.float32)
-    kept = runtime.non_maximum_suppression(all_boxes, np.array([0.9, 0.8, 0.7]), np.zeros(3, int), 0.5, 10)
+    kept = runtime.non_maximum_suppression(
+        all_boxes, np.array([0.9, 0.8, 0.7]), classes=np.zeros(3, int), iou_threshold=0.5, limit=10
+    )
     assert kept[0] == 0
 
 
@@ -154,7 +156,9 @@ def test_a_postprocess_file_refuses_settings_it_cannot_follow(exported, image_pa
     with pytest.raises(ValueError, match="Use the raw file"):
         detector.detect(image, max_detections=51)
     raw = Detector(exported["float32_raw"])
-    assert len(raw.detect(image, 0.01, 0.9, 200).scores) > len(raw.detect(image, 0.01, 0.1, 200).scores)
+    assert len(raw.detect(image, 0.01, iou_threshold=0.9, max_detections=200).scores) > len(
+        raw.detect(image, 0.01, iou_threshold=0.1, max_detections=200).scores
+    )
 
 
 @pytest.mark.parametrize("image", [np.zeros((0, 5, 3), np.uint8), np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3))])
@@ -244,7 +248,7 @@ def test_a_network_that_does_not_fit_its_description_is_refused(exported, tmp_pa
     flatbuffer = write_flatbuffer(read_flatbuffer(exported["float32_raw"].read_bytes()))
     other = dataclasses.replace(tiny_spec, class_names=("only one",))
     path = tmp_path / "other.tflite"
-    path.write_bytes(described(flatbuffer, other, "float32", "raw", export_settings))
+    path.write_bytes(described(flatbuffer, other, kind="float32", head="raw", settings=export_settings))
     with pytest.raises(ModelFileError, match="not the described"):
         Detector(path)
 
@@ -285,7 +289,9 @@ def test_thresholds_are_those_of_the_training_package():
 def test_fast_suppression_leaves_the_best_class_of_each_anchor_and_suppresses_any_class():
     all_boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [1, 1, 11, 11], [50, 50, 60, 60]], np.float32)
     rows, scores = np.array([4, 4, 5, 9]), np.array([0.3, 0.8, 0.7, 0.2])
-    assert runtime.fast_suppression(all_boxes, scores, rows, 0.5, 10).tolist() == [1, 3]
-    assert runtime.fast_suppression(all_boxes, scores, rows, 0.9, 10).tolist() == [1, 2, 3]
-    assert runtime.fast_suppression(all_boxes, scores, rows, 0.9, 1).tolist() == [1]
-    assert runtime.fast_suppression(all_boxes[:0], scores[:0], rows[:0], 0.5, 10).tolist() == []
+    assert runtime.fast_suppression(all_boxes, scores, rows=rows, iou_threshold=0.5, limit=10).tolist() == [1, 3]
+    assert runtime.fast_suppression(all_boxes, scores, rows=rows, iou_threshold=0.9, limit=10).tolist() == [1, 2, 3]
+    assert runtime.fast_suppression(all_boxes, scores, rows=rows, iou_threshold=0.9, limit=1).tolist() == [1]
+    assert (
+        runtime.fast_suppression(all_boxes[:0], scores[:0], rows=rows[:0], iou_threshold=0.5, limit=10).tolist() == []
+    )

@@ -30,7 +30,7 @@ def test_suppression_over_several_blocks_equals_the_definition(monkeypatch, limi
     corners = generator.uniform(0, 60, (50, 2))
     all_boxes = np.concatenate([corners, corners + generator.uniform(5, 30, (50, 2))], axis=1).astype(np.float32)
     scores, classes = generator.integers(0, 20, 50).astype(np.float32), generator.integers(0, 2, 50)
-    kept = runtime.non_maximum_suppression(all_boxes, scores, classes, 0.3, limit)
+    kept = runtime.non_maximum_suppression(all_boxes, scores, classes=classes, iou_threshold=0.3, limit=limit)
     assert kept.tolist() == plain_suppression(all_boxes, scores, classes, 0.3, limit)
 
 
@@ -56,7 +56,9 @@ def test_a_raw_file_gives_what_decoding_every_anchor_gives(exported, image_paths
     detector.invoke(pixels)
     logits, deltas = detector.heads()
     scores = (1 / (1 + np.exp(-logits))).astype(np.float32)
-    decoded = boxes.decode(deltas, runtime.anchor_boxes(detector.description), detector.description.coder_weights)
+    decoded = boxes.decode(
+        deltas, runtime.anchor_boxes(detector.description), weights=detector.description.coder_weights
+    )
     rows, classes = np.nonzero(scores >= threshold)
     best = plain_suppression(decoded[rows], scores[rows, classes], classes, 0.5, 50)
     expected = np.clip(decoded[rows[best]] / [*scales, *scales], 0, [120, 160, 120, 160])

@@ -63,7 +63,9 @@ def edgetpu_file(exported, tiny_spec, export_settings, tmp_path_factory) -> Path
         if code.customCode == b"TFLite_Detection_PostProcess":
             code.customCode = b"edgetpu-custom-op"
     path = tmp_path_factory.mktemp("edgetpu") / "tiny_edgetpu.tflite"
-    path.write_bytes(described(write_flatbuffer(model), tiny_spec, "int8", "postprocess", export_settings))
+    path.write_bytes(
+        described(write_flatbuffer(model), tiny_spec, kind="int8", head="postprocess", settings=export_settings)
+    )
     return path
 
 

@@ -27,8 +27,8 @@ def export_run(tmp_path, tiny_recipe, tiny_coco, monkeypatch, logged):
         run = RunFolder(tmp_path, tiny_recipe.model_copy(update={"export": settings}), tiny_coco)
         exported: list = [(), None]
 
-        def write_files(model, spec, out_dir, name, settings, images, origin):
-            exported[:] = settings.formats, len(images)
+        def write_files(model, spec, *, out_dir, name, settings, calibration_images, origin):
+            exported[:] = settings.formats, len(calibration_images)
             assert origin == {name: hashlib.sha256(text).hexdigest() for name, text in ORIGIN.items()}
             out_dir.mkdir(exist_ok=True)
             for kind in settings.formats:

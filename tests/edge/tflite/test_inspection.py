@@ -23,7 +23,16 @@ ORIGIN = {"recipe_sha256": "ab" * 32, "model_sha256": "cd" * 32}
 def raw_file(small_networks, small_quantized, tmp_path_factory):
     path = tmp_path_factory.mktemp("inspect") / "x_int8_raw.tflite"
     settings = Export(nms="fast", score_threshold=0.2)
-    write_detector(path, small_networks["int8"], small_quantized.spec, "int8", "raw", settings, 5, ORIGIN)
+    write_detector(
+        path,
+        small_networks["int8"],
+        spec=small_quantized.spec,
+        kind="int8",
+        head="raw",
+        settings=settings,
+        calibration_images=5,
+        origin=ORIGIN,
+    )
     return path
 
 
@@ -105,7 +114,7 @@ def test_labels_of_a_foreign_file_are_those_that_its_metadata_names(write_tflite
     from edge.tflite.tables import table, vector
 
     builder = flatbuffers.Builder(64)
-    labels = table(builder, {0: builder.CreateString("names.txt")}, {2: 2})
+    labels = table(builder, {0: builder.CreateString("names.txt")}, small={2: 2})
     tensor = table(builder, {0: builder.CreateString("probability"), 6: vector(builder, [labels])})
     builder.Finish(table(builder, {3: vector(builder, [table(builder, {3: vector(builder, [tensor])})])}), b"M001")
     path = write_tflite(tmp_path / "m.tflite", *classifier_layers, metadata=bytes(builder.Output()))

@@ -18,7 +18,7 @@ def normalised_metadata(mean, std):
     """A ModelMetadata with NormalizationOptions at the input and nothing else."""
     builder = flatbuffers.Builder(256)
     vectors = [builder.CreateNumpyVector(np.array(values, np.float32)) for values in (mean, std)]
-    unit = table(builder, {1: table(builder, dict(enumerate(vectors)))}, {0: 1})
+    unit = table(builder, {1: table(builder, dict(enumerate(vectors)))}, small={0: 1})
     tensor = table(builder, {4: vector(builder, [unit])})
     graph = table(builder, {2: vector(builder, [tensor])})
     builder.Finish(table(builder, {3: vector(builder, [graph])}), IDENTIFIER)

@@ -16,8 +16,8 @@ def doubling() -> schema.ModelT:
     model = schema.ModelT(version=3, operatorCodes=[], buffers=[schema.BufferT()])
     model.subgraphs = [schema.SubGraphT(tensors=[], operators=[], name=b"main")]
     writer = Writer(model)
-    x, y, two = writer.tensor("x", [3]), writer.tensor("y", [3]), writer.constant([2], np.float32, "two")
-    writer.connect(Operator.MUL, [x, two], [y], schema.MulOptionsT())
+    x, y, two = writer.tensor("x", [3]), writer.tensor("y", [3]), writer.constant([2], np.float32, name="two")
+    writer.connect(Operator.MUL, [x, two], outputs=[y], options=schema.MulOptionsT())
     model.subgraphs[0].inputs, model.subgraphs[0].outputs = np.array([x], np.int32), np.array([y], np.int32)
     return model
 
@@ -37,8 +37,8 @@ def run(model: schema.ModelT, values: list[float]) -> list[float]:
 def test_operators_at_the_end_follow_each_other():
     model = doubling()
     graph, writer = model.subgraphs[0], Writer(model)
-    less = writer.arithmetic(Operator.SUB, 1, writer.constant([5], np.float32), [3])
-    graph.outputs = np.array([writer.add(Operator.RELU, [less], [3])], np.int32)
+    less = writer.arithmetic(Operator.SUB, 1, right=writer.constant([5], np.float32), shape=[3])
+    graph.outputs = np.array([writer.add(Operator.RELU, [less], shape=[3])], np.int32)
     assert names(model) == ["MUL", "SUB", "RELU"]
     assert run(model, [1.0, 3.0, -1.0]) == [0.0, 1.0, 0.0]
 
@@ -47,8 +47,8 @@ def test_operators_in_front_run_before_all_others_in_the_order_they_were_added()
     model = doubling()
     graph, writer = model.subgraphs[0], Writer.front(model)
     pixels, floats = writer.tensor("image", [3]), writer.tensor("floats", [3])
-    writer.connect(Operator.RELU, [pixels], [floats])
-    writer.connect(Operator.ADD, [floats, writer.constant([1], np.float32)], [0], schema.AddOptionsT())
+    writer.connect(Operator.RELU, [pixels], outputs=[floats])
+    writer.connect(Operator.ADD, [floats, writer.constant([1], np.float32)], outputs=[0], options=schema.AddOptionsT())
     graph.inputs = np.array([pixels], np.int32)
     assert names(model) == ["RELU", "ADD", "MUL"]
     assert run(model, [-4.0, 0.0, 3.0]) == [2.0, 2.0, 8.0]
@@ -61,7 +61,7 @@ def test_operators_in_front_run_before_all_others_in_the_order_they_were_added()
 def test_an_operator_stands_before_or_behind_another(place, order, result):
     model = doubling()
     graph, writer = model.subgraphs[0], Writer(model)
-    less = writer.arithmetic(Operator.SUB, 1, writer.constant([1], np.float32), [3])
+    less = writer.arithmetic(Operator.SUB, 1, right=writer.constant([1], np.float32), shape=[3])
     graph.outputs = np.array([less], np.int32)
     subtract = graph.operators[1]
     if place == Writer.before:
@@ -80,7 +80,7 @@ def test_the_neighbour_must_be_in_the_graph():
 def test_a_version_is_that_very_one_and_without_it_whatever_the_file_has():
     model = doubling()
     writer = Writer(model)
-    stored = writer.tensor("stored", [3], "int8")
+    stored = writer.tensor("stored", [3], kind="int8")
     writer.quantize(1, stored)
     writer.quantize(1, stored, version=2)
     writer.quantize(1, stored, version=2)
@@ -94,9 +94,9 @@ def test_a_version_is_that_very_one_and_without_it_whatever_the_file_has():
 def test_a_code_above_127_and_a_custom_one_are_found_again():
     model = doubling()
     for _ in range(2):
-        Writer(model).add(Operator.BROADCAST_TO, [1], [3])  # 130: older readers see 127 instead
+        Writer(model).add(Operator.BROADCAST_TO, [1], shape=[3])  # 130: older readers see 127 instead
         for name in ("one", "other"):
-            Writer(model).connect_custom(name, [1], [1], b"options")
+            Writer(model).connect_custom(name, [1], outputs=[1], options=b"options")
     codes = model.operatorCodes[1:]
     assert [(code.deprecatedBuiltinCode, code.builtinCode, code.customCode) for code in codes] == [
         (127, 130, None), (32, 32, b"one"), (32, 32, b"other")
@@ -112,7 +112,7 @@ def test_a_code_above_127_and_a_custom_one_are_found_again():
 )  # fmt: skip
 def test_a_constant_has_shape_type_and_bytes_of_its_values(values, kind, name):
     model = doubling()
-    tensor = model.subgraphs[0].tensors[Writer(model).constant(values, kind, "c")]
+    tensor = model.subgraphs[0].tensors[Writer(model).constant(values, kind, name="c")]
     expected = np.array(values, kind)
     assert (tuple(tensor.shape), tensor_type(tensor), tensor.name) == (expected.shape, name, b"c")
     assert bytes(model.buffers[tensor.buffer].data) == expected.tobytes()

@@ -25,19 +25,19 @@ def metrics(ap, **per_class):
     ],
 )
 def test_limits_are_a_ratio_for_the_mean_and_points_beyond_it_for_a_class(ap, per_class, fails):
-    reasons = shortfalls(metrics(ap, **per_class), metrics(40.0, a=50.0, b=10.0), Verification())
+    reasons = shortfalls(metrics(ap, **per_class), metrics(40.0, a=50.0, b=10.0), settings=Verification())
     assert len(reasons) == len(fails)
     for reason, expected in zip(reasons, fails, strict=True):
         assert expected in reason
 
 
 def test_a_class_without_ground_truth_has_no_limit():
-    assert shortfalls(metrics(40.0, a=None), metrics(40.0, a=None), Verification()) == []
+    assert shortfalls(metrics(40.0, a=None), metrics(40.0, a=None), settings=Verification()) == []
 
 
 def test_the_settings_of_the_recipe_are_used_and_named():
     settings = Verification(minimum_ap_ratio=0.5, maximum_class_drop=30.0, parity=0.25)
-    assert shortfalls(metrics(20.0, a=0.0), metrics(40.0, a=50.0), settings) == []
+    assert shortfalls(metrics(20.0, a=0.0), metrics(40.0, a=50.0), settings=settings) == []
     for number in ("0.5 x", "30 AP points", "0.25"):
         assert number in rule_text(settings, {})
 

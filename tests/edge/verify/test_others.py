@@ -50,9 +50,11 @@ def test_a_row_of_others_is_measured_marked_and_outside_the_gate(theirs, exporte
     classifier = tmp_path / "classifier.tflite"
     classifier.write_bytes(b"\0\0\0\0TFL3 and nothing else")
     options = ReadingOptions(labels=tmp_path / "labels.txt")
-    others = read_others([theirs, classifier], split, options, {"tiny_int8"})
+    others = read_others([theirs, classifier], split, options=options, taken={"tiny_int8"})
     with logged() as said:
-        added = add_other_files(RunPaths(run), result, others, split, Verification(latency_runs=2))
+        added = add_other_files(
+            RunPaths(run), result, others=others, dataset=split, settings=Verification(latency_runs=2)
+        )
     found = json.loads((run / "verify.json").read_text())
     assert found == added.to_json()
     assert found["gate"] == {"rule": "r", "passed": True}
@@ -61,7 +63,7 @@ def test_a_row_of_others_is_measured_marked_and_outside_the_gate(theirs, exporte
     assert (good["file"], good["kind"], good["also"], good["status"], good["reason"]) == (
         *("theirs.tflite", "other", True, "verified", "beside the gate"),
     )
-    assert good["AP"] == coco_metrics(split, detect_split(exported["float32"], split, 1))["AP"] > 40
+    assert good["AP"] == coco_metrics(split, detect_split(exported["float32"], split, processes=1))["AP"] > 40
     assert good["multiply_adds"] > 1e6
     assert good["latency_ms"]["median"] > 0
     assert good["read_as"]["labels"].endswith("labels.txt, 3 names")
@@ -81,24 +83,25 @@ def test_a_file_that_was_made_from_the_model_of_the_run_is_one_of_the_run(small_
     (run / "model.keras").write_bytes(b"trained")
     (run / "recipe.yaml").write_text("name: r")
     own, other = tmp_path / "own.tflite", tmp_path / "other.tflite"
-    made = (small_quantized.int8, small_quantized.spec, "int8", "raw", Export(), 3)
-    write_detector(own, *made, origin_of(run / "recipe.yaml", run / "model.keras"))
-    write_detector(other, *made, origin_of(run / "recipe.yaml", theirs))
+    network = small_quantized.int8
+    made = {"spec": small_quantized.spec, "kind": "int8", "head": "raw", "settings": Export(), "images_used": 3}
+    write_detector(own, network, **made, origin=origin_of(run / "recipe.yaml", run / "model.keras"))
+    write_detector(other, network, **made, origin=origin_of(run / "recipe.yaml", theirs))
     files = [theirs, own, other]
-    assert files_of_run(files, RunPaths(run), {"r_int8"}) == [own]
-    assert files_of_run([own], RunPaths(tmp_path), set()) == []  # no model there
+    assert files_of_run(files, RunPaths(run), taken={"r_int8"}) == [own]
+    assert files_of_run([own], RunPaths(tmp_path), taken=set()) == []  # no model there
     for given, taken in (([own], {"own"}), ([own, own], set())):
         with pytest.raises(InputError, match=r"names of their own\. Received: .*own\.tflite"):
-            files_of_run(given, RunPaths(run), taken)
+            files_of_run(given, RunPaths(run), taken=taken)
 
 
 def test_a_name_that_is_taken_or_missing_is_refused_before_anything_runs(theirs, split, tmp_path):
     options = ReadingOptions(labels=tmp_path / "labels.txt")
     with pytest.raises(InputError, match="--also: expected files with names of their own. Received: .*theirs"):
-        read_others([theirs], split, options, {"theirs"})
+        read_others([theirs], split, options=options, taken={"theirs"})
     with pytest.raises(InputError, match="names of their own"):
-        read_others([theirs, theirs], split, options, set())
+        read_others([theirs, theirs], split, options=options, taken=set())
     with pytest.raises(InputError, match="--also: expected a .tflite file. Received: .*no.tflite, no such file"):
         require_files([theirs, tmp_path / "no.tflite"])
     with pytest.raises(InputError, match="--class-map"):
-        read_others([theirs], split, ReadingOptions(tmp_path / "labels.txt", "circel=square"), set())
+        read_others([theirs], split, options=ReadingOptions(tmp_path / "labels.txt", "circel=square"), taken=set())

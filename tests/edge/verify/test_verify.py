@@ -42,7 +42,7 @@ def split(tiny_model, tiny_spec, image_paths) -> Dataset:
         for number, path in enumerate(image_paths)
     ]
     unlabelled = Dataset("drawn", "val", tiny_spec.class_names, (7, 3, 5), tuple(empty))
-    found = predict_dataset(detect_function(tiny_model, tiny_spec), tiny_spec, unlabelled)
+    found = predict_dataset(detect_function(tiny_model, tiny_spec), tiny_spec, dataset=unlabelled)
     return dataclasses.replace(unlabelled, records=tuple(_labelled(record, found) for record in empty))
 
 
@@ -61,7 +61,7 @@ def _labelled(record: Record, found: list[dict]) -> Record:
 def verified(tiny_model, tiny_spec, split, exported, tmp_path_factory, logged):
     folder = tmp_path_factory.mktemp("run")
     with logged() as calls:
-        result = verify(folder, tiny_model, tiny_spec, split, QUICK, list(exported.values()))
+        result = verify(folder, tiny_model, tiny_spec, split, list(exported.values()))
     return folder, result, calls
 
 
@@ -69,9 +69,9 @@ def rows_of(result: dict) -> dict[str, dict]:
     return {row["file"]: row for row in result["rows"]}
 
 
-def verify(*arguments) -> dict:
-    """`verify_files`, and what it wrote."""
-    return verify_files(*arguments).to_json()
+def verify(run_dir, model, spec, dataset, files) -> dict:
+    """`verify_files` with quick settings, and what it wrote."""
+    return verify_files(run_dir, model, spec=spec, dataset=dataset, settings=QUICK, files=files).to_json()
 
 
 def test_verify_json_holds_a_row_for_keras_and_each_file_as_designed(verified, exported, split):
@@ -146,7 +146,7 @@ def rewritten(source, target, change):
     fields = {field.name for field in dataclasses.fields(DetectorSpec)}
     spec = DetectorSpec(**{name: value for name, value in vars(own).items() if name in fields})
     settings = Export(max_detections=own.max_detections)
-    target.write_bytes(described(write_flatbuffer(model), spec, own.kind, own.head, settings))
+    target.write_bytes(described(write_flatbuffer(model), spec, kind=own.kind, head=own.head, settings=settings))
     return target
 
 
@@ -161,7 +161,7 @@ def blind(model):
 
 def test_a_file_with_equal_scores_fails(tiny_model, tiny_spec, split, exported, tmp_path):
     dead = rewritten(exported["float32"], tmp_path / "dead_float32.tflite", blind)
-    result = verify(tmp_path, tiny_model, tiny_spec, split, QUICK, [exported["float32_raw"], dead])
+    result = verify(tmp_path, tiny_model, tiny_spec, split, [exported["float32_raw"], dead])
     rows = rows_of(result)
     assert rows["tiny_float32_raw.tflite"]["status"] == "verified"
     assert rows["dead_float32.tflite"]["status"] == "failed"
@@ -171,7 +171,7 @@ def test_a_file_with_equal_scores_fails(tiny_model, tiny_spec, split, exported, 
 
 def test_without_parity_nothing_is_measured(tiny_model, tiny_spec, split, exported, tmp_path):
     wrong = rewritten(exported["float32_raw"], tmp_path / "wrong_float32_raw.tflite", blind)
-    result = verify(tmp_path, tiny_model, tiny_spec, split, QUICK, [exported["float32"], wrong])
+    result = verify(tmp_path, tiny_model, tiny_spec, split, [exported["float32"], wrong])
     assert not result["parity"]["passed"]
     assert not result["gate"]["passed"]
     for row in result["rows"]:
@@ -188,7 +188,7 @@ def test_damaged_missing_and_foreign_files_are_not_run_and_the_others_are(
     half = tmp_path / "half_float16_raw.tflite"
     half.write_bytes(exported["float16"].read_bytes()[:100_000])
     files = [tmp_path / "text_int8.tflite", half, tmp_path / "missing.tflite", exported["float32_raw"]]
-    result = verify(tmp_path, tiny_model, tiny_spec, split, QUICK, files)
+    result = verify(tmp_path, tiny_model, tiny_spec, split, files)
     rows = rows_of(result)
     assert [row["status"] for row in rows.values()] == ["verified", "not run", "not run", "not run", "verified"]
     assert [row["kind"] for row in rows.values()] == ["keras", "int8", "float16", "unknown", "float32"]
@@ -199,7 +199,7 @@ def test_damaged_missing_and_foreign_files_are_not_run_and_the_others_are(
 
 def test_a_file_of_another_detector_is_not_run(tiny_model, tiny_spec, split, exported, tmp_path):
     spec = dataclasses.replace(tiny_spec, anchor_size=4.0)
-    result = verify(tmp_path, tiny_model, spec, split, QUICK, [exported["float32"]])
+    result = verify(tmp_path, tiny_model, spec, split, [exported["float32"]])
     row = rows_of(result)["tiny_float32.tflite"]
     assert row["status"] == "not run"
     assert "anchor_size=4.0" in row["reason"]
@@ -210,7 +210,7 @@ def test_a_file_of_another_detector_is_not_run(tiny_model, tiny_spec, split, exp
 def test_a_dead_parent_lets_nothing_pass(tiny_model, tiny_spec, split, exported, tmp_path):
     unseen = [dataclasses.replace(record, boxes=record.boxes + 3000) for record in split.records]
     dataset = dataclasses.replace(split, records=tuple(unseen))
-    result = verify(tmp_path, tiny_model, tiny_spec, dataset, QUICK, [exported["float32_raw"]])
+    result = verify(tmp_path, tiny_model, tiny_spec, dataset, [exported["float32_raw"]])
     assert [row["status"] for row in result["rows"]] == ["failed", "failed"]
     assert "AP is 0" in result["rows"][0]["reason"]
     assert not result["gate"]["passed"]
@@ -224,23 +224,23 @@ def test_parity_is_scaled_by_the_largest_value_and_nan_fails(tiny_model, tiny_sp
         buffer.data = np.full(buffer.data.size // 4, np.nan, np.float32).view(np.uint8)
 
     poisoned = rewritten(exported["float32_raw"], tmp_path / "nan_float32_raw.tflite", poison)
-    found = check_parity(tiny_model, tiny_spec, split, poisoned, 1e-3)
+    found = check_parity(tiny_model, tiny_spec, dataset=split, raw_file=poisoned, limit=1e-3)
     assert not found.passed
     assert (found.classes, found.boxes) == (None, None)
-    exact = check_parity(tiny_model, tiny_spec, split, exported["float32_raw"], 1e-9)
+    exact = check_parity(tiny_model, tiny_spec, dataset=split, raw_file=exported["float32_raw"], limit=1e-9)
     assert not exact.passed
     assert "limit 1e-09" in exact.reason
 
 
 def test_input_that_cannot_be_verified_is_refused(tiny_model, tiny_spec, split, exported, tmp_path):
     with pytest.raises(InputError, match="expected exported files"):
-        verify_files(tmp_path, tiny_model, tiny_spec, split, QUICK, [])
+        verify_files(tmp_path, tiny_model, spec=tiny_spec, dataset=split, settings=QUICK, files=[])
     empty = dataclasses.replace(split, records=())
     with pytest.raises(InputError, match="expected images in the split 'val'"):
         detect_and_time(exported["float32"], empty)
     renamed = dataclasses.replace(split, class_names=("x", "y", "z"))
     with pytest.raises(InputError, match="expected the classes of the data"):
-        verify_files(tmp_path, tiny_model, tiny_spec, renamed, QUICK, [exported["float32"]])
+        verify_files(tmp_path, tiny_model, spec=tiny_spec, dataset=renamed, settings=QUICK, files=[exported["float32"]])
 
 
 def test_the_hash_of_a_split_changes_with_labels_and_pixels(split, tmp_path):
@@ -262,8 +262,8 @@ def test_the_machine_has_a_name():
 def test_keras_suppresses_as_the_files_do(tiny_model, tiny_spec, split, verified, tmp_path):
     """Of fast suppression the AP differs, on both sides by the same."""
     fast = Export(formats=("float32",), nms="fast", max_detections=50)
-    paths = export_files(tiny_model, tiny_spec, tmp_path, "tiny", fast, [])
-    rows = rows_of(verify(tmp_path, tiny_model, tiny_spec, split, QUICK, paths))
+    paths = export_files(tiny_model, tiny_spec, out_dir=tmp_path, name="tiny", settings=fast, calibration_images=[])
+    rows = rows_of(verify(tmp_path, tiny_model, tiny_spec, split, paths))
     keras_row, per_class = rows["model.keras"], rows_of(verified[1])["model.keras"]
     assert abs(keras_row["AP"] - per_class["AP"]) > 0.1
     for path in paths:

@@ -183,7 +183,7 @@ def test_an_entry_in_the_table_is_all_that_a_label_format_needs(tmp_path, monkey
     (tmp_path / "train.csv").touch()
     with pytest.raises(InputError, match="Received: csv and toy"):
         find_format(tmp_path)
-    assert load_dataset(tmp_path, "extra", "toy").records == (record,)
+    assert load_dataset(tmp_path, "extra", format="toy").records == (record,)
 
 
 def test_the_table_names_each_reader_as_it_names_itself():

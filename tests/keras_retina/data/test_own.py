@@ -63,9 +63,9 @@ def first(batches: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_of_boxes_gives_the_same_pixels(layout):
-    found = yxyx_pixels(tf.constant([LAYOUTS[layout]], tf.float32), tf.constant(picture()), layout)
+    found = yxyx_pixels(tf.constant([LAYOUTS[layout]], tf.float32), tf.constant(picture()), box_format=layout)
     np.testing.assert_allclose(found, [[20, 30, 60, 80]], atol=1e-4)
-    none = yxyx_pixels(tf.zeros([0, 4]), tf.constant(picture()), layout)
+    none = yxyx_pixels(tf.zeros([0, 4]), tf.constant(picture()), box_format=layout)
     assert none.shape == (0, 4)
 
 
@@ -75,11 +75,11 @@ def test_a_batch_holds_the_resized_image_and_its_box(layout, resize):
     spec = dataclasses.replace(SPEC, resize=resize)
     one = dataset((picture(), LAYOUTS[layout], [1]))
     images, codes, targets = first(detector_batches(one, spec, batch_size=1, box_format=layout))
-    expected = (resize_image(picture(), 64, 64, resize).astype(np.float32) - 127.5) / 127.5
+    expected = (resize_image(picture(), 64, width=64, mode=resize).astype(np.float32) - 127.5) / 127.5
     np.testing.assert_allclose(images, expected[None], atol=1e-6)
     positive = codes[0] >= 0
     assert positive.any() and set(codes[0][positive]) == {1}
-    boxes = decode(targets[0, positive, :4], spec.anchors()[positive], spec.coder_weights)
+    boxes = decode(targets[0, positive, :4], spec.anchors()[positive], weights=spec.coder_weights)
     scale = np.array([64 / 80, 64 / 100, 64 / 80, 64 / 100]) if resize == "stretch" else 51 / 80
     if resize == "letterbox":  # 80 x 100 becomes 51 x 64
         scale = np.array([51 / 80, 64 / 100, 51 / 80, 64 / 100])
@@ -132,7 +132,7 @@ def test_augmentation_moves_the_boxes_with_the_image():
     for view, code, target in zip(images, codes, targets, strict=True):
         rows, columns = np.nonzero(view[..., 0] > 0.9)
         positive = code >= 0
-        boxes = decode(target[positive, :4], SPEC.anchors()[positive], SPEC.coder_weights)
+        boxes = decode(target[positive, :4], SPEC.anchors()[positive], weights=SPEC.coder_weights)
         corners = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
         np.testing.assert_allclose(boxes, np.tile(corners, (len(boxes), 1)), atol=1.5)
     assert len({view.tobytes() for view in images}) > 1

@@ -145,7 +145,7 @@ def test_targets_encode_the_object_on_the_anchors_that_overlap_it(dataset):
         assert positive[np.argmax(overlap)]
         assert (codes[positive] == record.classes[0]).all()
         np.testing.assert_array_equal(codes[~positive] == IGNORED, overlap[~positive] >= 0.4)
-        expected = encode(record.boxes.repeat(positive.sum(), axis=0), anchors[positive], SPEC.coder_weights)
+        expected = encode(record.boxes.repeat(positive.sum(), axis=0), anchors[positive], weights=SPEC.coder_weights)
         np.testing.assert_allclose(boxes[positive, :4], expected, atol=1e-4)
 
 
@@ -154,7 +154,7 @@ def test_objects_come_back_from_the_targets_of_a_scaled_image(tmp_path):
     record = make_record(tmp_path, 1, [[80, 40, 240, 200]], size=320)
     _, wanted = batches_of(Dataset("t", "train", ("a", "b"), (1, 2), (record,)), 1, batch_size=1)[0]
     positive = wanted["classes"][0] >= 0
-    boxes = decode(wanted["boxes"][0, positive, :4], SPEC.anchors()[positive], SPEC.coder_weights)
+    boxes = decode(wanted["boxes"][0, positive, :4], SPEC.anchors()[positive], weights=SPEC.coder_weights)
     np.testing.assert_allclose(boxes, np.tile([16, 8, 48, 40], (positive.sum(), 1)), atol=1e-2)
 
 
@@ -247,13 +247,13 @@ def test_images_are_the_same_with_and_without_the_cache(dataset, whole):
 
 def test_large_images_are_reduced_once_and_boxes_with_them(tmp_path):
     record = make_record(tmp_path, 1, [[10, 20, 30, 40]], size=640)
-    image, scale = image_loader((record,), SPEC, 10)(0)
+    image, scale = image_loader((record,), SPEC, cache_mebibytes=10)(0)
     assert image.shape[0] * image.shape[1] <= 1.05 * STORED_AREA * 64 * 64
     np.testing.assert_allclose(scale, image.shape[0] / 640)
 
 
 def test_small_images_stay_as_they_are(dataset):
-    image, scale = image_loader(dataset.records, SPEC, 10)(3)
+    image, scale = image_loader(dataset.records, SPEC, cache_mebibytes=10)(3)
     assert image.shape == (64, 64, 3)
     assert scale.tolist() == [1, 1]
 
@@ -267,11 +267,11 @@ def test_images_over_the_room_are_read_again_and_the_others_only_once(dataset, t
 
     monkeypatch.setattr("keras_retina.data.pipeline.read_image", read)
     spec = dataclasses.replace(SPEC, height=512, width=512)  # nothing is reduced
-    load = image_loader(dataset.records, spec, 1)
+    load = image_loader(dataset.records, spec, cache_mebibytes=1)
     for index in (0, 2, 0, 2):
         load(index)
     assert reads == ["0.png", "2.png"]
-    tiny = image_loader(dataset.records, spec, 0)
+    tiny = image_loader(dataset.records, spec, cache_mebibytes=0)
     tiny(0), tiny(0)
     assert reads[2:] == ["0.png", "0.png"]
 
@@ -281,7 +281,7 @@ def test_images_over_the_room_are_read_again_and_the_others_only_once(dataset, t
 
 def test_a_mosaic_holds_the_image_of_its_place_and_three_others_with_their_boxes(dataset):
     always = PLAIN.model_copy(update={"mosaic": 1.0})
-    sample = sample_function(dataset.records, SPEC, always, 3, 10)
+    sample = sample_function(dataset.records, SPEC, augmentation=always, seed=3, cache_mebibytes=10)
     for position in range(20):
         image, boxes, classes, ignored = sample(position, 5)
         assert image.shape == (64, 64, 3)
@@ -297,7 +297,10 @@ def test_a_mosaic_holds_the_image_of_its_place_and_three_others_with_their_boxes
 
 def test_a_share_of_the_samples_are_mosaics_and_the_rest_are_as_before(dataset):
     half, never = (
-        sample_function(dataset.records, SPEC, PLAIN.model_copy(update={"mosaic": share}), 3, 10) for share in (0.5, 0)
+        sample_function(
+            dataset.records, SPEC, augmentation=PLAIN.model_copy(update={"mosaic": share}), seed=3, cache_mebibytes=10
+        )
+        for share in (0.5, 0)
     )
     whole_images = [np.array_equal(half(position, 6)[0], never(position, 6)[0]) for position in range(40)]
     assert 10 <= sum(whole_images) <= 30
@@ -305,7 +308,9 @@ def test_a_share_of_the_samples_are_mosaics_and_the_rest_are_as_before(dataset):
 
 def test_samples_with_mosaic_and_colour_are_functions_of_seed_and_position(dataset):
     lively = PLAIN.model_copy(update={"mosaic": 0.7, "rand_augment": 3})
-    first, again, other = (sample_function(dataset.records, SPEC, lively, seed, 10) for seed in (3, 3, 4))
+    first, again, other = (
+        sample_function(dataset.records, SPEC, augmentation=lively, seed=seed, cache_mebibytes=10) for seed in (3, 3, 4)
+    )
     for part, same in zip(first(11, 2), again(11, 2), strict=True):
         np.testing.assert_array_equal(part, same)
     assert any(not np.array_equal(first(position, 2)[0], other(position, 2)[0]) for position in range(5))
@@ -317,19 +322,19 @@ def test_samples_with_mosaic_and_colour_are_functions_of_seed_and_position(datas
 )
 def test_samples_are_the_same_eager_and_inside_tf_data(dataset, change: dict):
     augmentation = LIVELY.model_copy(update=change)
-    labels = training_labels(dataset, SPEC, augmentation, 3).take(6).as_numpy_iterator()
+    labels = training_labels(dataset, SPEC, augmentation=augmentation, seed=3).take(6).as_numpy_iterator()
     images = np.concatenate([images for images, _ in batches_of(dataset, 3, augmentation)])
-    sample = sample_function(dataset.records, SPEC, augmentation, 3, 10)
+    sample = sample_function(dataset.records, SPEC, augmentation=augmentation, seed=3, cache_mebibytes=10)
     for position, (image, (index, boxes, classes, ignored)) in enumerate(zip(images, labels, strict=True)):
         pixels, given, given_classes, crowd = sample(position, index)
         eager, moved, visible = random_view(
             tf.constant(pixels),
             tf.constant(given, tf.float32),
-            SPEC.height,
-            SPEC.width,
-            SPEC.resize,
-            augmentation,
-            tf.constant([3, position], tf.int64),
+            height=SPEC.height,
+            width=SPEC.width,
+            resize=SPEC.resize,
+            settings=augmentation,
+            seed=tf.constant([3, position], tf.int64),
         )
         np.testing.assert_allclose(image * 127.5 + 127.5, eager, atol=1e-3)
         np.testing.assert_allclose(boxes, moved, atol=1e-4)
@@ -339,8 +344,8 @@ def test_samples_are_the_same_eager_and_inside_tf_data(dataset, change: dict):
 
 def test_colour_operations_leave_boxes_and_size_alone(dataset):
     coloured = PLAIN.model_copy(update={"rand_augment": 8, "rand_augment_strength": 1.0})
-    plain = sample_function(dataset.records, SPEC, PLAIN, 3, 10)(0, 4)
-    image, *labels = sample_function(dataset.records, SPEC, coloured, 3, 10)(0, 4)
+    plain = sample_function(dataset.records, SPEC, augmentation=PLAIN, seed=3, cache_mebibytes=10)(0, 4)
+    image, *labels = sample_function(dataset.records, SPEC, augmentation=coloured, seed=3, cache_mebibytes=10)(0, 4)
     assert image.shape == plain[0].shape
     assert not np.array_equal(image, plain[0])
     for one, other in zip(labels, plain[1:], strict=True):
@@ -353,7 +358,7 @@ def test_colour_operations_leave_boxes_and_size_alone(dataset):
 def test_an_augmentation_that_hides_every_object_is_refused(dataset):
     hiding = PLAIN.model_copy(update={"scale": (9.0, 9.0), "minimum_visible": 1.0})
     with pytest.raises(InputError, match=r"6 objects in the first 7 images, none of them visible .* scale=\[9\.0, "):
-        check_augmentation(dataset, SPEC, hiding, 3)
-    check_augmentation(dataset, SPEC, LIVELY, 3)
+        check_augmentation(dataset, SPEC, augmentation=hiding, seed=3)
+    check_augmentation(dataset, SPEC, augmentation=LIVELY, seed=3)
     empty = dataclasses.replace(dataset, records=dataset.records[:1])
-    check_augmentation(empty, SPEC, hiding, 3)  # there was nothing to hide
+    check_augmentation(empty, SPEC, augmentation=hiding, seed=3)  # there was nothing to hide

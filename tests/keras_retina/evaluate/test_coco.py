@@ -32,7 +32,7 @@ def dataset(*records: Record) -> Dataset:
 
 def found(record: Record, boxes: list, scores: list[float], classes: list[int]) -> list[dict]:
     array = np.array(boxes, np.float32).reshape(-1, 4)
-    return results_of_image(record, IDS, array, np.array(scores), np.array(classes))
+    return results_of_image(record, IDS, boxes=array, scores=np.array(scores), classes=np.array(classes))
 
 
 def perfect(data: Dataset) -> list[dict]:

@@ -71,7 +71,9 @@ def test_all_kinds_of_data_give_the_same_ap(kind, perfect, tiny_coco, tiny_detec
     everything = [
         result
         for one in split.records
-        for result in results_of_image(one, split.category_ids, one.boxes, np.ones(len(one.boxes)), one.classes)
+        for result in results_of_image(
+            one, split.category_ids, boxes=one.boxes, scores=np.ones(len(one.boxes)), classes=one.classes
+        )
     ]
     assert found == coco_metrics(split, everything)
     assert found["AP"] == 100.0 and set(found["per_class"]) == set(NAMES)
@@ -124,7 +126,7 @@ def trainable(tiny_detector):
 def test_ap_is_in_the_logs_of_every_epoch_and_measured_in_some(trainable, tiny_coco, monkeypatch, tmp_path):
     model, spec, (inputs, targets) = trainable
     values = iter([10.0, 30.0, 20.0])
-    monkeypatch.setattr(detector, "measured", lambda *_: {"AP": next(values), "AP50": None})
+    monkeypatch.setattr(detector, "measured", lambda *_, **__: {"AP": next(values), "AP50": None})
     ap, watch = CocoAP(tiny_coco, spec, every=2), Watch()
     table = keras.callbacks.CSVLogger(tmp_path / "log.csv")
     best = keras.callbacks.ModelCheckpoint(
@@ -140,7 +142,7 @@ def test_ap_is_in_the_logs_of_every_epoch_and_measured_in_some(trainable, tiny_c
 def test_early_stopping_waits_for_epochs(trainable, tiny_coco, monkeypatch):
     model, spec, (inputs, targets) = trainable
     values = iter([10.0, 30.0, 20.0, 25.0, 29.0])
-    monkeypatch.setattr(detector, "measured", lambda *_: {"AP": next(values), "AP50": 1.0})
+    monkeypatch.setattr(detector, "measured", lambda *_, **__: {"AP": next(values), "AP50": 1.0})
     stop = keras.callbacks.EarlyStopping("AP", mode="max", patience=4)
     history = model.fit(
         inputs, targets, epochs=20, verbose=0, callbacks=[CocoAP(tiny_coco, spec, every=2), stop]

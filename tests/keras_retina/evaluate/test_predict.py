@@ -64,10 +64,10 @@ def bright_box(images: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 def test_a_box_found_in_the_network_input_is_the_box_of_the_image(images, resize: str):
     spec = dataclasses.replace(SPEC, resize=resize)
-    results = predict_dataset(bright_box, spec, images)
+    results = predict_dataset(bright_box, spec, dataset=images)
     assert [result["image_id"] for result in results] == [10, 11, 12, 13]
     for record, result in zip(images.records, results, strict=True):
-        scale_y, scale_x = resize_transform(record.height, record.width, 64, 96, resize)
+        scale_y, scale_x = resize_transform(record.height, record.width, height=64, width=96, mode=resize)
         error = np.abs(np.array(result["bbox"]) - yxyx_to_xywh(record.boxes)[0])
         assert (error <= np.array([1, 1, 2, 2]) / np.tile([scale_x, scale_y], 2)).all(), record.file_name
         assert result["category_id"] == 9
@@ -82,7 +82,9 @@ def test_boxes_of_the_whole_input_are_clipped_to_the_image(images, resize: str):
         return found
 
     for record, result in zip(
-        images.records, predict_dataset(everything, dataclasses.replace(SPEC, resize=resize), images), strict=True
+        images.records,
+        predict_dataset(everything, dataclasses.replace(SPEC, resize=resize), dataset=images),
+        strict=True,
     ):
         assert result["bbox"] == [0, 0, record.width, record.height]
 
@@ -91,7 +93,7 @@ def test_only_as_many_rows_as_were_found_are_results(images):
     def nothing(batch: np.ndarray) -> dict[str, np.ndarray]:
         return {**bright_box(batch), "count": np.zeros(len(batch), np.int32)}
 
-    assert predict_dataset(nothing, SPEC, images) == []
+    assert predict_dataset(nothing, SPEC, dataset=images) == []
 
 
 def test_every_image_is_seen_once_in_batches_that_may_end_short(images):
@@ -104,7 +106,7 @@ def test_every_image_is_seen_once_in_batches_that_may_end_short(images):
         sizes.append(len(batch))
         return bright_box(batch)
 
-    assert len(predict_dataset(counting, SPEC, many)) == 20
+    assert len(predict_dataset(counting, SPEC, dataset=many)) == 20
     assert sizes == [8, 8, 4]
 
 
@@ -120,7 +122,7 @@ def painted_model(boxes: np.ndarray, anchors_chosen: list[int], logits: list[flo
     deltas = np.zeros((len(anchors), 4), np.float32)
     scores = np.full((len(anchors), 2), -20, np.float32)
     for box, anchor, score in zip(boxes, anchors_chosen, logits, strict=True):
-        deltas[anchor] = encode(box, anchors[anchor], SPEC.coder_weights)
+        deltas[anchor] = encode(box, anchors[anchor], weights=SPEC.coder_weights)
         scores[anchor, 1] = score
 
     class Painted(keras.layers.Layer):

@@ -53,8 +53,8 @@ def test_files_are_written_found_and_read_in_parts(place: str, tmp_path):
     assert [file_size(folder / name) for name in ("a.txt", "b.txt", "c.json", "none")] == [3, 10, 0, 0]
     assert file_size(folder) == 0
     assert read_bytes(folder / "b.txt") == b"0123456789"
-    assert read_bytes(folder / "b.txt", 3, 4) == b"3456"
-    assert read_bytes(folder / "b.txt", 8, 4) == b"89"
+    assert read_bytes(folder / "b.txt", 3, length=4) == b"3456"
+    assert read_bytes(folder / "b.txt", 8, length=4) == b"89"
     with pytest.raises(OSError):
         read_bytes(folder / "none")
 

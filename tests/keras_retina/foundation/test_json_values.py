@@ -21,17 +21,17 @@ FIELDS = {"text": "a", "object": {"b": 1}, "number": 2.9, "nan": float("nan"), "
 
 def test_a_field_that_is_null_or_absent_is_empty():
     for name in ("null", "absent"):
-        assert text_of(FIELDS, name, "f") == ""
-        assert mapping_of(FIELDS, name, "f") == {}
-        assert number_of(FIELDS, name, "f") is None
-        assert count_of(FIELDS, name, "f") is None
+        assert text_of(FIELDS, name, where="f") == ""
+        assert mapping_of(FIELDS, name, where="f") == {}
+        assert number_of(FIELDS, name, where="f") is None
+        assert count_of(FIELDS, name, where="f") is None
 
 
 def test_a_field_of_its_type_is_returned():
-    assert text_of(FIELDS, "text", "f") == "a"
-    assert mapping_of(FIELDS, "object", "f") == {"b": 1}
-    assert (number_of(FIELDS, "number", "f"), count_of(FIELDS, "number", "f")) == (2.9, 2)
-    assert number_of(FIELDS, "nan", "f") is None
+    assert text_of(FIELDS, "text", where="f") == "a"
+    assert mapping_of(FIELDS, "object", where="f") == {"b": 1}
+    assert (number_of(FIELDS, "number", where="f"), count_of(FIELDS, "number", where="f")) == (2.9, 2)
+    assert number_of(FIELDS, "nan", where="f") is None
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_layout_conversions_are_inverse(array: np.ndarray):
 
 
 @pytest.mark.parametrize(
-    "function", [boxes.xywh_to_yxyx, boxes.yxyx_to_xywh, boxes.area, lambda array: boxes.clip(array, 8, 8)]
+    "function", [boxes.xywh_to_yxyx, boxes.yxyx_to_xywh, boxes.area, lambda array: boxes.clip(array, 8, width=8)]
 )
 def test_an_empty_list_is_zero_boxes(function):
     assert function([]).shape in {(0, 4), (0,)}
@@ -93,9 +93,9 @@ def test_encode_by_hand():
     # Anchor 10 high, 20 wide, centre (5, 10); box 20 high, 10 wide, centre (7, 6).
     anchor, box = [[0, 0, 10, 20]], [[-3, 1, 17, 11]]
     expected = [[2 / 10, -4 / 20, math.log(2), math.log(0.5)]]
-    np.testing.assert_allclose(boxes.encode(box, anchor, (1, 1, 1, 1)), expected, rtol=1e-6)
+    np.testing.assert_allclose(boxes.encode(box, anchor, weights=(1, 1, 1, 1)), expected, rtol=1e-6)
     np.testing.assert_allclose(
-        boxes.encode(box, anchor, (10, 20, 5, 4)),
+        boxes.encode(box, anchor, weights=(10, 20, 5, 4)),
         np.array(expected) * [10, 20, 5, 4],
         rtol=1e-6,
     )
@@ -103,7 +103,7 @@ def test_encode_by_hand():
 
 def test_a_box_equal_to_its_anchor_has_zero_deltas():
     anchors = np.array([[3, 4, 17, 32], [-2, -2, 1, 7]], np.float32)
-    np.testing.assert_array_equal(boxes.encode(anchors, anchors, (1, 2, 3, 4)), np.zeros((2, 4)))
+    np.testing.assert_array_equal(boxes.encode(anchors, anchors, weights=(1, 2, 3, 4)), np.zeros((2, 4)))
 
 
 def test_decode_is_the_formula_of_the_tflite_operator():
@@ -120,7 +120,7 @@ def test_decode_is_the_formula_of_the_tflite_operator():
         half_h = 0.5 * math.exp(th / h_scale) * anchor_h
         half_w = 0.5 * math.exp(tw / w_scale) * anchor_w
         expected.append([centre_y - half_h, centre_x - half_w, centre_y + half_h, centre_x + half_w])
-    decoded = boxes.decode(deltas, anchors, (y_scale, x_scale, h_scale, w_scale))
+    decoded = boxes.decode(deltas, anchors, weights=(y_scale, x_scale, h_scale, w_scale))
     assert decoded.dtype == np.float32
     np.testing.assert_allclose(decoded, expected, rtol=1e-5, atol=1e-4)
 
@@ -129,14 +129,16 @@ def test_decode_is_the_formula_of_the_tflite_operator():
 @given(box_arrays(least_side=0.25), st.tuples(*[st.floats(0.1, 20)] * 4))
 def test_decode_inverts_encode_at_any_weights(array: np.ndarray, weights: tuple[float, ...]):
     anchors = np.tile(np.array([[2, 3, 18, 43]], np.float32), (len(array), 1))
-    round_trip = boxes.decode(boxes.encode(array, anchors, weights), anchors, weights)
+    round_trip = boxes.decode(boxes.encode(array, anchors, weights=weights), anchors, weights=weights)
     np.testing.assert_allclose(round_trip, array, atol=1e-3)
 
 
 def test_decode_takes_a_batch():
     anchors = np.array([[0, 0, 8, 8], [8, 8, 24, 24]], np.float32)
     batch = np.zeros((3, 2, 4), np.float32)
-    np.testing.assert_array_equal(boxes.decode(batch, anchors, (1, 1, 1, 1)), np.broadcast_to(anchors, (3, 2, 4)))
+    np.testing.assert_array_equal(
+        boxes.decode(batch, anchors, weights=(1, 1, 1, 1)), np.broadcast_to(anchors, (3, 2, 4))
+    )
 
 
 def test_geometry_needs_no_tensorflow():

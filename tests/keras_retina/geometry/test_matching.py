@@ -27,7 +27,7 @@ def thresholds_of(positive, negative, force: bool = True) -> Matching:
 
 match_in_graph = tf.function(
     lambda anchors, boxes, classes, crowd, positive, negative: match(
-        anchors, boxes, classes, crowd, matching=thresholds_of(positive, negative)
+        anchors, boxes, classes=classes, ignored=crowd, matching=thresholds_of(positive, negative)
     ),
     input_signature=[
         tf.TensorSpec([None, 4], tf.float32),
@@ -46,8 +46,8 @@ def matched(boxes: list, classes: list | None = None, crowd: list | None = None,
     codes, index = match(
         anchors,
         np.array(boxes, np.float32).reshape(1, -1, 4),
-        np.array([range(10, 10 + count) if classes is None else classes], np.int32),
-        np.array([[False] * count if crowd is None else crowd], bool),
+        classes=np.array([range(10, 10 + count) if classes is None else classes], np.int32),
+        ignored=np.array([[False] * count if crowd is None else crowd], bool),
         matching=Matching(**settings),
     )
     assert codes.dtype == index.dtype == tf.int32
@@ -59,8 +59,8 @@ def single_targets(grid, boxes, classes, crowd, weights=(1.0, 1.0, 1.0, 1.0)) ->
     wanted = targets(
         grid,
         np.asarray(boxes)[None],
-        np.asarray(classes)[None],
-        np.asarray(crowd)[None],
+        classes=np.asarray(classes)[None],
+        ignored=np.asarray(crowd)[None],
         matching=Matching(),
         coder_weights=weights,
     )
@@ -258,12 +258,12 @@ def test_targets_decode_to_the_matched_boxes_and_are_finite():
     classes, crowd = np.arange(12), np.zeros(12, bool)
     weights = (10.0, 8.0, 5.0, 4.0)
     result = single_targets(grid, boxes, classes, crowd, weights)
-    index = match(anchors, boxes[None], classes[None], crowd[None], matching=Matching())[1][0].numpy()
+    index = match(anchors, boxes[None], classes=classes[None], ignored=crowd[None], matching=Matching())[1][0].numpy()
     values, positive = result["boxes"], index >= 0
     assert np.all(np.isfinite(values))
     np.testing.assert_array_equal(values[:, 4], positive)
     assert np.all(values[~positive] == 0)
-    decoded = numpy_boxes.decode(values[positive, :4], anchors[positive], weights)
+    decoded = numpy_boxes.decode(values[positive, :4], anchors[positive], weights=weights)
     np.testing.assert_allclose(decoded, boxes[index[positive]], atol=1e-3)
     np.testing.assert_array_equal(result["classes"][positive], classes[index[positive]])
 
@@ -284,7 +284,9 @@ def test_targets_are_the_same_image_by_image_and_in_batches_inside_tf_data():
     signature = (tf.TensorSpec([None, 4]), tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.bool))
     dataset = tf.data.Dataset.from_generator(lambda: iter(examples), output_signature=signature).padded_batch(4)
     dataset = dataset.map(
-        lambda *labels: targets(grid, *labels, matching=Matching(), coder_weights=(1.0, 1.0, 1.0, 1.0))
+        lambda boxes, classes, ignored: targets(
+            grid, boxes, classes=classes, ignored=ignored, matching=Matching(), coder_weights=(1.0, 1.0, 1.0, 1.0)
+        )
     )
     (batch,) = list(dataset)
     assert dataset.element_spec["classes"].shape[1:] == len(grid.boxes())  # static, so that Keras can build on it
@@ -308,8 +310,8 @@ def grid_match(force: bool):
         lambda boxes, classes, crowd, positive, negative: match(
             GRID_ANCHORS,
             boxes,
-            classes,
-            crowd,
+            classes=classes,
+            ignored=crowd,
             matching=thresholds_of(positive, negative, force),
             groups=GRID_GROUPS,
         ),
@@ -381,9 +383,11 @@ def test_hundreds_of_boxes_on_the_grid_of_a_large_input_match_as_all_pairs_do():
     centres = generator.uniform(-20, [532, 404], (300, 2))
     boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1).astype(np.float32)
     classes, crowd = np.arange(300, dtype=np.int32), np.arange(300) % 10 == 0
-    codes, index = match(anchors, boxes[None], classes[None], crowd[None], matching=Matching(), groups=groups)
+    codes, index = match(
+        anchors, boxes[None], classes=classes[None], ignored=crowd[None], matching=Matching(), groups=groups
+    )
     expected_codes, expected_index = dense_match(anchors, boxes, classes, crowd, 0.5, 0.4, True)
     np.testing.assert_array_equal(index[0], expected_index)
     np.testing.assert_array_equal(codes[0], expected_codes)
-    box, _ = overlapping_pairs(tf.constant(boxes), tf.constant(anchors), groups, 0.4)
+    box, _ = overlapping_pairs(tf.constant(boxes), tf.constant(anchors), groups=groups, smallest_iou=0.4)
     assert len(box) < 0.01 * len(boxes) * len(anchors)  # far fewer were compared

@@ -37,7 +37,7 @@ def one_image(scores: list[list[float]], anchors=ANCHORS, find=detections, **set
 
 def slow_detections(logits, deltas, anchors, weights, score_threshold, iou_threshold, max_detections):
     """One image: greedy suppression class by class, then the best of all classes."""
-    decoded = numpy_boxes.decode(deltas, anchors, weights)
+    decoded = numpy_boxes.decode(deltas, anchors, weights=weights)
     scores = 1 / (1 + np.exp(-logits.astype(np.float64)))
     found = []
     for class_index in range(logits.shape[1]):
@@ -57,15 +57,18 @@ def test_decode_equals_the_numpy_coder():
     anchors = AnchorGrid(32, 32, levels=(3, 4)).boxes()
     deltas = generator.normal(size=(2, len(anchors), 4)).astype(np.float32)
     np.testing.assert_allclose(
-        decode(deltas, anchors, WEIGHTS), numpy_boxes.decode(deltas, anchors, WEIGHTS), rtol=1e-5, atol=1e-3
+        decode(deltas, anchors, weights=WEIGHTS),
+        numpy_boxes.decode(deltas, anchors, weights=WEIGHTS),
+        rtol=1e-5,
+        atol=1e-3,
     )
 
 
 def test_decode_honours_the_weights_of_the_coder():
     boxes = np.array([[2, 1, 30, 9]], np.float32)
-    deltas = numpy_boxes.encode(boxes, ANCHORS[:1], WEIGHTS)
-    np.testing.assert_allclose(decode(deltas, ANCHORS[:1], WEIGHTS), boxes, atol=1e-4)
-    assert np.max(np.abs(decode(deltas, ANCHORS[:1], PLAIN) - boxes)) > 1
+    deltas = numpy_boxes.encode(boxes, ANCHORS[:1], weights=WEIGHTS)
+    np.testing.assert_allclose(decode(deltas, ANCHORS[:1], weights=WEIGHTS), boxes, atol=1e-4)
+    assert np.max(np.abs(decode(deltas, ANCHORS[:1], weights=PLAIN) - boxes)) > 1
 
 
 def test_of_two_overlapping_boxes_of_a_class_the_better_stays():
@@ -104,7 +107,14 @@ def test_the_best_of_all_classes_are_kept_when_there_are_too_many():
 def test_rows_after_the_count_are_zeros():
     logits = np.full((1, 3, 2), -20, np.float32)
     logits[0, 2, 1] = 3
-    result = detections(logits, np.zeros((1, 3, 4), np.float32), ANCHORS, PLAIN, 0.3, max_detections=5)
+    result = detections(
+        logits,
+        np.zeros((1, 3, 4), np.float32),
+        anchors=ANCHORS,
+        coder_weights=PLAIN,
+        score_threshold=0.3,
+        max_detections=5,
+    )
     assert {name: value.dtype for name, value in result.items()} == {
         "boxes": tf.float32,
         "scores": tf.float32,
@@ -119,7 +129,13 @@ def test_rows_after_the_count_are_zeros():
 
 def test_boxes_are_pixels_and_not_clipped():
     anchors = np.array([[-20, -10, 700, 900]], np.float32)
-    result = detections(np.full((1, 1, 1), 2.0, np.float32), np.zeros((1, 1, 4), np.float32), anchors, PLAIN, 0.3)
+    result = detections(
+        np.full((1, 1, 1), 2.0, np.float32),
+        np.zeros((1, 1, 4), np.float32),
+        anchors=anchors,
+        coder_weights=PLAIN,
+        score_threshold=0.3,
+    )
     np.testing.assert_allclose(result["boxes"][0, 0], anchors[0])
 
 
@@ -132,7 +148,8 @@ def test_a_batch_in_a_graph_equals_greedy_suppression_in_numpy(seed: int):
     deltas = generator.normal(0, 1, (3, len(anchors), 4)).astype(np.float32)
     limits = {"score_threshold": 0.05, "iou_threshold": 0.4, "max_detections": 60}
 
-    result = tf.function(lambda *outputs: detections(*outputs, anchors, WEIGHTS, **limits))(logits, deltas)
+    named = {"anchors": anchors, "coder_weights": WEIGHTS, **limits}
+    result = tf.function(lambda *outputs: detections(*outputs, **named))(logits, deltas)
     for image in range(3):
         expected = slow_detections(logits[image], deltas[image], anchors, WEIGHTS, **limits)
         count = int(result["count"][image])
@@ -155,8 +172,10 @@ def test_half_precision_outputs_of_a_mixed_precision_model_are_decoded_in_full_p
     anchors = AnchorGrid(64, 64, levels=(3, 3), scales=(1.0,), ratios=(1.0,)).boxes()
     logits = np.random.default_rng(0).normal(size=(1, 64, 2)).astype(np.float16)
     deltas = np.zeros((1, 64, 4), np.float16)
-    half = detections(logits, deltas, anchors, PLAIN, 0.3)
-    full = detections(logits.astype(np.float32), deltas.astype(np.float32), anchors, PLAIN, 0.3)
+    half = detections(logits, deltas, anchors=anchors, coder_weights=PLAIN, score_threshold=0.3)
+    full = detections(
+        logits.astype(np.float32), deltas.astype(np.float32), anchors=anchors, coder_weights=PLAIN, score_threshold=0.3
+    )
     assert half["boxes"].dtype == half["scores"].dtype == tf.float32
     np.testing.assert_array_equal(half["boxes"], full["boxes"])
 
@@ -170,7 +189,9 @@ def test_fast_suppression_is_by_any_class_and_an_anchor_has_only_its_best():
 
 def test_fast_suppression_takes_as_few_as_there_are():
     assert one_image([[0.2, 0.1]] * 3, find=fast_detections) == []
-    nowhere = fast_detections(np.zeros((2, 0, 3)), np.zeros((2, 0, 4)), np.zeros((0, 4)), PLAIN, 0.01)
+    nowhere = fast_detections(
+        np.zeros((2, 0, 3)), np.zeros((2, 0, 4)), anchors=np.zeros((0, 4)), coder_weights=PLAIN, score_threshold=0.01
+    )
     assert nowhere["count"].numpy().tolist() == [0, 0]
     assert nowhere["boxes"].shape == (2, 100, 4)
 
@@ -182,12 +203,20 @@ def test_fast_suppression_is_that_of_the_exported_files(limit):
     anchors = AnchorGrid(32, 32, levels=(3, 4)).boxes()
     logits = generator.normal(-1, 1, (2, len(anchors), 3)).astype(np.float32)
     deltas = generator.normal(0, 0.5, (2, len(anchors), 4)).astype(np.float32)
-    found = fast_detections(logits, deltas, anchors, WEIGHTS, 0.05, 0.5, limit)
+    found = fast_detections(
+        logits,
+        deltas,
+        anchors=anchors,
+        coder_weights=WEIGHTS,
+        score_threshold=0.05,
+        iou_threshold=0.5,
+        max_detections=limit,
+    )
     for image in range(2):
-        boxes = decode(deltas[image], anchors, WEIGHTS).numpy()
+        boxes = decode(deltas[image], anchors, weights=WEIGHTS).numpy()
         scores = tf.sigmoid(logits[image]).numpy()
         rows, classes = np.nonzero(scores > 0.05)
-        kept = fast_suppression(boxes[rows], scores[rows, classes], rows, 0.5, limit)
+        kept = fast_suppression(boxes[rows], scores[rows, classes], rows=rows, iou_threshold=0.5, limit=limit)
         count = int(found["count"][image])
         assert count == len(kept) <= limit
         np.testing.assert_array_equal(found["classes"][image, :count], classes[kept])

@@ -46,11 +46,11 @@ def test_generalized_iou_agrees_with_numpy():
 def test_the_loss_of_deltas_is_that_of_the_decoded_boxes():
     """The anchors differ in size and shape, and none of them is given to the loss."""
     anchors, wanted = random_boxes(20, 2), random_boxes(20, 3)
-    deltas = encode(wanted, anchors, CODER)
+    deltas = encode(wanted, anchors, weights=CODER)
     found = deltas + np.random.default_rng(4).normal(0, 2, deltas.shape).astype(np.float32)
     targets = np.concatenate([deltas, np.ones((20, 1))], axis=1).astype(np.float32)
-    loss = giou_loss(tf.constant(targets[None]), tf.constant(found[None]), CODER)
-    boxes = decode(found, anchors, CODER)
+    loss = giou_loss(tf.constant(targets[None]), tf.constant(found[None]), coder_weights=CODER)
+    boxes = decode(found, anchors, weights=CODER)
     expected = sum(1 - giou_oracle(one, other) for one, other in zip(wanted, boxes, strict=True))
     np.testing.assert_allclose(loss, [expected], rtol=1e-3)
 
@@ -60,7 +60,9 @@ def test_each_image_has_the_sum_of_its_matched_anchors():
     targets[0, 1, 4] = targets[2, 0, 4] = targets[2, 3, 4] = 1
     deltas = np.zeros((3, 4, 4), np.float32)
     deltas[..., 0] = 10.0  # one anchor's height below: nothing overlaps, and nothing is between
-    np.testing.assert_allclose(giou_loss(tf.constant(targets), tf.constant(deltas), CODER), [1, 0, 2], atol=1e-6)
+    np.testing.assert_allclose(
+        giou_loss(tf.constant(targets), tf.constant(deltas), coder_weights=CODER), [1, 0, 2], atol=1e-6
+    )
 
 
 def test_the_loss_is_divided_by_the_positives_and_weighted():

@@ -34,7 +34,7 @@ def logit(probability: float) -> float:
 
 def single(classes: int, logits: list[float], alpha: float | None = None, gamma: float = 2.0) -> float:
     """Focal loss of one anchor."""
-    return float(focal_loss(tf.constant([[classes]]), tf.constant([[logits]], tf.float32), alpha, gamma)[0])
+    return float(focal_loss(tf.constant([[classes]]), tf.constant([[logits]], tf.float32), alpha=alpha, gamma=gamma)[0])
 
 
 def slow_focal_loss(classes: np.ndarray, logits: np.ndarray, alpha: float | None, gamma: float) -> np.ndarray:
@@ -107,7 +107,7 @@ def test_without_alpha_targets_and_others_weigh_the_same():
 def test_equals_the_equation_one_probability_at_a_time(alpha: float | None, gamma: float):
     classes, logits = random_batch()
     expected = slow_focal_loss(classes, logits, alpha, gamma)
-    np.testing.assert_allclose(focal_loss(classes, logits, alpha, gamma), expected, rtol=1e-4)
+    np.testing.assert_allclose(focal_loss(classes, logits, alpha=alpha, gamma=gamma), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("class_count", [1, 3, 80])
@@ -131,7 +131,7 @@ def test_gradient_equals_finite_differences_of_the_equation():
     classes, logits = random_batch(images=1, anchors=6, class_count=2)
     with tf.GradientTape() as tape:
         variable = tf.Variable(logits)
-        value = tf.reduce_sum(focal_loss(tf.constant(classes), variable, 0.25, 1.5))
+        value = tf.reduce_sum(focal_loss(tf.constant(classes), variable, alpha=0.25, gamma=1.5))
     gradient = tf.convert_to_tensor(tape.gradient(value, variable)).numpy()
     step = 1e-4
     for place in np.ndindex(logits.shape):
@@ -299,7 +299,7 @@ def test_the_losses_of_the_images_add_up_to_the_loss_of_the_batch_times_its_posi
     flags = np.arange(24).reshape(3, 8, 1) % 5 == 0  # 5 positives
     wanted = np.concatenate([generator.normal(size=(3, 8, 4)) * flags, flags], axis=-1).astype(np.float32)
     settings, weights = Loss(box=box, box_weight=0.7), (10.0, 10.0, 5.0, 5.0)
-    images = box_loss_of_images(settings, weights, tf.constant(wanted), tf.constant(deltas))
+    images = box_loss_of_images(settings, weights, targets=tf.constant(wanted), deltas=tf.constant(deltas))
     assert images.shape == (3,) and (images.numpy() > 0).all()
     whole = detector_losses(settings, weights)["boxes"](wanted, deltas)
     assert float(tf.reduce_sum(images)) == pytest.approx(5 * float(whole), rel=1e-6)

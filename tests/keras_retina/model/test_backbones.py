@@ -55,7 +55,7 @@ def test_a_backbone_that_does_not_exist_is_refused_and_not_taken_for_another(sma
         lambda: backbone_layers(smallest, unknown),
         lambda: freeze(smallest, unknown),
         lambda: find_weights(unknown, None),
-        lambda: load_pretrained(smallest, unknown, "imagenet"),
+        lambda: load_pretrained(smallest, unknown, source="imagenet"),
     ):
         with pytest.raises(InputError, match="Received: name='resnet5'. Did you mean 'resnet50'"):
             use()

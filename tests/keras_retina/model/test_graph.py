@@ -42,10 +42,10 @@ def test_a_rebuilt_graph_is_the_same_function_and_passed_layers_are_left_out():
     image = keras.Input((4,))
     numbers = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
     same = {("image", 0): image}
-    rebuild(calls_of(model), same, model.get_layer)
+    rebuild(calls_of(model), same, layer_of=model.get_layer)
     np.testing.assert_array_equal(keras.Model(image, same["sum", 0])(numbers), model(numbers)["out"])
     without = {("image", 0): image}
-    rebuild(calls_of(model), without, lambda name: None if name == "a" else model.get_layer(name))
+    rebuild(calls_of(model), without, layer_of=lambda name: None if name == "a" else model.get_layer(name))
     shared, b = model.get_layer("shared"), model.get_layer("b")
     np.testing.assert_allclose(
         keras.Model(image, without["sum", 0])(numbers), shared(numbers) + shared(b(numbers)), rtol=1e-6

@@ -15,7 +15,12 @@ SCALES, RATIOS = (1.0, 1.5), (0.5, 1.0, 2.0)
 
 def build(settings: Head, values: int, channels: int, levels: tuple[int, ...] = (3, 4, 5), bias: float = 0.0):
     inputs = [keras.Input((64 >> level, 96 >> level, channels)) for level in levels]
-    return keras.Model(inputs, head_outputs(inputs, settings, len(SCALES) * len(RATIOS), values, "boxes", bias))
+    return keras.Model(
+        inputs,
+        head_outputs(
+            inputs, settings, anchors_per_cell=len(SCALES) * len(RATIOS), values=values, name="boxes", bias=bias
+        ),
+    )
 
 
 def cell_contents(level: int, size: float) -> np.ndarray:
@@ -66,7 +71,7 @@ def test_the_weights_are_counted_once_whatever_the_number_of_levels(convolution:
 def test_the_same_features_give_the_same_rows_on_every_level(convolution: str):
     settings = Head(convolutions=1, width=8, convolution=convolution)
     inputs = [keras.Input((4, 4, 16)), keras.Input((4, 4, 16))]
-    model = keras.Model(inputs, head_outputs(inputs, settings, 6, 3, "classes"))
+    model = keras.Model(inputs, head_outputs(inputs, settings, anchors_per_cell=6, values=3, name="classes"))
     features = np.random.default_rng(0).normal(size=(1, 4, 4, 16)).astype(np.float32)
     rows = np.asarray(model([features, features]))
     np.testing.assert_array_equal(rows[:, :96], rows[:, 96:])
@@ -104,7 +109,9 @@ def test_each_hidden_convolution_has_one_norm_a_level_and_no_bias(convolution: s
 def test_each_level_is_normalised_by_its_own_statistics_before_the_activation(convolution: str, limit: float | None):
     """The 1x1 convolution copies, or adds the neighbours up; the prediction copies: only norm and ReLU are left."""
     inputs = [keras.Input((4, 4, 8)), keras.Input((4, 4, 8))]
-    model = keras.Model(inputs, head_outputs(inputs, per_level(convolution, 1), 2, 4, "boxes"))
+    model = keras.Model(
+        inputs, head_outputs(inputs, per_level(convolution, 1), anchors_per_cell=2, values=4, name="boxes")
+    )
     centre = np.zeros((3, 3, 8, 8), np.float32)
     centre[1, 1] = np.eye(8)
     for layer in model.layers:

@@ -155,8 +155,9 @@ def one_batch(recipe: Recipe):
     spec = detector_spec(recipe.model, tuple(str(number) for number in range(80)))
     pixels = np.random.default_rng(0).uniform(-1, 1, (1, spec.height, spec.width, 3)).astype(np.float32)
     boxes, classes, crowd = np.array([[30.0, 20.0, 80.0, 90.0]], np.float32), np.array([7], np.int32), np.array([False])
-    labels = (boxes[None], classes[None], crowd[None])
-    return pixels, targets(spec.grid, *labels, matching=recipe.training.matching, coder_weights=spec.coder_weights)
+    labels = {"classes": classes[None], "ignored": crowd[None]}
+    options = {"matching": recipe.training.matching, "coder_weights": spec.coder_weights}
+    return pixels, targets(spec.grid, boxes[None], **labels, **options)
 
 
 def test_the_papers_model_takes_training_steps_that_lower_its_loss(papers_model, papers_recipe):

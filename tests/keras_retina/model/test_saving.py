@@ -175,7 +175,7 @@ def test_a_model_inside_a_model_is_not_saved(tiny_detector, tmp_path):
     original, spec = tiny_detector
     image = keras.Input((128, 128, 3), name="image")
     with pytest.raises(InputError, match="Received: layer 'retinanet' of class 'Functional'"):
-        save_detector(keras.Model(image, original(image)), spec, tmp_path / "model.keras")
+        save_detector(keras.Model(image, original(image)), spec, path=tmp_path / "model.keras")
 
 
 # A full disk

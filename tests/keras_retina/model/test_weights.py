@@ -32,7 +32,7 @@ def small(backbone: Backbone) -> Model:
 def refusal(settings: Backbone, source: str) -> str:
     model = keras.Sequential()  # refused before the detector is touched
     with pytest.raises(InputError) as error:
-        load_pretrained(model, settings, source)
+        load_pretrained(model, settings, source=source)
     assert "\n" not in str(error.value)
     assert "model.backbone.weights" in str(error.value)
     return str(error.value)
@@ -124,14 +124,14 @@ def test_a_backbone_without_pretrained_weights_refuses_a_file(tmp_path):
 def test_random_weights_stay_as_they_are(tiny_detector, tiny_recipe):
     model, _ = tiny_detector
     before = [value.copy() for value in model.get_weights()]
-    load_pretrained(model, tiny_recipe.model.backbone, None)
+    load_pretrained(model, tiny_recipe.model.backbone, source=None)
     assert all(np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True))
 
 
 def test_mobilenet_features_equal_those_of_the_network_in_the_file(shared_weights):
     settings = small(Backbone(alpha=1.0))
     model = detector_network(settings, 2)
-    load_pretrained(model, settings.backbone, str(shared_weights / FILE_1_0))
+    load_pretrained(model, settings.backbone, source=str(shared_weights / FILE_1_0))
     theirs = keras.applications.MobileNetV2(
         input_shape=(96, 128, 3), include_top=False, weights=str(shared_weights / FILE_1_0)
     )
@@ -154,7 +154,7 @@ def test_a_resnet_fed_rgb_in_unit_range_equals_its_own_preprocessing_away_from_t
 
     settings = small(Backbone(name="resnet50", frozen_stages=2))
     model = detector_network(settings, 2)
-    load_pretrained(model, settings.backbone, file)
+    load_pretrained(model, settings.backbone, source=file)
 
     pixels = np.random.default_rng(1).integers(0, 256, (1, 96, 128, 3)).astype(np.float32)
     caffe = keras.applications.resnet.preprocess_input(pixels.copy())

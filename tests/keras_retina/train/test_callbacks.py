@@ -91,9 +91,9 @@ def evaluation(monkeypatch, one_image, tmp_path):
 
     def make(scores, every: int = 1, epochs: int = 100, patience: int | None = None) -> EvaluateAveragePrecision:
         remaining = iter(scores)
-        monkeypatch.setattr(callbacks, "detect_function", lambda model, spec: None)
-        monkeypatch.setattr(callbacks, "predict_dataset", lambda *_: [])
-        monkeypatch.setattr(callbacks, "coco_metrics", lambda *_: {"AP": next(remaining), "AP50": None})
+        monkeypatch.setattr(callbacks, "detect_function", lambda model, spec, **_: None)
+        monkeypatch.setattr(callbacks, "predict_dataset", lambda *_, **__: [])
+        monkeypatch.setattr(callbacks, "coco_metrics", lambda *_, **__: {"AP": next(remaining), "AP50": None})
         detector = linear_model()  # `fit` puts the model in training in its place
         return EvaluateAveragePrecision(detector, SPEC, one_image, every, epochs, tmp_path, SilentWriter(), patience)
 
@@ -157,10 +157,10 @@ def test_patience_goes_on_where_it_was_after_a_resume(evaluation):
 
 
 def test_patience_is_over_by_the_age_of_the_best():
-    assert not patience_is_over({}, 10, 1)
-    assert not patience_is_over({"best_AP": 1.0, "best_epoch": 3}, 10, None)
-    assert not patience_is_over({"best_AP": 1.0, "best_epoch": 3}, 4, 2)
-    assert patience_is_over({"best_AP": 1.0, "best_epoch": 3}, 5, 2)
+    assert not patience_is_over({}, 10, patience=1)
+    assert not patience_is_over({"best_AP": 1.0, "best_epoch": 3}, 10, patience=None)
+    assert not patience_is_over({"best_AP": 1.0, "best_epoch": 3}, 4, patience=2)
+    assert patience_is_over({"best_AP": 1.0, "best_epoch": 3}, 5, patience=2)
 
 
 # Best weights
@@ -246,7 +246,9 @@ def test_without_an_average_the_weights_stay():
 def test_evaluation_sees_and_keeps_the_average_and_leaves_training_undisturbed(evaluation, monkeypatch, tmp_path):
     disturbed, undisturbed = linear_model(average=0.5), linear_model(average=0.5)
     hook, seen = evaluation([1, 2, 3]), []
-    monkeypatch.setattr(callbacks, "predict_dataset", lambda *_: seen.append(disturbed.get_weights()[0].item()) or [])
+    monkeypatch.setattr(
+        callbacks, "predict_dataset", lambda *_, **__: seen.append(disturbed.get_weights()[0].item()) or []
+    )
     trained = []
     remember = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: trained.append(disturbed.get_weights()[0].item()))
     fit(disturbed, 3, hook, remember)

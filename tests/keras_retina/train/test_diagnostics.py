@@ -53,7 +53,9 @@ def test_the_levels_add_up_to_the_losses_of_training(box: Literal["smooth_l1", "
     whole = detector_losses(settings, SPEC.coder_weights)
     wanted, outputs = random_batch(positives)
     counts = list(SPEC.grid.per_level().values())
-    classes, boxes = losses_per_level(wanted, outputs, counts, settings, SPEC.coder_weights)
+    classes, boxes = losses_per_level(
+        wanted, outputs, counts=counts, settings=settings, coder_weights=SPEC.coder_weights
+    )
     assert classes.shape == boxes.shape == (3,)
     for name, levels in (("classes", classes), ("boxes", boxes)):
         expected = float(whole[name](wanted[name], outputs[name]))
@@ -66,6 +68,12 @@ def test_a_positive_anchor_costs_on_its_own_level():
     flags = np.zeros(wanted["boxes"].shape, np.float32)
     flags[0, first_of_last_level] = [1, 2, 3, 4, 1]
     counts = list(SPEC.grid.per_level().values())
-    _, boxes = losses_per_level({**wanted, "boxes": tf.constant(flags)}, outputs, counts, Loss(), SPEC.coder_weights)
+    _, boxes = losses_per_level(
+        {**wanted, "boxes": tf.constant(flags)},
+        outputs,
+        counts=counts,
+        settings=Loss(),
+        coder_weights=SPEC.coder_weights,
+    )
     assert boxes.numpy()[:2].tolist() == [0, 0]
     assert boxes.numpy()[2] > 0

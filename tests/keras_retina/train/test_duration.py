@@ -36,7 +36,7 @@ LONG = Pace(step=1e4, tracing=100.0, evaluation=3e3)  # so slow that the seconds
     ],
 )
 def test_epochs_fit_with_their_evaluations(seconds, epoch, evaluation, every, most, expected):
-    assert epochs_within(seconds, epoch, evaluation, every, most) == expected
+    assert epochs_within(seconds, epoch, evaluation=evaluation, evaluate_every=every, most=most) == expected
 
 
 @pytest.fixture
@@ -45,7 +45,9 @@ def decided(logged):
 
     def decide(settings: Training, minutes: float, path: Path, pace: Pace = LONG) -> tuple[Training, list[str]]:
         with logged() as lines:
-            chosen = within_minutes(settings, minutes, 2, path, lambda: pace, time.perf_counter())
+            chosen = within_minutes(
+                settings, minutes, steps_per_epoch=2, path=path, measure=lambda: pace, started=time.perf_counter()
+            )
         return chosen, lines
 
     return decide
@@ -85,7 +87,7 @@ def test_measuring_leaves_model_and_optimiser_as_they_were(tiny_recipe, tiny_det
     variables = [*model.variables, *model.optimizer.variables]
     before = [variable.numpy() for variable in variables]
     batches = training_batches(load_dataset(tiny_coco, "train"), spec, batch_size=2)
-    pace = measure_pace(model, model, batches, spec, load_dataset(tiny_coco, "val"))
+    pace = measure_pace(model, model, batches=batches, spec=spec, validation_set=load_dataset(tiny_coco, "val"))
     assert min(pace.step, pace.tracing, pace.evaluation) > 0
     assert len(before) > len(model.variables)
     for variable, value in zip(variables, before, strict=True):

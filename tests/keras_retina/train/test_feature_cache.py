@@ -57,18 +57,22 @@ def frozen(recipe) -> keras.Model:
 @pytest.fixture(scope="module")
 def built(recipe, dataset, spec, frozen, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cache") / "features"
-    build_feature_cache(folder, recipe, dataset, spec, frozen, VIEWS)
+    build_feature_cache(folder, recipe, dataset=dataset, spec=spec, frozen=frozen, views=VIEWS)
     return folder
 
 
 def passes(folder: Path, spec: DetectorSpec, recipe: Recipe, first_sample: int = 0) -> list:
     """Returns the batches of five views of one pass over the 20 views."""
-    return list(feature_batches(folder, spec, recipe.training.matching, 5, 3, first_sample).take(4))
+    return list(
+        feature_batches(
+            folder, spec, matching=recipe.training.matching, batch_size=5, seed=3, first_sample=first_sample
+        ).take(4)
+    )
 
 
 def test_one_pass_has_the_features_and_targets_of_every_view_once(built, recipe, dataset, spec, frozen):
-    views = training_views(dataset, spec, recipe.augmentation, recipe.seed).take(20)
-    images, wanted = next(iter(with_targets(views, spec, recipe.training.matching, 20)))
+    views = training_views(dataset, spec, augmentation=recipe.augmentation, seed=recipe.seed).take(20)
+    images, wanted = next(iter(with_targets(views, spec, matching=recipe.training.matching, batch_size=20)))
     expected = frozen(images)[FEATURE].numpy()
     kept = [batch for batch, _ in passes(built, spec, recipe)]
     received = np.concatenate([features[FEATURE] for features in kept])
@@ -90,7 +94,7 @@ def test_a_continued_run_sees_the_batches_of_the_uninterrupted_one(built, recipe
 
 def test_what_is_there_already_is_not_computed_again(built, recipe, dataset, spec, frozen, monkeypatch):
     monkeypatch.setattr(feature_cache, "training_views", None)
-    build_feature_cache(built, recipe, dataset, spec, frozen, VIEWS)
+    build_feature_cache(built, recipe, dataset=dataset, spec=spec, frozen=frozen, views=VIEWS)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +114,7 @@ def test_what_is_there_already_is_not_computed_again(built, recipe, dataset, spe
 def test_features_of_other_data_or_another_recipe_are_refused(built, recipe, dataset, spec, frozen, change, named):
     other_recipe, other_data, views = change(recipe, dataset, VIEWS)
     with pytest.raises(InputError, match=rf"features: .*Received: other {named}\. Remove the folder"):
-        build_feature_cache(built, other_recipe, other_data, spec, frozen, views)
+        build_feature_cache(built, other_recipe, dataset=other_data, spec=spec, frozen=frozen, views=views)
 
 
 def test_features_of_other_weights_are_refused(built, recipe, dataset, spec):
@@ -118,12 +122,12 @@ def test_features_of_other_weights_are_refused(built, recipe, dataset, spec):
     for layer in other.layers:
         layer.set_weights([weight + 1 for weight in layer.get_weights()])
     with pytest.raises(InputError, match="Received: other weights"):
-        build_feature_cache(built, recipe, dataset, spec, other, VIEWS)
+        build_feature_cache(built, recipe, dataset=dataset, spec=spec, frozen=other, views=VIEWS)
 
 
 def test_a_folder_without_a_key_is_refused(recipe, dataset, spec, frozen, tmp_path):
     with pytest.raises(InputError, match=r"expected a feature cache with key\.json inside"):
-        build_feature_cache(tmp_path, recipe, dataset, spec, frozen, VIEWS)
+        build_feature_cache(tmp_path, recipe, dataset=dataset, spec=spec, frozen=frozen, views=VIEWS)
 
 
 def test_a_full_disk_leaves_nothing_behind(recipe, dataset, spec, frozen, tmp_path, monkeypatch):
@@ -132,7 +136,7 @@ def test_a_full_disk_leaves_nothing_behind(recipe, dataset, spec, frozen, tmp_pa
 
     monkeypatch.setattr(feature_cache.np, "savez", full)
     with pytest.raises(InputError, match="No space left on device. Free disk space"):
-        build_feature_cache(tmp_path / "features", recipe, dataset, spec, frozen, VIEWS)
+        build_feature_cache(tmp_path / "features", recipe, dataset=dataset, spec=spec, frozen=frozen, views=VIEWS)
     assert list(tmp_path.iterdir()) == []
 
 

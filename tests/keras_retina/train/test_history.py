@@ -207,7 +207,7 @@ def test_one_slow_evaluation_and_fast_ones_bring_no_warning(told):
     [(0, 4, 2, 2), (2, 4, 2, 1), (4, 4, 2, 0), (0, 5, 2, 3), (0, 3, 10, 1), (0, 0, 1, 0), (3, 9, 1, 6)],
 )
 def test_evaluations_come_every_so_many_epochs_and_after_the_last(done, epochs, every, expected):
-    assert evaluations_between(done, epochs, every) == expected
+    assert evaluations_between(done, epochs, every=every) == expected
 
 
 def test_the_share_is_that_of_all_seconds():

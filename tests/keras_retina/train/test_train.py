@@ -137,7 +137,7 @@ def test_norms_of_the_heads_train_also_with_a_frozen_backbone_and_with_kept_feat
     plain_recipe, splits, tmp_path, monkeypatch, eagerly, views, precision
 ):
     """Random weights that are frozen: a recipe cannot ask for them, but they stand in for those of ImageNet."""
-    monkeypatch.setattr("keras_retina.train.train.choose_precision", lambda *_: precision)
+    monkeypatch.setattr("keras_retina.train.train.choose_precision", lambda *_, **__: precision)
     recipe = with_training(plain_recipe, epochs=1, evaluate_every=1)
     backbone = recipe.model.backbone.model_copy(update={"batch_norm": "frozen", "frozen_stages": 5})
     head = recipe.model.head.model_copy(update={"batch_norm": "per_level"})
@@ -220,7 +220,7 @@ def test_a_training_of_given_minutes_is_that_of_the_epochs_that_fit_and_is_resum
 ):
     """Epochs of 20,000 s and evaluations of 3,000 s: two in 1000 minutes."""
     monkeypatch.setattr("keras_retina.train.batch_norm.STEPS", 1)
-    monkeypatch.setattr("keras_retina.train.train.measure_pace", lambda *_: Pace(1e4, 100.0, 3e3))
+    monkeypatch.setattr("keras_retina.train.train.measure_pace", lambda *_, **__: Pace(1e4, 100.0, 3e3))
     timed = with_training(plain_recipe, epochs=9, minutes=1000.0, batch_size=2)
 
     def break_off(line: str) -> None:
@@ -229,9 +229,10 @@ def test_a_training_of_given_minutes_is_that_of_the_epochs_that_fit_and_is_resum
 
     with pytest.raises(KeyboardInterrupt), logged(break_off):
         train(timed, splits[0], validation_set=splits[1], run_dir=tmp_path / "timed")
-    monkeypatch.setattr("keras_retina.train.train.measure_pace", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("keras_retina.train.train.measure_pace", lambda *_, **__: pytest.fail("measured again"))
     model, _ = train(timed, splits[0], validation_set=splits[1], run_dir=tmp_path / "timed")
-    counted, _ = train(with_training(plain_recipe, epochs=2, batch_size=2), splits[0], validation_set=splits[1], run_dir=tmp_path / "counted")  # fmt: skip
+    two_epochs = with_training(plain_recipe, epochs=2, batch_size=2)
+    counted, _ = train(two_epochs, splits[0], validation_set=splits[1], run_dir=tmp_path / "counted")
     rates = [[row["learning_rate"] for row in history_of(tmp_path / name)] for name in ("timed", "counted")]
     assert rates[0] == rates[1]
     for one, same in zip(model.weights, counted.weights, strict=True):
@@ -288,7 +289,7 @@ def test_a_training_in_low_precision_leaves_a_float32_model_and_no_policy(
     plain_recipe, splits, tmp_path, monkeypatch, eagerly, precision
 ):
     """As if this device had it: TensorFlow imitates both on any processor."""
-    monkeypatch.setattr("keras_retina.train.train.choose_precision", lambda *_: precision)
+    monkeypatch.setattr("keras_retina.train.train.choose_precision", lambda *_, **__: precision)
     monkeypatch.setattr("keras_retina.train.batch_norm.STEPS", 1)
     recipe = with_training(
         plain_recipe, epochs=2, steps_per_epoch=1, batch_size=2, evaluate_every=2, accumulate_steps=2
@@ -315,7 +316,8 @@ def test_training_stops_early_and_a_repeat_of_the_command_does_not_go_on(
 ):
     scores = iter([7.0, 5.0])
     monkeypatch.setattr(
-        "keras_retina.train.callbacks.coco_metrics", lambda *_: {"AP": next(scores), "AP50": 10.0, "per_class": {}}
+        "keras_retina.train.callbacks.coco_metrics",
+        lambda *_, **__: {"AP": next(scores), "AP50": 10.0, "per_class": {}},
     )
     monkeypatch.setattr("keras_retina.train.batch_norm.STEPS", 1)
     recipe = with_training(
@@ -355,7 +357,7 @@ def test_the_last_weights_are_the_average_and_the_best_are_those_of_the_best_epo
 
 
 def test_metrics_are_written_as_json(tmp_path):
-    write_metrics(tmp_path / "metrics.json", "val", {"AP": 12.5, "AP_small": None, "per_class": {"größe": 1.0}})
+    write_metrics(tmp_path / "metrics.json", "val", metrics={"AP": 12.5, "AP_small": None, "per_class": {"größe": 1.0}})
     written = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert written == {"split": "val", "AP": 12.5, "AP_small": None, "per_class": {"größe": 1.0}}
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]

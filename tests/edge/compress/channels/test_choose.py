@@ -46,7 +46,7 @@ def test_costs_are_those_of_the_model_that_is_built(detector, groups):
     random = np.random.default_rng(0)
     kept = [random.permutation(group.channels) < random.integers(1, group.channels + 1) for group in groups]
     counts = np.array([marks.sum() for marks in kept])
-    pruned = keep_channels(detector, groups, kept)
+    pruned = keep_channels(detector, groups, kept=kept)
     for cost, measure in ((multiply_add_cost, multiply_adds), (parameter_cost, keras.Model.count_params)):
         function = cost(detector, groups)
         assert function.of(np.array([group.channels for group in groups])) == measure(detector)
@@ -76,9 +76,11 @@ def test_savings_are_differences_of_costs(detector, groups):
 def test_the_least_important_channels_for_what_they_cost_go_first():
     importance = [np.array([4.0, 1.0, 4.0, 1.0]), np.array([3.0, 3.0, 0.1, 3.0])]
     # Steps of 2: two ones for 2 a channel (0.5), or 3.1 for 10 a channel (0.155), then 6 for 10 a channel.
-    path = removal_path([group_of(4), group_of(4)], importance, linear_cost(2.0, 10.0), 2, 1.0)
+    path = removal_path(
+        [group_of(4), group_of(4)], importance, price=linear_cost(2.0, 10.0), multiple=2, largest_share=1.0
+    )
     assert [counts.tolist() for counts in path] == [[4, 4], [4, 2], [2, 2]]
-    kept = choose_channels([group_of(4), group_of(4)], importance, linear_cost(2.0, 10.0), 0.7, 2)
+    kept = choose_channels([group_of(4), group_of(4)], importance, cost=linear_cost(2.0, 10.0), target=0.7, multiple=2)
     assert [marks.tolist() for marks in kept] == [[True] * 4, [True, True, False, False]]
 
 
@@ -86,16 +88,18 @@ def test_steps_are_compared_by_their_price_and_end_at_the_cost():
     pair, importance = [group_of(4), group_of(4)], [np.ones(4), np.ones(4)]
     cost, price = linear_cost(1.0, 3.0), linear_cost(3.0, 1.0)
     # By cost the second group goes first: 26 - 2 x 3 = 20. By price the first does, 26 - 2 x 1 = 24, and then both.
-    assert [marks.sum() for marks in choose_channels(pair, importance, cost, 0.8, 2)] == [4, 2]
-    assert [marks.sum() for marks in choose_channels(pair, importance, cost, 0.8, 2, price=price)] == [2, 2]
+    assert [marks.sum() for marks in choose_channels(pair, importance, cost=cost, target=0.8, multiple=2)] == [4, 2]
+    assert [
+        marks.sum() for marks in choose_channels(pair, importance, cost=cost, target=0.8, multiple=2, price=price)
+    ] == [2, 2]
 
 
 def test_one_step_fewer_would_miss_the_target(detector, groups):
     random = np.random.default_rng(1)
     importance = [random.uniform(0.5, 1.5, group.channels) for group in groups]
     for cost in (multiply_add_cost(detector, groups), parameter_cost(detector, groups)):
-        path = removal_path(groups, importance, cost, 8, 1.0)
-        counts = np.array([marks.sum() for marks in choose_channels(groups, importance, cost, 0.5)])
+        path = removal_path(groups, importance, price=cost, multiple=8, largest_share=1.0)
+        counts = np.array([marks.sum() for marks in choose_channels(groups, importance, cost=cost, target=0.5)])
         step = next(index for index, other in enumerate(path) if (other == counts).all())
         assert cost.of(path[step]) <= 0.5 * cost.of(path[0]) < cost.of(path[step - 1])
 
@@ -105,14 +109,16 @@ def test_groups_keep_a_multiple_of_8_and_never_nothing(detector, groups):
     cost = multiply_add_cost(detector, groups)
     smallest = cost.of(np.full(len(groups), 8)) / multiply_adds(detector)
     for target in (0.5, smallest):
-        counts = [int(marks.sum()) for marks in choose_channels(groups, importance, cost, target)]
+        counts = [int(marks.sum()) for marks in choose_channels(groups, importance, cost=cost, target=target)]
         assert all(count % 8 == 0 and count >= 8 for count in counts)
     assert set(counts) == {8}
 
 
 def test_a_group_that_is_no_multiple_stays_whole_or_becomes_one():
     importance = [np.arange(12.0), np.arange(5.0)]
-    path = removal_path([group_of(12), group_of(5)], importance, linear_cost(1.0, 1.0), 8, 1.0)
+    path = removal_path(
+        [group_of(12), group_of(5)], importance, price=linear_cost(1.0, 1.0), multiple=8, largest_share=1.0
+    )
     assert [counts.tolist() for counts in path] == [[12, 5], [8, 5]]
 
 
@@ -121,10 +127,10 @@ def test_no_group_loses_more_than_the_largest_share(detector, groups):
     worthless = next(index for index, group in enumerate(groups) if group.channels == 48)
     importance[worthless] *= 1e-3
     cost = multiply_add_cost(detector, groups)
-    kept = choose_channels(groups, importance, cost, 0.6, largest_share=0.5)
+    kept = choose_channels(groups, importance, cost=cost, target=0.6, largest_share=0.5)
     assert all(marks.mean() >= 0.5 for marks in kept)
     assert kept[worthless].sum() == 24
-    assert choose_channels(groups, importance, cost, 0.6)[worthless].sum() == 8
+    assert choose_channels(groups, importance, cost=cost, target=0.6)[worthless].sum() == 8
 
 
 def test_the_first_of_equally_important_channels_stay():
@@ -146,12 +152,15 @@ def test_the_first_of_equally_important_channels_stay():
 def test_impossible_settings_are_refused_with_what_is_possible(arguments, message):
     groups, importance = [group_of(4), group_of(4)], [np.ones(4), np.ones(4)]
     with pytest.raises(InputError, match=message):
-        choose_channels(groups, importance, linear_cost(1.0, 3.0), **arguments)
+        choose_channels(groups, importance, cost=linear_cost(1.0, 3.0), **arguments)
 
 
 def test_the_smallest_share_of_the_message_can_be_reached():
     groups, importance = [group_of(4), group_of(4)], [np.ones(4), np.ones(4)]
-    assert [marks.sum() for marks in choose_channels(groups, importance, linear_cost(1.0, 3.0), 0.693, 2)] == [2, 2]
+    assert [
+        marks.sum()
+        for marks in choose_channels(groups, importance, cost=linear_cost(1.0, 3.0), target=0.693, multiple=2)
+    ] == [2, 2]
 
 
 def test_no_groups_cannot_be_pruned():
@@ -159,4 +168,4 @@ def test_no_groups_cannot_be_pruned():
     model = keras.Model(image, {"out": keras.layers.Conv2D(2, 1)(image)})
     assert convolution_work(model)[0].multiply_adds == 96
     with pytest.raises(InputError, match="at least 1.0"):
-        choose_channels([], [], multiply_add_cost(model, []), 0.5)
+        choose_channels([], [], cost=multiply_add_cost(model, []), target=0.5)

@@ -12,9 +12,9 @@ def test_a_detector_is_converted_once_and_timed_at_every_call(tiny_detector, mon
     converted = []
     convert = edge.compress.channels.rounds.convert_heads
 
-    def counting(model: keras.Model, *arguments: object) -> bytes:
+    def counting(model: keras.Model, *arguments: object, **named: object) -> bytes:
         converted.append(model)
-        return convert(model, *arguments)
+        return convert(model, *arguments, **named)
 
     monkeypatch.setattr(edge.compress.channels.rounds, "convert_heads", counting)
     latency = latency_on_this_machine(spec, runs=3)

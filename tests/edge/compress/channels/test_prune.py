@@ -95,7 +95,7 @@ def detector() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def pruned(detector) -> keras.Model:
-    return prune_to(detector, 0.5, kernel_norms)
+    return prune_to(detector, 0.5, importance_of=kernel_norms)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,10 @@ def test_removing_channels_that_are_zero_changes_nothing(name, convolution, back
     lively_outputs = model(images(), training=False)
     for group, marks in zip(groups, kept, strict=True):
         make_zero(model, group, np.flatnonzero(~marks))
-    expected, received = model(images(), training=False), keep_channels(model, groups, kept)(images(), training=False)
+    expected, received = (
+        model(images(), training=False),
+        keep_channels(model, groups, kept=kept)(images(), training=False),
+    )
     for output in ("classes", "boxes"):
         scale = np.abs(expected[output]).max()
         np.testing.assert_allclose(received[output], expected[output], atol=1e-5 * max(scale, 1.0))
@@ -129,7 +132,7 @@ def test_removing_channels_that_are_zero_changes_nothing(name, convolution, back
 def test_the_channels_that_stay_are_those_that_were_marked(detector):
     groups = prune_groups(detector)
     kept = half_of(groups)
-    copy = keep_channels(detector, groups, kept)
+    copy = keep_channels(detector, groups, kept=kept)
     group, marks = next((one, marks) for one, marks in zip(groups, kept, strict=True) if one.name == "block_4_expand")
     whole, narrow = detector.get_layer("block_4_depthwise"), copy.get_layer("block_4_depthwise")
     np.testing.assert_array_equal(narrow.get_weights()[0], whole.get_weights()[0][:, :, marks])
@@ -144,7 +147,7 @@ def test_the_channels_that_stay_are_those_that_were_marked(detector):
 
 def test_keeping_everything_is_the_same_detector(detector):
     groups = prune_groups(detector)
-    copy = keep_channels(detector, groups, [np.ones(group.channels, bool) for group in groups])
+    copy = keep_channels(detector, groups, kept=[np.ones(group.channels, bool) for group in groups])
     assert [layer.get_config() for layer in copy.layers] == [layer.get_config() for layer in detector.layers]
     for output, expected in detector(images(), training=False).items():
         np.testing.assert_array_equal(copy(images(), training=False)[output], expected)
@@ -156,7 +159,7 @@ def test_keeping_everything_is_the_same_detector(detector):
 
 def test_a_group_left_out_stays_whole(detector):
     groups = [group for group in prune_groups(detector) if group.name == "block_4_expand"]
-    copy = keep_channels(detector, groups, [np.arange(96) < 8])
+    copy = keep_channels(detector, groups, kept=[np.arange(96) < 8])
     sizes = [{layer.name: layer.count_params() for layer in model.layers} for model in (detector, copy)]
     changed = {name for name in sizes[0] if sizes[0][name] != sizes[1][name]}
     assert changed == {f"block_4_{name}" for name in ("expand", "expand_BN", "depthwise", "depthwise_BN", "project")}
@@ -189,7 +192,7 @@ def test_the_target_is_met_by_widths_that_are_multiples_of_8(detector, pruned):
 def test_heads_with_a_norm_for_each_level_are_pruned_to_the_target_and_saved(importance, tmp_path):
     model_settings = settings("plain", "separable", head_norms="per_level", **UNTRAINED)
     model = lively(detector_network(model_settings, len(CLASSES)))
-    smaller = prune_to(model, 0.5, importance)
+    smaller = prune_to(model, 0.5, importance_of=importance)
     assert multiply_adds(smaller) <= 0.5 * multiply_adds(model)
     width = smaller.get_layer("boxes_0_pointwise").filters
     assert {smaller.get_layer(f"boxes_0_norm_{level}").gamma.shape for level in range(4)} == {(width,)}
@@ -201,22 +204,22 @@ def test_heads_with_a_norm_for_each_level_are_pruned_to_the_target_and_saved(imp
 
 
 def test_a_target_on_parameters(detector):
-    smaller = prune_to(detector, 0.6, partial(kernel_norms, order=2), parameter_cost)
+    smaller = prune_to(detector, 0.6, importance_of=partial(kernel_norms, order=2), cost_of=parameter_cost)
     assert 0.55 < smaller.count_params() / detector.count_params() <= 0.6
 
 
 def test_a_share_out_of_reach_is_refused(detector):
     with pytest.raises(InputError, match=r"a target of at least 0\.\d+, .* Received: target=0.01"):
-        prune_to(detector, 0.01, norm_scales)
+        prune_to(detector, 0.01, importance_of=norm_scales)
     with pytest.raises(InputError, match="between 0 and 1. Received: target=0"):
-        prune_to(detector, 0, kernel_norms)
+        prune_to(detector, 0, importance_of=kernel_norms)
 
 
 def test_an_empty_group_is_refused(detector):
     groups = prune_groups(detector)
     kept = [np.arange(group.channels) >= (group.channels if group.name == "block_4_expand" else 0) for group in groups]
     with pytest.raises(InputError, match="channels of 'block_4_expand' to stay. Received: 0 of 96"):
-        keep_channels(detector, groups, kept)
+        keep_channels(detector, groups, kept=kept)
 
 
 def test_the_pruned_detector_is_saved_and_loaded(pruned, tmp_path):
@@ -239,7 +242,7 @@ def test_the_graphs_of_training_compute_what_the_pruned_detector_does(pruned):
 
 
 def test_the_pruned_detector_learns(pruned):
-    copy = keep_channels(pruned, [], [])
+    copy = keep_channels(pruned, [], kept=[])
     copy.compile("sgd", {"classes": FocalLoss(), "boxes": BoxLoss()})
     anchors = copy.output_shape["classes"][1]
     before = copy.get_layer("block_4_expand").get_weights()[0]
@@ -248,12 +251,12 @@ def test_the_pruned_detector_learns(pruned):
 
 
 def test_the_pruned_detector_is_exported(tiny_model, tiny_spec, image_paths, tmp_path):
-    copy = prune_to(tiny_model, 0.7, kernel_norms)
-    pixels = np.stack([resize_image(read_image(path), 128, 128, "stretch") for path in image_paths])
+    copy = prune_to(tiny_model, 0.7, importance_of=kernel_norms)
+    pixels = np.stack([resize_image(read_image(path), 128, width=128, mode="stretch") for path in image_paths])
     expected = copy(tiny_spec.scale(pixels), training=False)
     for kind in ("float32", "int8"):
-        heads = convert_heads(copy, tiny_spec, kind, lambda: calibration_samples(image_paths, tiny_spec))
-        write_detector(tmp_path / f"{kind}.tflite", heads, tiny_spec, kind, "raw", Export())
+        heads = convert_heads(copy, tiny_spec, kind=kind, samples=lambda: calibration_samples(image_paths, tiny_spec))
+        write_detector(tmp_path / f"{kind}.tflite", heads, spec=tiny_spec, kind=kind, head="raw", settings=Export())
         file = Detector(tmp_path / f"{kind}.tflite")
         for index in range(len(pixels)):
             file.invoke(pixels[index : index + 1])
@@ -272,7 +275,7 @@ def test_importance_from_the_loss_prunes_to_the_target(detector):
     }
     losses = {"classes": FocalLoss(), "boxes": BoxLoss()}
     rank = partial(loss_changes, batches=[(tf.constant(images()), targets)], losses=losses)
-    smaller = prune_to(detector, 0.7, rank)
+    smaller = prune_to(detector, 0.7, importance_of=rank)
     assert 0.6 < multiply_adds(smaller) / multiply_adds(detector) <= 0.7
 
 
@@ -285,12 +288,14 @@ def test_a_measured_target_is_met_with_few_measurements(detector):
         return 1000.0 + model.count_params()  # falls otherwise than multiply-adds do
 
     importance, cost = kernel_norms(detector, groups), multiply_add_cost(detector, groups)
-    kept = choose_by_measurement(detector, groups, importance, cost, measure, 0.6, measurements=5)
-    share = measure(keep_channels(detector, groups, kept)) / measure(detector)
+    kept = choose_by_measurement(
+        detector, groups, importance=importance, price=cost, measure=measure, target=0.6, measurements=5
+    )
+    share = measure(keep_channels(detector, groups, kept=kept)) / measure(detector)
     assert 0.57 < share <= 0.6
     assert calls.count(True) <= 5 + 1 and calls.count(False) <= 5 + 1
 
 
 def test_a_measured_target_out_of_reach_is_refused(detector):
     with pytest.raises(InputError, match="a target of at least 1.0"):
-        prune_to(detector, 0.5, kernel_norms, measure=lambda model: 1.0)
+        prune_to(detector, 0.5, importance_of=kernel_norms, measure=lambda model: 1.0)

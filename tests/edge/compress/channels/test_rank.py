@@ -39,7 +39,7 @@ SECOND_EACH = 36 + 12 + MOVED_NUMBER * (12 + 12)
 
 
 def test_kernel_norms_are_those_of_the_folded_kernels_relative_to_their_group(model):
-    first, second = kernel_norms(model, prune_groups(model), 1)
+    first, second = kernel_norms(model, prune_groups(model), order=1)
     made = np.array([1 * 4 / 2, 2 * 1 / 1, 3 * 1 / 3])  # |kernel| x |gamma| / sqrt(variance + 1)
     deep = np.array([7.0, 0.0, 1.0])
     np.testing.assert_allclose(first, FIRST_EACH * (made / made.mean() + deep / deep.mean()) / 2, rtol=1e-6)
@@ -47,7 +47,7 @@ def test_kernel_norms_are_those_of_the_folded_kernels_relative_to_their_group(mo
 
 
 def test_the_l2_norm_is_euclidean(model):
-    first, second = kernel_norms(model, prune_groups(model), 2)
+    first, second = kernel_norms(model, prune_groups(model), order=2)
     made, deep = np.array([2.0, 2.0, 1.0]), np.array([5.0, 0.0, 1.0])
     np.testing.assert_allclose(first, FIRST_EACH * (made / made.mean() + deep / deep.mean()) / 2, rtol=1e-6)
     np.testing.assert_allclose(second, SECOND_EACH * np.array([3, 9]) / 6, rtol=1e-6)
@@ -131,7 +131,7 @@ def batch(images: int) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
 def test_loss_changes_are_the_slope_of_the_loss_as_a_channel_fades(branched):
     image, targets = batch(1)
     groups = prune_groups(branched)
-    found = loss_changes(branched, groups, [(image, targets)], {"large": weighted, "small": weighted})
+    found = loss_changes(branched, groups, batches=[(image, targets)], losses={"large": weighted, "small": weighted})
 
     def loss_with(consumers: dict[str, np.ndarray], channel: int, strength: float) -> float:
         copy = keras.models.clone_model(branched)
@@ -155,9 +155,9 @@ def test_loss_changes_are_averages_over_images_of_any_batches(branched):
     groups, losses = prune_groups(branched), {"large": weighted, "small": weighted}
     images, targets = batch(3)
     single = [(images[i : i + 1], {name: values[i : i + 1] for name, values in targets.items()}) for i in range(3)]
-    alone = [loss_changes(branched, groups, [one], losses) for one in single]
+    alone = [loss_changes(branched, groups, batches=[one], losses=losses) for one in single]
     for batches in ([(images, targets)], single):
-        for group, values in enumerate(loss_changes(branched, groups, batches, losses)):
+        for group, values in enumerate(loss_changes(branched, groups, batches=batches, losses=losses)):
             np.testing.assert_allclose(values, np.mean([one[group] for one in alone], axis=0), rtol=1e-4)
 
 
@@ -165,17 +165,17 @@ def test_images_of_opposite_slope_do_not_cancel(branched):
     image, targets = batch(1)
     groups, losses = prune_groups(branched), {"large": weighted, "small": weighted}
     both = tf.repeat(image, 2, axis=0), {name: tf.concat([values, -values], 0) for name, values in targets.items()}
-    once = loss_changes(branched, groups, [(image, targets)], losses)
-    for expected, values in zip(once, loss_changes(branched, groups, [both], losses), strict=True):
+    once = loss_changes(branched, groups, batches=[(image, targets)], losses=losses)
+    for expected, values in zip(once, loss_changes(branched, groups, batches=[both], losses=losses), strict=True):
         np.testing.assert_allclose(values, expected, rtol=1e-4)
 
 
 def test_frozen_layers_are_ranked_like_others_and_keep_their_weights(branched):
     losses = {"large": weighted, "small": weighted}
-    free = loss_changes(branched, prune_groups(branched), [batch(1)], losses)
+    free = loss_changes(branched, prune_groups(branched), batches=[batch(1)], losses=losses)
     before = branched.get_weights()
     branched.trainable = False
-    frozen = loss_changes(branched, prune_groups(branched), [batch(1)], losses)
+    frozen = loss_changes(branched, prune_groups(branched), batches=[batch(1)], losses=losses)
     branched.trainable = True
     for one, other in zip(free, frozen, strict=True):
         np.testing.assert_allclose(one, other)
@@ -184,4 +184,4 @@ def test_frozen_layers_are_ranked_like_others_and_keep_their_weights(branched):
 
 def test_no_images_are_refused(branched):
     with pytest.raises(InputError, match=r"expected images .* Received: batches=\[\]. Pass training batches"):
-        loss_changes(branched, prune_groups(branched), [], {"large": weighted, "small": weighted})
+        loss_changes(branched, prune_groups(branched), batches=[], losses={"large": weighted, "small": weighted})

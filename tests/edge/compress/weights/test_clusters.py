@@ -61,7 +61,7 @@ def test_each_level_with_a_norm_of_its_own_has_a_kernel_with_clusters(small_per_
     counts = clusters_of(plain)
     assert {f"boxes_0_pointwise_{level}" for level in range(3)} <= set(counts)
     assert max(counts.values()) <= 8
-    found = clusters_of_file(convert_heads(plain, small_per_level.spec, "int8", small_per_level.samples))
+    found = clusters_of_file(convert_heads(plain, small_per_level.spec, kind="int8", samples=small_per_level.samples))
     assert len(found) == len(counts) and max(found.values()) <= 8
 
 
@@ -73,7 +73,7 @@ def test_training_moves_the_values(source, clustered):
 
 
 def test_the_linear_start_spaces_the_values_evenly(source):
-    kernel = strip(clustered_model(source, 9, "linear")).get_layer("plain_3_conv").get_weights()[0]
+    kernel = strip(clustered_model(source, 9, start="linear")).get_layer("plain_3_conv").get_weights()[0]
     values = np.unique(kernel)
     for half in (values[values < 0], values[values > 0]):
         np.testing.assert_allclose(np.diff(half), np.diff(half).mean(), rtol=0.05)
@@ -84,8 +84,8 @@ def test_the_int8_files_have_no_more_values_in_a_channel(clustered, small_quanti
     from edge.quantize.aware import quantize_aware_model
 
     spec, inputs = small_quantized.spec, [image for (image,) in small_quantized.samples()]
-    trained = convert_heads(quantize_aware_model(clustered, inputs, "clusters"), spec, "int8_qat")
-    for data in (trained, convert_heads(clustered, spec, "int8", small_quantized.samples)):
+    trained = convert_heads(quantize_aware_model(clustered, inputs, preserve="clusters"), spec, kind="int8_qat")
+    for data in (trained, convert_heads(clustered, spec, kind="int8", samples=small_quantized.samples)):
         counts = clusters_of_file(data)
         assert len(counts) == len(prunable_layers(clustered))
         assert max(counts.values()) <= 8
@@ -97,4 +97,4 @@ def test_batch_norm_and_impossible_settings_are_refused(small_quantized, source)
     with pytest.raises(InputError, match="3 to 256"):
         clustered_model(source, 2)
     with pytest.raises(InputError, match="start"):
-        clustered_model(source, 8, "random")
+        clustered_model(source, 8, start="random")

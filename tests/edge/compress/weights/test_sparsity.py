@@ -26,7 +26,7 @@ def model(small_quantized) -> keras.Model:
 def fitted(source: keras.Model, samples, amounts: dict[str, float], pattern: str) -> keras.Model:
     """Prunes over the first 6 of 8 steps and strips."""
     inputs = np.concatenate([image for (image,) in samples()])[:2]
-    wrapped, callbacks = wrapped_for_sparsity(source, amounts, 0, 6, pattern)
+    wrapped, callbacks = wrapped_for_sparsity(source, amounts, begin_step=0, end_step=6, pattern=pattern)
     anchors = source.output["boxes"].shape[1]
     targets = {"classes": np.full((2, anchors), -1), "boxes": np.zeros((2, anchors, 5), np.float32)}
     wrapped.compile(keras.optimizers.Adam(0.003), loss={"classes": FocalLoss(), "boxes": BoxLoss()})
@@ -57,7 +57,7 @@ def test_every_prunable_kernel_has_its_share_of_zeros_and_no_other_has_any(model
 
 def test_shared_layers_are_pruned_on_time(model, small_quantized):
     """tfmot counts a step for each of the three levels: without correction heads are done after a third of the time."""
-    wrapped, _ = wrapped_for_sparsity(model, even_amounts(model, 0.7), 30, 90)
+    wrapped, _ = wrapped_for_sparsity(model, even_amounts(model, 0.7), begin_step=30, end_step=90)
     schedules = {
         name: wrapped.get_layer(f"prune_low_magnitude_{name}").pruning_schedule.end_step
         for name in ("plain_1_conv", "boxes_0_pointwise")
@@ -67,7 +67,7 @@ def test_shared_layers_are_pruned_on_time(model, small_quantized):
 
 @pytest.mark.parametrize(("end_step", "last"), [(96, 90), (90, 90), (33, 33), (49, 40)])
 def test_the_last_choice_has_the_full_amount(end_step, last, model):
-    wrapped, _ = wrapped_for_sparsity(model, {"plain_1_conv": 0.7}, 30, end_step)
+    wrapped, _ = wrapped_for_sparsity(model, {"plain_1_conv": 0.7}, begin_step=30, end_step=end_step)
     schedule = wrapped.get_layer("prune_low_magnitude_plain_1_conv").pruning_schedule
     assert schedule.end_step == last
     assert (last - 30) % schedule.frequency == 0
@@ -99,7 +99,7 @@ def test_the_plain_model_has_the_old_layers_and_its_parent_is_unharmed(model, pr
 def test_a_frozen_layer_that_is_pruned_learns(model):
     source = keras.models.clone_model(model)
     source.get_layer("plain_1_conv").trainable = False
-    wrapped, _ = wrapped_for_sparsity(source, {"plain_1_conv": 0.7}, 0, 10)
+    wrapped, _ = wrapped_for_sparsity(source, {"plain_1_conv": 0.7}, begin_step=0, end_step=10)
     assert wrapped.get_layer("prune_low_magnitude_plain_1_conv").layer.trainable
     assert strip(wrapped).get_layer("plain_1_conv").trainable
 
@@ -109,8 +109,8 @@ def test_zeros_are_found_in_the_file(pruned, small_quantized):
 
     expected = sparsity_of(pruned)
     for kind in ("float32", "float16"):
-        assert sparsity_of_file(convert_heads(pruned, small_quantized.spec, kind)) == expected
-    data = convert_heads(pruned, small_quantized.spec, "int8", small_quantized.samples)
+        assert sparsity_of_file(convert_heads(pruned, small_quantized.spec, kind=kind)) == expected
+    data = convert_heads(pruned, small_quantized.spec, kind="int8", samples=small_quantized.samples)
     found = sparsity_of_file(data)
     assert (found.prunable, found.weights) == (expected.prunable, expected.weights)
     assert found.share >= expected.share
@@ -152,4 +152,6 @@ def test_the_counts_by_hand():
 )
 def test_impossible_settings_are_refused(arguments, named, model):
     with pytest.raises(InputError, match=named):
-        wrapped_for_sparsity(model, *arguments)
+        amounts, begin_step, end_step, *pattern = arguments
+        options = {"pattern": pattern[0]} if pattern else {}
+        wrapped_for_sparsity(model, amounts, begin_step=begin_step, end_step=end_step, **options)

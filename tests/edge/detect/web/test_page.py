@@ -87,7 +87,7 @@ def files(small_quantized, tmp_path_factory) -> dict[str, Path]:
     """`float32`, `int8` and `letterbox` of one detector of 64 x 64 pixels that finds a disc or square anywhere."""
     folder = tmp_path_factory.mktemp("web")
     spec = small_quantized.spec
-    network = convert_heads(small_quantized.model, spec, "float32")
+    network = convert_heads(small_quantized.model, spec, kind="float32")
     made = {
         "float32": (network, spec, "float32"),
         "int8": (small_quantized.int8, spec, "int8"),
@@ -95,14 +95,14 @@ def files(small_quantized, tmp_path_factory) -> dict[str, Path]:
     }
     paths = {name: folder / f"small_{name}.tflite" for name in made}
     for name, (heads, described, kind) in made.items():
-        write_detector(paths[name], heads, described, kind, "postprocess", SETTINGS)
+        write_detector(paths[name], heads, spec=described, kind=kind, head="postprocess", settings=SETTINGS)
     return paths
 
 
 @pytest.fixture
 def page(chromium, files, tasks_vision):
     """The page as `serve-web` opens it, with the float32 file."""
-    server = page_server(files["float32"], tasks_vision, 0)
+    server = page_server(files["float32"], tasks_vision, port=0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield Page(chromium, server.address)
     chromium.get("about:blank")

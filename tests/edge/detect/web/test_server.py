@@ -28,7 +28,7 @@ def tasks_vision(tmp_path):
 def server(tasks_vision, tmp_path):
     (tmp_path / "größe 1.tflite").write_bytes(b"model bytes")
     (tmp_path / "secret.tflite").write_bytes(b"secret")
-    with page_server(tmp_path / "größe 1.tflite", tasks_vision, 0) as running:
+    with page_server(tmp_path / "größe 1.tflite", tasks_vision, port=0) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running
         running.shutdown()
@@ -118,7 +118,7 @@ def test_other_methods_are_refused(server):
 
 def test_a_taken_port_is_bad_input(server, tasks_vision, tmp_path):
     with pytest.raises(InputError, match=r"--port: expected a free port\. Received: \d+ .* Choose another one"):
-        page_server(tmp_path / "secret.tflite", tasks_vision, server.server_port)
+        page_server(tmp_path / "secret.tflite", tasks_vision, port=server.server_port)
 
 
 def test_all_files_of_the_page_are_served_and_load_nothing_from_elsewhere(server):

@@ -48,13 +48,13 @@ def broken(small_quantized):
     kernel, bias = model.get_layer("boxes_0_pointwise").get_weights()
     kernel[:, :, 0] /= 1000.0
     model.get_layer("boxes_0_pointwise").set_weights([kernel, bias])
-    network = quantize_heads(model, small.spec, "int8", small.samples)
+    network = quantize_heads(model, small.spec, kind="int8", samples=small.samples)
     return dataclasses.replace(small, model=model, float_network=float_heads(model, small.spec), int8=network)
 
 
 def float_trial(small) -> tuple[TrialFiles, list, list]:
     """The files of a quantized detector, three images, and the float heads of them."""
-    files = TrialFiles(small.int8, small.float_network, small.spec)
+    files = TrialFiles(small.int8, small.float_network, spec=small.spec)
     parent = read_flatbuffer(small.float_network)
     take_camera_bytes(parent, small.spec)
     images = [image for (image,) in small.samples()][:3]
@@ -73,15 +73,17 @@ def test_a_broken_layer_is_the_one_that_gains_most_with_its_readers_and_few_tria
 
     def attempt(layers: tuple[str, ...]) -> Trial:
         tried.append(layers)
-        return try_layers(files, expected, images, layers, error)
+        return try_layers(files, expected, images=images, layers=layers, error=error)
 
-    groups = search_groups(stages_of(broken.int8, list(readers)), readers, attempt)
+    groups = search_groups(stages_of(broken.int8, list(readers)), readers, attempt=attempt)
     assert sorted(layer for group in groups for layer in group.layers) == sorted(readers)
     best = max((group.trial for group in groups if len(group.layers) == 1), key=lambda trial: trial.gain)
     assert best.layers == (BROKEN, "boxes_0_pointwise")
     assert best.gain > 0.5
     assert len(tried) < len(readers)
-    every_layer = [try_layers(files, expected, images, layers, error).gain for layers in readers.values()]
+    every_layer = [
+        try_layers(files, expected, images=images, layers=layers, error=error).gain for layers in readers.values()
+    ]
     assert best.gain == pytest.approx(max(every_layer))  # no layer was overlooked
 
 
@@ -102,7 +104,7 @@ STAGES = [tuple(LAYERS[:32]), tuple(LAYERS[32:48]), tuple(LAYERS[48:])]
 
 def test_grouping_needs_two_trials_for_each_halving():
     tried: list = []
-    groups = search_groups(STAGES, ALONE, additive({"layer_40": 0.9}, tried))
+    groups = search_groups(STAGES, ALONE, attempt=additive({"layer_40": 0.9}, tried))
     assert [group.layers for group in groups if group.trial.gain] == [("layer_40",)]
     assert len(tried) == 3 + 2 * 4  # the stages, and 16 layers halved four times, where one by one it is 64
     assert sorted(layer for group in groups for layer in group.layers) == sorted(LAYERS)
@@ -110,7 +112,7 @@ def test_grouping_needs_two_trials_for_each_halving():
 
 def test_the_best_layers_are_found_wherever_they_are_and_nothing_that_gains_less_is_tried():
     gains = {"layer_3": 0.3, "layer_33": 0.2, "layer_63": 0.1, "layer_4": 0.05}
-    groups = search_groups(STAGES, ALONE, additive(gains, []))
+    groups = search_groups(STAGES, ALONE, attempt=additive(gains, []))
     single = {group.layers[0]: group.trial.gain for group in groups if len(group.layers) == 1}
     assert sorted(single, key=single.get)[-3:] == ["layer_63", "layer_33", "layer_3"]
     assert "layer_4" not in single  # three better ones are known by then
@@ -118,18 +120,18 @@ def test_the_best_layers_are_found_wherever_they_are_and_nothing_that_gains_less
 
 def test_groups_that_gain_nothing_are_not_halved_and_an_even_error_does_not_make_it_try_all():
     tried: list = []
-    search_groups(STAGES, ALONE, additive({"layer_3": 0.019}, tried))
+    search_groups(STAGES, ALONE, attempt=additive({"layer_3": 0.019}, tried))
     assert len(tried) == 3
     tried.clear()
     layers = {f"layer_{number}": (f"layer_{number}",) for number in range(200)}
-    search_groups([tuple(layers)], layers, additive(dict.fromkeys(layers, 0.021), tried))
+    search_groups([tuple(layers)], layers, attempt=additive(dict.fromkeys(layers, 0.021), tried))
     assert MOST_TRIALS <= len(tried) <= MOST_TRIALS + 1
 
 
 def test_the_search_goes_on_until_there_are_candidates_without_a_common_reader():
     readers = {"a": ("a", "b"), "b": ("b", "c"), "c": ("c",), "d": ("d",), "e": ("e",), "f": ("f",)}
     gains = {"b": 0.5, "c": 0.02, "d": 0.1, "e": 0.08, "f": 0.06}
-    groups = search_groups([("a", "b"), ("c", "d", "e", "f")], readers, additive(gains, []))
+    groups = search_groups([("a", "b"), ("c", "d", "e", "f")], readers, attempt=additive(gains, []))
     single = [group.trial for group in groups if len(group.layers) == 1]
     assert ap_candidates(single, 3)[:3] == [("b", "c"), ("d",), ("e",)]
 
@@ -140,9 +142,11 @@ def test_a_layer_without_a_usable_file_is_found_has_its_reason_and_hides_no_othe
             return Trial(layers, None, "this file cannot be run: no data")
         return Trial(layers, 0.4 if "layer_51" in layers else 0.0)
 
-    groups = search_groups(STAGES, ALONE, attempt)
+    groups = search_groups(STAGES, ALONE, attempt=attempt)
     singles = [group for group in groups if len(group.layers) == 1]
-    rows = _ranked(ALONE, groups, [Trial(group.layers, group.trial.gain, group.trial.reason) for group in singles])
+    rows = _ranked(
+        ALONE, groups, alone=[Trial(group.layers, group.trial.gain, group.trial.reason) for group in singles]
+    )
     by_layer = {row["layer"]: row for row in rows}
     assert rows[0]["layer"] == "layer_51"
     assert (rows[0]["gain"], rows[0]["gain_with_readers"], rows[0]["reason"]) == (0.4, 0.4, None)
@@ -161,15 +165,15 @@ def test_a_file_whose_head_is_not_computed_or_no_number_is_a_trial_with_a_reason
     files, images, expected = float_trial(small_quantized)
     model = read_flatbuffer(small_quantized.int8)
     model.subgraphs[0].operators.remove(feature_maps(model)["boxes"])
-    broken = TrialFiles(write_flatbuffer(model), small_quantized.float_network, small_quantized.spec)
-    trial = try_layers(broken, expected, images, ("plain_3_conv",), 1.0)
+    broken = TrialFiles(write_flatbuffer(model), small_quantized.float_network, spec=small_quantized.spec)
+    trial = try_layers(broken, expected, images=images, layers=("plain_3_conv",), error=1.0)
     assert (trial.layers, trial.gain) == (("plain_3_conv",), None)
     assert trial.reason == "this file cannot be run: Tensor data is null. Run allocate_tensors() first"
-    assert try_layers(files, expected, images, ("plain_3_conv",), 1.0).gain is not None
+    assert try_layers(files, expected, images=images, layers=("plain_3_conv",), error=1.0).gain is not None
     with pytest.raises(InputError, match="plain_3_cov"):  # not a file that cannot be run: a mistake of the caller
-        try_layers(broken, expected, images, ("plain_3_cov",), 1.0)
+        try_layers(broken, expected, images=images, layers=("plain_3_cov",), error=1.0)
     monkeypatch.setattr(files, "heads", lambda path, images: [(logits * np.nan, deltas) for logits, deltas in expected])
-    trial = try_layers(files, expected, images, ("plain_3_conv",), 1.0)
+    trial = try_layers(files, expected, images=images, layers=("plain_3_conv",), error=1.0)
     assert (trial.gain, trial.reason) == (None, "the heads of this file are no finite numbers")
 
 
@@ -179,12 +183,14 @@ def test_a_trial_on_a_raw_file_computes_what_the_exported_file_with_these_layers
 ):
     small, path = small_quantized, tmp_path / "raw.tflite"
     (image,) = next(iter(small.samples()))
-    write_detector(path, small.int8, small.spec, "int8", "raw", Export(mediapipe_raw=mediapipe_raw))
-    files = TrialFiles(path.read_bytes(), small.float_network, small.spec)
+    write_detector(
+        path, small.int8, spec=small.spec, kind="int8", head="raw", settings=Export(mediapipe_raw=mediapipe_raw)
+    )
+    files = TrialFiles(path.read_bytes(), small.float_network, spec=small.spec)
     for layers in [(), ("plain_3_conv",), layers_and_readers(small.int8)["boxes_prediction_pointwise"]]:
         model = read_flatbuffer(small.int8)
-        leave_in_float(model, read_flatbuffer(small.float_network), layers)
-        write_detector(path, write_flatbuffer(model), small.spec, "int8", "raw", Export())
+        leave_in_float(model, read_flatbuffer(small.float_network), layers=layers)
+        write_detector(path, write_flatbuffer(model), spec=small.spec, kind="int8", head="raw", settings=Export())
         exported = Detector(path)
         exported.invoke(small.spec.unscale(image))
         ((logits, deltas),) = files.heads(files.file(layers), [image])
@@ -204,7 +210,7 @@ def test_stages_are_the_parts_of_the_network(small_quantized):
 
 def test_a_broken_layer_shows_in_its_channels(broken, small_quantized):
     def channel_sqnr(networks) -> float:
-        found = map_errors(networks.float_network, networks.int8, networks.samples(), networks.spec)
+        found = map_errors(networks.float_network, networks.int8, samples=networks.samples(), spec=networks.spec)
         return min(one.local.channel_sqnr for one in found if layers_in(one.name)[0] == BROKEN)
 
     assert channel_sqnr(broken) < channel_sqnr(small_quantized) - 15
@@ -251,14 +257,14 @@ def test_candidates_are_the_best_without_overlap_and_their_unions():
 )
 def test_suggestion(int8, trial_aps, layers, reason):
     trials = [{"float_layers": names.split(), "AP": value} for names, value in trial_aps.items()]
-    chosen, why = suggestion(50.0, int8, trials, 0.99)
+    chosen, why = suggestion(50.0, int8, trials=trials, minimum_ap_ratio=0.99)
     assert chosen == layers
     assert reason in why
 
 
 def test_no_layer_is_judged_by_a_detector_that_finds_nothing():
-    assert suggestion(0.0, 0.0, [], 0.99)[0] == []
-    assert "finds nothing" in suggestion(None, None, [], 0.99)[1]
+    assert suggestion(0.0, 0.0, trials=[], minimum_ap_ratio=0.99)[0] == []
+    assert "finds nothing" in suggestion(None, None, trials=[], minimum_ap_ratio=0.99)[1]
 
 
 def test_the_subset_shows_all_classes_and_is_the_same_every_time(tiny_coco):
@@ -279,10 +285,12 @@ def test_the_whole_debugger_on_a_file_gives_what_the_table_shows(small_quantized
     images = choose_calibration_images(train_set, 10)
     samples = partial(calibration_samples, images, small.spec)
     file = tmp_path / "tiny_int8_raw.tflite"
-    network = quantize_heads(balanced_model(small.model, samples), small.spec, "int8", samples)
-    write_detector(file, network, small.spec, "int8", "raw", Export())
+    network = quantize_heads(balanced_model(small.model, samples), small.spec, kind="int8", samples=samples)
+    write_detector(file, network, spec=small.spec, kind="int8", head="raw", settings=Export())
     with logged() as lines:
-        result = debug_quantization(small.model, small.spec, file, images, train_set, 0.99)
+        result = debug_quantization(
+            small.model, small.spec, file=file, calibration_images=images, train_set=train_set, minimum_ap_ratio=0.99
+        )
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["ap"]["images"] == 10
     assert {row["layer"] for row in result["layers"]} == set(layers_and_readers(small.int8))

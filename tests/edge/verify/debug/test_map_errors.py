@@ -29,7 +29,7 @@ def compared(expected, received) -> Comparison:
 @pytest.fixture(scope="module")
 def errors(small_quantized):
     small = small_quantized
-    return map_errors(small.float_network, small.int8, small.samples(), small.spec)
+    return map_errors(small.float_network, small.int8, samples=small.samples(), spec=small.spec)
 
 
 def keeping_interpreter(network: bytes) -> Interpreter:
@@ -88,7 +88,7 @@ def test_errors_accumulate_from_layer_to_layer(errors):
 
 def test_16_bits_are_closer_than_8_on_every_map_alone(small_quantized, errors):
     small = small_quantized
-    fine = map_errors(small.float_network, small.int16, small.samples(), small.spec)
+    fine = map_errors(small.float_network, small.int16, samples=small.samples(), spec=small.spec)
     assert [error.name for error in fine] == [error.name for error in errors]
     assert all(one.local.sqnr > other.local.sqnr for one, other in zip(fine, errors, strict=True))
 
@@ -126,7 +126,7 @@ def test_clipped_values_are_counted(small_quantized):
     model, parent = read_flatbuffer(small.int8), read_flatbuffer(small.float_network)
     name, operator = next((n, op) for n, op in feature_maps(model).items() if "boxes_0_depthwise" in n)
     set_ranges(model, {model.subgraphs[0].tensors[operator.outputs[0]].name: (-0.01, 0.01)})
-    found = map_errors(small.float_network, write_flatbuffer(model), small.samples(), small.spec)
+    found = map_errors(small.float_network, write_flatbuffer(model), samples=small.samples(), spec=small.spec)
     (error,) = (one for one in found if one.name == name)
     interpreter = keeping_interpreter(small.float_network)
     values = []
@@ -143,8 +143,8 @@ def test_clipped_values_are_counted(small_quantized):
 def test_a_layer_in_float_has_no_error_of_its_own(small_quantized):
     small = small_quantized
     model = read_flatbuffer(small.int8)
-    leave_in_float(model, read_flatbuffer(small.float_network), ["plain_5_conv"])
-    found = map_errors(small.float_network, write_flatbuffer(model), small.samples(), small.spec)
+    leave_in_float(model, read_flatbuffer(small.float_network), layers=["plain_5_conv"])
+    found = map_errors(small.float_network, write_flatbuffer(model), samples=small.samples(), spec=small.spec)
     (error,) = of_layer(found, "plain_5_conv")
     assert (error.local, error.scale, error.clipped_share, error.weights) == (None, None, 0.0, LARGEST_SQNR)
 
@@ -158,7 +158,7 @@ def test_a_file_of_other_weights_is_refused(small_quantized):
             weights = np.frombuffer(bytes(buffer.data), np.float32)
             buffer.data = np.frombuffer(np.ascontiguousarray(weights[::-1]).tobytes(), np.uint8)
     with pytest.raises(InputError, match="expected the quantized file of this model"):
-        map_errors(write_flatbuffer(model), small.int8, small.samples(), small.spec)
+        map_errors(write_flatbuffer(model), small.int8, samples=small.samples(), spec=small.spec)
 
 
 def test_camera_bytes_come_back_exactly(small_quantized):

@@ -25,7 +25,7 @@ def boxed(height: int, width: int, box: tuple[int, int, int, int]) -> tuple[np.n
 
 def test_the_four_meet_at_the_centre():
     parts = [plain(value) for value in (10, 20, 30, 40)]
-    image, boxes, visible = mosaic(parts, (0.25, 0.75), np.zeros(4), 40, 80, 0.3)
+    image, boxes, visible = mosaic(parts, (0.25, 0.75), places=np.zeros(4), height=40, width=80, minimum_visible=0.3)
     assert image.shape == (40, 80, 3)
     for value, rows, columns in (
         (10, slice(0, 10), slice(0, 60)),
@@ -42,7 +42,9 @@ def test_boxes_by_hand_with_scale_crop_and_quarter():
     """A 10 x 20 image in the bottom right quarter of 20 x 20 pixels: scale 2, columns cut by 20 of 40."""
     part = (np.zeros((10, 20, 3), np.uint8), np.array([[2, 4, 6, 14], [0, 0, 10, 6], [0, 19, 10, 20]], np.float32))
     parts = [plain(1), plain(2), plain(3), part]
-    _, boxes, visible = mosaic(parts, (0.5, 0.5), np.array([0, 0, 0, 0.5]), 40, 40, 0.3)
+    _, boxes, visible = mosaic(
+        parts, (0.5, 0.5), places=np.array([0, 0, 0, 0.5]), height=40, width=40, minimum_visible=0.3
+    )
     # Of the 20 columns 5 are cut at the left: column c is at 20 + 2 * (c - 5).
     np.testing.assert_allclose(boxes[0], [24, 20, 32, 38])
     np.testing.assert_allclose(boxes[1], [20, 20, 40, 22])
@@ -60,7 +62,7 @@ def test_boxes_by_hand_with_scale_crop_and_quarter():
 def test_the_returned_box_is_where_the_rectangle_is_seen(height, width, centre, place, number):
     parts = [plain(0) for _ in range(4)]
     parts[number] = boxed(height, width, (height // 4, width // 4, 3 * height // 4, 3 * width // 4))
-    image, boxes, _ = mosaic(parts, centre, np.full(4, place), 96, 128, 0.3)
+    image, boxes, _ = mosaic(parts, centre, places=np.full(4, place), height=96, width=128, minimum_visible=0.3)
     bright = image[..., 0] > 127
     if not bright.any():
         assert np.prod(boxes[0, 2:] - boxes[0, :2]) <= 4 * max(image.shape)
@@ -71,13 +73,15 @@ def test_the_returned_box_is_where_the_rectangle_is_seen(height, width, centre, 
 
 @pytest.mark.parametrize("centre", [(0.0, 0.0), (1.0, 1.0)])
 def test_a_centre_on_the_border_leaves_every_image_a_pixel(centre):
-    image, _, _ = mosaic([plain(value) for value in (10, 20, 30, 40)], centre, np.zeros(4), 8, 8, 0.3)
+    image, _, _ = mosaic(
+        [plain(value) for value in (10, 20, 30, 40)], centre, places=np.zeros(4), height=8, width=8, minimum_visible=0.3
+    )
     assert set(np.unique(image)) == {10, 20, 30, 40}
 
 
 def test_images_of_a_single_pixel_are_joined_too():
     parts = [(np.full((1, 1, 3), 9, np.uint8), np.array([[0, 0, 1, 1]], np.float32))] * 4
-    image, boxes, visible = mosaic(parts, (0.5, 0.5), np.ones(4), 8, 8, 0.3)
+    image, boxes, visible = mosaic(parts, (0.5, 0.5), places=np.ones(4), height=8, width=8, minimum_visible=0.3)
     assert (image == 9).all()
     np.testing.assert_allclose(boxes, [[0, 0, 4, 4], [0, 4, 4, 8], [4, 0, 8, 4], [4, 4, 8, 8]])
     assert visible.all()

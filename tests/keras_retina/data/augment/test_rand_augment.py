@@ -38,18 +38,20 @@ def test_brightness_multiplies_by_hand_computed_factors():
 
 
 def test_the_generator_decides_and_no_operation_or_no_strength_is_the_image_itself():
-    first, again, other = (rand_augment(IMAGE, 3, 0.8, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (rand_augment(IMAGE, 3, strength=0.8, rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
-    np.testing.assert_array_equal(rand_augment(IMAGE, 0, 1.0, np.random.default_rng(1)), IMAGE)
-    np.testing.assert_array_equal(rand_augment(IMAGE, len(OPERATIONS), 0.0, np.random.default_rng(1)), IMAGE)
+    np.testing.assert_array_equal(rand_augment(IMAGE, 0, strength=1.0, rng=np.random.default_rng(1)), IMAGE)
+    np.testing.assert_array_equal(
+        rand_augment(IMAGE, len(OPERATIONS), strength=0.0, rng=np.random.default_rng(1)), IMAGE
+    )
 
 
 def test_operations_are_all_used_and_none_twice(monkeypatch):
     used: list[int] = []
     spies = tuple(lambda picture, _, index=index: used.append(index) or picture for index in range(len(OPERATIONS)))
     monkeypatch.setattr(module, "OPERATIONS", spies)
-    rand_augment(IMAGE, len(OPERATIONS), 1.0, np.random.default_rng(0))
+    rand_augment(IMAGE, len(OPERATIONS), strength=1.0, rng=np.random.default_rng(0))
     assert sorted(used) == list(range(len(OPERATIONS)))
 
 

@@ -37,7 +37,13 @@ def rectangle(height: int, width: int, box: tuple[int, int, int, int]) -> np.nda
 def view(image, boxes, augmentation, seed=0, size=(96, 128), resize="stretch"):
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
     pixels, moved, visible = random_view(
-        tf.constant(image), tf.constant(boxes), *size, resize, augmentation, tf.constant([7, seed], tf.int64)
+        tf.constant(image),
+        tf.constant(boxes),
+        height=size[0],
+        width=size[1],
+        resize=resize,
+        settings=augmentation,
+        seed=tf.constant([7, seed], tf.int64),
     )
     return pixels.numpy(), moved.numpy(), visible.numpy()
 
@@ -163,14 +169,14 @@ def test_a_letterboxed_view_keeps_the_aspect_ratio():
 @pytest.mark.parametrize("shape", [(96, 128), (48, 64), (200, 300), (131, 77), (400, 90)])
 def test_without_augmentation_a_stretched_view_is_the_resized_image_of_evaluation(shape: tuple[int, int]):
     generator = np.random.default_rng(0)
-    image = resize_image(generator.integers(0, 256, (12, 16, 3), np.uint8), *shape, "stretch")
+    image = resize_image(generator.integers(0, 256, (12, 16, 3), np.uint8), shape[0], width=shape[1], mode="stretch")
     pixels, boxes, visible = view(image, [[10, 20, 30, 40]], PLAIN)
-    expected = resize_image(image, 96, 128, "stretch").astype(np.float32)
+    expected = resize_image(image, 96, width=128, mode="stretch").astype(np.float32)
     difference = np.abs(pixels - expected)
     inside = difference[2:-2, 2:-2]
     assert inside.max() <= 1.5  # Pillow rounds to bytes
     assert inside.mean() <= 0.5
-    scale = np.tile(resize_transform(*shape, 96, 128, "stretch"), 2)
+    scale = np.tile(resize_transform(*shape, height=96, width=128, mode="stretch"), 2)
     np.testing.assert_allclose(boxes[0], np.array([10, 20, 30, 40]) * scale, rtol=1e-5)
     assert visible.all()
 
@@ -179,7 +185,7 @@ def test_without_augmentation_a_stretched_view_is_the_resized_image_of_evaluatio
 def test_without_augmentation_a_letterboxed_view_has_the_size_of_evaluation_and_its_padding(shape: tuple[int, int]):
     image = np.full((*shape, 3), 200, np.uint8)
     pixels, boxes, _ = view(image, [[0, 0, *shape]], PLAIN, resize="letterbox")
-    reference = resize_image(image, 96, 128, "letterbox")
+    reference = resize_image(image, 96, width=128, mode="letterbox")
     assert (pixels > 190).mean() == pytest.approx((reference > 190).mean(), abs=0.02)
     outside = pixels[..., 0] < 100
     assert outside.mean() > 0.3
@@ -319,7 +325,13 @@ def test_eager_and_inside_tf_data_are_identical(name: str):
 
     def one(number):
         return random_view(
-            tf.constant(image), tf.constant(boxes), 96, 128, "stretch", augmentation, tf.stack([np.int64(7), number])
+            tf.constant(image),
+            tf.constant(boxes),
+            height=96,
+            width=128,
+            resize="stretch",
+            settings=augmentation,
+            seed=tf.stack([np.int64(7), number]),
         )
 
     for number, graph in enumerate(tf.data.Dataset.range(4).map(one, num_parallel_calls=2)):
@@ -331,6 +343,14 @@ def test_values_are_normalised_as_the_network_wants_them():
     image = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
     plain, _, _ = view(image, [], EVERYTHING, 5)
     normalised, _, _ = random_view(
-        tf.constant(image), tf.zeros([0, 4]), 96, 128, "stretch", EVERYTHING, tf.constant([7, 5], tf.int64), 100.0, 50.0
+        tf.constant(image),
+        tf.zeros([0, 4]),
+        height=96,
+        width=128,
+        resize="stretch",
+        settings=EVERYTHING,
+        seed=tf.constant([7, 5], tf.int64),
+        pixel_mean=100.0,
+        pixel_scale=50.0,
     )
     np.testing.assert_allclose(normalised, (plain - 100.0) / 50.0, atol=1e-4)

@@ -41,7 +41,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def plain_sprite(shape: builtin_shapes.Shape, pose: Pose) -> Sprite:
-    return draw_shape(shape, pose, Paint(WHITE, WHITE, builtin_shapes.plain, 0.0, 0.0, 0.0))
+    return draw_shape(shape, pose, paint=Paint(WHITE, WHITE, builtin_shapes.plain, 0.0, 0.0, 0.0))
 
 
 def block(top: int, left: int, height: int, width: int) -> Sprite:
@@ -95,17 +95,17 @@ def test_the_longer_side_of_the_box_is_the_size_asked_for(shape: builtin_shapes.
 
 def test_stripes_and_dots_use_both_colours_in_the_intended_proportion() -> None:
     pose = Pose(60.0, 60.0, 90.0, 0.0, 1.0, 0.0)
-    striped = draw_shape(CLASSES[3], pose, Paint(BLACK, WHITE, builtin_shapes.stripes(3), 0.0, 0.0, 0.0))
+    striped = draw_shape(CLASSES[3], pose, paint=Paint(BLACK, WHITE, builtin_shapes.stripes(3), 0.0, 0.0, 0.0))
     row = striped.colour[striped.mask.shape[0] // 2, :, 0][striped.mask.any(axis=0)] > 127
     assert np.count_nonzero(np.diff(row.astype(int))) == 6  # dark, then three light bands between dark ones
     assert not row[0] and not row[-1]
-    dotted = draw_shape(CLASSES[4], pose, Paint(BLACK, WHITE, builtin_shapes.dots(0.5), 0.0, 0.0, 0.0))
+    dotted = draw_shape(CLASSES[4], pose, paint=Paint(BLACK, WHITE, builtin_shapes.dots(0.5), 0.0, 0.0, 0.0))
     share = (dotted.colour[..., 0] > 127)[dotted.mask].mean()
     assert share == pytest.approx(np.pi * 0.3**2, abs=0.05)
 
 
 def test_a_stroke_is_as_wide_and_long_as_asked() -> None:
-    sprite = draw_strokes(10.0, 10.0, np.array([[0.0, -6.0, 0.0, 6.0]]), 4.0, WHITE)
+    sprite = draw_strokes(10.0, 10.0, strokes=np.array([[0.0, -6.0, 0.0, 6.0]]), width=4.0, colour=WHITE)
     box = box_of(sprite.mask) + [sprite.top, sprite.left, sprite.top, sprite.left]
     assert box.tolist() == [8, 2, 12, 18]  # round ends add half the width
 
@@ -195,7 +195,7 @@ def test_classes_are_imbalanced_in_the_stated_order(scenes: list[Scene]) -> None
 @pytest.mark.parametrize("shape", CLASSES, ids=lambda shape: shape.name)
 def test_four_objects_of_five_have_the_hue_of_their_class(shape: builtin_shapes.Shape) -> None:
     rng, grey = np.random.default_rng(5), np.full(3, 40.0)
-    colours = [paint_for(rng, shape, 40.0, grey).first / 255 for _ in range(400)]
+    colours = [paint_for(rng, shape, size=40.0, behind=grey).first / 255 for _ in range(400)]
     away = [(colorsys.rgb_to_hsv(*colour)[0] - CLASSES.index(shape) / 5 + 0.5) % 1 - 0.5 for colour in colours]
     # 80 % of them, and of the others the 14 % that come near by chance.
     assert np.mean(np.abs(away) <= 0.0701) == pytest.approx(0.8 + 0.2 * 0.14, abs=0.06)
@@ -234,7 +234,7 @@ def test_labels_and_pictures_are_those_that_were_published(scenes: list[Scene]) 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 200), (320, 128)])
 def test_other_sizes_draw_objects_that_fit(height: int, width: int) -> None:
-    for scene in builtin_scenes("train", 4, height, width):
+    for scene in builtin_scenes("train", 4, height=height, width=width):
         assert scene.image.shape == (height, width, 3)
         assert len(scene.boxes) and (scene.boxes <= [height, width, height, width]).all()
 
@@ -254,7 +254,7 @@ def test_labels_are_well_formed_coco(small_set: Path, capsys: pytest.CaptureFixt
     image_ids, annotation_ids = [], []
     for split, images in (("train", 4), ("val", 2)):
         coco = COCO(str(small_set / "annotations" / f"{split}.json"))
-        scenes = list(builtin_scenes(split, images, 96, 128))
+        scenes = list(builtin_scenes(split, images, height=96, width=128))
         assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == list(CLASS_NAMES)
         assert len(coco.imgs) == images
         for (image_id, image), scene in zip(sorted(coco.imgs.items()), scenes, strict=True):
@@ -286,7 +286,7 @@ def test_a_complete_set_is_left_alone(small_set: Path, monkeypatch: pytest.Monke
 def test_an_empty_folder_is_filled_and_parents_are_made(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "a" / "b"):
-        write_builtin_set(folder, 1, 1, 64, 64)
+        write_builtin_set(folder, 1, val_images=1, height=64, width=64)
         assert len(contents(folder)) == 4
         assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
 

@@ -121,12 +121,12 @@ def test_a_split_without_boxes_is_refused_by_name(rows):
 
 def test_no_boxes_cannot_be_fitted():
     with pytest.raises(InputError, match=r"Received: boxes=\[\]"):
-        fit_anchors(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), model())
+        fit_anchors(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), model=model())
 
 
 def test_one_shape_on_cell_centres_gives_its_ratio_and_side():
     boxes = on_cell_centres([36, 9])  # 72 x 18: ratio 4, side 36 = 4.5 strides of level 3
-    fitted = fit_anchors(boxes, one_class(boxes), model(size=4.0, scales=(1.0,), ratios=(1.0,)))
+    fitted = fit_anchors(boxes, one_class(boxes), model=model(size=4.0, scales=(1.0,), ratios=(1.0,)))
     assert fitted.size == pytest.approx(4.5, rel=0.03)
     assert fitted.ratios[0] == pytest.approx(4, rel=0.03)
     assert fitted.scales == (1.0,)
@@ -134,7 +134,7 @@ def test_one_shape_on_cell_centres_gives_its_ratio_and_side():
 
 def test_two_shapes_on_cell_centres_give_both_ratios_and_sides():
     boxes = on_cell_centres([8, 16], [20, 10])  # 16 x 32 and 40 x 20
-    fitted = fit_anchors(boxes, one_class(boxes), model(scales=(1.0, 1.2), ratios=(0.9, 1.1)))
+    fitted = fit_anchors(boxes, one_class(boxes), model=model(scales=(1.0, 1.2), ratios=(0.9, 1.1)))
     np.testing.assert_allclose(fitted.ratios, (0.5, 2.0), rtol=0.03)
     sides = fitted.size * np.array(fitted.scales) * 8
     np.testing.assert_allclose(sides, np.sqrt([16 * 32, 40 * 20]), rtol=0.03)
@@ -145,8 +145,8 @@ def test_fitted_anchors_are_never_worse_on_the_boxes_they_were_fitted_to(seed):
     boxes = random_boxes(150, seed=seed)
     classes = (np.arange(len(boxes)) % 3 == 0).astype(np.int32)
     own = model()
-    fitted = own.model_copy(update={"anchors": fit_anchors(boxes, classes, own)})
-    before, after = (coverage(grid_ious(boxes, one), classes, ("a", "b")) for one in (own, fitted))
+    fitted = own.model_copy(update={"anchors": fit_anchors(boxes, classes, model=own)})
+    before, after = (coverage(grid_ious(boxes, one), classes, class_names=("a", "b")) for one in (own, fitted))
     assert after["mean_iou"] >= before["mean_iou"]
     for name in ("a", "b"):
         assert after["classes"][name]["poor_share"] <= before["classes"][name]["poor_share"]
@@ -157,14 +157,14 @@ def test_a_class_of_few_boxes_is_not_given_up_for_the_mean():
     many, few = boxes_of_shape(40, 40, 300), boxes_of_shape(100, 20, 4, seed=1)
     boxes, classes = np.concatenate([many, few]), np.repeat([0, 1], [300, 4]).astype(np.int32)
     own = model(scales=(1.0,), ratios=(1.0, 5.0))
-    fitted = own.model_copy(update={"anchors": fit_anchors(boxes, classes, own)})
+    fitted = own.model_copy(update={"anchors": fit_anchors(boxes, classes, model=own)})
     assert np.count_nonzero(best_ious(few, fitted) < 0.5) <= np.count_nonzero(best_ious(few, own) < 0.5)
 
 
 def test_scales_stay_within_an_octave_where_the_boxes_alone_would_spread_them():
     boxes = np.concatenate([boxes_of_shape(64, 64, 400), boxes_of_shape(56, 70, 400), boxes_of_shape(24, 24, 40)])
     classes = np.repeat([0, 0, 1], [400, 400, 40]).astype(np.int32)
-    fitted = fit_anchors(boxes, classes, model(levels=(3, 5), size=3.0))
+    fitted = fit_anchors(boxes, classes, model=model(levels=(3, 5), size=3.0))
     assert 1.5 < max(fitted.scales) <= 2 ** (2.5 / 3) + 1e-3
 
 
@@ -174,14 +174,14 @@ def test_anchors_that_are_already_best_come_back_unchanged():
     halves = np.concatenate([heights, widths], axis=1) / 2
     boxes = np.concatenate([100 - halves, 100 + halves], axis=1).astype(np.float32)  # 100: a cell centre of level 3
     assert best_ious(boxes, own).min() > 0.999
-    assert fit_anchors(boxes, one_class(boxes), own) is own.anchors
+    assert fit_anchors(boxes, one_class(boxes), model=own) is own.anchors
 
 
 def test_the_numbers_are_rounded_start_at_scale_one_and_stay_the_same():
     boxes = random_boxes(200, seed=3)
     own = model(scales=(1.0, 2.0), ratios=(0.1, 0.2))
-    fitted = fit_anchors(boxes, one_class(boxes), own)
-    assert fitted == fit_anchors(boxes, one_class(boxes), own)
+    fitted = fit_anchors(boxes, one_class(boxes), model=own)
+    assert fitted == fit_anchors(boxes, one_class(boxes), model=own)
     values = [fitted.size, *fitted.scales, *fitted.ratios]
     assert values == [round(value, 3) for value in values]
     assert fitted.scales[0] == 1.0 and list(fitted.scales) == sorted(fitted.scales)
@@ -190,7 +190,7 @@ def test_the_numbers_are_rounded_start_at_scale_one_and_stay_the_same():
 @pytest.mark.parametrize("box", [[100, 100, 100.01, 255], [0, 0, 256, 256], [10, 10, 12, 12]])
 def test_a_single_extreme_box_is_fitted_with_valid_numbers(box):
     boxes = np.array([box], np.float32)
-    fitted = fit_anchors(boxes, one_class(boxes), model())
+    fitted = fit_anchors(boxes, one_class(boxes), model=model())
     assert Anchors.model_validate(fitted.model_dump()) == fitted
     after = best_ious(boxes, model().model_copy(update={"anchors": fitted}))
     assert after >= best_ious(boxes, model())
@@ -198,19 +198,19 @@ def test_a_single_extreme_box_is_fitted_with_valid_numbers(box):
 
 def test_sides_do_not_climb_to_a_finer_level_just_for_its_grid():
     boxes = boxes_of_shape(80, 80)  # 5 strides of level 4, 2.5 of level 5
-    fitted = fit_anchors(boxes, one_class(boxes), model(size=3.0, scales=(1.0,), ratios=(1.0,)))
+    fitted = fit_anchors(boxes, one_class(boxes), model=model(size=3.0, scales=(1.0,), ratios=(1.0,)))
     assert fitted.size <= 3 * 2**0.5 + 0.001
 
 
 def test_the_search_goes_on_from_the_mean_shape_to_the_best():
     # The mean logarithm of the ratios is that of 4 ** 0.2 = 1.32, but most boxes are square.
     boxes = on_cell_centres([16, 16], [16, 16], [16, 16], [16, 16], [32, 8])
-    fitted = fit_anchors(boxes, one_class(boxes), model(scales=(1.0,), ratios=(3.0,)))
+    fitted = fit_anchors(boxes, one_class(boxes), model=model(scales=(1.0,), ratios=(3.0,)))
     assert fitted.ratios[0] == pytest.approx(1, rel=0.04)
 
 
 def test_coverage_by_hand_and_none_for_a_class_without_boxes():
-    found = coverage(np.array([0.5, 0.25, 1.0], np.float32), np.array([0, 0, 2]), ("cat", "dog", "cow"))
+    found = coverage(np.array([0.5, 0.25, 1.0], np.float32), np.array([0, 0, 2]), class_names=("cat", "dog", "cow"))
     assert (found["boxes"], found["poor_share"]) == (3, pytest.approx(1 / 3))
     assert found["classes"] == {
         "cat": {"boxes": 2, "poor_share": 0.5, "mean_iou": 0.375},  # just 0.5 is enough

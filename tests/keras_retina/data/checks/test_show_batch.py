@@ -47,7 +47,7 @@ FIELDS = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("show_batch") / "data"
-    write_builtin_set(path, 4, 2, 96, 128)
+    write_builtin_set(path, 4, val_images=2, height=96, width=128)
     return path
 
 
@@ -64,7 +64,7 @@ def recipe():
 @pytest.fixture(scope="module")
 def samples(recipe, dataset) -> list[Sample]:
     """More than one pass over the four images."""
-    return first_samples(recipe, dataset, 6)
+    return first_samples(recipe, dataset, images=6)
 
 
 def one_image(folder: Path, boxes: list, crowd: bool = False) -> Dataset:
@@ -96,7 +96,7 @@ def test_samples_are_those_of_the_batches_that_train_asks_for(recipe, dataset, s
 
     monkeypatch.setattr(training, "training_batches", stop)
     with pytest.raises(AskedError) as asked:
-        training.train(recipe, dataset, dataset, tmp_path)
+        training.train(recipe, dataset, validation_set=dataset, run_dir=tmp_path)
     arguments, options = asked.value.args
     position = 0
     for images, wanted in training_batches(*arguments, **options).take(2).as_numpy_iterator():
@@ -118,14 +118,14 @@ def test_looking_at_the_labels_leaves_the_batches_as_they_are(recipe, dataset):
         return [array for image, wanted in stream.take(2).as_numpy_iterator() for array in (image, *wanted.values())]
 
     before = batches()
-    list(training_labels(dataset, spec, recipe.augmentation, recipe.seed).take(5))
+    list(training_labels(dataset, spec, augmentation=recipe.augmentation, seed=recipe.seed).take(5))
     for one, other in zip(before, batches(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_names_are_those_of_the_images_in_their_order(recipe, dataset, samples):
     assert {sample.name for sample in samples[:4]} == {record.file_name for record in dataset.records}
-    still = first_samples(recipe_from_fields(plain(), "test"), dataset, 4)
+    still = first_samples(recipe_from_fields(plain(), "test"), dataset, images=4)
     for sample in still:  # without zoom and flips a sample looks like its own file and like no other
         error = {}
         for record in dataset.records:
@@ -140,7 +140,9 @@ def test_names_are_those_of_the_images_in_their_order(recipe, dataset, samples):
 
 def test_boxes_decoded_from_the_targets_are_the_augmented_labels(recipe, dataset, samples):
     spec = detector_spec(recipe.model, dataset.class_names)
-    stream = training_labels(dataset, spec, recipe.augmentation, recipe.seed).take(6).as_numpy_iterator()
+    stream = (
+        training_labels(dataset, spec, augmentation=recipe.augmentation, seed=recipe.seed).take(6).as_numpy_iterator()
+    )
     total = 0
     for sample, (index, boxes, classes, ignored) in zip(samples, stream, strict=True):
         assert sample.name == dataset.records[index].file_name
@@ -156,10 +158,12 @@ def test_boxes_decoded_from_the_targets_are_the_augmented_labels(recipe, dataset
 
 def test_anchors_are_the_positives_of_matching(recipe, dataset, samples):
     spec = detector_spec(recipe.model, dataset.class_names)
-    stream = training_labels(dataset, spec, recipe.augmentation, recipe.seed).take(6).as_numpy_iterator()
+    stream = (
+        training_labels(dataset, spec, augmentation=recipe.augmentation, seed=recipe.seed).take(6).as_numpy_iterator()
+    )
     for sample, (_, boxes, classes, ignored) in zip(samples, stream, strict=True):
         codes, matched = match(
-            spec.anchors(), boxes[None], classes[None], ignored[None], matching=recipe.training.matching
+            spec.anchors(), boxes[None], classes=classes[None], ignored=ignored[None], matching=recipe.training.matching
         )
         np.testing.assert_array_equal(sample.anchors, spec.anchors()[matched[0].numpy() >= 0])
         assert sample.ignored == (codes.numpy() == IGNORED).sum()
@@ -170,8 +174,8 @@ def test_targets_of_several_anchors_are_one_box_and_classes_stay_apart():
     boxes = np.array([[1, 2, 11, 14], [1, 2, 11, 14], [1, 2, 11, 14]], np.float32)
     weights = (10.0, 10.0, 5.0, 5.0)
     targets = np.zeros((4, 5), np.float32)
-    targets[:3, :4], targets[:3, 4] = encode(boxes, anchors[:3], weights), 1
-    found, classes = targets_to_boxes(np.array([0, 0, 1, -1]), targets, anchors, weights)
+    targets[:3, :4], targets[:3, 4] = encode(boxes, anchors[:3], weights=weights), 1
+    found, classes = targets_to_boxes(np.array([0, 0, 1, -1]), targets, anchors=anchors, coder_weights=weights)
     assert classes.tolist() == [0, 1]
     np.testing.assert_allclose(found, boxes[:2], atol=1e-4)
 
@@ -180,7 +184,7 @@ def test_a_box_without_an_anchor_is_counted_and_drawn_red(tmp_path):
     """Without forced matches, no anchor reaches IoU 0.5 with a strip of 120 x 4 pixels."""
     settings = plain(training={"matching": {"force": False}})
     data = one_image(tmp_path, [[40, 100, 90, 150], [20, 20, 24, 140]])
-    (sample,) = first_samples(recipe_from_fields(settings, "test"), data, 1)
+    (sample,) = first_samples(recipe_from_fields(settings, "test"), data, images=1)
     assert sample.matched.tolist() == [True, False]
     np.testing.assert_allclose(sample.boxes, data.records[0].boxes, atol=1e-3)
     picture = contact_sheet([sample], data.class_names)
@@ -189,14 +193,14 @@ def test_a_box_without_an_anchor_is_counted_and_drawn_red(tmp_path):
 
 def test_a_crowd_is_only_in_the_ignored_anchors(tmp_path):
     data = one_image(tmp_path, [[20, 20, 100, 140]], crowd=True)
-    (sample,) = first_samples(recipe_from_fields(plain(), "test"), data, 1)
+    (sample,) = first_samples(recipe_from_fields(plain(), "test"), data, images=1)
     assert (len(sample.boxes), len(sample.anchors)) == (0, 0)
     assert sample.ignored > 10
 
 
 def test_a_sample_without_objects_is_drawn_without_boxes(tmp_path):
     data = one_image(tmp_path, [])
-    (sample,) = first_samples(recipe_from_fields(plain(), "test"), data, 1)
+    (sample,) = first_samples(recipe_from_fields(plain(), "test"), data, images=1)
     assert (sample.boxes.shape, sample.anchors.shape, sample.ignored) == ((0, 4), (0, 4), 0)
     picture = contact_sheet([sample], data.class_names)[CAPTION + 12 :]  # the caption says "boxes 0" in green
     assert [pixels_of(picture, colour) for colour in (GREEN, RED, BLUE)] == [0, 0, 0]
@@ -215,7 +219,7 @@ def test_the_picture_has_one_tile_a_sample(samples, images: int, rows: int, colu
 
 def test_boxes_stand_where_they_are_in_the_image(tmp_path):
     data = one_image(tmp_path, [[40, 80, 90, 130]])
-    (sample,) = first_samples(recipe_from_fields(plain(), "test"), data, 1)
+    (sample,) = first_samples(recipe_from_fields(plain(), "test"), data, images=1)
     picture = contact_sheet([sample], data.class_names)[6 + CAPTION :, 6:]
     factor = TILE / 256
     row = picture[round(65 * factor)]

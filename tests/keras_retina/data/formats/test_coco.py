@@ -39,7 +39,7 @@ def read(tmp_path, content, **arguments):
         Image.new("RGB", (200, 100)).save(tmp_path / name)
     file = tmp_path / "train.json"
     file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return read_coco(file, tmp_path, "train", "pets", **arguments)
+    return read_coco(file, tmp_path, split="train", name="pets", **arguments)
 
 
 def test_reads_boxes_classes_crowds_and_empty_images(tmp_path):
@@ -154,10 +154,10 @@ def test_categories_of_all_files_are_merged(tmp_path):
 
 
 def test_wanted_classes_order_the_categories(tmp_path):
-    assert list(order_categories({1: "a", 2: "b"}, ["b", "a"], tmp_path).items()) == [(2, "b"), (1, "a")]
-    assert order_categories({1: "a", 2: "b"}, None, tmp_path) == {1: "a", 2: "b"}
+    assert list(order_categories({1: "a", 2: "b"}, ["b", "a"], where=tmp_path).items()) == [(2, "b"), (1, "a")]
+    assert order_categories({1: "a", 2: "b"}, None, where=tmp_path) == {1: "a", 2: "b"}
     with pytest.raises(InputError, match="Did you mean 'platelet'"):
-        order_categories({1: "platelet"}, ["platelets"], tmp_path)
+        order_categories({1: "platelet"}, ["platelets"], where=tmp_path)
 
 
 def test_a_category_left_out_of_the_wanted_classes_is_not_dropped_silently(tmp_path):

@@ -14,7 +14,7 @@ def read(tmp_path, text, class_names=("cat", "dog"), folder="images", images=("a
     for name in images:
         Image.new("RGB", (200, 100)).save(tmp_path / folder / name)
     (tmp_path / "train.csv").write_text(text, encoding="utf-8")
-    return read_csv(tmp_path / "train.csv", tmp_path, "train", "pets", class_names)
+    return read_csv(tmp_path / "train.csv", tmp_path, split="train", name="pets", class_names=class_names)
 
 
 def summary(dataset):

@@ -49,7 +49,7 @@ def datasets(tmp_path_factory) -> list[Dataset]:
 @pytest.fixture(scope="module")
 def pack(datasets, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("packs") / "noise"
-    write_pack(folder, datasets, "train", SIDE, SIDE, shard_bytes=9000)
+    write_pack(folder, datasets, training_split="train", height=SIDE, width=SIDE, shard_bytes=9000)
     return folder
 
 
@@ -118,7 +118,7 @@ def test_classes_may_be_wanted_in_another_order_but_not_others(pack):
 def test_a_pack_in_a_remote_folder_is_the_same_data_set(pack, datasets):
     """`ram://` is TensorFlow's file system in memory; gs:// and others are reached through the same calls."""
     remote = Path("ram://bucket/packs/noise")  # pathlib makes ram:/bucket/... of it
-    write_pack(remote, datasets, "train", SIDE, SIDE, shard_bytes=9000)
+    write_pack(remote, datasets, training_split="train", height=SIDE, width=SIDE, shard_bytes=9000)
     assert tf.io.gfile.exists("ram://bucket/packs/noise/pack.json")
     assert available_splits("ram://bucket/packs/noise") == available_splits(remote) == ["train", "val"]
     for split in ("train", "val"):
@@ -128,14 +128,14 @@ def test_a_pack_in_a_remote_folder_is_the_same_data_set(pack, datasets):
             assert other.path.read_bytes() == one.path.read_bytes()
             np.testing.assert_array_equal(other.boxes, one.boxes)
     with pytest.raises(InputError, match=r"an input of at least 80 x 40"):
-        check_pack_input(remote, "train", 2 * SIDE, SIDE)
+        check_pack_input(remote, "train", height=2 * SIDE, width=SIDE)
     with pytest.raises(InputError, match=r"a new or empty folder was expected\. Received: ram://bucket/packs/noise\."):
-        write_pack(remote, datasets, "train", SIDE, SIDE)
+        write_pack(remote, datasets, training_split="train", height=SIDE, width=SIDE)
 
 
 def test_damage_in_a_remote_pack_is_named(datasets):
     remote = "ram://bucket/damaged"
-    write_pack(Path(remote), datasets, "train", SIDE, SIDE)
+    write_pack(Path(remote), datasets, training_split="train", height=SIDE, width=SIDE)
     record = read_pack(Path(remote), "val").records[0]
     shard = f"{remote}/val-00000.tfrecord"
     with tf.io.gfile.GFile(shard, "rb") as file:
@@ -213,11 +213,11 @@ def test_a_pack_cannot_reach_outside_its_folder(copy):
 
 
 def test_a_pack_made_for_a_smaller_input_is_refused_for_training_alone(pack, tmp_path):
-    check_pack_input(pack, "train", SIDE, SIDE)
-    check_pack_input(pack, "val", 2 * SIDE, SIDE)
-    check_pack_input(tmp_path, "train", 2 * SIDE, SIDE)  # no pack
+    check_pack_input(pack, "train", height=SIDE, width=SIDE)
+    check_pack_input(pack, "val", height=2 * SIDE, width=SIDE)
+    check_pack_input(tmp_path, "train", height=2 * SIDE, width=SIDE)  # no pack
     with pytest.raises(InputError, match=r"an input of at least 80 x 40 were expected\. Received: 40 x 40"):
-        check_pack_input(pack, "train", 2 * SIDE, SIDE)
+        check_pack_input(pack, "train", height=2 * SIDE, width=SIDE)
 
 
 def test_an_image_that_cannot_be_read_leaves_no_pack_behind(datasets, tmp_path):
@@ -225,12 +225,12 @@ def test_an_image_that_cannot_be_read_leaves_no_pack_behind(datasets, tmp_path):
     cut.write_bytes(datasets[1].records[0].path.read_bytes()[:300])
     broken = dataclasses.replace(datasets[1], records=(dataclasses.replace(datasets[1].records[0], path=cut),))
     with pytest.raises(InputError, match=r"cut\.jpg: a complete image file was expected"):
-        write_pack(tmp_path / "pack", [broken], "train", SIDE, SIDE)
+        write_pack(tmp_path / "pack", [broken], training_split="train", height=SIDE, width=SIDE)
     assert [path.name for path in tmp_path.iterdir()] == ["cut.jpg"]
 
 
 def test_a_folder_that_holds_something_is_left_alone(datasets, tmp_path):
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="a new or empty folder was expected"):
-        write_pack(tmp_path, datasets, "train", SIDE, SIDE)
+        write_pack(tmp_path, datasets, training_split="train", height=SIDE, width=SIDE)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

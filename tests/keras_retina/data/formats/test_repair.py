@@ -24,7 +24,9 @@ from keras_retina.foundation.errors import InputError
 def repair(*corners, classes=None, height=100, width=200):
     classes = np.zeros(len(corners), int) if classes is None else np.array(classes)
     where = [f"box {index}" for index in range(len(corners))]
-    boxes, kept, problems = repair_boxes(np.array(corners, float).reshape(-1, 4), classes, height, width, where)
+    boxes, kept, problems = repair_boxes(
+        np.array(corners, float).reshape(-1, 4), classes, height=height, width=width, where=where
+    )
     assert boxes.dtype == np.float32
     return boxes.tolist(), kept.tolist(), [(item.kind, item.where, item.fixed) for item in problems]
 
@@ -80,7 +82,7 @@ def test_exact_copy_is_dropped_within_a_class_only():
 
 def test_image_without_boxes():
     assert repair() == ([], [], [])
-    boxes, kept, _ = repair_boxes(np.zeros((0, 4)), np.zeros(0, int), 10, 10, [])
+    boxes, kept, _ = repair_boxes(np.zeros((0, 4)), np.zeros(0, int), height=10, width=10, where=[])
     assert boxes.shape == (0, 4) and kept.shape == (0,)
 
 
@@ -89,13 +91,15 @@ def test_image_without_boxes():
 def test_repaired_boxes_are_valid_and_stay_as_they_are(rows):
     corners = np.array([row[:4] for row in rows], float).reshape(-1, 4)
     classes = np.array([row[4] for row in rows], int)
-    boxes, kept, problems = repair_boxes(corners, classes, 100, 200, [""] * len(rows))
+    boxes, kept, problems = repair_boxes(corners, classes, height=100, width=200, where=[""] * len(rows))
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert (boxes >= 0).all() and (boxes <= [100, 200, 100, 200]).all()
     assert len({(*box, label) for box, label in zip(boxes.tolist(), classes[kept].tolist(), strict=True)}) == len(boxes)
     dropped = {"reversed_box", "degenerate_box", "outside_box_dropped", "duplicate_box"}
     assert len(rows) - len(kept) == sum(item.kind in dropped for item in problems)  # nothing silently
-    again, kept_again, problems_again = repair_boxes(boxes, classes[kept], 100, 200, [""] * len(kept))
+    again, kept_again, problems_again = repair_boxes(
+        boxes, classes[kept], height=100, width=200, where=[""] * len(kept)
+    )
     assert (again == boxes).all() and len(kept_again) == len(kept) and not problems_again
 
 
@@ -109,7 +113,7 @@ def test_boxes_of_the_stored_frame_turn_with_the_pixels(tmp_path, orientation):
     upright = read_image(tmp_path / "a.png")
     rows, columns = np.nonzero(upright[..., 0])
     expected = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
-    assert turn_boxes(np.array([[4, 30, 14, 50]]), 40, 60, orientation).tolist() == [expected]
+    assert turn_boxes(np.array([[4, 30, 14, 50]]), 40, width=60, orientation=orientation).tolist() == [expected]
 
     # The labels give the stored size: the box turns. They give the upright size: it stays.
     (record,), problems = build_records([labelled("a.png", (4, 30, 14, 50), size=(40, 60))], tmp_path)
@@ -200,5 +204,5 @@ def test_refusal_names_the_first_problem_and_counts_the_others():
 
 
 def test_problem_texts_are_one_printable_line():
-    made = problem("kind", "a\nb", "red \x1b[31m text\r", fixed=True)
+    made = problem("kind", "a\nb", detail="red \x1b[31m text\r", fixed=True)
     assert made.where == "a\\nb" and made.detail == "red \\x1b[31m text\\r"

@@ -29,7 +29,14 @@ def write(tmp_path, image_name="a", objects="", size=SIZE, filename=None, databa
 def read(tmp_path, names=("a",), class_names=("cat", "dog")):
     (tmp_path / "ImageSets/Main/train.txt").write_text("".join(f"{name}\n" for name in names) + "\n")
     lists = tmp_path / "ImageSets/Main/train.txt"
-    return read_voc(lists, tmp_path / "Annotations", tmp_path / "JPEGImages", "train", "pets", class_names)
+    return read_voc(
+        lists,
+        tmp_path / "Annotations",
+        image_dir=tmp_path / "JPEGImages",
+        split="train",
+        name="pets",
+        class_names=class_names,
+    )
 
 
 def test_reads_boxes_and_empty_images(tmp_path):

@@ -21,7 +21,7 @@ def write(tmp_path, yaml=YAML, split="train", **label_files):
 
 
 def read(tmp_path, split="train", **arguments):
-    return read_yolo(tmp_path / "data.yaml", split, "pets", **arguments)
+    return read_yolo(tmp_path / "data.yaml", split, name="pets", **arguments)
 
 
 def test_reads_boxes_and_empty_images(tmp_path):
