@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -67,7 +67,10 @@ class Anchors(Section):
 
 
 class Pyramid(Section):
-    """FPN from level `levels[0]` to `levels[1]`; levels above 5 come from strided convolutions."""
+    """FPN from level `levels[0]` to `levels[1]`; levels above 5 come from strided convolutions.
+
+    Where `levels` is not given, the last one is the highest of 7, 6 and 5 whose stride divides both sides of the input.
+    """
 
     levels: Annotated[tuple[int, int], Field(strict=False)] = (3, 7)
     width: Annotated[int, Field(ge=8, multiple_of=8)] = 64
@@ -102,6 +105,13 @@ class Head(Section):
         return self
 
 
+def _as_fields(section: Any) -> dict[str, Any]:
+    """Returns what was given for a section, as a dictionary or as the section itself."""
+    if isinstance(section, Section):
+        return section.model_dump(exclude_unset=True)
+    return section if isinstance(section, dict) else {}
+
+
 class Model(Section):
     """The network that `retinanet` builds: the section `model` of a recipe.
 
@@ -130,6 +140,19 @@ class Model(Section):
     pyramid: Pyramid = Pyramid()
     head: Head = Head()
     coder_weights: Annotated[tuple[Positive, Positive, Positive, Positive], Field(strict=False)] = _CODER_WEIGHTS
+
+    @model_validator(mode="before")
+    @classmethod
+    def _levels_that_divide(cls, fields: Any) -> Any:
+        """Where `pyramid.levels` is not given, the last level is the highest whose stride divides the input."""
+        if not isinstance(fields, dict):
+            return fields
+        pyramid, size = (_as_fields(fields.get(name, {})) for name in ("pyramid", "input"))
+        sides = [size.get(side, Input.model_fields[side].default) for side in ("height", "width")]
+        if "levels" in pyramid or not all(isinstance(pixels, int) for pixels in sides):
+            return fields
+        last = next((level for level in (7, 6, 5) if all(pixels % 2**level == 0 for pixels in sides)), 7)
+        return {**fields, "pyramid": {**pyramid, "levels": (3, last)}}
 
     @model_validator(mode="after")
     def _input_divides(self) -> Model:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.recipe.data import Data
-from keras_retina.recipe.model import BACKBONE_ALPHAS, Backbone
+from keras_retina.recipe.model import BACKBONE_ALPHAS, Backbone, Input, Model, Pyramid
 from keras_retina.recipe.recipe import Loss, Recipe, Training, dump_recipe, load_recipe, recipe_from_fields
 
 RECIPES = Path(__file__).parents[3] / "recipes"
@@ -147,8 +147,24 @@ def test_an_input_that_is_no_multiple_of_the_last_stride_is_refused_with_the_nea
     assert load(f"name: a\nmodel: {{pyramid: {{levels: [3, 5]}}, input: {{{side}: 480, {other}: 512}}}}")
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "last"),
+    [(384, 384, 7), (320, 320, 6), (320, 384, 6), (512, 640, 7), (352, 320, 5), (96, 384, 5)],
+)
+def test_without_levels_the_last_one_is_the_highest_whose_stride_divides_the_input(load, height, width, last):
+    size = f"input: {{height: {height}, width: {width}}}"
+    assert load(f"name: a\nmodel: {{{size}}}").model.pyramid.levels == (3, last)
+    assert load(f"name: a\nmodel: {{{size}, pyramid: {{width: 32}}}}").model.pyramid == Pyramid(
+        levels=(3, last), width=32
+    )
+    sections = Model(input=Input(height=height, width=width), pyramid=Pyramid(width=32))
+    assert sections.pyramid == Pyramid(levels=(3, last), width=32)
+    if last < 7:
+        assert "must be a multiple of 128" in refusal(load, f"name: a\nmodel: {{{size}, pyramid: {{levels: [3, 7]}}}}")
+
+
 def test_an_input_smaller_than_the_last_stride_is_told_the_stride(load):
-    assert "Closest: 128" in refusal(load, "name: a\nmodel: {input: {height: 32}}")
+    assert "Closest: 128" in refusal(load, "name: a\nmodel: {pyramid: {levels: [3, 7]}, input: {height: 32}}")
 
 
 def test_random_weights_cannot_be_frozen(load):
