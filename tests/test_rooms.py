@@ -44,7 +44,7 @@ FACES = {"keras_retina", "edge"}  # they hand on names of any room, so no module
 
 LONGEST_FILE = 300  # lines
 MOST_NAMES = 13  # in a folder
-MARKERS = {"__pycache__", "py.typed"}  # for programs, not for readers
+HIDDEN = {"__pycache__", "py.typed", "node_modules", ".cache"}  # for programs, not for readers
 LONG_ON_PURPOSE = {"edge/runtime.py"}  # copied to a device as one file
 
 
@@ -140,8 +140,11 @@ def test_no_file_is_too_long():
 
 
 def test_no_folder_shows_too_many_names():
-    folders = {path.parent for path in modules().values()}
-    shown = {folder: [entry.name for entry in folder.iterdir() if entry.name not in MARKERS] for folder in folders}
+    beside = ("tests", "benchmarks", "docs", "recipes")
+    folders = [ROOT / top for top in (*PACKAGES, *beside)]
+    folders += [path for top in folders for path in top.rglob("*") if path.is_dir()]
+    folders = [folder for folder in folders if not HIDDEN & set(folder.relative_to(ROOT).parts)]
+    shown = {folder: [entry.name for entry in folder.iterdir() if entry.name not in HIDDEN] for folder in folders}
     crowded = {str(folder): len(names) for folder, names in shown.items() if len(names) > MOST_NAMES}
     assert not crowded
 
