@@ -79,7 +79,7 @@ def expected_block(runs: Sequence[MeasuredRun], command: str) -> str:
     }
     if len(runs) > 1:
         fields["ap_range"] = {name: [round(min(values), 2), round(max(values), 2)] for name, values in found.items()}
-    return yaml.safe_dump({"expected": fields}, sort_keys=False, width=120, default_flow_style=None)
+    return yaml.safe_dump({"expected": fields}, sort_keys=False, width=110, default_flow_style=None)
 
 
 def tolerance_of(values: Sequence[float]) -> float:
