@@ -45,7 +45,7 @@ photo = Image.fromarray(scenes[0].image)
 
 BACKBONE = '{"name": "mobilenet_v2", "weights": "imagenet"}'
 TINY = '{"name": "plain", "weights": "none", "frozen_stages": 0, "batch_norm": "trained"}'
-SIZES = '"height": 384, "width": 384}'
+SIZES = '"height": 320, "width": 320}'
 # A plain backbone from random weights on 64 pixels: what is tested is that the program runs, not what it learns.
 SMALL_HEADS = '"height": 64, "width": 64}, pyramid={"width": 8, "levels": (3, 5)}, head={"width": 8, "convolutions": 1}'
 

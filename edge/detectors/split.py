@@ -83,7 +83,7 @@ def _classes_of_data(classes: np.ndarray, columns: tuple[int, ...], *, path: Pat
     return np.array(columns, np.int32)[classes]
 
 
-def _detect_in_process(path: Path, reading: Reading, *, images: Sequence[ImageFile]) -> list[dict[str, list]]:
+def _detect_in_process(path: Path, reading: Reading, images: Sequence[ImageFile]) -> list[dict[str, list]]:
     """Runs `main` of this module in a new process and returns what it found."""
     steps = None if reading.preprocessing is None else dataclasses.asdict(reading.preprocessing)
     task = {"model": str(path), "images": [_place(image) for image in images], "preprocessing": steps}

@@ -60,7 +60,7 @@ def check_is_finished(model: keras.Model) -> None:
         )
 
 
-def save_keras_file(model: keras.Model, spec: DetectorSpec, *, path: str | Path) -> None:
+def save_keras_file(model: keras.Model, spec: DetectorSpec, path: str | Path) -> None:
     """Writes a `.keras` file that also holds the description of the detector: input, anchors and class names.
 
     Plain `tf_keras.models.load_model` opens the file too. Losses and the state of the optimiser are left out. The file

@@ -67,7 +67,7 @@ for strategy, models in ways.items():
     # BatchNorm frozen: trained, each replica would see the statistics of its own half.
     backbone = recipe.model.backbone.model_copy(update={"batch_norm": "frozen"})
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"backbone": backbone})})
-    run = start_run(Path(out) / strategy, recipe, Path(data), "test", False)
+    run = start_run(Path(out) / strategy, recipe, data_dir=Path(data), command="test", overwrite=False)
     keras.utils.set_random_seed(1)
     spec = detector_spec(recipe.model, ("disc", "square"))
     save_detector(detector_network(recipe.model, 2), spec, run.model)

@@ -65,9 +65,9 @@ def test_an_operator_stands_before_or_behind_another(place, order, result):
     graph.outputs = np.array([less], np.int32)
     subtract = graph.operators[1]
     if place == Writer.before:
-        subtract.inputs[0] = place(model, subtract).add(Operator.RELU, [1], [3])
+        subtract.inputs[0] = place(model, subtract).add(Operator.RELU, [1], shape=[3])
     else:
-        graph.outputs = np.array([place(model, subtract).add(Operator.RELU, [less], [3])], np.int32)
+        graph.outputs = np.array([place(model, subtract).add(Operator.RELU, [less], shape=[3])], np.int32)
     assert names(model) == order
     assert run(model, [-1.0, 1.0, 1.0])[:2] == result
 

@@ -84,7 +84,7 @@ def test_a_file_that_was_made_from_the_model_of_the_run_is_one_of_the_run(small_
     (run / "recipe.yaml").write_text("name: r")
     own, other = tmp_path / "own.tflite", tmp_path / "other.tflite"
     network = small_quantized.int8
-    made = {"spec": small_quantized.spec, "kind": "int8", "head": "raw", "settings": Export(), "images_used": 3}
+    made = {"spec": small_quantized.spec, "kind": "int8", "head": "raw", "settings": Export(), "calibration_images": 3}
     write_detector(own, network, **made, origin=origin_of(run / "recipe.yaml", run / "model.keras"))
     write_detector(other, network, **made, origin=origin_of(run / "recipe.yaml", theirs))
     files = [theirs, own, other]

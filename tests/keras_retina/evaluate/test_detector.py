@@ -39,7 +39,7 @@ def perfect(tiny_coco):
     """A stand-in for the network that knows every label, in pixels of the network input."""
     dataset = load_dataset(tiny_coco, "val")
 
-    def detect_function(model, spec, *limits):
+    def detect_function(model, spec, **limits):
         known = []
         for record in dataset.records:
             scale = np.array([spec.height / record.height, spec.width / record.width] * 2, np.float32)

@@ -46,7 +46,7 @@ def test_a_field_of_its_type_is_returned():
 def test_another_type_is_one_line_that_names_the_field(read, names):
     for name in names:
         with pytest.raises(InputError, match=rf"^f\.{name}: expected .* Received: ") as caught:
-            read(FIELDS, name, "f")
+            read(FIELDS, name, where="f")
         assert "\n" not in str(caught.value)
 
 

@@ -27,7 +27,8 @@ def one_image(scores: list[list[float]], anchors=ANCHORS, find=detections, **set
     """Returns `(anchor, class, score)` of each detection, given scores `[A, K]` and boxes equal to the anchors."""
     logits = np.array([[[logit(score) for score in row] for row in scores]], np.float32)
     deltas = np.zeros((1, len(anchors), 4), np.float32)
-    result = find(logits, deltas, anchors, PLAIN, **{"score_threshold": SHOW_SCORE_THRESHOLD} | settings)
+    settings = {"score_threshold": SHOW_SCORE_THRESHOLD} | settings
+    result = find(logits, deltas, anchors=anchors, coder_weights=PLAIN, **settings)
     rows = []
     for i in range(int(result["count"][0])):
         (anchor,) = np.flatnonzero(np.all(np.isclose(anchors, result["boxes"][0, i]), axis=1))

@@ -16,7 +16,17 @@ from keras_retina.model.spec import DetectorSpec
 SHARED = Path(__file__).resolve().parents[5] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data (BCCD and raccoon photographs)")
 
-SPEC = DetectorSpec((), 128, 128, "stretch", (3, 7), 4.0, (1.0, 1.26, 1.59), (0.5, 1.0, 2.0), (10.0, 10.0, 5.0, 5.0))
+SPEC = DetectorSpec(
+    class_names=(),
+    height=128,
+    width=128,
+    resize="stretch",
+    levels=(3, 7),
+    anchor_size=4.0,
+    anchor_scales=(1.0, 1.26, 1.59),
+    anchor_ratios=(0.5, 1.0, 2.0),
+    coder_weights=(10.0, 10.0, 5.0, 5.0),
+)
 
 
 def noise(seed: int) -> Image.Image:
