@@ -94,12 +94,19 @@ def train_stage(run: RunFolder) -> None:
     if run.model.exists() and run.metrics.exists():
         logger.info("train: done before, skipped")
         return
+    from keras_retina.data.folder import available_splits
     from keras_retina.data.formats.pack import check_pack_input
     from keras_retina.evaluate.coco import coco_metrics
     from keras_retina.evaluate.predict import detect_function, predict_dataset
     from keras_retina.model.saving import load_detector
     from keras_retina.train.train import train
 
+    needed, found = verification_split(run.recipe), available_splits(run.data_dir, run.recipe.data.format)
+    if needed not in found:  # else it would be missed after hours of training
+        raise InputError(
+            f"{address(run.data_dir)}: expected the split that is measured in the end. Received: split={needed!r}, "
+            f"where there are {', '.join(found) or 'none'}. Without a test split, add --set data.test=null."
+        )
     check_pack_input(
         run.data_dir, run.recipe.data.train, height=run.recipe.model.input.height, width=run.recipe.model.input.width
     )

@@ -11,8 +11,10 @@ from typing import Any
 from edge.report.formatting import ap, duration, megabytes, milliseconds, package_versions, plain, ratio
 from edge.report.gallery import class_legend
 from edge.report.run import Run
+from edge.verify.expected import is_of_other_data
 from edge.verify.result import Split
 from edge.verify.rows import Row, ap_value
+from keras_retina.foundation.json_values import count_of
 from keras_retina.recipe.formats import FORMATS, KERAS
 
 
@@ -47,6 +49,10 @@ def expected_section(run: Run) -> dict[str, Any] | None:
     """Compares the recipe's `expected:` block with what was measured; None when the recipe promises nothing."""
     expected = run.recipe.get("expected")
     if not isinstance(expected, dict) or not isinstance(expected.get("ap"), dict):
+        return None
+    classes = [plain(name) for name in expected.get("classes") or ()]
+    images = count_of(expected, "images", where="expected")
+    if run.verify is not None and is_of_other_data(run.verify, images, classes=classes):
         return None
     tolerance = ap_value(expected.get("tolerance_ap")) or 0.0
     lines = []

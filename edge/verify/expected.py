@@ -14,6 +14,7 @@ import yaml
 
 from edge.verify.result import VerifyResult, read_result
 from keras_retina.foundation.errors import InputError
+from keras_retina.recipe.formats import KERAS
 from keras_retina.recipe.recipe import Expected, Recipe
 from keras_retina.run import open_run, run_facts, training_minutes
 
@@ -69,6 +70,8 @@ def expected_block(runs: Sequence[MeasuredRun], command: str) -> str:
         "machine": first.machine,
         "date": date.today().isoformat(),
         "split": first.verify.dataset.split,
+        "images": first.verify.dataset.images,
+        "classes": class_names(first.verify),
         "training_minutes": round(min(run.training_minutes for run in runs), 1),
         "runs": len(runs),
         "seeds": sorted({run.seed for run in runs}),
@@ -116,10 +119,23 @@ def compare(verify: VerifyResult, recipe: Recipe) -> list[str]:
     return failures
 
 
+def class_names(verify: VerifyResult) -> list[str]:
+    """Returns the classes that the float model was measured on."""
+    return next((list(row.per_class) for row in verify.rows if row.key == KERAS.name), [])
+
+
+def is_of_other_data(verify: VerifyResult, images: int | None, *, classes: Sequence[str]) -> bool:
+    """Tells whether a block names another number of images, or other classes, than were measured."""
+    other_images = images is not None and images != verify.dataset.images
+    return other_images or (bool(classes) and set(classes) != set(class_names(verify)))
+
+
 def expected_lines(verify: VerifyResult, recipe: Recipe) -> list[str]:
     """Returns what to tell of a run beside its recipe's `expected:` block: the float model, and rows outside."""
     if recipe.expected is None:
         return []
+    if is_of_other_data(verify, recipe.expected.images, classes=recipe.expected.classes):
+        return ["expected: not compared, since the recipe's figures belong to other data"]
     outside = compare(verify, recipe)
     lines = [line for line in outside if not line.startswith("keras:")]
     found = next((row.ap["AP"] for row in verify.rows if row.key == "keras"), None)

@@ -9,15 +9,19 @@ from edge.verify.rows import Row
 from keras_retina.recipe.formats import FORMATS, KERAS
 
 FORMS = ("postprocess", "builtin", "raw")  # the better one first
+LEAST_AP = 5.0
+"""A float model below it finds almost nothing, whatever its files keep of that."""
 
 
 def row_to_ship(rows: Sequence[Row]) -> Row | None:
-    """Returns the row of the file to ship, None when no file passed the gate.
+    """Returns the row of the file to ship, None when no file passed the gate or the float model finds almost nothing.
 
     A file that ends in boxes comes before one that ends in heads, and int8, which every device computes fastest, before
     the other formats. Of the int8 files the one with the fewest multiply-adds is taken, of equals the one of the best
     AP; of other formats the smallest.
     """
+    if _float_ap(rows) < LEAST_AP:
+        return None
     passed = [row for row in rows if _is_candidate(row)]
     return min(passed, key=_rank, default=None)
 
@@ -29,13 +33,18 @@ def ship_line(folder: Path, rows: Sequence[Row]) -> str:
         folder: of the files.
         rows: of verify.json.
     """
-    row = row_to_ship(rows)
+    parent, row = _float_ap(rows), row_to_ship(rows)
+    if parent < LEAST_AP:
+        return f"ship: nothing yet, since the float model finds almost nothing (AP {parent:.2f}). Train it longer."
     if row is None:
         return "ship: nothing, since no file passed the gate"
-    parent = next(one for one in rows if one.key == KERAS.name).ap["AP"]
     found, size = row.ap["AP"] or 0.0, (row.size_bytes or 0) / 1e6
-    share = f", {found / parent:.3f} x its float parent" if parent else ""
-    return f"ship: {folder / row.file}: AP {found:.2f}, {size:.2f} MB{share}; {_reason(row, rows)}"
+    share = f"{found / parent:.3f} x the AP of the float model"
+    return f"ship: {folder / row.file}: AP {found:.2f}, {share}, {size:.2f} MB; {_reason(row, rows)}"
+
+
+def _float_ap(rows: Sequence[Row]) -> float:
+    return next((row.ap["AP"] or 0.0 for row in rows if row.key == KERAS.name), 0.0)
 
 
 def _reason(row: Row, rows: Sequence[Row]) -> str:

@@ -35,6 +35,7 @@ def show_log() -> None:
     for name in ("keras_retina", "edge"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
+        logger.propagate = False  # TensorFlow puts a handler on the root logger, which would print each line again
         if not any(isinstance(handler, PlainLines) for handler in logger.handlers):
             logger.addHandler(PlainLines())
 

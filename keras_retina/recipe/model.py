@@ -151,7 +151,7 @@ class Model(Section):
         sides = [size.get(side, Input.model_fields[side].default) for side in ("height", "width")]
         if "levels" in pyramid or not all(isinstance(pixels, int) for pixels in sides):
             return fields
-        last = next((level for level in (7, 6, 5) if all(pixels % 2**level == 0 for pixels in sides)), 7)
+        last = next((level for level in (7, 6, 5) if all(pixels % 2**level == 0 for pixels in sides)), 5)
         return {**fields, "pyramid": {**pyramid, "levels": (3, last)}}
 
     @model_validator(mode="after")
@@ -162,7 +162,7 @@ class Model(Section):
             if pixels % stride:
                 nearest = max(stride, round(pixels / stride) * stride)
                 raise ValueError(
-                    f"input.{side} must be a multiple of {stride}, the stride of the last level. "
-                    f"Received: {side}={pixels}. Closest: {nearest}"
+                    f"input.{side} must be a multiple of {stride}, the stride of the last level of "
+                    f"pyramid.levels={list(self.pyramid.levels)}. Received: {side}={pixels}. Closest: {nearest}"
                 )
         return self

@@ -31,12 +31,15 @@ class Expected(Section):
 
     `ap` and `ap50` are means of `runs` runs with these `seeds`, on processors with these vector instructions
     (`kernels`); `ap_range` has the lowest and the highest AP. One more run should be within `tolerance_ap` of `ap`.
+    `images` and `classes` tell the data: figures of other data are not compared with it.
     """
 
     command: str
     machine: str
     date: str
     split: str
+    images: Count | None = None
+    classes: Annotated[tuple[str, ...], Field(strict=False)] = ()
     training_minutes: Positive
     runs: Count = 1
     seeds: Annotated[tuple[int, ...], Field(strict=False)] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -98,3 +99,14 @@ def test_a_block_of_one_run_as_older_recipes_have_it_is_compared_too():
 
 def test_a_recipe_that_expects_nothing_is_told_nothing():
     assert expected_lines(verified(keras=1.0), recipe_with("{}")) == []
+
+
+def test_figures_of_other_data_are_not_compared():
+    blocks = [SIX.replace("runs: 6", f"runs: 6, {more}") for more in ("images: 40", "classes: [cat]")]
+    for block in blocks:
+        lines = expected_lines(verified(keras=1.0), recipe_with(block))
+        assert lines == ["expected: not compared, since the recipe's figures belong to other data"]
+    same = SIX.replace("runs: 6", "runs: 6, images: 5, classes: [a, b]")
+    here = replace(verified(keras=55.0, int8=54.0), dataset=Split(images=5))
+    rows = tuple(replace(row, per_class={"b": 1.0, "a": 2.0}) for row in here.rows)
+    assert "is within" in expected_lines(replace(here, rows=rows), recipe_with(same))[0]

@@ -62,7 +62,7 @@ def test_the_line_says_what_the_file_has_and_why_it_is_the_one():
     folder = Path("runs/a/export")
     all_rows = [KERAS, FLOAT, DYNAMIC, INT8, INT8_RAW, HALF]
     assert ship_line(folder, all_rows) == (
-        "ship: runs/a/export/a_int8_half.tflite: AP 49.60, 0.40 MB, 0.992 x its float parent; "
+        "ship: runs/a/export/a_int8_half.tflite: AP 49.60, 0.992 x the AP of the float model, 0.40 MB; "
         "the fewest multiply-adds of 2 int8 files that passed the gate"
     )
     assert ship_line(folder, [KERAS, INT8, INT8_RAW]).endswith("; the int8 file, which passed the gate")
@@ -73,3 +73,10 @@ def test_the_line_says_what_the_file_has_and_why_it_is_the_one():
     assert ship_line(folder, failed).endswith("; the smallest file that passed the gate, which no int8 file did")
     unmeasured = [KERAS, replace(FLOAT, status="not run")]
     assert ship_line(folder, unmeasured) == "ship: nothing, since no file passed the gate"
+
+
+def test_nothing_is_shipped_of_a_model_that_finds_almost_nothing():
+    rows = [replace(KERAS, ap={"AP": 0.03}), replace(INT8, ap={"AP": 0.04})]
+    assert row_to_ship(rows) is None
+    line = ship_line(Path("export"), rows)
+    assert line == "ship: nothing yet, since the float model finds almost nothing (AP 0.03). Train it longer."

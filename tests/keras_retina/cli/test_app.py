@@ -94,7 +94,7 @@ def test_an_input_size_between_strides_names_the_nearest(recipe_file, tmp_path):
         keras_retina("train", str(recipe_file), "--data", str(tmp_path), "--set", "model.input.height=300")
     )
     assert "height=300" in line
-    assert "256" in line
+    assert "Closest: 288" in line
 
 
 def test_a_data_folder_that_does_not_exist_is_one_line(recipe_file, tmp_path):

@@ -142,7 +142,7 @@ def test_nothing_is_converted_silently(load, fields: str):
 @pytest.mark.parametrize(("side", "other"), [("height", "width"), ("width", "height")])
 def test_an_input_that_is_no_multiple_of_the_last_stride_is_refused_with_the_nearest(load, side, other):
     message = refusal(load, f"name: a\nmodel: {{input: {{{side}: 500, {other}: 512}}}}")
-    assert f"input.{side} must be a multiple of 128" in message
+    assert f"input.{side} must be a multiple of 32" in message
     assert f"Received: {side}=500. Closest: 512" in message
     assert load(f"name: a\nmodel: {{pyramid: {{levels: [3, 5]}}, input: {{{side}: 480, {other}: 512}}}}")
 
