@@ -65,7 +65,8 @@ def _is_batch(element: Any) -> bool:
     """Tells whether it is (images in float, {"classes": `[batch, anchors]`, "boxes": `[batch, anchors, 5]`})."""
     if not (isinstance(element, tuple) and len(element) == 2 and isinstance(element[1], Mapping)):
         return False
-    shapes = [getattr(part, "shape", ()) for part in (element[0], *map(element[1].get, ("classes", "boxes")))]
+    parts = (element[0], element[1].get("classes"), element[1].get("boxes"))
+    shapes: list[Any] = [getattr(part, "shape", ()) for part in parts]
     return [len(shape) for shape in shapes] == [4, 2, 3] and shapes[2][-1] == 5
 
 
