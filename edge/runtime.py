@@ -132,13 +132,18 @@ class Detector:
 
         Args:
             image: uint8 RGB `[height, width, 3]` of any size, a Pillow image, or the path of an image file.
-            score_threshold: least score; a postprocess file itself has dropped what is under its own threshold.
+            score_threshold: least score, 0 to 1; a postprocess file itself has dropped what is under its own threshold.
             iou_threshold: of two boxes of a class that overlap more, the lower-scored goes. Default: that of the file.
             max_detections: most boxes returned. Default, and most possible for a postprocess file: that of the file.
 
         Raises:
-            ValueError: the image has another shape or type, or a postprocess file cannot do what is asked.
+            ValueError: the image has another shape or type, the score is out of range, or a postprocess file cannot do
+                what is asked.
         """
+        if not 0 <= score_threshold <= 1:
+            raise ValueError(
+                f"expected a score from 0 to 1. Received: score_threshold={score_threshold}. For 30 percent: 0.3."
+            )
         image = as_array(image)
         pixels, scales = self.prepare(image)
         with self._lock:
@@ -159,9 +164,9 @@ class Detector:
         """Resizes an image; returns uint8 `[1, H, W, 3]` for `invoke` and (y, x) input pixels per image pixel."""
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            advice = "Pass one image, without the batch axis." if image.ndim == 4 else "Convert it to 8-bit RGB first."
             raise ValueError(
-                "expected a uint8 RGB image [height, width, 3]. "
-                f"Received: {image.dtype} {list(image.shape)}. Convert it to 8-bit RGB first."
+                f"expected a uint8 RGB image [height, width, 3]. Received: {image.dtype} {list(image.shape)}. {advice}"
             )
         height, width = self.description.height, self.description.width
         bands = self._threads if image.shape[0] * image.shape[1] >= BANDED_PIXELS else 1

@@ -6,6 +6,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,20 @@ from edge.runtime import SHOW_SCORE_THRESHOLD, Detections, Detector
 from keras_retina.data.images import IMAGE_SUFFIXES, read_image
 from keras_retina.foundation.drawing import draw_boxes
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import write_file, write_json
+from keras_retina.foundation.files import make_folder, write_file, write_json
 from keras_retina.geometry.boxes import yxyx_to_xywh
 
 RESULTS = "results.json"
 IMAGES = "images.json"
+
+
+@dataclass(frozen=True)
+class FoundInImages:
+    """Where the results of several images are, and how much is in them."""
+
+    results: Path
+    images: int
+    objects: int
 
 
 def detect_paths(
@@ -31,8 +41,8 @@ def detect_paths(
     score_threshold: float = SHOW_SCORE_THRESHOLD,
     json_lines: str | None = None,
     progress: Callable[[str], None] | None = None,
-) -> Path:
-    """Detects in one image, or in every image of a folder (not of its subfolders); returns the results file.
+) -> FoundInImages:
+    """Detects in one image, or in every image of a folder (not of its subfolders).
 
     Writes into `out_dir`, as the work goes on: `<image>.jpg`, a copy of each image with boxes and labels, and
     `detections.jsonl` (or to `json_lines`), one line an image: `{"file", "detections": [{"label", "score", "box"}]}`,
@@ -46,7 +56,7 @@ def detect_paths(
     """
     paths = image_paths(inputs)
     targets = picture_paths(paths, out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(out_dir)
     results: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
     unreadable: list[dict[str, str]] = []
@@ -78,7 +88,7 @@ def detect_paths(
             f"{len(unreadable)} of {len(paths)} images could not be read; the others are finished in {out_dir}. "
             + _reasons(unreadable)
         )
-    return out_dir / RESULTS
+    return FoundInImages(out_dir / RESULTS, images=len(images), objects=len(results))
 
 
 def image_paths(inputs: Path) -> list[Path]:

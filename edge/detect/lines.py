@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from edge.runtime import Detections
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import make_folder
 
 LINES = "detections.jsonl"
 
@@ -46,6 +47,7 @@ def open_lines(target: str | None, out_dir: Path) -> Iterator[TextIO]:
         yield sys.stdout
         return
     path = out_dir / LINES if target is None else Path(target)
+    make_folder(path.parent)
     try:
         stream = path.open("w", encoding="utf-8", buffering=1)  # by the line: it can be followed while it grows
     except OSError as error:

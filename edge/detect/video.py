@@ -20,6 +20,7 @@ from edge.detect.tracker import Tracker
 from edge.detect.video_file import Writer, video_path
 from edge.runtime import Detections, Detector
 from keras_retina.foundation.drawing import class_colour, draw_boxes
+from keras_retina.foundation.files import make_folder
 
 Item = TypeVar("Item")
 
@@ -148,7 +149,8 @@ def watch(
         InputError: a file cannot be written, or would replace the video itself.
     """
     target = video_path(source, out_dir, named=video)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(out_dir)
+    make_folder(target.parent)
     tracker, start, written, last = Tracker(), time.perf_counter(), 0, -1
     told, size = start, 1 if source.live else AHEAD
     with (

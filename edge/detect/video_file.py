@@ -82,7 +82,7 @@ def video_path(source: Source, out_dir: Path, *, named: Path | None = None) -> P
     """Returns where the annotated video goes: where `named` says, else `<name>.webm` in `out_dir`.
 
     Raises:
-        InputError: that is the video itself or no kind of video, or a folder is missing or a file.
+        InputError: that is the video itself or no kind of video, or `out_dir` is a file.
     """
     if out_dir.exists() and not out_dir.is_dir():
         raise InputError(f"--out: expected a folder. Received: {printable(out_dir)}, a file. Choose another name.")
@@ -92,8 +92,6 @@ def video_path(source: Source, out_dir: Path, *, named: Path | None = None) -> P
             f"--video: expected a file that ends with {', '.join(CODECS)}. Received: {printable(target)}. "
             f"{closest(target.suffix.lower(), CODECS)}"
         )
-    if named is not None and not target.parent.is_dir():
-        raise InputError(f"--video: expected a file in a folder. Received: {printable(named)}. Make its folder first.")
     if not source.live and target.resolve() == Path(source.name).resolve():
         option = "--out: expected another folder than that of" if named is None else "--video: expected another than"
         raise InputError(

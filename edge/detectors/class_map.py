@@ -75,7 +75,7 @@ def counterparts(
         shown = ", ".join(list(file_names)[:8]) + (", ..." if len(file_names) > 8 else "")
         raise InputError(
             f"{source}: expected classes of the data, {', '.join(data_names)}. Received: {shown}. "
-            "Say which is which with --class-map name=name."
+            "Is this the right data? If so, say which is which with --class-map name=name."
         )
     missing = tuple(name for index, name in enumerate(data_names) if index not in columns)
     unused = tuple(name for name, column in zip(file_names, columns, strict=True) if column == NONE)

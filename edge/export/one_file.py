@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,11 +13,13 @@ from edge.quantize.detector import check_is_finished, is_quantize_aware
 from edge.quantize.own_images import calibration_images
 from edge.tflite.flatbuffer import write_flatbuffer
 from keras_retina.foundation.errors import InputError, closest
-from keras_retina.foundation.files import write_file
+from keras_retina.foundation.files import make_folder, write_file
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.export import Export
 from keras_retina.recipe.formats import FORMATS, Form, FormatName, RecipeFormat
+
+_LIKE_A_FORMAT = re.compile(r"(u?int|b?float|fp|bf)\d+|w\d+a\d+")
 
 
 def export_detector(
@@ -54,8 +57,9 @@ def export_detector(
         nms: `per_class`, or `fast`: boxes of all classes suppress each other.
 
     Raises:
-        InputError: another ending than .tflite, an unknown format, no images for int8 or int16, a model that does not
-            fit its description, is still in sparse training or cannot be expressed, or a file that cannot be written.
+        InputError: another ending than .tflite, an unknown format, also in the name, no images for int8 or int16, a
+            model that does not fit its description, is still in sparse training or cannot be expressed, or a file that
+            cannot be written.
     """
     path = Path(path)
     if path.suffix != ".tflite":
@@ -88,13 +92,22 @@ def export_detector(
     graph = finished_graph(
         convert_heads(model, spec, kind=full_kind, samples=samples), spec, head=head, settings=settings
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_file(path, described(write_flatbuffer(graph), spec, kind=full_kind, head=head, settings=settings))
     return path
 
 
 def _format_of(path: Path) -> str:
-    """Returns the last format among the parts of a name like `mine_int8_raw.tflite`, or int8."""
-    parts = path.stem.replace("-", "_").replace(".", "_").split("_")
-    found = [part for part in parts if part in get_args(RecipeFormat)]
+    """Returns the last format among the parts of a name like `mine_int8_raw.tflite`, or int8.
+
+    Raises:
+        InputError: the last part that looks like a format is none that can be written.
+    """
+    parts = re.split(r"[_.-]", path.stem.lower())
+    found = [part for part in parts if part in get_args(RecipeFormat) or _LIKE_A_FORMAT.fullmatch(part)]
+    if found and found[-1] not in get_args(RecipeFormat):
+        raise InputError(
+            f"export_detector: expected {', '.join(get_args(RecipeFormat))} at the end of the name. "
+            f"Received: {found[-1]!r} in {path.name}. Rename it, or pass format."
+        )
     return found[-1] if found else "int8"

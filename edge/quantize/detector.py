@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge.quantize.own_images import calibration_images
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import make_folder
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import DetectorSpec
@@ -69,7 +70,7 @@ def save_keras_file(model: keras.Model, spec: DetectorSpec, path: str | Path) ->
 
     Args:
         model: plain or quantization-aware.
-        path: ends in `.keras`; its folder must exist.
+        path: ends in `.keras`; its folder is made if it is not there.
 
     Raises:
         InputError: another ending, a model that is still in sparse training, or a file that cannot be written.
@@ -78,6 +79,7 @@ def save_keras_file(model: keras.Model, spec: DetectorSpec, path: str | Path) ->
     if path.suffix != ".keras":
         raise InputError(f"save_detector: expected a path that ends in .keras. Received: {path}. Rename it.")
     check_is_finished(model)
+    make_folder(path.parent)
     if not is_quantize_aware(model):
         return save_detector(model, spec, path)
     from edge.quantize.saving import save_quantize_aware

@@ -19,6 +19,8 @@ from keras_retina.cli.options import (
 from keras_retina.cli.output import say, show_coverage, suggest, write_json
 from keras_retina.foundation.files import address
 
+MANY_POOR = 0.1  # of the boxes of a split have no anchor of IoU 0.5: other anchors come first
+
 
 def check_data(
     data: RequiredDataOption,
@@ -55,7 +57,8 @@ def check_data(
     write_json(json_, report_to_dict(report))
     if report.errors:
         raise typer.Exit(1)
-    suggest(f"keras-retina run {recipe or 'RECIPE'} --data {data}")
+    poor = any(split.coverage and split.coverage.poor_share() > MANY_POOR for split in report.splits)
+    suggest(f"keras-retina {'fit-anchors' if poor else 'run'} {recipe or 'RECIPE'} --data {data}")
 
 
 def pack(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edge.detect.capture import Source
     from edge.runtime import Detector
 
+LOW_SCORE = 0.05  # what a network that learned little still reaches
 INTERRUPTED = 130  # as a shell says it of a program that Ctrl-C ended
 
 
@@ -24,7 +25,9 @@ def detect(
     model: Annotated[Path, typer.Argument(help="A .tflite file that `export` wrote.")],
     source: Annotated[str, typer.Argument(help="An image, a folder of images, a video file, or camera:0.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for pictures, video and results.")] = Path("detections"),
-    score: Annotated[float | None, typer.Option("--score", min=0.0, max=1.0, help="Lowest score shown.")] = None,
+    score: Annotated[
+        float | None, typer.Option("--score", min=0.0, max=1.0, help="Lowest score shown. Default: 0.3.")
+    ] = None,
     json_lines: Annotated[
         str | None, typer.Option("--json-lines", help="File, or - for standard output. Default: OUT/detections.jsonl.")
     ] = None,
@@ -53,8 +56,12 @@ def detect(
         raise InputError(f"--video: expected a video or a camera to annotate. Received: {source}. Leave it out.")
     else:
         tell = partial(print, file=sys.stderr) if json_lines == "-" else say
-        written = detect_paths(detector, Path(source), out_dir=out, score_threshold=threshold, json_lines=json_lines)
-        tell(f"wrote {written}")
+        found = detect_paths(detector, Path(source), out_dir=out, score_threshold=threshold, json_lines=json_lines)
+        hint = f"; try --score {LOW_SCORE}" if not found.objects and threshold > LOW_SCORE else ""
+        objects = f"{found.objects} object{'s' * (found.objects != 1)}"
+        images = f"{found.images} image{'s' * (found.images != 1)}"
+        tell(f"{objects} of score {threshold:g} or more in {images}{hint}")
+        tell(f"wrote {found.results}")
 
 
 def _watch(

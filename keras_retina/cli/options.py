@@ -15,14 +15,19 @@ if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
 
 
 def output_file(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
-    """Refuses a file that could not be written at the end, before the work begins."""
+    """Makes the folder of a file, and refuses a file that could not be written at the end, before the work begins."""
     from keras_retina.foundation.errors import InputError
+    from keras_retina.foundation.files import address, make_folder, remote_address
 
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        received = "a folder" if path.is_dir() else "in no folder that exists"
+    if path is None:
+        return None
+    if path.is_dir() or remote_address(path):
+        received = "a folder" if path.is_dir() else "not on this machine"
         raise InputError(
-            f"{parameter.opts[0]}: expected a file to write. Received: {path}, {received}. Choose another place."
+            f"{parameter.opts[0]}: expected a file to write. Received: {address(path)}, {received}. "
+            "Choose another place."
         )
+    make_folder(path.parent)
     return path
 
 

@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from keras_retina.data.folder import available_splits, load_dataset
+from keras_retina.data.folder import available_splits, load_dataset, read_dataset
 from keras_retina.data.images import read_image
 from keras_retina.data.own import BoxFormat, check_dataset, yxyx_pixels
-from keras_retina.data.records import Dataset, Record, check_classes
+from keras_retina.data.records import Dataset, Record, check_classes, listed
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.legacy_keras import tf
 
@@ -50,7 +50,7 @@ def labelled_images(
         InputError: nothing that can be measured on, other classes than the detector's, no image, or an endless dataset.
     """
     if isinstance(dataset, str | Path):
-        dataset = load_dataset(dataset, split or validation_split(Path(dataset)), classes=class_names)
+        dataset = _load_folder(Path(dataset), split, class_names=class_names)
     elif split is not None:
         raise InputError(
             f"split: expected together with a folder. Received: split={split!r} and a {type(dataset).__name__}. "
@@ -60,6 +60,7 @@ def labelled_images(
         chosen = dataset
         check_classes(class_names, chosen, source="detector")
         return LabelledImages(chosen, lambda: ((record, read_image(record.path)) for record in chosen.records))
+    _refuse_batches(dataset)
     check_dataset(dataset, class_names, box_format=box_format)
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise InputError(
@@ -83,6 +84,30 @@ def validation_split(data_dir: Path) -> str:
             f"Received: {', '.join(splits)}. Pass split."
         )
     return found
+
+
+def _load_folder(folder: Path, split: str | None, *, class_names: tuple[str, ...]) -> Dataset:
+    split = split or validation_split(folder)
+    try:
+        return load_dataset(folder, split, classes=class_names)
+    except InputError as error:
+        labelled = read_dataset(folder, split).class_names
+        if set(class_names) <= set(labelled):
+            raise
+        raise InputError(
+            f"{printable(folder)}: expected labels of the detector's classes, {listed(class_names)}. "
+            f"Received: labels of {listed(labelled)}. Is this the right data?"
+        ) from error
+
+
+def _refuse_batches(dataset: tf.data.Dataset) -> None:
+    first = dataset.element_spec if isinstance(dataset, tf.data.Dataset) else None
+    image = first[0] if isinstance(first, tuple) and first else None
+    if isinstance(image, tf.TensorSpec) and image.shape.rank == 4:
+        raise InputError(
+            "dataset: expected a labelled folder or single images, not training batches. Received: images of shape "
+            f"{image.shape}. Pass the data as it is before kr.detector_batches."
+        )
 
 
 def _read(dataset: tf.data.Dataset, box_format: BoxFormat) -> Iterator[tuple[Record, np.ndarray]]:

@@ -90,7 +90,17 @@ def check_dataset(
     brightest, count = 0, 0
     for image, labels in dataset.take(look_at):
         boxes, classes = labels["boxes"], labels["classes"].numpy()
-        if image.shape.rank != 3 or image.shape[2] != 3 or boxes.shape != (len(classes), 4):
+        if image.shape.rank == 3 and image.shape[2] == 1:
+            raise InputError(
+                f"image {count}: expected RGB, [height, width, 3]. Received: {list(image.shape)}. "
+                "Use tf.image.grayscale_to_rgb(image)."
+            )
+        if boxes.shape.rank == 2 and classes.ndim == 1 and 0 < len(boxes) != len(classes):
+            received = f"{len(boxes)} box{'es' * (len(boxes) > 1)} but {len(classes)} class{'es' * (len(classes) != 1)}"
+            raise InputError(
+                f"image {count}: expected one class for each box. Received: {received}. Correct the labels."
+            )
+        if image.shape.rank != 3 or image.shape[2] != 3 or classes.ndim != 1 or boxes.shape != (len(classes), 4):
             raise InputError(
                 f"image {count}: {EXPECTED} Received: {list(image.shape)}, {list(boxes.shape)} and "
                 f"{list(classes.shape)}. An image without objects has boxes of shape [0, 4]."
@@ -145,16 +155,18 @@ def _check_structure(dataset: tf.data.Dataset) -> None:
         image, boxes, classes = spec[0], spec[1]["boxes"], spec[1]["classes"]
         if not all(isinstance(part, tf.TensorSpec) for part in (image, boxes, classes)):
             fault = "a part that is no tensor"
+        elif image.shape.rank not in (3, None) or boxes.shape.rank not in (2, None):
+            fault = f"an image of shape {image.shape} and boxes of shape {boxes.shape}"
         elif image.dtype != tf.uint8:
-            advice = " Do not scale the pixels: this is done for you." if image.dtype.is_floating else ""
-            raise InputError(f"image: expected uint8, 0 to 255. Received: {image.dtype.name}.{advice}")
+            scaled = "Do not scale the pixels, this is done for you, or use" if image.dtype.is_floating else "Use"
+            raise InputError(
+                f"image: expected uint8, 0 to 255. Received: {image.dtype.name}. {scaled} tf.cast(image, tf.uint8)."
+            )
         elif not classes.dtype.is_integer:
             raise InputError(
                 f"classes: expected integers from 0. Received: {classes.dtype.name}. "
                 "Use tf.cast(classes, tf.int32) on class indices."
             )
-        elif image.shape.rank not in (3, None) or boxes.shape.rank not in (2, None):
-            fault = f"an image of shape {image.shape} and boxes of shape {boxes.shape}"
     if fault:
         raise InputError(f"dataset: {EXPECTED} Received: {fault}. Map each image to this before you batch it.")
 

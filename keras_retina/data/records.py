@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files import address, read_bytes
 
 
@@ -137,12 +137,17 @@ class Reader:
     read: Callable[[Path, str, Sequence[str] | None], Dataset]
 
 
+def listed(class_names: Sequence[str]) -> str:
+    """Returns the first eight names for a message."""
+    return printable(", ".join(class_names[:8])) + (", ..." if len(class_names) > 8 else "")
+
+
 def check_classes(class_names: tuple[str, ...], dataset: Dataset, *, source: Path | str) -> None:
     """Raises InputError unless detector and data name the same classes in the same order and there are images."""
     if tuple(class_names) != tuple(dataset.class_names):
         raise InputError(
-            f"{source}: expected the classes of the data, {list(dataset.class_names)}. "
-            f"Received: {list(class_names)}. Use the data that the detector was trained on."
+            f"{source}: expected the classes of the data, {listed(dataset.class_names)}. "
+            f"Received: {listed(class_names)}. Is this the right data? The order of the classes counts, too."
         )
     if not dataset.records:
         raise InputError(

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.errors import InputError, printable
 
 # Two letters at least: C:/ is a drive.
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/+")
@@ -114,6 +114,21 @@ def remote_errors() -> Iterator[None]:
 def sha256_of(data: bytes) -> str:
     """Returns the SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a local folder, and those above it, where it is not there.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{printable(folder)}: expected a folder, or a place for a new one. Received: {error.strerror}. "
+            "Choose another place."
+        ) from error
 
 
 ADVICE = "Free disk space or correct the folder and repeat the command; what was saved before is unharmed."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from keras_retina.foundation.errors import InputError
@@ -43,7 +43,7 @@ def retinanet(settings: Model | Mapping[str, Any], class_names: Sequence[str]) -
 
 
 def _checked(class_names: Sequence[str]) -> tuple[str, ...]:
-    names = () if isinstance(class_names, str) else tuple(class_names)
+    names = tuple(class_names) if isinstance(class_names, Iterable) and not isinstance(class_names, str) else ()
     twice = sorted({name for name in names if names.count(name) > 1}, key=str)
     if not names or twice or not all(isinstance(name, str) for name in names):
         raise InputError(

@@ -11,6 +11,7 @@ from edge.compress.weights.sparsity import sparsity_of
 from keras_retina.data.folder import load_dataset
 from keras_retina.data.pipeline import training_batches
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.model.graph import multiply_adds
 
@@ -41,6 +42,20 @@ def test_a_share_that_is_none_is_refused(small_per_level, batches):
             prune_channels(small_per_level.model, small_per_level.spec, batches, keep=keep)
     with pytest.raises(InputError, match="expected images"):
         prune_channels(small_per_level.model, small_per_level.spec, [], keep=0.5)
+
+
+def test_images_that_are_no_batches_are_refused_in_one_line(small_per_level):
+    image, boxes = tf.zeros([4, 40, 50, 3], tf.uint8), tf.zeros([4, 2, 4])
+    raw = tf.data.Dataset.from_tensor_slices((image, {"boxes": boxes, "classes": tf.zeros([4, 2], tf.int32)}))
+    for data, received in (
+        (raw, r"an image of shape \[40, 50, 3\]"),
+        (raw.batch(2), r"an array of shape \[2, 40, 50, 3\] without such targets"),
+        ([image[0]], r"an image of shape \[40, 50, 3\]"),
+        (3, "int"),
+    ):
+        with pytest.raises(InputError, match=f"batches of kr.detector_batches.*Received: {received}") as refused:
+            prune_channels(small_per_level.model, small_per_level.spec, data, keep=0.5)
+        assert "\n" not in str(refused.value)
 
 
 def test_a_sparse_model_has_its_zeros_after_fit_and_computes_the_same_when_finished(small_quantized, batches):

@@ -29,9 +29,10 @@ def photos(tmp_path, image_paths):
 def test_a_folder_gives_coco_results_and_a_picture_for_each_image(exported, photos, tmp_path):
     out = tmp_path / "out"
     lines = []
-    written = detect_paths(Detector(exported["int8"]), photos, out_dir=out, score_threshold=0.3, progress=lines.append)
-    assert written == out / "results.json"
-    results = json.loads(written.read_text())
+    found = detect_paths(Detector(exported["int8"]), photos, out_dir=out, score_threshold=0.3, progress=lines.append)
+    assert found.results == out / "results.json"
+    results = json.loads(found.results.read_text())
+    assert (found.images, found.objects) == (2, len(results))
     listing = json.loads((out / "images.json").read_text())
     assert [entry["file_name"] for entry in listing["images"]] == ["image_0.png", "image_1.png"]
     assert [entry["name"] for entry in listing["categories"]] == ["circle", "square", "<b>../cross</b>"]
@@ -62,7 +63,7 @@ def test_a_folder_gives_coco_results_and_a_picture_for_each_image(exported, phot
 
 def test_one_image_is_enough(exported, image_paths, tmp_path):
     results = json.loads(
-        detect_paths(Detector(exported["float32_raw"]), image_paths[0], out_dir=tmp_path / "out").read_text()
+        detect_paths(Detector(exported["float32_raw"]), image_paths[0], out_dir=tmp_path / "out").results.read_text()
     )
     assert {item["image_id"] for item in results} == {1}
     assert min(item["score"] for item in results) >= 0.3

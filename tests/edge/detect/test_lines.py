@@ -45,5 +45,7 @@ def test_lines_go_to_the_folder_a_file_or_standard_output(tmp_path, capsys):
             stream.write("{}\n")
     assert (tmp_path / "detections.jsonl").read_text() == (tmp_path / "own.jsonl").read_text() == "{}\n"
     assert capsys.readouterr().out == "{}\n"
-    with pytest.raises(InputError, match="--json-lines"), open_lines(str(tmp_path / "no" / "x"), tmp_path):
+    with open_lines(str(tmp_path / "new" / "x"), tmp_path):
+        assert (tmp_path / "new" / "x").is_file()
+    with pytest.raises(InputError, match="--json-lines"), open_lines(str(tmp_path / "new"), tmp_path):
         pass

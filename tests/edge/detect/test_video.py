@@ -209,15 +209,24 @@ def test_bad_sources_and_places_are_one_line_and_status_2(exported, clip, image_
         ([model, str(same), "--out", str(tmp_path)], "would be replaced"),
         ([model, str(same), "--video", str(same)], "--video: expected another than the video"),
         ([model, str(same), "--video", str(tmp_path / "a.wemb")], "Did you mean '.webm'"),
-        ([model, str(same), "--video", str(tmp_path / "no" / "a.webm")], "--video: expected a file in a folder"),
+        ([model, str(same), "--video", str(same / "a.webm")], "expected a folder, or a place for a new one"),
         ([model, str(image_paths[0]), "--video", str(tmp_path / "a.webm")], "--video: expected a video or a camera"),
-        ([model, str(same), "--json-lines", str(tmp_path / "no" / "x"), "--out", str(tmp_path / "o")], "--json-lines"),
+        ([model, str(same), "--json-lines", str(same / "x"), "--out", str(tmp_path / "o")], "expected a folder, or a"),
         ([model, str(same), "--delegate", "/nowhere/lib.so"], "/nowhere/lib.so"),
     ):
         status, _, errors = command(monkeypatch, capfd, *arguments)
         assert (status, len(errors)) == (2, 1), arguments
         assert said in errors[0]
     assert same.read_bytes() == before
+
+
+def test_a_folder_of_images_says_how_many_objects_were_found(exported, image_paths, tmp_path, monkeypatch, capfd):
+    arguments = [str(exported["int8"]), str(image_paths[0].parent), "--out", str(tmp_path / "new" / "o")]
+    images = len(list(image_paths[0].parent.glob("*.png")))
+    for score, said in (("0.3", r"[1-9]\d* objects of score 0.3"), ("1", "0 objects of score 1")):
+        _, output, _ = command(monkeypatch, capfd, *arguments, "--score", score)
+        hint = "; try --score 0.05" if score == "1" else ""
+        assert re.fullmatch(f"{said} or more in {images} images{re.escape(hint)}", output.splitlines()[0])
 
 
 def test_lines_on_standard_output_stand_alone(exported, clip, image_paths, tmp_path, monkeypatch, capfd):

@@ -33,7 +33,12 @@ def test_the_file_is_the_one_that_a_recipe_writes(stem, small_quantized, image_p
 
 @pytest.mark.parametrize(
     ("name", "format", "expected"),
-    [("a_dynamic", None, "dynamic"), ("a-float16-raw", None, "float16"), ("a_int8", "float32", "float32")],
+    [
+        ("a_dynamic", None, "dynamic"),
+        ("a-float16-raw", None, "float16"),
+        ("a_int4_FLOAT16", None, "float16"),
+        ("a_int8", "float32", "float32"),
+    ],
 )
 def test_the_format_is_the_one_asked_for_or_that_of_the_name(name, format, expected, small_quantized, tmp_path):
     path = tmp_path / f"{name}.tflite"
@@ -45,8 +50,8 @@ def test_the_format_is_the_one_asked_for_or_that_of_the_name(name, format, expec
 def test_a_quantization_aware_model_is_saved_and_exported_with_its_ranges(small_quantized, image_paths, tmp_path):
     spec = small_quantized.spec
     aware = quantize_aware(small_quantized.model, spec, calibration=image_paths)
-    save_keras_file(aware, spec, path=str(tmp_path / "aware.keras"))
-    again, same = load_keras_file(str(tmp_path / "aware.keras"))
+    save_keras_file(aware, spec, path=str(tmp_path / "new" / "aware.keras"))
+    again, same = load_keras_file(str(tmp_path / "new" / "aware.keras"))
     assert is_quantize_aware(again) and not is_quantize_aware(small_quantized.model) and same == spec
     int8 = [export_detector(one, spec, tmp_path / f"{i}.tflite", head="raw") for i, one in enumerate((aware, again))]
     assert read_description(int8[0]).kind == "int8_qat"
@@ -74,6 +79,10 @@ def test_what_cannot_be_exported_is_refused_in_one_line(small_quantized, image_p
         (
             lambda: export_detector(model, spec, tmp_path / "a.tflite", format="int4"),
             "format='int4'. Did you mean",
+        ),
+        *(
+            (lambda name=name: export_detector(model, spec, tmp_path / f"a_{name}.tflite"), "float32, float16, dynamic")
+            for name in ("int4", "fp16", "FLOAT8", "bf16", "w8a8", "int8_uint8_raw")
         ),
         (lambda: export_detector(model, spec, tmp_path / "a.tflite"), "calibration: expected images"),
         (lambda: export_detector(model, spec, tmp_path / "a_float32.tflite", head="heads"), "Export: heads"),

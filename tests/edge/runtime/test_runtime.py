@@ -167,6 +167,15 @@ def test_an_image_of_another_kind_is_refused(exported, image):
         Detector(exported["float32"]).detect(image)
 
 
+def test_a_batch_and_a_score_in_percent_are_refused_with_advice(exported, image_paths):
+    detector = Detector(exported["float32"])
+    with pytest.raises(ValueError, match="Pass one image, without the batch axis"):
+        detector.detect(np.zeros((2, 5, 5, 3), np.uint8))
+    for score in (30, -0.1, float("nan")):
+        with pytest.raises(ValueError, match=f"a score from 0 to 1. Received: score_threshold={score}"):
+            detector.detect(image_paths[0], score_threshold=score)
+
+
 def damaged(path: Path, where: Path, position: int) -> Path:
     data = bytearray(path.read_bytes())
     data[position] ^= 0xFF

@@ -167,10 +167,11 @@ def test_help_and_no_arguments_are_no_errors(monkeypatch, capsys):
         ("train r.yaml --data . --set training.epochs=abc", "training.epochs: Input should be a valid integer"),
         ("train r.yaml --data . --out latin.yaml", "--out: expected a folder. Received: latin.yaml, a file."),
         ("edgetpu zero.tflite", "zero.tflite: expected a whole .tflite file. Received: 0 bytes"),
-        ("edgetpu zero.tflite --json no/x.json", "--json: expected a file to write. Received: no/x.json, in no folder"),
+        ("edgetpu zero.tflite --json r.yaml/x.json", "r.yaml: expected a folder, or a place for a new one. Received: "),
+        ("edgetpu zero.tflite --json gs://no/x.json", "--json: expected a file to write. Received: gs://no/x.json"),
         ("inspect zero.tflite --json .", "--json: expected a file to write. Received: ., a folder."),
-        ("check-data --data . --picture no/x.png", "--picture: expected a file to write."),
-        ("benchmark zero.tflite --chart no/x.png", "--chart: expected a file to write."),
+        ("check-data --data . --picture .", "--picture: expected a file to write."),
+        ("benchmark zero.tflite --chart .", "--chart: expected a file to write."),
         ("benchmark zero.tflite --threads 1,x", "--threads: expected whole numbers with commas"),
         ("benchmark zero.tflite --rounds -1", "Invalid value for '--rounds': "),
         ("detect zero.tflite zero.tflite --score nan", "Invalid value for '--score': "),
@@ -194,11 +195,18 @@ def test_an_error_of_the_system_says_which_file_and_what_was_expected():
 
 
 def test_check_data_reports_passes_and_writes_json(tiny_coco, tmp_path):
-    report, picture = tmp_path / "report.json", tmp_path / "worst.png"
+    report, picture = tmp_path / "new" / "report.json", tmp_path / "other" / "new" / "worst.png"
     result = keras_retina("check-data", "--data", str(tiny_coco), "--json", str(report), "--picture", str(picture))
     assert result.returncode == 0, result.stderr
     assert json.loads(report.read_text())["passed"] is True
     assert picture.stat().st_size > 0
+    assert result.stdout.splitlines()[-1] == f"next: keras-retina run RECIPE --data {tiny_coco}"
+
+
+def test_check_data_advises_other_anchors_where_many_boxes_have_none(tiny_coco, recipe_file):
+    anchors = ("--set", "model.anchors.scales=[0.1]")
+    result = keras_retina("check-data", "--data", str(tiny_coco), "--recipe", str(recipe_file), *anchors)
+    assert result.stdout.splitlines()[-1] == f"next: keras-retina fit-anchors {recipe_file} --data {tiny_coco}"
 
 
 def test_check_data_fails_on_a_leak_between_splits(tiny_coco, tmp_path):

@@ -139,12 +139,13 @@ def test_augmentation_moves_the_boxes_with_the_image():
 
 
 GOOD = (picture(), [20, 30, 60, 80], [0])
+GREY = tf.data.Dataset.from_tensors((picture()[..., :1], {"boxes": [[20.0, 30.0, 60.0, 80.0]], "classes": [0]}))
 
 
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        (dataset((picture() / 255.0, GOOD[1], [0]), image_type=tf.float32), {}, "expected uint8.*float32.*scale"),
+        (dataset((picture() / 255.0, GOOD[1], [0]), image_type=tf.float32), {}, "expected uint8.*not scale.*tf.cast"),
         (dataset((picture() // 255, GOOD[1], [0])), {}, "no pixel over 1 in the first 1 images.*Do not scale"),
         (dataset((picture(), [60, 50, 30, 20], [0])), {"box_format": "xyxy"}, "behind.*y 50 to 20 and x 60 to 30"),
         (dataset((picture(), [60, 30, 90, 20], [0])), {"box_format": "xyxy"}, "whose end is behind their start"),
@@ -154,7 +155,10 @@ GOOD = (picture(), [20, 30, 60, 80], [0])
         (dataset((picture(), GOOD[1], [2])), {}, "image 0: expected classes from 0 to 1.*Received: 2"),
         (dataset(GOOD, (picture(), GOOD[1], [-1])), {}, "image 1: expected classes from 0.*Received: -1"),
         (dataset((picture(), GOOD[1], [0.0]), class_type=tf.float32), {}, "classes: expected integers.*float32"),
-        (dataset((picture(), [GOOD[1], GOOD[1]], [0])), {}, r"image 0: expected.*Received.*\[2, 4\] and \[1\]"),
+        (dataset((picture(), [GOOD[1], GOOD[1]], [0])), {}, "image 0: .*2 boxes but 1 class. Correct"),
+        (dataset((picture(), GOOD[1], [0, 1])), {}, "image 0: .*1 box but 2 classes. Correct"),
+        (dataset((picture(), [], [0])), {}, r"Received: \[80, 100, 3\], \[0, 4\] and \[1\]. An image without objects"),
+        (GREY, {}, r"image 0: expected RGB.*\[80, 100, 1\].*tf.image.grayscale_to_rgb"),
         (dataset(), {}, "expected at least one image"),
         (dataset(GOOD).batch(1), {}, "one image.*Received: an image of shape .*before you batch"),
         (dataset(GOOD).map(lambda image, labels: image), {}, "Received: another structure"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from keras_retina.data.folder import load_dataset
 from keras_retina.data.images import read_image
 from keras_retina.data.labelled import labelled_images
+from keras_retina.data.own import detector_batches
 from keras_retina.evaluate import detector
 from keras_retina.evaluate.coco import coco_metrics, results_of_image
 from keras_retina.evaluate.detector import CocoAP, evaluate_detector
@@ -85,12 +88,25 @@ def test_a_folder_is_read_in_the_order_of_the_detectors_classes(tiny_coco):
     assert labelled_images(tiny_coco, NAMES, split="train").split.split == "train"
 
 
+def test_labels_of_other_classes_are_named_beside_those_of_the_detector(tiny_coco, tmp_path):
+    message = "classes, circle, disc. Received: labels of disc, square. Is this the right data?"
+    with pytest.raises(InputError, match=re.escape(message)):
+        labelled_images(tiny_coco, ("circle", "disc"))
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_coco, damaged)
+    shutil.rmtree(damaged / "images")
+    with pytest.raises(InputError) as refused:  # the classes are right, so the reason is another one
+        labelled_images(damaged, NAMES)
+    assert "right data" not in str(refused.value)
+
+
 def test_what_cannot_be_measured_on_is_refused_in_one_line(tiny_coco, tiny_detector):
     split = load_dataset(tiny_coco, "val")
     model, spec = tiny_detector
     for data, options, message in (
         (as_tf_data(split).repeat(), {}, "expected one that ends"),
-        (as_tf_data(split).batch(2), {}, "for one image"),
+        (as_tf_data(split).batch(2), {}, "a labelled folder or single images, not training batches"),
+        (detector_batches(as_tf_data(split), spec), {}, "not training batches"),
         (as_tf_data(split), {"split": "val"}, "split: expected together with a folder"),
         (load_dataset(tiny_coco, "val", classes=["square", "disc"]), {}, "expected the classes of the data"),
         (tiny_coco, {"split": "vall"}, "split='vall'. Did you mean 'val'"),

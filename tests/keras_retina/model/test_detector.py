@@ -46,6 +46,7 @@ def test_batch_norm_that_trains_follows_within_tens_of_steps():
         ({}, "cat", "class_names='cat'"),
         ({}, ["cat", "cat"], "each class once"),
         ({}, [1], r"class_names=\[1\]"),
+        ({}, 1, "class_names=1. For two classes"),
         ({"input": {"height": 300, "width": 300}}, ["a"], "Model: input.height must.*of 32.*Closest: 288"),
         ({"backbone": {"nme": "x"}}, ["a"], "Model: backbone.nme: unknown key.*Did you mean 'name'"),
         ({"backbone": {"weights": "nowhere.h5"}}, ["a"], "'nowhere.h5', which does not exist"),
