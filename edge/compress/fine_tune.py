@@ -113,6 +113,7 @@ def fit_network(
         train_dir=train_dir,
         callbacks=callbacks,
         section=f"{task.section}.fine_tune",
+        nms=task.recipe.export.nms,
     )
 
 

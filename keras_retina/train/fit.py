@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.legacy_keras import keras, tf
@@ -45,6 +46,7 @@ def fit_detector(
     train_dir: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     section: str = "training",
+    nms: Literal["per_class", "fast"] = "per_class",
 ) -> None:
     """Fits a compiled network to the last epoch of `settings` and leaves the final weights in it.
 
@@ -58,6 +60,7 @@ def fit_detector(
         batches: the first step -> the endless batches from that step on.
         callbacks: more of them, called before the epoch is evaluated and saved.
         section: of the recipe that has the learning rate, for messages.
+        nms: the suppression of the files, with which the AP of the epochs is measured.
 
     Raises:
         InputError: a loss that is not a number, or a disk that is full.
@@ -73,7 +76,15 @@ def fit_detector(
             StopOnNaN(section),
             *callbacks,
             EvaluateAveragePrecision(
-                detector, spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer, patience
+                detector,
+                spec,
+                validation_set,
+                settings.evaluate_every,
+                settings.epochs,
+                train_dir,
+                writer,
+                patience,
+                nms,
             ),
             Diagnostics(next(iter(batches(0))), spec, settings.loss, settings.evaluate_every, writer),
             History(

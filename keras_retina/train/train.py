@@ -122,6 +122,7 @@ def train(
         batches=batches,
         validation_set=validation_set,
         train_dir=train_dir,
+        nms=recipe.export.nms,
     )
     if model is not detector:
         copy_weights(model, detector)

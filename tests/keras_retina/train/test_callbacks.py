@@ -328,3 +328,17 @@ def test_the_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         write_state(tmp_path, {"best_AP": 9.0, "best_epoch": 3})
     assert read_state(tmp_path) == {"best_AP": 1.5, "best_epoch": 2}
     assert [file.name for file in tmp_path.iterdir()] == ["best.json"]
+
+
+# Suppression
+
+
+@pytest.mark.parametrize("nms", ["per_class", "fast"])
+def test_the_ap_of_an_epoch_is_measured_with_the_suppression_of_the_files(monkeypatch, one_image, tmp_path, nms):
+    asked = []
+    monkeypatch.setattr(callbacks, "detect_function", lambda model, spec, *, nms: asked.append(nms))
+    monkeypatch.setattr(callbacks, "predict_dataset", lambda *_, **__: [])
+    monkeypatch.setattr(callbacks, "coco_metrics", lambda *_, **__: {"AP": 1.0, "AP50": None})
+    hook = EvaluateAveragePrecision(linear_model(), SPEC, one_image, 1, 1, tmp_path, SilentWriter(), nms=nms)
+    fit(linear_model(), 1, hook)
+    assert asked == [nms]
