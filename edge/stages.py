@@ -196,10 +196,9 @@ def verify_run(run_dir: str | Path, *, data_dir: str | Path | None = None) -> di
 def report_stage(run: RunFolder) -> Path:
     """Writes `report.html`."""
     from edge.report.report import write_report
-    from keras_retina.data.folder import load_dataset
+    from keras_retina.data.reading.folder import load_split as load
 
-    data = run.recipe.data
-    dataset = load_dataset(run.data_dir, verification_split(run.recipe), format=data.format, classes=data.classes)
+    dataset = load(run.data_dir, verification_split(run.recipe), settings=run.recipe.data)
     return write_report(run.path, dataset, command=run_facts(run.path).get("command"))
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edge.quantize.detector import load_keras_file as load_detector
     from edge.quantize.detector import save_keras_file as save_detector
-    from keras_retina.data.folder import load_dataset
     from keras_retina.data.own import detector_batches
     from keras_retina.data.pipeline import training_batches
+    from keras_retina.data.reading.folder import load_dataset
     from keras_retina.evaluate.detector import CocoAP, evaluate_detector
     from keras_retina.foundation.errors import InputError
     from keras_retina.losses import BoxLoss, FocalLoss, GIoULoss
@@ -58,7 +58,7 @@ _HOMES = {
     "Recipe": "keras_retina.recipe.recipe:Recipe",
     "detector_batches": "keras_retina.data.own:detector_batches",
     "evaluate_detector": "keras_retina.evaluate.detector:evaluate_detector",
-    "load_dataset": "keras_retina.data.folder:load_dataset",
+    "load_dataset": "keras_retina.data.reading.folder:load_dataset",
     # Of plain and of quantization-aware models, which only `edge` knows.
     "load_detector": "edge.quantize.detector:load_keras_file",
     "load_recipe": "keras_retina.recipe.recipe:load_recipe",

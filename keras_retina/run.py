@@ -94,8 +94,8 @@ def train_stage(run: RunFolder) -> None:
     if run.model.exists() and run.metrics.exists():
         logger.info("train: done before, skipped")
         return
-    from keras_retina.data.folder import available_splits
     from keras_retina.data.formats.pack import check_pack_input
+    from keras_retina.data.reading.folder import available_splits
     from keras_retina.evaluate.coco import coco_metrics
     from keras_retina.evaluate.predict import detect_function, predict_dataset
     from keras_retina.model.saving import load_detector
@@ -136,10 +136,9 @@ def verification_split(recipe: Recipe) -> str:
 
 def load_split(run: RunFolder, split: str) -> Dataset:
     """Reads a split and reports what was repaired while reading."""
-    from keras_retina.data.folder import load_dataset
+    from keras_retina.data.reading.folder import load_split as load
 
-    data = run.recipe.data
-    dataset = load_dataset(run.data_dir, split, format=data.format, classes=data.classes)
+    dataset = load(run.data_dir, split, settings=run.recipe.data)
     empty = sum(not len(record.boxes) for record in dataset.records)
     repaired = ", ".join(f"{kind} {count}" for kind, count in sorted(dataset.problem_counts().items()))
     logger.info(

@@ -19,7 +19,7 @@ from edge.quantize.calibration import calibration_samples, choose_calibration_im
 from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from edge.tflite.graph import graph_work, read_graphs
 from keras_retina.data.checks.fit_anchors import best_ious, input_boxes
-from keras_retina.data.folder import load_dataset
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import predict_dataset

@@ -16,8 +16,8 @@ from typing import Any
 from reader import BATCH, CLASSES, constant_batch
 from worker import Trainer, parser, run
 
-from keras_retina.data.folder import load_dataset
 from keras_retina.data.pipeline import training_batches
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.predict import detect_function, predict_dataset
 from keras_retina.foundation.legacy_keras import keras, tf

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from keras_retina.data.folder import load_dataset
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.evaluate.coco import coco_metrics
 
 COLUMNS = ("AP", "AP50", "AP75")

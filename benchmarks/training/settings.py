@@ -126,7 +126,7 @@ def measured_speeds(recipe: str, overrides: list[str], *, names: list[str]) -> d
 
 def number_of_training_images(recipe: str, data: str) -> int:
     """Returns how many images an epoch has."""
-    from keras_retina.data.folder import load_dataset
+    from keras_retina.data.reading.folder import load_dataset
     from keras_retina.recipe.recipe import load_recipe
 
     settings = load_recipe(recipe).data

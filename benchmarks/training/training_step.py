@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from keras_retina.data.folder import load_dataset
 from keras_retina.data.pipeline import training_batches
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.losses import detector_losses

@@ -8,8 +8,8 @@ from typing import Any
 
 from edge.detectors.measure import detect_and_time
 from edge.detectors.reading import ReadingOptions, choose_reading, reading_lines
-from keras_retina.data.folder import available_splits, load_dataset
 from keras_retina.data.labelled import VALIDATION_NAMES
+from keras_retina.data.reading.folder import available_splits, load_dataset, load_split
 from keras_retina.data.records import Dataset, check_classes
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
@@ -82,8 +82,7 @@ def _run_around(target: Path, data_dir: Path | None) -> RunFolder | None:
 
 def _dataset_for(target: Path, run: RunFolder | None, *, data_dir: Path | None, split: str | None) -> Dataset:
     if run is not None:
-        data = run.recipe.data
-        return load_dataset(run.data_dir, split or data.validation, format=data.format, classes=data.classes)
+        return load_split(run.data_dir, split or run.recipe.data.validation, settings=run.recipe.data)
     if data_dir is None:
         raise InputError(f"--data: needed for a file outside a run folder. Received: {target}. Pass the data folder.")
     if split is None:

@@ -68,13 +68,12 @@ def pack(
     set_: SetOption = None,
 ) -> None:
     """Write a data set as TFRecord shards that train, verify and every other verb read like the folder itself."""
-    from keras_retina.data.folder import available_splits, load_dataset
     from keras_retina.data.formats.write_pack import write_pack
+    from keras_retina.data.reading.folder import available_splits, load_split
 
     settings = load_named(recipe, set_)
     splits = available_splits(data, settings.data.format)
-    names = settings.data.classes
-    datasets = [load_dataset(data, split, format=settings.data.format, classes=names) for split in splits]
+    datasets = [load_split(data, split, settings=settings.data) for split in splits]
     write_pack(
         out,
         datasets,
@@ -96,13 +95,13 @@ def show_batch(
 ) -> None:
     """Draw the first samples that training sees, with their boxes and matched anchors."""
     from keras_retina.data.checks.show_batch import check_request, first_samples, write_sheet
-    from keras_retina.data.folder import load_dataset
+    from keras_retina.data.reading.folder import load_split
     from keras_retina.foundation.errors import printable
 
     settings = load_named(recipe, set_)
     check_request(images, out)
     split = split or settings.data.train
-    dataset = load_dataset(data, split, format=settings.data.format, classes=settings.data.classes)
+    dataset = load_split(data, split, settings=settings.data)
     samples = first_samples(settings, dataset, images=images)
     write_sheet(out, samples, class_names=dataset.class_names)
     for sample in samples:
@@ -121,12 +120,12 @@ def fit_anchors(
 ) -> None:
     """Fit anchor size, scales and ratios to the boxes of the train split, and check them on the validation split."""
     from keras_retina.data.checks import fit_anchors as fit
-    from keras_retina.data.folder import load_dataset
+    from keras_retina.data.reading.folder import load_split
 
     settings = load_named(recipe, set_)
     model = settings.model
     names = [settings.data.train, settings.data.validation]
-    datasets = [load_dataset(data, name, format=settings.data.format, classes=settings.data.classes) for name in names]
+    datasets = [load_split(data, name, settings=settings.data) for name in names]
     boxes = [fit.input_boxes(dataset, model) for dataset in datasets]
     fitted = fit.fit_anchors(*boxes[0], model)  # the validation boxes only judge
     models = {"before": model, "after": model.model_copy(update={"anchors": fitted})}

@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from keras_retina.data.folder import available_splits, load_dataset, read_dataset
 from keras_retina.data.images import read_image
 from keras_retina.data.own import BoxFormat, check_dataset, yxyx_pixels
+from keras_retina.data.reading.folder import available_splits, load_dataset, read_dataset
 from keras_retina.data.records import Dataset, Record, check_classes, listed
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.legacy_keras import tf

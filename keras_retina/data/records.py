@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -117,24 +118,58 @@ class Dataset:
         return Counter(problem.kind for problem in self.problems)
 
 
+BoxValues = Literal["auto", "pixels", "normalized"]
+"""How box numbers are meant: `auto` is what the label format says; `normalized` are shares of the image, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the user says about labels that the labels do not say themselves.
+
+    Attributes:
+        boxes: how box numbers are meant.
+        classes: names for classes that the labels only number; formats that have names do not look at it.
+    """
+
+    boxes: BoxValues = "auto"
+    classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to read one data folder, found by the files that are there.
+
+    Attributes:
+        format: the name of its reader, as in `data.format` of a recipe.
+        kind: what people call it, such as "Roboflow COCO".
+        splits: as the folder calls them, in the order of the folder. A folder without splits has one, `all`.
+        read: reads one of these splits, all of its classes. Whatever could not be fixed is in `Dataset.problems`; it
+            raises InputError for files that cannot be read.
+        unread: returns one fixed problem for each file that looks like an image or a label and is in no split. It may
+            take a while, so it is called for reports only.
+    """
+
+    format: str
+    kind: str
+    splits: tuple[str, ...]
+    read: Callable[[str, Reading], Dataset]
+    unread: Callable[[], Sequence[Problem]] = tuple
+
+
 @dataclass(frozen=True)
 class Reader:
-    """One label format: how a folder of it is recognised, and how it becomes a `Dataset`.
+    """One label format: how a folder of it is recognised.
 
     Attributes:
         name: as in `data.format` of a recipe.
         signs: the files that show the format, for messages.
-        fits: tells whether a folder has those files.
-        splits: names the splits of a folder.
-        read: reads one split of a folder, with the class names in the wanted order or, for None, in that of the labels.
-            Whatever could not be fixed is in `Dataset.problems`; it raises InputError for a folder that cannot be read.
+        find: returns every way in which a folder, or a file such as `data.yaml`, can be read in this format: none for
+            another format. It looks for files and at their beginning, and reads no labels.
     """
 
     name: str
     signs: str
-    fits: Callable[[Path], bool]
-    splits: Callable[[Path], Iterable[str]]
-    read: Callable[[Path, str, Sequence[str] | None], Dataset]
+    find: Callable[[Path], Sequence[Layout]]
 
 
 def listed(class_names: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,16 +10,27 @@ from keras_retina.recipe.section import Fraction, Positive, Section
 
 
 class Data(Section):
-    """Where the labels are: `classes` fixes names and order.
+    """Where the labels are and which of them count.
 
-    `format` is `auto`, to find it out, or a name in `keras_retina.data.folder.READERS`, which is where it is checked.
+    Attributes:
+        format: `auto`, to find it out, or a name in `keras_retina.data.reading.folder.READERS`, which checks it.
+        train, validation, test: names of the splits; `val` also finds `valid`, `validation` and `val2017`.
+        split: `folder` takes the splits of the folder; `auto` makes a split where the folder has none.
+        classes: names and order; boxes of other classes are left out.
+        rename: `{name in the labels: name for the detector}`; several names may become one class.
+        boxes: whether box numbers are `pixels` or `normalized`, shares of the image; `auto` is what the format says.
+        bad_images: `refuse` stops at an image that cannot be read, `skip` leaves it out and counts it.
     """
 
     format: str = "auto"
     train: str = "train"
     validation: str = "val"
     test: str | None = None
+    split: Literal["folder", "auto"] = "folder"
     classes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
+    rename: dict[str, str] = {}
+    boxes: Literal["auto", "pixels", "normalized"] = "auto"
+    bad_images: Literal["refuse", "skip"] = "refuse"
     cache_mebibytes: Annotated[int, Field(ge=0)] = 2048
 
     @model_validator(mode="after")

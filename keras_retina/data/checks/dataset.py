@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from keras_retina.data.checks.coverage import POOR_IOU, AnchorCoverage, anchor_coverage
-from keras_retina.data.folder import available_splits, find_format, read_dataset
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.images import inspect_image, read_image
+from keras_retina.data.reading.folder import available_splits, find_format, read_dataset
 from keras_retina.data.records import Dataset, ImageFile, Problem
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.geometry.boxes import area

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem
-from keras_retina.data.records import Dataset, Problem, Reader
-from keras_retina.foundation.errors import InputError, closest, printable
+from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
+from keras_retina.foundation.errors import InputError, printable
 
 _OTHER_TASKS = ("captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_")
 
@@ -56,20 +56,6 @@ def coco_categories(annotation_files: Iterable[Path]) -> dict[int, str]:
                 f"Received: name={name!r}, id={category_id} and another. Use the same list in every split."
             )
     return dict(sorted(names.items()))
-
-
-def order_categories(categories: Mapping[int, str], classes: Sequence[str] | None, *, where: Path) -> dict[int, str]:
-    """Puts categories in the order of `classes`, keeping only those; without `classes` returns them as they are."""
-    if classes is None:
-        return dict(categories)
-    ids = {name: category_id for category_id, name in categories.items()}
-    for name in classes:
-        if name not in ids:
-            raise InputError(
-                f"{printable(where)}: categories: every class asked for was expected. Received: classes with {name!r}, "
-                f"which the labels do not have. {closest(name, ids)}"
-            )
-    return {ids[name]: name for name in classes}
 
 
 def read_coco(
@@ -119,21 +105,20 @@ def read_coco(
     return Dataset(name, split, tuple(categories.values()), tuple(categories), tuple(records), tuple(problems + found))
 
 
-def _read_folder(data_dir: Path, split: str, classes: Sequence[str] | None) -> Dataset:
+def _find(data_dir: Path) -> list[Layout]:
     splits = coco_splits(data_dir)
-    categories = order_categories(coco_categories(splits.values()), classes, where=data_dir)
-    return read_coco(
-        splits[split], coco_image_dir(data_dir, split), split=split, name=data_dir.resolve().name, categories=categories
-    )
+    if not splits:
+        return []
+
+    def read(split: str, reading: Reading) -> Dataset:
+        categories = coco_categories(splits.values())
+        name = data_dir.resolve().name
+        return read_coco(splits[split], coco_image_dir(data_dir, split), split=split, name=name, categories=categories)
+
+    return [Layout("coco", "COCO", tuple(splits), read)]
 
 
-COCO = Reader(
-    name="coco",
-    signs="annotations/<split>.json (COCO)",
-    fits=lambda data_dir: bool(coco_splits(data_dir)),
-    splits=coco_splits,
-    read=_read_folder,
-)
+COCO = Reader("coco", "annotations/<split>.json (COCO)", _find)
 
 
 def _read_annotation(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem, safe_path
-from keras_retina.data.records import Dataset, Problem, Reader
+from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
 from keras_retina.foundation.errors import InputError, closest, printable
 
 _COLUMNS = {
@@ -84,18 +84,19 @@ def read_csv(csv_file: Path, data_dir: Path, *, split: str, name: str, class_nam
     return Dataset(name, split, class_names, ids, tuple(records), tuple(problems + found))
 
 
-def _read_folder(data_dir: Path, split: str, classes: Sequence[str] | None) -> Dataset:
-    names = tuple(classes) if classes is not None else csv_class_names(data_dir)
-    return read_csv(csv_splits(data_dir)[split], data_dir, split=split, name=data_dir.resolve().name, class_names=names)
+def _find(data_dir: Path) -> list[Layout]:
+    splits = csv_splits(data_dir)
+    if not splits:
+        return []
+
+    def read(split: str, reading: Reading) -> Dataset:
+        name, class_names = data_dir.resolve().name, csv_class_names(data_dir)
+        return read_csv(splits[split], data_dir, split=split, name=name, class_names=class_names)
+
+    return [Layout("csv", "CSV", tuple(splits), read)]
 
 
-CSV = Reader(
-    name="csv",
-    signs="<split>.csv",
-    fits=lambda data_dir: bool(csv_splits(data_dir)),
-    splits=csv_splits,
-    read=_read_folder,
-)
+CSV = Reader("csv", "<split>.csv", _find)
 
 
 def _read_boxes(rows: Sequence[_Row], class_names: tuple[str, ...]) -> tuple[tuple[LabelledBox, ...], list[Problem]]:

@@ -8,7 +8,6 @@ PACK/<split>-00000.tfrecord   tf.train.Example with the feature names of the Ten
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from keras_retina.data.formats.tfrecords import is_tfrecord_pattern, read_tfrecords, tfrecord_splits
-from keras_retina.data.records import Dataset, PackedImage, Reader, Record
+from keras_retina.data.records import Dataset, Layout, PackedImage, Reader, Reading, Record
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import address, file_size, read_bytes
 
@@ -56,12 +55,11 @@ def pack_splits(folder: Path) -> list[str]:
     return list(_read_about(folder).splits) if file_size(folder / PACK_FILE) else []
 
 
-def read_pack(folder: Path, split: str, *, classes: Sequence[str] | None = None) -> Dataset:
+def read_pack(folder: Path, split: str) -> Dataset:
     """Reads the labels of a split; images stay where they are until one is asked for.
 
     Raises:
-        InputError: index or shard is missing, cut short or of another version, or `classes` are not those of the pack
-            in any order.
+        InputError: index or shard is missing, cut short or of another version.
     """
     about = _read_about(folder)
     # Only the last part of a name: a pack from a stranger must not reach outside its folder.
@@ -72,42 +70,33 @@ def read_pack(folder: Path, split: str, *, classes: Sequence[str] | None = None)
             raise InputError(
                 f"{address(path)}: a shard of {shard.bytes} bytes was expected. Received: {size} bytes. Pack again."
             )
-    names = list(classes or about.class_names)
-    if sorted(names) != sorted(about.class_names):
-        raise InputError(
-            f"data.classes: the classes of the pack were expected, {about.class_names}. Received: {names}. "
-            "Remove the field, or pack the data with these classes."
-        )
-    order = [names.index(name) for name in about.class_names]  # the pack's class index -> ours
     try:
         numbers = dict(zip(about.class_names, about.category_ids, strict=True))
-        records = tuple(_record(entry, shards, order=order) for entry in _read_json(folder / f"{split}.json"))
+        records = tuple(_record(entry, shards) for entry in _read_json(folder / f"{split}.json"))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             f"{address(folder / f'{split}.json')}: the index that `keras-retina pack` wrote was expected. "
             f"Received: {error!r}. Pack again."
         ) from error
-    return Dataset(about.name, split, tuple(names), tuple(numbers[name] for name in names), records)
+    return Dataset(about.name, split, tuple(numbers), tuple(numbers.values()), records)
 
 
-def _splits(place: Path) -> list[str]:
-    return pack_splits(place) or list(tfrecord_splits(place))
-
-
-def _read(place: Path, split: str, classes: Sequence[str] | None) -> Dataset:
-    if pack_splits(place):
-        return read_pack(place, split, classes=classes)
+def _find(place: Path) -> list[Layout]:
+    splits = pack_splits(place)
+    if splits:
+        return [Layout("pack", "pack", tuple(splits), lambda split, reading: read_pack(place, split))]
+    files = tfrecord_splits(place)
+    if not files:
+        return []
     name = (place.parent if is_tfrecord_pattern(place) else place).resolve().name
-    return read_tfrecords(tfrecord_splits(place), split, name=name, classes=classes)
+
+    def read(split: str, reading: Reading) -> Dataset:
+        return read_tfrecords(files, split, name=name, classes=reading.classes)
+
+    return [Layout("pack", "TFRecord", tuple(files), read)]
 
 
-PACK = Reader(
-    name="pack",
-    signs="pack.json or <split>*.tfrecord",
-    fits=lambda place: bool(_splits(place)),
-    splits=_splits,
-    read=_read,
-)
+PACK = Reader("pack", "pack.json or <split>*.tfrecord", _find)
 
 
 def check_pack_input(folder: Path, split: str, *, height: int, width: int) -> None:
@@ -126,7 +115,7 @@ def check_pack_input(folder: Path, split: str, *, height: int, width: int) -> No
         )
 
 
-def _record(entry: dict[str, Any], shards: list[Path], *, order: list[int]) -> Record:
+def _record(entry: dict[str, Any], shards: list[Path]) -> Record:
     name = str(entry["file_name"])
     place = PackedImage(
         shards[entry["shard"]], int(entry["offset"]), int(entry["length"]), int(entry["checksum"]), Path(name).name
@@ -138,7 +127,7 @@ def _record(entry: dict[str, Any], shards: list[Path], *, order: list[int]) -> R
         int(entry["height"]),
         int(entry["width"]),
         np.array(entry["boxes"], np.float32).reshape(-1, 4),
-        np.array([order[index] for index in entry["classes"]], np.int32),
+        np.array(entry["classes"], np.int32),
         np.array(entry["crowd"], bool),
     )
 

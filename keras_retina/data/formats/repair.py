@@ -58,6 +58,19 @@ def refuse_unfixed(problems: Iterable[Problem]) -> None:
         raise InputError(f"{unfixed[0].where}: {unfixed[0].detail}{more}")
 
 
+BAD_IMAGES = ("unreadable_image", "missing_image")
+
+
+def skip_bad_images(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Returns the problems with images that cannot be read counted as left out."""
+    return tuple(
+        problem(item.kind, item.where, detail=f"image left out. {item.detail}", fixed=True)
+        if item.kind in BAD_IMAGES
+        else item
+        for item in problems
+    )
+
+
 def safe_path(root: Path, name: str) -> Path:
     """Returns `root / name`.
 

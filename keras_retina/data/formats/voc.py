@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem, safe_path
 from keras_retina.data.images import IMAGE_SUFFIXES
-from keras_retina.data.records import Dataset, Problem, Reader
+from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
 from keras_retina.foundation.errors import InputError, closest, printable
 
 _CLASS_LINE = re.compile(r"\S+\s+-?[01]")  # ImageSets/Main/cat_train.txt: "2008_000008 -1"
@@ -88,21 +87,25 @@ def read_voc(
     return Dataset(name, split, class_names, ids, tuple(records), tuple(problems + found))
 
 
-def _read_folder(data_dir: Path, split: str, classes: Sequence[str] | None) -> Dataset:
-    names = tuple(classes) if classes is not None else voc_class_names(data_dir)
-    name, annotation_dir, image_dir = data_dir.resolve().name, data_dir / "Annotations", voc_image_dir(data_dir)
-    return read_voc(
-        voc_splits(data_dir)[split], annotation_dir, image_dir=image_dir, split=split, name=name, class_names=names
-    )
+def _find(data_dir: Path) -> list[Layout]:
+    if not any((data_dir / "Annotations").glob("*.xml")):
+        return []
+    splits = voc_splits(data_dir)
+
+    def read(split: str, reading: Reading) -> Dataset:
+        return read_voc(
+            splits[split],
+            data_dir / "Annotations",
+            image_dir=voc_image_dir(data_dir),
+            split=split,
+            name=data_dir.resolve().name,
+            class_names=voc_class_names(data_dir),
+        )
+
+    return [Layout("voc", "Pascal VOC", tuple(splits), read)]
 
 
-VOC = Reader(
-    name="voc",
-    signs="Annotations/*.xml (VOC)",
-    fits=lambda data_dir: any((data_dir / "Annotations").glob("*.xml")),
-    splits=voc_splits,
-    read=_read_folder,
-)
+VOC = Reader("voc", "Annotations/*.xml (VOC)", _find)
 
 
 def read_xml(file: Path) -> ElementTree.Element:

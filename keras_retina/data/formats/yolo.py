@@ -16,8 +16,8 @@ import yaml
 
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem, safe_path
 from keras_retina.data.images import IMAGE_SUFFIXES
-from keras_retina.data.records import Dataset, Problem, Reader
-from keras_retina.foundation.errors import InputError, closest, printable
+from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
+from keras_retina.foundation.errors import InputError, printable
 
 _SPLITS = ("train", "val", "test")
 
@@ -29,7 +29,7 @@ def yolo_splits(data_dir: Path) -> dict[str, Path]:
     return {split: file for split in _SPLITS if content.get(split)}
 
 
-def read_yolo(data_yaml: Path, split: str, *, name: str, classes: Sequence[str] | None = None) -> Dataset:
+def read_yolo(data_yaml: Path, split: str, *, name: str) -> Dataset:
     """Reads one split; what could not be fixed is in `Dataset.problems`. Category ids are YOLO's own, from 0.
 
     Raises:
@@ -39,15 +39,6 @@ def read_yolo(data_yaml: Path, split: str, *, name: str, classes: Sequence[str] 
     content = _load(data_yaml)
     names = _names(content, data_yaml)
     category_ids = list(names)
-    if classes is not None:
-        ids = {class_name: category_id for category_id, class_name in names.items()}
-        for class_name in classes:
-            if class_name not in ids:
-                raise InputError(
-                    f"{printable(data_yaml)}: names: every class asked for was expected. Received: classes with "
-                    f"{class_name!r}, which the labels do not have. {closest(class_name, ids)}"
-                )
-        category_ids = [ids[class_name] for class_name in classes]
     problems: list[Problem] = []
     images: list[LabelledImage] = []
     for index, (where, file_name) in enumerate(_image_names(content, split, data_yaml=data_yaml), start=1):
@@ -59,17 +50,17 @@ def read_yolo(data_yaml: Path, split: str, *, name: str, classes: Sequence[str] 
     return Dataset(name, split, class_names, tuple(category_ids), tuple(records), tuple(problems + found))
 
 
-def _read_folder(data_dir: Path, split: str, classes: Sequence[str] | None) -> Dataset:
-    return read_yolo(data_dir / "data.yaml", split, name=data_dir.resolve().name, classes=classes)
+def _find(data_dir: Path) -> list[Layout]:
+    if not (data_dir / "data.yaml").is_file():
+        return []
+
+    def read(split: str, reading: Reading) -> Dataset:
+        return read_yolo(data_dir / "data.yaml", split, name=data_dir.resolve().name)
+
+    return [Layout("yolo", "YOLO", tuple(yolo_splits(data_dir)), read)]
 
 
-YOLO = Reader(
-    name="yolo",
-    signs="data.yaml (YOLO)",
-    fits=lambda data_dir: (data_dir / "data.yaml").is_file(),
-    splits=yolo_splits,
-    read=_read_folder,
-)
+YOLO = Reader("yolo", "data.yaml (YOLO)", _find)
 
 
 def label_path(file_name: str) -> str:

@@ -8,8 +8,8 @@ import pytest
 from edge.compress.channels.detector import prune_channels
 from edge.compress.weights.detector import finish_sparse, sparse_model
 from edge.compress.weights.sparsity import sparsity_of
-from keras_retina.data.folder import load_dataset
 from keras_retina.data.pipeline import training_batches
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.losses import BoxLoss, FocalLoss

@@ -10,8 +10,8 @@ from PIL import Image
 
 from edge.detectors.evaluation import evaluate_tflite
 from edge.runtime import Detector, as_array
-from keras_retina.data.folder import load_dataset
 from keras_retina.data.images import read_image
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
 

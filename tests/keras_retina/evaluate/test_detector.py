@@ -10,10 +10,10 @@ import shutil
 import numpy as np
 import pytest
 
-from keras_retina.data.folder import load_dataset
 from keras_retina.data.images import read_image
 from keras_retina.data.labelled import labelled_images
 from keras_retina.data.own import detector_batches
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.evaluate import detector
 from keras_retina.evaluate.coco import coco_metrics, results_of_image
 from keras_retina.evaluate.detector import CocoAP, evaluate_detector

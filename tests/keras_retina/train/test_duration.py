@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_retina.data.folder import load_dataset
 from keras_retina.data.pipeline import training_batches
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.losses import BoxLoss, FocalLoss

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_retina.data.folder import load_dataset
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
@@ -371,7 +371,7 @@ from pathlib import Path
 from keras_retina.foundation.legacy_keras import keras, tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from keras_retina.data.folder import load_dataset
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.recipe.recipe import load_recipe
 from keras_retina.train.batch_norm import estimate_batch_norm
 from keras_retina.train.train import train

@@ -28,7 +28,7 @@ from edge.verify.debug.trials import (
     stages_of,
     try_layers,
 )
-from keras_retina.data.folder import load_dataset
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.recipe.recipe import Export

@@ -250,7 +250,7 @@ def test_the_verb_prints_a_snippet_that_measures_as_reported_and_needs_no_tensor
     fitted = recipe_from_fields(
         {"name": "r", "model": {"input": {"height": 128, "width": 128}, **fields["model"]}}, "snippet"
     )
-    from keras_retina.data.folder import load_dataset
+    from keras_retina.data.reading.folder import load_dataset
 
     boxes, _ = input_boxes(load_dataset(tiny_coco, "val"), fitted.model)
     train, val = report["splits"]["train"], report["splits"]["val"]

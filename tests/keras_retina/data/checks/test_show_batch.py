@@ -22,8 +22,8 @@ from keras_retina.data.checks.show_batch import (
     first_samples,
     targets_to_boxes,
 )
-from keras_retina.data.folder import load_dataset
 from keras_retina.data.pipeline import training_batches, training_labels
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
 from keras_retina.geometry.boxes import encode

@@ -6,7 +6,7 @@ import json
 import pytest
 from PIL import Image
 
-from keras_retina.data.formats.coco import coco_categories, coco_image_dir, coco_splits, order_categories, read_coco
+from keras_retina.data.formats.coco import coco_categories, coco_image_dir, coco_splits, read_coco
 from keras_retina.foundation.errors import InputError
 
 LABELS = {
@@ -151,18 +151,6 @@ def test_categories_of_all_files_are_merged(tmp_path):
     (tmp_path / "b.json").write_text('{"categories": [{"id": 3, "name": "other"}]}')
     with pytest.raises(InputError, match=r"b\.json: categories\[0\].*'x' and 'other'"):
         coco_categories(files)
-
-
-def test_wanted_classes_order_the_categories(tmp_path):
-    assert list(order_categories({1: "a", 2: "b"}, ["b", "a"], where=tmp_path).items()) == [(2, "b"), (1, "a")]
-    assert order_categories({1: "a", 2: "b"}, None, where=tmp_path) == {1: "a", 2: "b"}
-    with pytest.raises(InputError, match="Did you mean 'platelet'"):
-        order_categories({1: "platelet"}, ["platelets"], where=tmp_path)
-
-
-def test_a_category_left_out_of_the_wanted_classes_is_not_dropped_silently(tmp_path):
-    (found,) = read(tmp_path, LABELS, categories={9: "cat"}).problems
-    assert (found.kind, found.fixed) == ("unknown_category", False)
 
 
 def test_splits_and_image_folders_of_both_layouts(tmp_path):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_retina.data.folder import available_splits, load_dataset
 from keras_retina.data.formats.pack import check_pack_input, read_pack
 from keras_retina.data.formats.write_pack import write_pack
 from keras_retina.data.images import STORED_AREA, read_image
+from keras_retina.data.reading.folder import available_splits, load_dataset
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
@@ -108,7 +108,7 @@ def test_classes_may_be_wanted_in_another_order_but_not_others(pack):
     turned = load_dataset(pack, "train", classes=["b", "a"])
     assert turned.category_ids == (8, 3)
     np.testing.assert_array_equal(turned.records[3].classes, [1, 0, 1])
-    with pytest.raises(InputError, match=r"data\.classes: the classes of the pack were expected"):
+    with pytest.raises(InputError, match=r"data\.classes: a class of the labels was expected"):
         load_dataset(pack, "train", classes=["a", "c"])
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_retina.data.folder import available_splits, load_dataset, read_dataset
 from keras_retina.data.images import read_image
+from keras_retina.data.reading.folder import available_splits, load_dataset, read_dataset
 from keras_retina.data.records import PackedImage
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf

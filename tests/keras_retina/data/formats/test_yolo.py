@@ -125,15 +125,6 @@ def test_bad_yaml_is_refused_by_name_in_one_line(tmp_path, yaml):
     assert "\n" not in str(caught.value)
 
 
-def test_wanted_classes_give_the_order_and_keep_the_ids(tmp_path):
-    write(tmp_path, a="0 0.5 0.5 0.2 0.4\n")
-    dataset = read(tmp_path, classes=["dog", "cat"])
-    assert dataset.class_names == ("dog", "cat") and dataset.category_ids == (1, 0)
-    assert dataset.records[0].classes.tolist() == [1]
-    with pytest.raises(InputError, match="Did you mean 'dog'"):
-        read(tmp_path, classes=["dogs"])
-
-
 def test_label_path_replaces_the_last_images_folder():
     assert label_path("images/train/a.jpg") == "labels/train/a.txt"
     assert label_path("images/images/a.b.jpg") == "images/labels/a.b.txt"

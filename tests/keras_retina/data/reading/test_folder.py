@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_retina.data.folder import READERS, available_splits, find_format, load_dataset, read_dataset
-from keras_retina.data.records import Dataset, Reader, Record
+from keras_retina.data.reading.folder import READERS, available_splits, find_format, load_dataset, read_dataset
+from keras_retina.data.records import Dataset, Layout, Reader, Record
 from keras_retina.foundation.errors import InputError
 
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[5] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data (BCCD and raccoon photographs)")
 
 # The same two splits in every format: image -> [(class, x1, y1, x2, y2)], 200 x 100 pixels.
@@ -112,10 +112,14 @@ def test_wanted_classes_give_the_order(tmp_path, format):
 
 
 @each_format
-def test_class_that_was_not_wanted_is_an_error(tmp_path, format):
+def test_boxes_of_classes_that_are_not_wanted_are_left_out_and_counted(tmp_path, format):
     WRITERS[format](tmp_path)
-    with pytest.raises(InputError, match=r"Received: .*[Vv]alid: .*cat"):
-        load_dataset(tmp_path, "train", classes=["cat"])
+    dataset = load_dataset(tmp_path, "train", classes=["cat"])
+    assert dataset.class_names == ("cat",)
+    assert [record.classes.tolist() for record in dataset.records] == [[0], []]
+    assert [(found.kind, found.where, found.fixed) for found in dataset.problems] == [
+        ("class_left_out", "class 'dog'", True)
+    ]
 
 
 @each_format
@@ -152,36 +156,38 @@ def test_splits_come_in_the_usual_order(tmp_path):
 def test_folder_that_is_missing_empty_ambiguous_or_of_an_unknown_format_is_refused(tmp_path):
     with pytest.raises(InputError, match="an existing data folder"):
         find_format(tmp_path / "none")
-    with pytest.raises(InputError, match="Received: none"):
+    with pytest.raises(InputError, match="Received: an empty folder"):
         find_format(tmp_path)
     write_coco(tmp_path)
     (tmp_path / "train.csv").touch()
-    with pytest.raises(InputError, match="Received: coco and csv"):
+    with pytest.raises(InputError, match="Received: COCO and CSV"):
         find_format(tmp_path)
     assert len(load_dataset(tmp_path, "val", format="coco").records) == 1
-    with pytest.raises(InputError, match="data.format: one of auto, coco, .* pack was expected.*Did you mean 'coco'"):
+    with pytest.raises(
+        InputError, match=r"data\.format: one of auto, coco, .* was expected.*Did you mean 'coco'"
+    ):
         load_dataset(tmp_path, "val", format="cocoo")
 
 
 def test_an_entry_in_the_table_is_all_that_a_label_format_needs(tmp_path, monkeypatch):
     record = Record(1, tmp_path / "a.png", "a.png", 1, 1, np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, bool))
-    toy = Reader(
-        "toy",
-        "labels.toy",
-        lambda data_dir: (data_dir / "labels.toy").is_file(),
-        lambda data_dir: ["extra", "train"],
-        lambda data_dir, split, classes: Dataset(data_dir.name, split, tuple(classes or ("cat",)), (1,), (record,)),
-    )
-    monkeypatch.setitem(READERS, "toy", toy)
-    with pytest.raises(InputError, match=r"labels of one format were expected: .*, labels\.toy\. Received: none"):
+
+    def find(data_dir):
+        def read(split, reading):
+            return Dataset(data_dir.name, split, ("cat",), (1,), (record,))
+
+        return [Layout("toy", "Toy", ("extra", "train"), read)] if (data_dir / "labels.toy").is_file() else []
+
+    monkeypatch.setitem(READERS, "toy", Reader("toy", "labels.toy", find))
+    with pytest.raises(InputError, match=r"known layouts were expected: .*, labels\.toy\. Received: an empty folder"):
         find_format(tmp_path)
     (tmp_path / "labels.toy").touch()
     assert find_format(tmp_path) == "toy"
     assert available_splits(tmp_path) == ["train", "extra"]
-    dataset = load_dataset(tmp_path, "train", classes=["dog"])
-    assert (dataset.name, dataset.split, dataset.class_names) == (tmp_path.name, "train", ("dog",))
+    dataset = load_dataset(tmp_path, "train")
+    assert (dataset.name, dataset.split, dataset.class_names) == (tmp_path.name, "train", ("cat",))
     (tmp_path / "train.csv").touch()
-    with pytest.raises(InputError, match="Received: csv and toy"):
+    with pytest.raises(InputError, match="Received: CSV and Toy.*--set data.format='csv', or 'toy'"):
         find_format(tmp_path)
     assert load_dataset(tmp_path, "extra", format="toy").records == (record,)
 
