@@ -55,6 +55,11 @@ class RunPaths:
         return self.path / "run.json"
 
     @property
+    def splits(self) -> Path:
+        """The images of each split that was made, for `data.split: auto`."""
+        return self.path / "splits.json"
+
+    @property
     def train(self) -> Path:
         """The folder of checkpoints, logs and history."""
         return self.path / "train"
@@ -116,6 +121,6 @@ class RunPaths:
     def members(self) -> tuple[Path, ...]:
         """Everything that the program writes here."""
         return (
-            self.recipe_file, self.facts, self.train, self.model, self.metrics, self.compress, self.export,
+            self.recipe_file, self.facts, self.splits, self.train, self.model, self.metrics, self.compress, self.export,
             self.detections_folder, self.verify, self.report,
         )  # fmt: skip
