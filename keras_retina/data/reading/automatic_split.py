@@ -23,8 +23,9 @@ def split_images(
 ) -> dict[str, list[str]]:
     """Divides images into splits, the images of a group always together.
 
-    The groups with the rarest class come first, each goes to the split that lacks most boxes of that class, and among
-    equals to the one that lacks most images. The order of equal groups is drawn by `seed`.
+    The groups with the rarest class come first, each goes to the split that lacks the largest share of the boxes of that
+    class and of the images with it; images without objects are a class of their own here. The order of groups is drawn
+    by `seed`: with the fullest first, the small splits would be left with single objects.
 
     Args:
         groups: indices into `dataset.records`, each in exactly one group.
@@ -38,26 +39,25 @@ def split_images(
     """
     names = list(shares)
     wanted = np.array([shares[name] for name in names])
-    boxes, images = _boxes_by_class(dataset, groups), np.array([len(group) for group in groups], np.float64)
-    lacking, lacking_images = wanted[:, None] * boxes.sum(axis=0), wanted * images.sum()  # [splits, classes], [splits]
+    boxes, images = _boxes_and_images(dataset, groups)
+    shares_of = [kind / np.maximum(kind.sum(axis=0), 1) for kind in (boxes, images)]  # [groups, classes + 1]
+    lacking = [wanted[:, None] * kind.sum(axis=0) for kind in shares_of]  # [splits, classes + 1]
     side = np.full(len(groups), -1)
     drawn = np.random.default_rng(seed).permutation(len(groups))
     for _ in range(len(groups)):
         left = drawn[side[drawn] < 0]
-        here = boxes[left].sum(axis=0)
-        rarest = int(np.where(here > 0, here, np.inf).argmin()) if here.any() else -1
-        group = left[boxes[left, rarest].argmax()] if rarest >= 0 else left[images[left].argmax()]
-        keys = [lacking[:, rarest] if rarest >= 0 else lacking_images, lacking_images]
-        chosen = max(range(len(names)), key=lambda index: (keys[0][index], keys[1][index]))
-        side[group] = chosen
-        lacking[chosen] -= boxes[group]
-        lacking_images[chosen] -= images[group]
+        here = images[left].sum(axis=0)
+        rarest = int(np.where(here > 0, here, np.inf).argmin())
+        group = left[(images[left, rarest] > 0).argmax()]
+        chosen = side[group] = int(sum(kind[:, rarest] for kind in lacking).argmax())
+        for kind, share in zip(lacking, shares_of, strict=True):
+            kind[chosen] -= share[group]
     of_image = {image: int(side[number]) for number, group in enumerate(groups) for image in group}
     lists: dict[str, list[str]] = {name: [] for name in names}
     for image, record in enumerate(dataset.records):
         lists[names[of_image[image]]].append(record.file_name)
     for number, name in enumerate(names):
-        if not boxes[side == number].any():
+        if not boxes[side == number, :-1].any():
             raise InputError(
                 f"{printable(dataset.name)}: enough images with boxes for the splits {', '.join(names)} were expected, "
                 f"as data.split=auto makes them. Received: {len(groups)} groups of images that do not look alike, "
@@ -76,9 +76,15 @@ def cut_long_groups(groups: Sequence[Sequence[int]], images: int) -> list[list[i
     return cut
 
 
-def _boxes_by_class(dataset: Dataset, groups: Sequence[Sequence[int]]) -> np.ndarray:
-    """Returns the number of boxes of each class in each group, float64 `[groups, classes]`."""
-    counts = [np.bincount(record.classes, minlength=len(dataset.class_names)) for record in dataset.records]
-    return np.array([sum(counts[image] for image in group) for group in groups], np.float64).reshape(
-        len(groups), len(dataset.class_names)
-    )
+def _boxes_and_images(dataset: Dataset, groups: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns how many boxes of each class a group has, and how many images with it, both float64 `[groups, classes +
+    1]`. The last class stands for images without objects, which have one box of it.
+    """
+    classes = len(dataset.class_names)
+    counts = [np.bincount(record.classes, minlength=classes) for record in dataset.records]
+    rows = np.array([[*count, not count.any()] for count in counts], np.float64).reshape(-1, classes + 1)
+    members = [np.asarray(group, np.int64) for group in groups]
+    boxes = [rows[images].sum(axis=0) for images in members]
+    with_class = [(rows[images] > 0).sum(axis=0) for images in members]
+    shape = (len(groups), classes + 1)
+    return np.array(boxes, np.float64).reshape(shape), np.array(with_class, np.float64).reshape(shape)
