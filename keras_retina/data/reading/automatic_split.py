@@ -23,9 +23,9 @@ def split_images(
 ) -> dict[str, list[str]]:
     """Divides images into splits, the images of a group always together.
 
-    The groups with the rarest class come first, each goes to the split that lacks the largest share of the boxes of that
-    class and of the images with it; images without objects are a class of their own here. The order of groups is drawn
-    by `seed`: with the fullest first, the small splits would be left with single objects.
+    The groups with the rarest class come first. Each goes to the split that lacks the largest share of the boxes of
+    that class and of the images with it; images without objects are a class of their own here. The order of groups is
+    drawn by `seed`: with the fullest first, the small splits would be left with single objects.
 
     Args:
         groups: indices into `dataset.records`, each in exactly one group.
