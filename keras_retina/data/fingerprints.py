@@ -22,7 +22,8 @@ ROWS, COLUMNS = 16, 17  # of the thumbnail; 17 columns have 16 steps from one to
 LEAST_SIDE = 128  # pixels of the shorter side that is reduced to the thumbnail: 8 a cell
 TELL_EVERY = 5.0  # seconds
 _TOGETHER = 32  # images that one thread takes at a time
-_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 log = logging.getLogger(__name__)
 
