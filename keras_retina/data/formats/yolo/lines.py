@@ -63,8 +63,8 @@ def read_lines(
         index = class_index.get(category)  # type: ignore[call-overload]  # 1.0 finds 1
         if index is None:
             valid = ", ".join(f"{number} ({name})" for number, name in list(names.items())[:8])
-            more = ", ..." if len(names) > 8 else ""
-            detail = f"a class index in use was expected. Received: class={words[0]}. Valid: {valid}{more}."
+            more = ", ..." if len(names) > 8 else "."
+            detail = f"a class index in use was expected. Received: class={words[0]}. Valid: {valid}{more}"
             problems.append(problem("unknown_category", where, detail=detail, fixed=False))
             continue
         polygon = keypoints is None and len(values) > 5

@@ -157,7 +157,7 @@ def _without_names(description: Description, root: str, *, images: Sequence[Imag
 def _no_labels(images: Sequence[Image], root: str, *, where: str, tree: Tree) -> Problem:
     places = [os.path.relpath(place, root) for place in tree.label_folders(os.path.dirname(images[0].path), root)]
     detail = (
-        f"a label file, NAME.txt, for some of the {len(images)} images was expected in "
+        f"a label file, NAME.txt, for at least one of {len(images)} images was expected in "
         f"{' or '.join(places)} of {root}. Received: none. Put the label files there, or leave the split out."
     )
     return problem("no_label_files", where, detail=detail, fixed=False)
