@@ -47,9 +47,10 @@ def names_of(content: Any, file: Path, *, nc: Any = None) -> dict[int, str]:
     if len(set(texts.values())) < len(texts):
         raise InputError(f"{printable(file)}: names: different names were expected. Received: one twice. Rename it.")
     if isinstance(nc, int) and nc != len(texts):  # a name is missing, perhaps from the middle of the list
+        field = "classes" if file.suffix == ".data" else "nc"
         raise InputError(
-            f"{printable(file)}: nc: the number of names was expected. "
-            f"Received: nc={nc}, {len(texts)} names. Correct one of them."
+            f"{printable(file)}: {field}: the number of names was expected. "
+            f"Received: {field}={nc}, {len(texts)} names. Correct one of them."
         )
     return texts
 

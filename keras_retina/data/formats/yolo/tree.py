@@ -17,7 +17,7 @@ from keras_retina.foundation.errors import InputError, printable
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 LABEL_FOLDERS = ("labels", "label", "annotations")
-_IGNORED = ("__macosx", "thumbs.db", "desktop.ini")
+_IGNORED = ("__macosx", "thumbs.db", "desktop.ini", "lost+found", "$recycle.bin", "system volume information")
 
 
 def is_split_name(name: str) -> bool:

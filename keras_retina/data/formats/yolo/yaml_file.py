@@ -18,7 +18,7 @@ from keras_retina.foundation.errors import InputError, printable
 
 _SPLITS = ("train", "val", "valid", "validation", "test")
 _MEANT = re.compile(r"^(names|nc)\s*:.*^(train|val)\s*:|^(train|val)\s*:.*^(names|nc)\s*:", re.MULTILINE | re.DOTALL)
-_OTHER_NAMES = {"val": ("val", "valid", "validation"), "test": ("test", "testing")}
+_OTHER_NAMES = (("val", "valid", "validation"), ("test",))
 
 
 def yaml_descriptions(folder: str, tree: Tree) -> list[Description]:
@@ -132,13 +132,13 @@ def _splits_beside(found: Description, tree: Tree) -> dict[str, tuple[str, ...]]
         return {}
     index = len(below) - 1 - below[::-1].index("train")
     beside: dict[str, tuple[str, ...]] = {}
-    for split, others in _OTHER_NAMES.items():
+    for others in _OTHER_NAMES:
         if any(other in found.splits for other in others):
             continue
         for other in others:
             place = tree.folder(os.path.join(found.folder, *below[:index], other, *below[index + 1 :])) or ""
             if place and next(tree.images(place), None):
-                beside[split] = (os.path.relpath(place, found.folder),)
+                beside[other] = (os.path.relpath(place, found.folder),)
                 break
     return beside
 

@@ -137,6 +137,14 @@ def test_labels_in_another_encoding_are_a_problem(pets, pairs):
     assert wrong.where.endswith("b.txt") and wrong.detail.startswith("text in UTF-8 was expected")
 
 
+def test_two_sets_of_splits_are_two_readings(pets, pairs):
+    files = {**pairs("images/train/a.jpg", "labels/train/a.txt"), **pairs("train/b.jpg", "train/b.txt")}
+    root = pets({"classes.txt": "cat\ndog", **files})
+    with pytest.raises(InputError, match=r"YOLO images/train and YOLO train/"):
+        find_layout(root)
+    assert load_dataset(root, "train", format="YOLO train/").records[0].file_name == "train/b.jpg"
+
+
 @pytest.mark.parametrize(
     "files",
     [

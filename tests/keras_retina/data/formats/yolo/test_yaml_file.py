@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -90,7 +93,7 @@ def test_roboflow_names_its_kind_and_calls_its_split_valid(pets, pairs):
     files = {**pairs("train/images/a.jpg", "train/labels/a.txt"), **pairs("valid/images/a.jpg", "valid/labels/a.txt")}
     root = pets({"data.yaml": f"train: ../train/images\nroboflow: {{version: 1}}\n{NAMES}", **files})
     assert find_layout(root).kind == "Roboflow YOLO"
-    assert available_splits(root) == ["train", "valid"] or available_splits(root) == ["train", "val"]
+    assert available_splits(root) == ["train", "valid"]
     assert len(load_dataset(root, "val").records) == 1
 
 
@@ -205,6 +208,47 @@ def test_a_pose_set_is_read_by_its_kpt_shape(pets, pairs):
     check(
         pets({"data.yaml": f"train: images\nkpt_shape: [2, 3]\n{NAMES}", **files}), names=("a.jpg",), splits=("train",)
     )
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "names: [cat, dog]",
+        "names:\n  0: cat\n  1: dog",
+        "names: {'1': dog, '0': cat}",
+        "names: cat, dog",
+        "names: '[cat, dog]'",
+        "names: classes.txt",
+        "names: /home/ann/pets/classes.txt",
+        "nc: 2",
+        "",
+    ],
+)
+def test_class_names_of_every_kind(pets, pairs, names):
+    files = {} if "cat" in names else {"classes.txt": "cat\ndog\n"}
+    root = pets({"data.yaml": f"train: images\n{names}\n", **files, **pairs("images/a.jpg", "labels/a.txt")})
+    check(root, names=("a.jpg",), splits=("train",))
+
+
+def test_names_that_are_nowhere_are_asked_for(pets, pairs):
+    files = pairs("images/a.jpg", "labels/a.txt", "0 .5 .5 .2 .4\n2 .5 .5 .2 .4\nx\n")
+    root = pets({"data.yaml": "train: images\nnc: 3\n", **files})
+    with pytest.raises(
+        InputError, match=r"data\.yaml: names: with 3 class names.*2 numbers up to 2.*Add .*classes\.txt"
+    ):
+        load_dataset(root, "train")
+
+
+def test_a_class_number_of_one_text_is_one_class(pets, pairs):
+    files = pairs("images/a.jpg", "labels/a.txt", "0 .5 .5 .2 .4")
+    assert load_dataset(pets({"data.yaml": "train: images\nnames: cat\n", **files}), "train").class_names == ("cat",)
+
+
+def test_an_archive_of_roboflow(tmp_path, monkeypatch, pets, pairs):
+    monkeypatch.setenv("KERAS_RETINA_CACHE", str(tmp_path / "cache"))
+    text = f"train: ../train/images\nval: ../val/images\ntest: ../test/images\nnc: 2\n{NAMES}"
+    root = pets({"data.yaml": text, **split_folders(pairs, split_first=True)})
+    check(Path(shutil.make_archive(str(tmp_path / "export"), "zip", root)))
 
 
 @pytest.mark.parametrize(
