@@ -10,7 +10,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from keras_retina.data.formats.yolo.description import Description
+from keras_retina.data.formats.yolo.description import Description, is_there
 from keras_retina.data.formats.yolo.tree import Tree, read_utf8
 from keras_retina.foundation.errors import InputError
 
@@ -21,14 +21,19 @@ def darknet_descriptions(folder: str, tree: Tree) -> list[Description]:
     """Returns the ways to read a folder that its `*.data` files describe, in it or in its folder `data`."""
     places = [folder, *filter(None, [tree.folder(os.path.join(folder, "data"))])]
     files = [Path(place, name) for place in places for name in tree.listing(place).files if name.endswith(".data")]
-    found = [own for file in files if (own := describe_darknet(file, folder, tree)) is not None]
+    found = [own for file in files if (own := describe_darknet(file, folder, tree=tree)) is not None]
+    found = [own for own in found if any(is_there(own, *own.splits[split]) for split in own.splits)] or found
     if len(found) > 1:
         return [replace(own, kind=f"{own.kind} ({Path(str(own.file)).name})") for own in found]
     return found
 
 
-def describe_darknet(file: Path, folder: str, tree: Tree) -> Description | None:
-    """Returns what a `.data` file says; None for a file of another program."""
+def describe_darknet(file: Path, folder: str, *, tree: Tree, anywhere: bool = False) -> Description | None:
+    """Returns what a `.data` file says; None for a file of another program.
+
+    Args:
+        anywhere: whether its paths may leave the folder: the user has named the file.
+    """
     try:
         lines = read_utf8(file).splitlines()
     except InputError:
@@ -41,4 +46,5 @@ def describe_darknet(file: Path, folder: str, tree: Tree) -> Description | None:
     cvat = any(name.lower().startswith("obj_") and name.endswith("_data") for name in tree.listing(folder).folders)
     nc = int(content["classes"]) if content.get("classes", "").isdecimal() else None
     names = content.get("names")
-    return Description("CVAT YOLO" if cvat else "darknet", folder, splits, file=file, names=names, nc=nc)
+    kind = "CVAT YOLO" if cvat else "darknet"
+    return Description(kind, folder, splits, file=file, names=names, nc=nc, anywhere=anywhere)

@@ -2,8 +2,8 @@
 
 The line that paths may not cross: a path in `data.yaml`, `obj.data` or a list of images stays inside the data folder,
 since all of them come along in archives of strangers. A path that leads elsewhere is looked for here by its end, as
-after a move. Two things may lead out, since only the user can have made them: a link in the folder, and the paths of a
-`data.yaml` that the user names itself (`--data FOLDER/data.yaml`).
+after a move. Two things may lead out, since the user answers for them: a link in the folder, for no archive can bring
+it, and the paths of a file that the user names (`--data FOLDER/data.yaml`).
 """
 
 from __future__ import annotations
@@ -109,11 +109,10 @@ def locate(description: Description, entry: Any, *, where: str) -> list[str]:
             found = [os.path.normpath(os.path.join(description.folder, name)) for name in fitting]
             if found:
                 return [own for own in found if is_image(own) or os.path.isdir(own)] or found
-    inside = "Correct the path"
-    hint = f"It is outside: name the file itself, --data {printable(description.file)}" if outside else inside
+    advice = f"It is outside: name the file itself, --data {printable(description.file)}"
     raise InputError(
         f"{printable(where)}: a folder or a list inside {printable(description.folder)} was expected. "
-        f"Received: {entry!r}. {hint}."
+        f"Received: {entry!r}. {advice if outside else 'Correct the path'}."
     )
 
 

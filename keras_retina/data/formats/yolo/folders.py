@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from itertools import islice
 
 from keras_retina.data.formats.yolo.description import Description, split_images
@@ -42,8 +43,7 @@ def folder_descriptions(folder: str, tree: Tree) -> list[Description]:
 
 def has_labels(folder: str, root: str, tree: Tree) -> bool:
     """Tells whether there are images below `folder` and YOLO labels for one of them."""
-    labels = (label for image in tree.images(folder) if (label := tree.label(image, root)) is not None)
-    return any(is_label_file(file) for file, _ in islice(labels, _TRIED))
+    return _one_has_labels(tree.images(folder), root, tree)
 
 
 def is_label_file(file: str) -> bool:
@@ -95,22 +95,32 @@ def _split_folders(folder: str, above: str, tree: Tree) -> dict[str, tuple[str, 
     return found
 
 
+def _one_has_labels(images: Iterable[str], root: str, tree: Tree) -> bool:
+    labels = (label for image in images if (label := tree.label(image, root)) is not None)
+    return any(is_label_file(file) for file, _ in islice(labels, _TRIED))
+
+
 def _without_splits(folder: str, tree: Tree) -> list[Description]:
+    places = _unsplit_places(folder, tree)
+    files = tree.listing(folder).files
+    kind = "Label Studio YOLO" if "notes.json" in files and "classes.txt" in files else "YOLO images"
+    return [Description(kind, folder, {WHOLE: places})] if places else []
+
+
+def _unsplit_places(folder: str, tree: Tree) -> tuple[str, ...]:
     names = tree.listing(folder)
-    kind = "Label Studio YOLO" if "notes.json" in names.files and "classes.txt" in names.files else "YOLO images"
-    if any(is_image(name) for name in names.files):
-        if has_labels(folder, folder, tree):
-            return [Description("YOLO images", folder, {WHOLE: (".",)})]
-        return []
+    direct = [os.path.join(folder, name) for name in names.files if is_image(name)]
+    if _one_has_labels(direct, folder, tree):
+        return (".",)
     inner = [(name, os.path.join(folder, name)) for name in names.folders]
-    places = [(name, path) for name, path in inner if name.lower() in IMAGE_FOLDERS]
-    if not places:
-        flat = [(name, path) for name, path in inner if name.lower() in _FLAT_FOLDERS]
-        places = [(name, path) for name, path in flat if any(is_image(own) for own in tree.listing(path).files)]
-    found = [name for name, path in places if has_labels(path, folder, tree)]
+    found = tuple(name for name, path in inner if name.lower() in IMAGE_FOLDERS and has_labels(path, folder, tree))
     if found:
-        return [Description(kind, folder, {WHOLE: tuple(found)})]
+        return found
+    flat = [(name, path) for name, path in inner if name.lower() in _FLAT_FOLDERS]
+    for name, path in flat:  # images in it, not in folders of it: that would be a folder around the data
+        if _one_has_labels(
+            [os.path.join(path, own) for own in tree.listing(path).files if is_image(own)], folder, tree
+        ):
+            return (name,)
     own = any(os.path.dirname(file) == folder for file in class_files(folder, tree))
-    if own and has_labels(folder, folder, tree):  # folders of any name, such as one for each film
-        return [Description(kind, folder, {WHOLE: (".",)})]
-    return []
+    return (".",) if own and has_labels(folder, folder, tree) else ()  # folders of any name, such as one for each film

@@ -105,7 +105,7 @@ def settle(
         detail = (
             f"centres and sizes as shares of the image, 0 to 1, were expected. Received: values over {LARGEST_SHARE} "
             f"in {len(large)} of {len(lines)} boxes, first at {large[0].box.where}. If they are centres and sizes in "
-            "pixels, say --set data.boxes=pixels; else correct them."
+            "pixels, say --set data.boxes=pixels; if they are corners, convert them."
         )
         problems.append(problem("pixel_boxes", where, detail=detail, fixed=False))
     elif values == "pixels" and lines and not large:

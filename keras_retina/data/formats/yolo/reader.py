@@ -44,7 +44,7 @@ def find_descriptions(data: Path) -> list[Description]:
         folder = os.path.abspath(data.parent)
         lower = data.name.lower()
         own = describe_yaml(data, tree, anywhere=True) if lower.endswith((".yaml", ".yml")) else None
-        own = describe_darknet(data, folder, tree) if lower.endswith(".data") else own
+        own = describe_darknet(data, folder, tree=tree, anywhere=True) if lower.endswith(".data") else own
         return [own] if own else []
     folder = os.path.abspath(data)
     found = [*yaml_descriptions(folder, tree), *darknet_descriptions(folder, tree)]
@@ -177,6 +177,6 @@ def _relative(image: Image, root: str) -> str:
 
 def _name(description: Description) -> str:
     """Returns the name of the data folder, or that of a YAML file whose images lie elsewhere."""
-    if description.anywhere and description.file and description.file.stem not in ("data", "dataset"):
+    if description.anywhere and description.file and description.file.stem not in ("data", "dataset", "obj"):
         return description.file.stem
     return Path(description.folder).resolve().name

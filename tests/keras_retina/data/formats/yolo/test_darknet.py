@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_retina.data.reading.folder import available_splits, find_layout, load_dataset
+from keras_retina.data.reading.folder import available_splits, find_layout, load_dataset, read_dataset
 from keras_retina.foundation.errors import InputError
 
 CVAT = "classes = 2\ntrain = data/train.txt\nvalid = data/valid.txt\nnames = data/obj.names\nbackup = backup/\n"
@@ -31,10 +31,32 @@ def test_darknet_keeps_everything_in_data(pets, pairs):
     check(root, "data/obj/a.jpg", "darknet")
 
 
+def test_a_data_file_whose_lists_are_not_here_is_no_reading(pets, pairs):
+    lists = {f"{split}.txt": "obj/a.jpg" for split in ("train", "valid")}
+    files = {
+        "obj.data": CVAT,
+        "obj.names": "cat\ndog",
+        "coco.data": "train = coco/trainvalno5k.txt\nnames = coco.names",
+    }
+    root = pets({**files, **lists, **pairs("obj/a.jpg", "obj/a.txt")})
+    check(root, "obj/a.jpg", "darknet")
+    (root / "voc.data").write_text(CVAT)
+    with pytest.raises(InputError, match=r"darknet \(obj\.data\) and darknet \(voc\.data\)"):
+        find_layout(root)
+
+
 def test_obj_data_itself_is_the_data(pets, pairs):
     lists = {f"{split}.txt": "data/obj/a.jpg" for split in ("train", "valid")}
     root = pets({"obj.data": CVAT, "obj.names": "cat\ndog", **lists, **pairs("obj/a.jpg", "obj/a.txt")})
     check(root / "obj.data", "obj/a.jpg", "darknet")
+
+
+def test_lists_of_a_file_that_the_user_names_may_lead_elsewhere(pets, pairs):
+    elsewhere = pets(pairs("obj/a.jpg", "obj/a.txt"), folder="elsewhere")
+    lists = {f"{split}.txt": f"{elsewhere}/obj/a.jpg" for split in ("train", "valid")}
+    root = pets({"obj.data": CVAT, "obj.names": "cat\ndog", **lists})
+    check(root / "obj.data", "elsewhere/obj/a.jpg", "darknet")
+    assert [item.kind for item in read_dataset(root, "train").problems] == ["unsafe_path"]
 
 
 def test_labels_without_images_say_that_images_are_missing(pets):

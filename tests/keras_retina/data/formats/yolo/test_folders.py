@@ -65,6 +65,12 @@ def test_files_of_class_names(pets, pairs, file):
     check(pets({file: "cat\r\ndog\r\n\r\n", **pairs("images/a.jpg", "labels/a.txt")}), "all", "images/a.jpg")
 
 
+def test_a_picture_beside_the_folder_of_images_is_none_of_them(pets, pairs):
+    root = pets({"classes.txt": "cat\ndog", "logo.png": None, **pairs("images/a.jpg", "labels/a.txt")})
+    check(root, "all", "images/a.jpg")
+    assert [item.kind for item in find_layout(root).unread()] == ["unlabelled_image"]
+
+
 def test_roboflow_darknet_has_the_names_in_each_split(pets, pairs):
     files = {}
     for split in ("train", "valid"):
