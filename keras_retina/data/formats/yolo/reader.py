@@ -145,12 +145,12 @@ def _without_names(description: Description, root: str, *, images: Sequence[Imag
                 numbers.add(float(line.split()[0]))
     used = [number for number in numbers if math.isfinite(number)]
     count = int(max(used, default=0)) + 1
-    place = description.file or os.path.join(description.folder, "classes.txt")
-    what = "names: with" if description.file else "a file with"
+    classes = os.path.join(description.folder, "classes.txt")
+    place = f"{description.file}: names" if description.file else classes
     return InputError(
-        f"{printable(place)}: {what} {count} class names, one a line, the first for class 0, was expected. Received: "
-        f"none, and labels that use {len(used)} numbers up to {count - 1}. "
-        f"Add {printable(os.path.join(description.folder, 'classes.txt'))}, or say --set data.classes=[...]"
+        f"{printable(place)}: a name for each class was expected, {count} of them. Received: none; the labels use "
+        f"{len(used)} class numbers up to {count - 1}. Write one name a line into {printable(classes)}, the first for "
+        "class 0, or say --set data.classes=[...]"
     )
 
 

@@ -123,7 +123,9 @@ def test_labels_without_class_names_say_how_many_are_needed(pets, pairs):
         **pairs("images/b.jpg", "labels/b.txt"),
     }
     root = pets(files)
-    with pytest.raises(InputError, match=r"classes\.txt: a file with 5 class names, one a line.*3 numbers up to 4"):
+    with pytest.raises(
+        InputError, match=r"a name for each class was expected, 5 of them.*3 class numbers up to 4.*classes\.txt"
+    ):
         load_dataset(root, "all")
     dataset = find_layout(root).read("all", Reading(classes=("a", "b", "c", "d", "e")))
     assert dataset.class_names == ("a", "b", "c", "d", "e") and dataset.problems == ()

@@ -234,7 +234,7 @@ def test_names_that_are_nowhere_are_asked_for(pets, pairs):
     files = pairs("images/a.jpg", "labels/a.txt", "0 .5 .5 .2 .4\n2 .5 .5 .2 .4\nx\n")
     root = pets({"data.yaml": "train: images\nnc: 3\n", **files})
     with pytest.raises(
-        InputError, match=r"data\.yaml: names: with 3 class names.*2 numbers up to 2.*Add .*classes\.txt"
+        InputError, match=r"data\.yaml: names: a name .* 3 of them.*2 class numbers up to 2.*classes\.txt"
     ):
         load_dataset(root, "train")
 
