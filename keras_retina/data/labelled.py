@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from keras_retina.data.formats.split_names import usual_name
 from keras_retina.data.images import read_image
 from keras_retina.data.own import BoxFormat, check_dataset, yxyx_pixels
 from keras_retina.data.reading.folder import available_splits, load_dataset, read_dataset
-from keras_retina.data.reading.split_names import usual_name
 from keras_retina.data.records import Dataset, Record, check_classes, listed
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.legacy_keras import tf

@@ -10,6 +10,7 @@ from keras_retina.data.formats.coco import COCO
 from keras_retina.data.formats.csv_file import CSV
 from keras_retina.data.formats.pack import PACK
 from keras_retina.data.formats.repair import refuse_unfixed, skip_bad_images
+from keras_retina.data.formats.split_names import find_split, in_order
 from keras_retina.data.formats.tfrecords import is_tfrecord_pattern
 from keras_retina.data.formats.voc import VOC
 from keras_retina.data.formats.yolo import YOLO
@@ -22,7 +23,6 @@ from keras_retina.data.reading.split_lists import (
     missing_splits,
     source_split,
 )
-from keras_retina.data.reading.split_names import find_split, in_order
 from keras_retina.data.records import Dataset, Layout, Reader, Reading
 from keras_retina.foundation.errors import InputError, closest, printable
 from keras_retina.foundation.files import address, remote_address

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_retina.data.formats.repair import problem
+from keras_retina.data.formats.split_names import WHOLE, find_split, usual_name
 from keras_retina.data.reading.automatic_split import TEST, VALIDATION, cut_long_groups, split_images
 from keras_retina.data.reading.look_alike import look_alike_groups
-from keras_retina.data.reading.split_names import WHOLE, find_split, usual_name
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError, closest, printable
 from keras_retina.foundation.files import write_json
