@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.model.backbones import find_weights, load_pretrained
+from keras_retina.model.weights.pretrained import find_weights, load_pretrained
 from keras_retina.model.batch_norm import set_batch_norm_momentum
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import DetectorSpec, detector_spec
