@@ -81,9 +81,10 @@ def _efficientnet_lite0(
         include_rescaling=False,
         **options,
     )
+    model = keras.Model(network.inputs, network.outputs)  # KerasCV's class warns when weights are loaded
     if weights is not None:
-        network.load_weights(weights)
-    return network
+        model.load_weights(weights)
+    return model
 
 
 # Filters and stride of each convolution of the plain backbone. One more at stride 4 would be a fifth of all the time.

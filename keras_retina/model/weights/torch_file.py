@@ -24,10 +24,11 @@ class _Tensor(NamedTuple):
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
+    strides: tuple[int, ...]  # in elements; kernels may be stored in the order of another library
 
 
-def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], *_: Any) -> _Tensor:
-    return _Tensor(storage, offset, shape)
+def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:
+    return _Tensor(storage, offset, shape, strides)
 
 
 _NAMES: dict[tuple[str, str], Any] = {
@@ -79,5 +80,8 @@ def _values(file: io.BytesIO, type_: np.dtype) -> np.ndarray:
 
 
 def _array(values: np.ndarray, tensor: _Tensor) -> np.ndarray:
-    size = int(np.prod(tensor.shape))
-    return values[tensor.offset : tensor.offset + size].reshape(tensor.shape)
+    last = tensor.offset + sum((side - 1) * step for side, step in zip(tensor.shape, tensor.strides, strict=True))
+    if min(tensor.offset, *tensor.strides, 0) < 0 or min(tensor.shape, default=1) < 1 or last >= values.size:
+        raise ValueError(f"a tensor that ends at element {last} of {values.size}")
+    strides = [step * values.itemsize for step in tensor.strides]
+    return np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, strides, writeable=False)
