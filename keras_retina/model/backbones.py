@@ -54,9 +54,7 @@ def _resnet101(settings: Backbone, **options: Any) -> keras.Model:
     return keras.applications.ResNet101(**options)
 
 
-def _efficientnet_lite0(
-    settings: Backbone, *, include_top: bool, weights: str | None, **options: Any
-) -> keras.Model:
+def _efficientnet_lite0(settings: Backbone, *, include_top: bool, weights: str | None, **options: Any) -> keras.Model:
     """EfficientNet-Lite0: MobileNetV2's blocks, some with 5x5 kernels, found by a search; no squeeze-and-excitation.
 
     Source: Tan and Le, EfficientNet; the Lite variants of its authors' code. `include_top` is False in every call.

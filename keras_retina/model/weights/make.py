@@ -138,9 +138,7 @@ def _statistics(network: keras.Model, batches: Iterable[np.ndarray]) -> list[tup
     if not sums:
         raise InputError("weights: expected photos for the statistics of BatchNorm. Received: none. Give a folder.")
     means = [(total / count, squares / count) for count, total, squares in sums]
-    return [
-        (mean.astype(np.float32), np.maximum(square - mean**2, 0).astype(np.float32)) for mean, square in means
-    ]
+    return [(mean.astype(np.float32), np.maximum(square - mean**2, 0).astype(np.float32)) for mean, square in means]
 
 
 def _kernel_shape(convolution: keras.layers.Layer) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The trained weights that a backbone can start from: what they were trained on, where they are, how a user gets them."""
+"""The trained weights that a backbone can start from: what they were trained on, and how a user gets them."""
 
 from __future__ import annotations
 
