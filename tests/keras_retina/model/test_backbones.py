@@ -90,6 +90,14 @@ def test_efficientnet_gives_features_of_strides_8_16_32_and_its_stages_begin_whe
     assert {type(layer) for layer in layers} <= set(LAYERS)
 
 
+def test_efficientnet_of_keras_3_is_refused_with_the_way_out(monkeypatch):
+    import keras_cv.models
+
+    monkeypatch.setattr(keras_cv.models, "EfficientNetLiteBackbone", dict)  # no model of our Keras
+    with pytest.raises(InputError, match="Received: KerasCV with Keras 3.*TF_USE_LEGACY_KERAS=1"):
+        network(Backbone(name="efficientnet_lite0"))
+
+
 def test_the_plain_backbone_gives_features_of_strides_8_16_32_and_freezes_by_stage():
     settings = Backbone(name="plain", weights="none", frozen_stages=0, batch_norm="trained")
     model = network(settings)
