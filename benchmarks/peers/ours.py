@@ -24,10 +24,10 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.geometry.matching import targets
 from keras_retina.losses import detector_losses
-from keras_retina.model.backbones import load_pretrained
 from keras_retina.model.batch_norm import set_batch_norm_momentum
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import DetectorSpec, detector_spec
+from keras_retina.model.weights.pretrained import load_pretrained
 from keras_retina.recipe.recipe import Recipe, Training, load_recipe
 from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm
 from keras_retina.train.optimizer import build_optimizer, learning_rate_schedule

@@ -108,6 +108,7 @@ def pruned(detector) -> keras.Model:
         ("plain", "full", {"head_norms": "per_level"}),
         ("mobilenet_v2", "separable", {"alpha": 0.35}),
         ("mobilenet_v2", "full", {"alpha": 0.35}),
+        ("efficientnet_lite0", "separable", {}),
         ("resnet50", "full", {}),
     ],
 )
