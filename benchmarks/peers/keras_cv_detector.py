@@ -28,7 +28,7 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="guide")
     made.add_argument("--batch-norm", choices=["trained", "frozen"], default="trained")
-    run(made.parse_args(), constant_step, trainer)
+    run(made.parse_args(), constant_step, trainer=trainer)
 
 
 def constant_step(arguments: argparse.Namespace) -> Callable[[], float]:

@@ -41,7 +41,7 @@ def main() -> None:
     made.add_argument("--fused-batch-norm", action="store_true", help="use_sync_bn=False, as good on one device")
     made.add_argument("--keep", type=Path, help=".npz to write the weights to, for model_garden_export.py (train mode)")
     made.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adam")
-    run(made.parse_args(), constant_step, trainer)
+    run(made.parse_args(), constant_step, trainer=trainer)
 
 
 def constant_step(arguments: argparse.Namespace) -> Callable[[], float]:

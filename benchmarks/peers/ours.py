@@ -38,7 +38,7 @@ def main() -> None:
     made.add_argument("--recipe", default="recipes/bccd.yaml")
     made.add_argument("--set", action="append", default=[], help="section.key=value, as in keras-retina")
     keep_freed_memory()
-    run(made.parse_args(), constant_step, trainer)
+    run(made.parse_args(), constant_step, trainer=trainer)
 
 
 def constant_step(arguments: argparse.Namespace) -> Callable[[], float]:
