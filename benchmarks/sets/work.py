@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -38,14 +39,14 @@ def alone_in(out: Path) -> Iterator[TextIO]:
         yield lock
 
 
-def succeeded(command: list[str], *, log: Path, lock: TextIO, environment: dict[str, str] | None = None) -> bool:
+def succeeded(command: list[str], *, log: Path, lock: TextIO, environment: dict[str, str]) -> bool:
     """Runs a command, its output behind what the log has, and tells whether it ended with 0.
 
     Raises:
         SystemExit: somebody ended it by a signal: the queue ends too, and continues there when it is started again.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    print(" ".join(command), flush=True)
+    print(shlex.join(command), flush=True)
     with log.open("a", encoding="utf-8") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=subprocess.STDOUT, env=environment, pass_fds=[lock.fileno()]
@@ -57,7 +58,7 @@ def succeeded(command: list[str], *, log: Path, lock: TextIO, environment: dict[
             process.wait()
             raise
     if status < 0:
-        raise SystemExit(f"ended by signal {-status}: {' '.join(command)}")
+        raise SystemExit(f"ended by signal {-status}: {shlex.join(command)}")
     if status:
         print(f"failed with exit status {status}, see {log}", flush=True)
     return status == 0
