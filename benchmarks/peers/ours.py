@@ -68,8 +68,7 @@ def trainer(arguments: argparse.Namespace) -> Trainer:
     """Returns the training on the train split of `--data`."""
     recipe = _recipe(arguments)
     settings = recipe.training
-    if settings.precision not in ("float32", "auto") or settings.feature_views or settings.accumulate_steps > 1:
-        raise InputError("expected float32 and an update a step, from images. Received: another recipe. Change it.")
+    _refuse_other_steps(settings)
     dataset = _split(arguments.data, recipe.data.train, recipe=recipe)
     spec = detector_spec(recipe.model, dataset.class_names)
     model = _compiled_model(recipe, len(dataset.class_names), arguments=arguments)
@@ -99,6 +98,15 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     size = [] if arguments.own_input else [f"model.input.{side}={arguments.size}" for side in ("height", "width")]
     fixed = [*size, f"training.batch_size={BATCH}", f"model.backbone.weights={arguments.weights}"]
     return load_recipe(arguments.recipe, [*fixed, *arguments.set])
+
+
+def _refuse_other_steps(settings: Training) -> None:
+    if settings.precision not in ("float32", "auto") or settings.feature_views or settings.accumulate_steps > 1:
+        raise InputError(
+            "training: expected float32 and one update for each batch of images. "
+            f"Received: precision={settings.precision!r}, feature_views={settings.feature_views}, "
+            f"accumulate_steps={settings.accumulate_steps}. Change the recipe with --set."
+        )
 
 
 def _split(data: Path, split: str, *, recipe: Recipe) -> Dataset:

@@ -27,7 +27,6 @@ def environment() -> dict[str, str]:
 def alone_in(out: Path) -> Iterator[TextIO]:
     """Makes the folder and holds it. A training that outlives a killed queue holds it too, through the same file."""
     out.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the child is ended as well
     with (out / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,7 +35,12 @@ def alone_in(out: Path) -> Iterator[TextIO]:
                 f"{out}: expected a folder that no other queue works in. Received: one with a training that runs. "
                 "Wait for it, end it, or use another --out."
             ) from None
-        yield lock
+        # An exception, so that the child is ended as well.
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        try:
+            yield lock
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def succeeded(command: list[str], *, log: Path, lock: TextIO, environment: dict[str, str]) -> bool:
