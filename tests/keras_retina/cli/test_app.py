@@ -13,7 +13,7 @@ from keras_retina.cli.app import file_error, main
 
 VERBS = (
     *("demo", "check-data", "fit-anchors", "show-batch", "pack"),
-    *("train", "compress", "evaluate", "export", "verify", "detect", "benchmark", "edgetpu", "inspect", "serve-web"),
+    *("train", "compress", "evaluate", "review", "export", "verify", "detect", "benchmark", "edgetpu", "inspect", "serve-web"),
     *("report", "run"),
 )
 
