@@ -1,4 +1,4 @@
-"""`review.html` and `review.csv`: where the detector disagrees with the labels, with pictures, the most suspicious first."""
+"""`review.html` and `review.csv`: where a detector disagrees with the labels, the most suspicious first."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ COLUMNS = (
     *(f"found {side}" for side in ("x1", "y1", "x2", "y2")),
     "where",
 )
-GREEN, RED, GREY = (0, 200, 83), (255, 23, 68), (176, 190, 197)
+GREEN, RED, BLUE = (0, 200, 83), (255, 23, 68), (41, 121, 255)
 LONG_SIDE = 320
 CONTEXT = 0.8  # of the longer side of the boxes, on every side of them
 TITLES: dict[Kind, str] = {
-    "missing_label": "label missing?",
-    "unfound_label": "nothing found",
-    "wrong_class": "other class?",
-    "loose_box": "box off?",
+    "missing_label": "Label missing?",
+    "unfound_label": "Nothing found",
+    "wrong_class": "Other class?",
+    "loose_box": "Box off?",
 }
 
 
@@ -139,21 +139,21 @@ def summary(review: Review, splits: Sequence[str]) -> dict[str, Any]:
 
 
 def card(rank: int, line: Line) -> Card:
-    """Draws one line: the label green, what was found red, other labels near it grey."""
+    """Draws one line: the label green, what was found red, other labels near it blue."""
     picture = close_up(read_image(line.record.path), line)
     return Card(rank, line, TITLES[line.kind], sentence(line), jpeg_uri(picture), picture.shape[1], picture.shape[0])
 
 
 def sentence(line: Line) -> str:
     """Says what the picture shows."""
-    found = "" if line.confidence is None else f"{line.found_class} found, {100 * line.confidence:.0f} %"
+    sure = "" if line.confidence is None else f" ({100 * line.confidence:.0f} %)"
     if line.kind == "missing_label":
-        return f"{found}, and no label there"
+        return f"{line.found_class} found{sure}, not labelled"
     if line.kind == "unfound_label":
-        return f"labelled {line.label_class}, and nothing sure is found there"
+        return f"labelled {line.label_class}, hardly found"
     if line.kind == "wrong_class":
-        return f"labelled {line.label_class}, but {found}"
-    return f"labelled {line.label_class}, and the box found lies elsewhere"
+        return f"labelled {line.label_class}, found as {line.found_class}{sure}"
+    return f"labelled {line.label_class}, found with another box{sure}"
 
 
 def close_up(pixels: np.ndarray, line: Line) -> np.ndarray:
@@ -166,7 +166,7 @@ def close_up(pixels: np.ndarray, line: Line) -> np.ndarray:
     canvas = np.asarray(Image.fromarray(cut).resize(size, Image.Resampling.BICUBIC))
     offset = np.array([top, left, top, left], np.float32)
     others = [box for box in line.record.boxes if not _is_same(box, line.label_box)]
-    canvas = _draw(canvas, [(box - offset) * scale for box in others], colour=GREY, width=1)
+    canvas = _draw(canvas, [(box - offset) * scale for box in others], colour=BLUE, width=2)
     for box, colour in ((line.label_box, GREEN), (line.found_box, RED)):
         if box is not None:
             canvas = _draw(canvas, [(np.array(box, np.float32) - offset) * scale], colour=colour, width=3)

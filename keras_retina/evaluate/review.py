@@ -1,4 +1,4 @@
-"""A trained detector against the labels of whole splits: one list, the most suspicious first, and what it says of classes."""
+"""A trained detector against the labels of whole splits: one list, the most suspicious first, and shares by class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_retina.data.records import Dataset, Record
 from keras_retina.evaluate.predict import predict_dataset
-from keras_retina.evaluate.suspicion import Kind, suspicions
+from keras_retina.evaluate.suspicion import Kind, Suspicion, suspicions
 from keras_retina.evaluate.trust import Findings, measure_trust
 from keras_retina.geometry.boxes import xywh_to_yxyx
 from keras_retina.model.spec import DetectorSpec
@@ -78,17 +78,21 @@ def review_datasets(
 ) -> Review:
     """Runs a detector over splits and compares what it finds with their labels.
 
-    What may be expected of it is measured in each split anew: in the images that it was trained on it is surer.
-
     Args:
         detect: as `predict_dataset` takes it.
         datasets: splits of one folder, of the detector's classes.
     """
-    lines: list[Line] = []
-    for dataset in datasets:
-        lines += _compare(dataset, predict_dataset(detect, spec, dataset=dataset))
+    return review_results([(dataset, predict_dataset(detect, spec, dataset=dataset)) for dataset in datasets])
+
+
+def review_results(found: Sequence[tuple[Dataset, list[dict[str, Any]]]]) -> Review:
+    """Compares detections, in the COCO results format and pixels of the images, with the labels of their splits.
+
+    What may be expected of the detector is measured in each split anew: it is surer where it was trained.
+    """
+    lines = [line for dataset, results in found for line in _compare(dataset, results)]
     lines.sort(key=lambda line: -line.score)
-    return Review(tuple(lines), class_shares(lines, datasets))
+    return Review(tuple(lines), class_shares(lines, [dataset for dataset, _ in found]))
 
 
 def class_shares(lines: Sequence[Line], datasets: Sequence[Dataset]) -> tuple[ClassShare, ...]:
@@ -106,18 +110,22 @@ def class_shares(lines: Sequence[Line], datasets: Sequence[Dataset]) -> tuple[Cl
 
 
 def _compare(dataset: Dataset, results: list[dict[str, Any]]) -> list[Line]:
-    """Returns the lines of one split, from detections in the COCO results format."""
+    pairs = findings_of(dataset, results)
+    trust = measure_trust(pairs, len(dataset.class_names))
+    return [
+        _line(one, dataset=dataset, record=record, findings=findings)
+        for record, findings in pairs
+        for one in suspicions(record, findings, trust=trust)
+    ]
+
+
+def findings_of(dataset: Dataset, results: list[dict[str, Any]]) -> list[tuple[Record, Findings]]:
+    """Gives each image of a split its detections."""
     index_of = {category: index for index, category in enumerate(dataset.category_ids)}
     grouped: dict[int, list[dict[str, Any]]] = {record.image_id: [] for record in dataset.records}
     for result in results:
         grouped[result["image_id"]].append(result)
-    pairs = [(record, _findings(grouped[record.image_id], index_of)) for record in dataset.records]
-    trust = measure_trust(pairs, len(dataset.class_names))
-    return [
-        _line(one.kind, one.score, dataset=dataset, record=record, label=one.label, findings=findings, index=one.finding)
-        for record, findings in pairs
-        for one in suspicions(record, findings, trust=trust)
-    ]
+    return [(record, _findings(grouped[record.image_id], index_of)) for record in dataset.records]
 
 
 def _findings(results: list[dict[str, Any]], index_of: dict[int, int]) -> Findings:
@@ -126,20 +134,11 @@ def _findings(results: list[dict[str, Any]], index_of: dict[int, int]) -> Findin
     return Findings(boxes, classes, np.array([result["score"] for result in results], np.float64))
 
 
-def _line(
-    kind: Kind,
-    score: float,
-    *,
-    dataset: Dataset,
-    record: Record,
-    label: int | None,
-    findings: Findings,
-    index: int | None,
-) -> Line:
-    names = dataset.class_names
+def _line(one: Suspicion, *, dataset: Dataset, record: Record, findings: Findings) -> Line:
+    names, label, index = dataset.class_names, one.label, one.finding
     return Line(
-        kind=kind,
-        score=round(score, 4),
+        kind=one.kind,
+        score=round(one.score, 4),
         split=dataset.split,
         record=record,
         label_class=None if label is None else names[int(record.classes[label])],

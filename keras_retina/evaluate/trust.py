@@ -76,7 +76,7 @@ def matched(record: Record, findings: Findings, *, overlap: np.ndarray) -> np.nd
 
 
 def one_to_one(worth: np.ndarray) -> np.ndarray:
-    """Gives each row a column of its own, or -1: the greatest worth [rows, columns] chooses first, 0 is never chosen."""
+    """Gives each row a column of its own, or -1: the greatest worth [rows, columns] chooses first, 0 never."""
     left, chosen = worth.copy(), np.full([len(worth)], -1, np.int64)
     while left.size and left.max() > 0:
         row, column = np.unravel_index(int(left.argmax()), left.shape)
@@ -112,8 +112,8 @@ def measure_trust(images: Iterable[tuple[Record, Findings]], classes: int) -> Tr
     is_class = _curve([_where(one) for one in used])
     median = np.array([_quantile(one.overlaps, 0.5, default=1.0) for one in used])
     lowest = np.array([_quantile(one.overlaps, 0.1, default=SAME_PLACE) for one in used])
-    own = [_as_findings(index, one.own_scores) for index, one in enumerate(seen)]
-    found = np.array([is_class(one).sum() for one in own]) / np.maximum(labels, 1)
+    certain = [_as_findings(index, one.own_scores) for index, one in enumerate(seen)]
+    found = np.array([is_class(one).sum() for one in certain]) / np.maximum(labels, 1)
     return Trust(is_object, is_class, found, median, np.maximum(median - lowest, SMALLEST_SPREAD))
 
 
