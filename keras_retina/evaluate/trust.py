@@ -147,14 +147,24 @@ def _curve(samples: Sequence[tuple[np.ndarray, np.ndarray]]) -> Curve:
 
 
 def _fit(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Returns slope and offset of the logistic curve, by Newton's method from `USUAL_CURVE`, which holds it weakly."""
+    """Returns slope and offset of the likeliest logistic curve, which `USUAL_CURVE` holds weakly: Newton's method."""
     inputs = np.stack([scores, np.ones_like(scores)], axis=-1).reshape(-1, 2)
+
+    def loss(curve: np.ndarray) -> float:
+        values = inputs @ curve
+        return float((np.logaddexp(0, values) - right * values).sum() + HOLD / 2 * ((curve - USUAL_CURVE) ** 2).sum())
+
     curve = np.array(USUAL_CURVE)
     for _ in range(NEWTON_STEPS):
         expected = _logistic(inputs @ curve)
-        slope = inputs.T @ (expected - right) + HOLD * (curve - USUAL_CURVE)
+        gradient = inputs.T @ (expected - right) + HOLD * (curve - USUAL_CURVE)
         bend = (inputs * (expected * (1 - expected))[:, None]).T @ inputs + HOLD * np.eye(2)
-        curve = curve - np.linalg.solve(bend, slope)
+        step, length, before = np.linalg.solve(bend, gradient), 1.0, loss(curve)
+        while length > SHORTEST and loss(curve - length * step) > before:  # a whole step may leap over the minimum
+            length /= 2
+        if length <= SHORTEST:
+            break
+        curve = curve - length * step
     return curve
 
 
@@ -168,6 +178,6 @@ USUAL_CURVE = (8.0, -4.0)
 HOLD = 0.01
 """How strongly a fit is held to `USUAL_CURVE`, in findings; it keeps the fit finite where all are right or none."""
 
-NEWTON_STEPS = 30
+NEWTON_STEPS, SHORTEST = 50, 1e-6
 SMALLEST_SPREAD = 0.02
 """So that a detector that hits every box alike does not call a hair's breadth suspicious."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_retina.data.records import Record
-from keras_retina.evaluate.trust import FEW, SMALLEST_SPREAD, Findings, matched, measure_trust, one_to_one
+from keras_retina.evaluate.trust import FEW, HOLD, SMALLEST_SPREAD, Findings, _fit, matched, measure_trust, one_to_one
 from keras_retina.geometry.boxes import iou
 
 BOX, HALF = (0, 0, 10, 10), (0, 0, 10, 6)  # IoU 0.6
@@ -82,6 +82,17 @@ def test_what_lies_in_a_crowd_counts_neither_as_right_nor_as_wrong():
     sure = [pair([(BOX, 0)], [(BOX, 0, 0.9)])] * 30
     crowd = [pair([(BOX, 0)], [(BOX, 0, 0.9)], crowd=True)] * 30
     assert measure_trust(sure + crowd, 1).is_object.slope == measure_trust(sure, 1).is_object.slope
+
+
+@pytest.mark.parametrize("right", [0.0, 1.0])
+@pytest.mark.parametrize("count", [1, 40, 900])
+def test_the_fit_ends_where_all_findings_are_right_or_none(right, count):
+    # The likeliest curve: where its slope and offset change the loss no more.
+    scores = np.random.default_rng(0).random(count)
+    slope, offset = _fit(scores, np.full([count], right))
+    expected = 1 / (1 + np.exp(-(slope * scores + offset)))
+    assert abs(((expected - right) * scores).sum() + HOLD * (slope - 8)) < 1e-3
+    assert abs((expected - right).sum() + HOLD * (offset + 4)) < 1e-3
 
 
 @pytest.mark.parametrize("pairs", [[], [pair([], [])], [pair([(BOX, 0)], [])]])
