@@ -32,6 +32,7 @@ COLUMNS = (
 )
 GREEN, RED, BLUE = (0, 200, 83), (255, 23, 68), (41, 121, 255)
 LONG_SIDE = 320
+PART = 8  # of the pictures belongs to each kind, so that no filter is empty
 CONTEXT = 0.8  # of the longer side of the boxes, on every side of them
 TITLES: dict[Kind, str] = {
     "missing_label": "Label missing?",
@@ -63,7 +64,7 @@ def write_review(
         name: of the run.
         training_split: the detector has seen its labels, and the page says so.
         splits: that were reviewed.
-        pictures: at most so many lines, the first ones, are shown. The table has all.
+        pictures: at most so many lines are shown, see `chosen`. The table has all.
 
     Raises:
         InputError: an image cannot be read, or a file cannot be written.
@@ -71,11 +72,11 @@ def write_review(
     make_folder(folder)
     page, table = folder / PAGE, folder / TABLE
     write_file(table, table_text(review.lines).encode("utf-8", "surrogatepass"))
-    shown = review.lines[:pictures]
     context: dict[str, Any] = {
         "name": name,
         "review": review,
-        "cards": [card(rank, line) for rank, line in enumerate(shown, start=1)],
+        "cards": [card(rank, review.lines[rank - 1]) for rank in chosen(review.lines, pictures)],
+        "of_each": pictures // PART,
         "kinds": {kind: TITLES[kind] for kind in KINDS},
         "counts": Counter(line.kind for line in review.lines if line.score >= SUSPICIOUS),
         "splits": splits,
@@ -96,6 +97,14 @@ def write_review(
     text = environment.get_template("review.html.jinja").render(context)
     write_file(page, text.encode("utf-8", "xmlcharrefreplace"))
     return page, table
+
+
+def chosen(lines: Sequence[Line], pictures: int) -> list[int]:
+    """Returns the ranks, from 1, of the lines to show: the first ones, but an eighth of the pictures for each kind."""
+    by_kind = [[rank for rank, line in enumerate(lines, start=1) if line.kind == kind] for kind in KINDS]
+    kept = {rank for ranks in by_kind for rank in ranks[: pictures // PART]}
+    others = [rank for rank in range(1, len(lines) + 1) if rank not in kept]
+    return sorted(kept | set(others[: pictures - len(kept)]))
 
 
 def table_text(lines: Sequence[Line]) -> str:

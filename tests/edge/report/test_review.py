@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.report.review import BLUE, COLUMNS, GREEN, LONG_SIDE, RED, close_up, sentence, summary, write_review
+from edge.report.review import BLUE, COLUMNS, GREEN, LONG_SIDE, RED, chosen, close_up, sentence, summary, write_review
 from keras_retina.data.records import Record
 from keras_retina.evaluate.review import ClassShare, Line, Review
 
@@ -58,11 +58,21 @@ def test_the_table_has_every_line_with_boxes_as_x_and_y(review, record, tmp_path
 
 def test_the_page_shows_as_many_pictures_as_allowed_and_says_so(review, tmp_path):
     page, _ = written(tmp_path, review, pictures=2)
-    assert page.count("<img ") == 2 and "The first 2 of 4 lines" in page
+    assert page.count("<img ") == 2 and "2 of 4 lines: the first ones." in page
     page, _ = written(tmp_path, review)
     assert page.count("<img ") == 4 and "All 4 lines" in page
     page, _ = written(tmp_path, review, pictures=0)
     assert "<img " not in page and "No pictures were asked for" in page
+
+
+def test_the_first_lines_are_shown_and_some_of_each_kind(review):
+    wrong, missing, loose, unfound = review.lines
+    lines = [wrong] * 20 + [missing] * 3 + [loose] * 20 + [unfound]
+    # 16 pictures: two of each kind as far as there are (1, 2, 21, 22, 24, 25, 44), then the first that are left.
+    assert chosen(lines, 16) == [*range(1, 12), 21, 22, 24, 25, 44]
+    assert chosen(lines, 7) == [1, 2, 3, 4, 5, 6, 7]
+    assert chosen(lines, 100) == [*range(1, 45)]
+    assert chosen(lines, 0) == [] and chosen([], 5) == []
 
 
 def test_the_page_loads_nothing_and_no_name_of_the_data_is_markup(review, tmp_path):
