@@ -84,7 +84,7 @@ def show(seed: int, run: Path, *, damages: Sequence[Damage]) -> None:
     count = round(READ * review.labels)
     orders = {"review": review.lines[:count], "plain confidence": plain_order(found)[:count]}
     hits = {name: found_damages(lines, damages) for name, lines in orders.items()}
-    print(f"seed {seed}: {len(damages)} of {review.labels} labels and removed ones damaged; the first {count} lines")
+    print(f"seed {seed}: {len(damages)} labels damaged, {review.labels} left; the first {count} lines are read")
     parts = [(kind, [one for one in damages if one.kind == kind]) for kind in (REMOVED, MOVED, SWAPPED)]
     parts += [(split, [one for one in damages if one.split == split]) for split in ("train", "val", "test")]
     print("| order | recall | precision | " + " | ".join(name for name, part in parts if part) + " |")

@@ -10,7 +10,7 @@ own way. The scores here are others: they are calibrated for each class, and eac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -65,15 +65,16 @@ def suspicions(record: Record, findings: Findings, *, trust: Trust) -> list[Susp
     found = []
     for label in np.flatnonzero(~record.crowd):
         index = int(record.classes[label])
-        candidates = [Suspicion("unfound_label", float(trust.found[index] * (1 - own_sure[label])), int(label), None)]
+        explanations = []
         if other[label] >= 0:
             score = sure[other[label]] * (1 - own_sure[label])
-            candidates.append(Suspicion("wrong_class", float(score), int(label), int(other[label])))
+            explanations.append(Suspicion("wrong_class", float(score), int(label), int(other[label])))
         nearest = beside[label] if own[label] < 0 else own[label]
         if nearest >= 0:
             score = sure[nearest] * looseness(overlap[label, nearest], trust.overlap[index], spread=trust.spread[index])
-            candidates.append(Suspicion("loose_box", float(score), int(label), int(nearest)))
-        found.append(max(candidates, key=lambda one: one.score))
+            explanations.append(Suspicion("loose_box", float(score), int(label), int(nearest)))
+        unfound = Suspicion("unfound_label", float(trust.found[index] * (1 - own_sure[label])), int(label), None)
+        found.append(_strongest(unfound, explanations))
     explained = np.concatenate([own, other, beside])
     found += _missing(record, findings, explained=explained, overlap=overlap, is_object=trust.is_object(findings))
     return [one for one in found if one.score >= LEAST]
@@ -83,6 +84,14 @@ def looseness(overlap: float, usual: float, *, spread: float) -> float:
     """Returns how probably a box lies badly, 0..1: 0 at the usual IoU, one half at `sqrt(LOOSE)` spreads below it."""
     below = max(0.0, usual - overlap) / spread
     return below**2 / (below**2 + LOOSE)
+
+
+def _strongest(unfound: Suspicion, explanations: list[Suspicion]) -> Suspicion:
+    """Returns the highest score, under the name of the best explanation unless that one is weak."""
+    best = max(explanations, key=lambda one: one.score, default=unfound)
+    if best.score < unfound.score / 2:
+        return unfound
+    return replace(best, score=max(best.score, unfound.score))
 
 
 def _missing(

@@ -97,6 +97,15 @@ def test_a_box_that_is_found_but_fits_badly_is_loose(trust):
     assert found[0].score == pytest.approx(SURE * 9 / 11, rel=1e-5)
 
 
+def test_a_label_that_is_not_found_is_named_after_the_finding_beside_it(trust):
+    # IoU 1/3; the finding is right with one half, so the label is more surely unfound than loose.
+    beside = ((0, 10, 20, 30), 0, 0.5)
+    assert suspicions(image((BOX, 0)), findings(beside), trust=trust) == [Suspicion("loose_box", 0.9, 0, 0)]
+    # Right with one tenth: too weak to explain anything.
+    (one,) = suspicions(image((BOX, 0)), findings((*beside[:2], 0.28)), trust=trust)
+    assert (one.kind, one.score) == ("unfound_label", 0.9)
+
+
 def test_two_labels_cannot_share_one_finding(trust):
     found = suspicions(image((BOX, 0), ((0, 0, 20, 18), 0)), findings((BOX, 0, 0.9)), trust=trust)
     assert found == [Suspicion("unfound_label", 0.9, 1, None)]
