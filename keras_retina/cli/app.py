@@ -16,6 +16,7 @@ from keras_retina.cli.detect import detect, serve_web
 from keras_retina.cli.export import evaluate, export, report, verify
 from keras_retina.cli.inspect_file import edgetpu, inspect
 from keras_retina.cli.output import show_log
+from keras_retina.cli.review import review
 from keras_retina.cli.train import compress, demo, run, train
 from keras_retina.cli.weights import weights
 from keras_retina.foundation.errors import InputError
@@ -37,6 +38,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": train,
     "compress": compress,
     "evaluate": evaluate,
+    "review": review,
     "export": export,
     "verify": verify,
     "detect": detect,
