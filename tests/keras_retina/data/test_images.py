@@ -11,6 +11,8 @@ from PIL import Image
 
 from keras_retina.data import images
 from keras_retina.data.images import (
+    grey_image,
+    image_bytes,
     image_orientation,
     inspect_image,
     read_image,
@@ -154,8 +156,80 @@ def test_harmless_bytes_after_the_end_are_no_damage(tmp_path):
     require_complete(path)
 
 
+def photograph(side: int = 256) -> Image.Image:
+    """Smooth random colours, so that the file is larger than its headers."""
+    coarse = np.random.default_rng(3).integers(0, 256, (32, 32, 3), np.uint8)
+    return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_grey_pixels_are_upright_and_a_jpeg_is_reduced(tmp_path, orientation, suffix):
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = quadrants(128, 192)
+    Image.fromarray(np.ascontiguousarray(STORED_FROM_UPRIGHT[orientation](upright))).save(path, exif=exif, quality=95)
+    grey, mode, rotated = grey_image(path.read_bytes(), path, least=32)
+    assert (mode, rotated) == ("RGB", orientation > 1)
+    factor = 4 if suffix == "jpg" else 1  # an eighth of the shorter side would be 16
+    assert grey.shape == (128 // factor, 192 // factor)
+    expected = np.asarray(Image.fromarray(upright).convert("L").reduce(factor)).astype(int)
+    assert np.abs(grey.astype(int) - expected).max() <= 12  # red is 76, green 150, blue 29, white 255
+
+
+def test_grey_pixels_of_every_mode_are_those_of_the_rgb_image(tmp_path):
+    stored = {
+        "grey.png": photograph().convert("L"),
+        "clear.png": Image.merge("RGBA", [*photograph().split(), photograph().getchannel(0)]),
+        "palette.gif": photograph().convert("P"),
+        "wide.png": Image.fromarray(np.asarray(photograph().convert("L")).astype(np.uint16) * 257),
+    }
+    for name, picture in stored.items():
+        path = tmp_path / name
+        picture.save(path)
+        grey, mode, _ = grey_image(path.read_bytes(), path, least=32)
+        assert np.array_equal(grey, np.asarray(Image.fromarray(read_image(path)).convert("L"))), name
+        assert mode == inspect_image(path)[2]
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_reduced_jpeg_is_damaged_where_the_whole_one_is(tmp_path, progressive):
+    path = tmp_path / "a.jpg"
+    photograph().save(path, progressive=progressive)
+    content, generator = path.read_bytes(), np.random.default_rng(0)
+    verdicts = []
+    for number in range(60):
+        damaged = bytearray(content)
+        if number % 2:
+            del damaged[generator.integers(4, len(content)) :]
+        else:
+            start = generator.integers(4, len(content) - 64)
+            damaged[start : start + 64] = generator.bytes(64)
+        path.write_bytes(damaged)
+        found = []
+        for read in (lambda: read_image(path), lambda: grey_image(path.read_bytes(), path, least=32)):
+            try:
+                read()
+                found.append(True)
+            except InputError:
+                found.append(False)
+        verdicts.append(tuple(found))
+    assert set(verdicts) == {(True, True), (False, False)}
+
+
+def test_bytes_of_a_missing_file_are_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match=r"none\.jpg: the image file does not exist"):
+        image_bytes(tmp_path / "none.jpg")
+    with pytest.raises(InputError, match=r"complete image file was expected .* Received: "):
+        image_bytes(tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"GIF89a", b"<html></html>", b"\x89PNG\r\n\x1a\n"])
-@pytest.mark.parametrize("function", [read_image, inspect_image, require_complete])
+@pytest.mark.parametrize(
+    "function",
+    [read_image, inspect_image, require_complete, lambda path: grey_image(image_bytes(path), path, least=32)],
+)
 def test_what_is_no_image_is_refused_by_name(tmp_path, content, function):
     (tmp_path / "no.jpg").write_bytes(content)
     with pytest.raises(InputError, match="no.jpg") as caught:
