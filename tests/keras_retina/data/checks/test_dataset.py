@@ -113,7 +113,7 @@ def test_damaged_label_file_is_an_error_in_the_report(tmp_path):
 
 
 def test_folder_that_is_no_data_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match="labels of one format"):
+    with pytest.raises(InputError, match="one of the known layouts"):
         check_dataset(tmp_path)
 
 
