@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from keras_retina.data.formats.coco import COCO
-from keras_retina.data.formats.csv_file import CSV
+from keras_retina.data.formats.csv_files.reader import CSV
 from keras_retina.data.formats.pack import PACK
 from keras_retina.data.formats.repair import refuse_unfixed, skip_bad_images
 from keras_retina.data.formats.tfrecords import is_tfrecord_pattern
@@ -15,8 +15,8 @@ from keras_retina.data.formats.voc import VOC
 from keras_retina.data.formats.yolo import YOLO
 from keras_retina.data.reading.archive import is_archive, unpacked
 from keras_retina.data.reading.classes import choose_classes
-from keras_retina.data.reading.split_names import find_split, in_order
 from keras_retina.data.records import Dataset, Layout, Reader, Reading
+from keras_retina.data.split_names import find_split, in_order
 from keras_retina.foundation.errors import InputError, closest, printable
 from keras_retina.foundation.files import address, remote_address
 from keras_retina.recipe.data import Data
