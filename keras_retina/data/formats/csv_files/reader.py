@@ -106,8 +106,9 @@ class _Folder:
         for file, columns in self._columns().items():
             read = class_reader(columns)
             for _, row in self._rows(file):
-                if has_box(row, columns):
-                    cells.add(_class_or_none(read, row))
+                cell = _class_or_none(read, row)
+                if cell not in cells and has_box(row, columns):
+                    cells.add(cell)
         return find_classes(cells, self._labels.classes, wanted=reading.classes)
 
     def _decided_columns(self) -> dict[Path, Columns]:

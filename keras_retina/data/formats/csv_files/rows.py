@@ -46,14 +46,8 @@ def read_labels(file: Path, rows: Sequence[Row], *, columns: Columns, classes: C
     for index, (name, own) in enumerate(of_image.items(), start=1):
         boxes, found = read_boxes(name, own)
         problems.extend(found)
-        size = image_size(own[0][1], columns)
-        for number, cells in own[1:] if columns.size else ():
-            other = image_size(cells, columns)
-            if other != size:
-                detail = f"the size of {name!r} as in line {own[0][0]} was expected. Received: {_size_text(other)}. "
-                detail += "Correct one of them."
-                problems.append(problem("size_mismatch", f"{file}: line {number}", detail=detail, fixed=False))
-        images.append(LabelledImage(f"{file}: line {own[0][0]}", index, name, size, boxes))
+        problems.extend(_other_sizes(file, own, columns=columns))
+        images.append(LabelledImage(f"{file}: line {own[0][0]}", index, name, image_size(own[0][1], columns), boxes))
     return Labels(tuple(images), tuple(problems))
 
 
@@ -121,14 +115,14 @@ def _box_reader(
     file: Path, columns: Columns, *, classes: Classes
 ) -> Callable[[str, Sequence[Row]], tuple[tuple[LabelledBox, ...], list[Problem]]]:
     parse, class_of = box_parser(columns), class_reader(columns)
-    crowd = columns.crowd
+    crowd, start = columns.crowd, f"{file}: line "
 
     def read(name: str, rows: Sequence[Row]) -> tuple[tuple[LabelledBox, ...], list[Problem]]:
         boxes: list[LabelledBox] = []
         problems: list[Problem] = []
         empty: list[str] = []
         for number, row in rows:
-            where = f"{file}: line {number}"
+            where = f"{start}{number}"
             try:
                 found = parse(row)
                 class_name = class_of(row)
@@ -158,6 +152,23 @@ def _box_reader(
         return tuple(boxes), problems
 
     return read
+
+
+def _other_sizes(file: Path, rows: Sequence[Row], *, columns: Columns) -> list[Problem]:
+    """Returns a problem for each row that gives the image another size than its first row does."""
+    if columns.size is None:
+        return []
+    (line, first), *others = rows
+    height, width = columns.size
+    size, texts = image_size(first, columns), (first[height : height + 1], first[width : width + 1])
+    problems = []
+    for number, row in others:
+        same = (row[height : height + 1], row[width : width + 1]) == texts  # faster than to read the numbers
+        if not same and (other := image_size(row, columns)) != size:
+            detail = f"the size of the image as in line {line} was expected. Received: {_size_text(other)}. "
+            detail += "Correct one of them."
+            problems.append(problem("size_mismatch", f"{file}: line {number}", detail=detail, fixed=False))
+    return problems
 
 
 def _empty_rows(name: str, empty: Sequence[str], *, total: int) -> list[Problem]:

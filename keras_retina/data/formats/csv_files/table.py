@@ -81,7 +81,7 @@ def read_rows(file: Path, delimiter: str) -> list[Row]:
 
 
 def _rows(reader) -> list[Row]:
-    rows = [(reader.line_num, [cell.strip() for cell in line]) for line in reader]
+    rows = [(reader.line_num, list(map(str.strip, line))) for line in reader]
     return [(number, line) for number, line in rows if any(line)]
 
 
