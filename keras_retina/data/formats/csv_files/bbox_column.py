@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from keras_retina.data.formats.csv_files.boxes import NoBoxError, numbers_of_cell
@@ -20,6 +21,8 @@ from keras_retina.data.images import inspect_image
 from keras_retina.foundation.errors import InputError
 
 _ROUNDING = 1.01  # boxes may leave their image by so much
+_TOO_MANY_REVERSED = 0.2  # of all boxes: no file of corners has so many in the wrong order
+_DAMAGED = 20  # so many boxes outweigh one
 
 Size = tuple[int, int]
 
@@ -27,10 +30,11 @@ Size = tuple[int, int]
 def bbox_form(
     tables: Sequence[tuple[Path, Columns, Sequence[Row]]], images: Callable[[], ImageFiles]
 ) -> BoxForm | None:
-    """Tells whether a column `bbox` has corners or a corner and a size; None when the boxes fit both or neither.
+    """Tells whether a column `bbox` has corners or a corner and a size; None when the boxes do not tell.
 
-    A box whose third number is not above its first has a size; one that would leave its image as a corner and a size
-    has corners. Sizes are taken from the image files only when the files say nothing.
+    A box whose third number is not above its first has no two corners; one that would leave its image has no corner and
+    size. A few damaged boxes against many others do not count. The sizes of the images are read from their files only
+    where they matter.
 
     Args:
         tables: each file, its columns and its rows.
@@ -38,32 +42,42 @@ def bbox_form(
     """
     cells = [row[columns.box[0]] if columns.box[0] < len(row) else "" for _, columns, rows in tables for _, row in rows]
     given = [image_size(row, columns) for _, columns, rows in tables for _, row in rows]
-    form = _form(cells, given)
-    if form is None and None in given:
-        sizes = (size for file, columns, rows in tables for size in _file_sizes(file, columns, rows, images()))
-        form = _form(cells, sizes)
-    return form
+    evidence = _evidence(cells, given)
+    if evidence.no_corners > _TOO_MANY_REVERSED * evidence.boxes:
+        return "bbox_size"
+    if None in given:
+        sizes = [size for file, columns, rows in tables for size in _file_sizes(file, columns, rows, images())]
+        evidence = _evidence(cells, sizes)
+    if evidence.no_corners > _DAMAGED * evidence.no_size:
+        return "bbox_size"
+    if evidence.no_size > _DAMAGED * evidence.no_corners:
+        return "bbox_corners"
+    return None
 
 
-def _form(cells: Iterable[str], sizes: Iterable[Size | None]) -> BoxForm | None:
+@dataclass(frozen=True)
+class _Evidence:
+    """How many boxes there are, and how many cannot be two corners, or a corner and a size."""
+
+    boxes: int
+    no_corners: int
+    no_size: int
+
+
+def _evidence(cells: Iterable[str], sizes: Iterable[Size | None]) -> _Evidence:
     boxes: list[tuple[tuple[float, float, float, float], Size | None]] = []
     for text, image in zip(cells, sizes, strict=True):
         try:
-            found = numbers_of_cell(text)
+            boxes.extend((box, image) for box in numbers_of_cell(text))
         except NoBoxError:
             continue  # read_labels tells of the row
-        boxes.extend((box, image) for box in found)
-    corners = size = True
     shares = all(max(box) <= 1 for box, _ in boxes)
+    no_corners = no_size = 0
     for (a, b, c, d), image in boxes:
         height, width = (1, 1) if shares else image or (None, None)
-        if c <= a or d <= b:
-            corners = False
-        elif height and width and (a + c > _ROUNDING * width or b + d > _ROUNDING * height):
-            size = False
-    if corners == size:
-        return None
-    return "bbox_corners" if corners else "bbox_size"
+        no_corners += c <= a or d <= b
+        no_size += bool(height and width and (a + c > _ROUNDING * width or b + d > _ROUNDING * height))
+    return _Evidence(len(boxes), no_corners, no_size)
 
 
 def _file_sizes(file: Path, columns: Columns, rows: Sequence[Row], images: ImageFiles) -> list[Size | None]:

@@ -94,7 +94,7 @@ def numbers_of_cell(text: str) -> list[tuple[float, float, float, float]]:
     Raises:
         NoBoxError: there are other than four numbers in one of them.
     """
-    if text.lower() in (*MISSING, "[]", "()", "no_box"):
+    if text.lower() in MISSING:
         return []
     found = []
     for part in _ONE_BOX.findall(text):

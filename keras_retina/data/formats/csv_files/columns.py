@@ -20,7 +20,7 @@ BoxForm = Literal["corners", "size", "center", "vertices", "bbox", "bbox_corners
 """How the cells of `Columns.box` give a box: xyxy; xy and size; centre and size; up to four corners; one cell, whose
 four numbers are corners or a corner and a size; one cell of VIA's JSON."""
 
-MISSING = ("", "nan", "none", "null", "na", "n/a")
+MISSING = ("", "nan", "none", "null", "na", "n/a", "[]", "()", "no_box")
 """Cells that hold nothing, in lower case."""
 
 FILE = ("filename", "file", "image", "imagepath", "path", "filepath", "imagename", "imageid", "imagefile", "img",

@@ -52,7 +52,9 @@ def label_files(place: Path) -> LabelFiles | None:
             return None
         beside = place.parent
         root = beside.parent if beside.name.lower() in _LABEL_FOLDERS else beside
-        found = recognise(read_sample(place)) or Incomplete("", ())
+        sample = read_sample(place)
+        first = next((",".join(rows[0][1]) for rows in sample.rows.values() if rows), "")
+        found = recognise(sample) or Incomplete(first, ())
         return LabelFiles(root, {place: found}, tuple(file for file in csv_files(beside) if class_file(file)))
     files = [file for folder in _label_folders(place) for file in csv_files(folder)]
     tables: dict[Path, Columns | Incomplete] = {}
@@ -136,7 +138,7 @@ def _split_of_name(stem: str) -> str | None:
 def _label_folders(folder: Path) -> list[Path]:
     """Returns the folder, the folders in it, and in those of labels and splits the folders of labels and splits."""
     inside = _folders(folder)
-    if len(inside) == 1 and usual_name(inside[0].name) not in _SPLITS and not _holds_data(folder):
+    if len(inside) == 1 and inside[0].name.lower() in _LABEL_FOLDERS and not _holds_data(folder):
         return []  # the folder in it is the data folder
     found = [folder]
     for inner in filter(_holds_labels, inside):

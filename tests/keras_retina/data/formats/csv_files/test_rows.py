@@ -40,7 +40,8 @@ EXPECTED = [("a.png", [[10, 20, 40, 50], [1, 2, 3, 4]], [1, 0]), ("b.png", [], [
         "a.png,20,10,50,40,dog\na.png,2,1,4,3,cat\nb.png,,,,,\n",
         "b.png,,,,,\n\na.png, 20, 10, 50, 40, dog\na.png,2,1,4,3,cat\n",
         '"a.png","20","10","50","40","dog"\r\na.png,2,1,4,3,cat\r\nb.png\r\n',
-        "File Name\tX Min\tY Min\tX Max\tY Max\tLabel\na.png\t20\t10\t50\t40\tdog\na.png\t2\t1\t4\t3\tcat\nb.png\t\t\t\t\t\n",
+        "File Name\tX Min\tY Min\tX Max\tY Max\tLabel\n"
+        "a.png\t20\t10\t50\t40\tdog\na.png\t2\t1\t4\t3\tcat\nb.png\t\t\t\t\t\n",
         "img|x0|y0|x1|y1|label\na.png|20|10|50|40|dog\na.png|2|1|4|3|cat\nb.png|nan|nan|nan|nan|nan\n",
         "image_id,x,y,w,h,class\na.png,20,10,30,30,dog\na.png,2,1,2,2,cat\nb.png,,,,,\n",
         "image,label,left,width,top,height\na.png,dog,20,30,10,30\na.png,cat,2,2,1,2\nb.png,,,,,\n",
@@ -144,7 +145,10 @@ def test_pixels_are_obeyed_too(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [('a.png,1,2,3,4,cat\na.png,"1,2,3\n', "line 2: rows of CSV were expected"), ("a.png,1,2,3,4,\xe9\n", "line 1: UTF-8")],
+    [
+        ('a.png,1,2,3,4,cat\na.png,"1,2,3\n', "line 2: rows of CSV were expected"),
+        ("a.png,1,2,3,4,\xe9\n", "line 1: UTF-8"),
+    ],
 )
 def test_damaged_file_is_refused_by_line(tmp_path, text, line):
     write(tmp_path, text)
