@@ -74,7 +74,7 @@ def box_parser(columns: Columns) -> Callable[[Sequence[str]], list[Corners]]:
         return [_from_size(*box) for box in numbers_of_cell(_cell(row, first))]
 
     def via(row: Sequence[str]) -> list[Corners]:
-        return _from_shape(json_cell(_cell(row, first)))
+        return shape_boxes(json_cell(_cell(row, first)))
 
     return {
         "corners": corners,
@@ -136,6 +136,31 @@ def class_of_attributes(attributes: Mapping[str, Any]) -> str:
     return str(value).strip()
 
 
+def shape_boxes(shape: Mapping[str, Any]) -> list[Corners]:
+    """Returns the box around a shape of VIA, none for an empty one.
+
+    Raises:
+        NoBoxError: its numbers cannot be read.
+        OtherShapeError: it encloses nothing, such as a point.
+    """
+    if not shape:
+        return []
+    name = shape.get("name")
+    try:
+        if name == "rect":
+            return [_from_size(*(float(shape[key]) for key in ("x", "y", "width", "height")))]
+        if name == "polygon":
+            xs, ys = ([float(value) for value in shape[key]] for key in ("all_points_x", "all_points_y"))
+            return [(min(ys), min(xs), max(ys), max(xs))]
+        if name == "circle" or (name == "ellipse" and not float(shape.get("theta") or 0)):
+            x, y = float(shape["cx"]), float(shape["cy"])
+            rx, ry = (float(shape["r"]),) * 2 if name == "circle" else (float(shape["rx"]), float(shape["ry"]))
+            return [(y - ry, x - rx, y + ry, x + rx)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise NoBoxError(repr(dict(shape))) from error
+    raise OtherShapeError(str(name))
+
+
 def _from_size(x: float, y: float, width: float, height: float) -> Corners:
     return y, x, y + height, x + width
 
@@ -154,25 +179,6 @@ def _from_vertices(texts: Sequence[str], *, comma: bool) -> list[Corners]:
     if len(points) == 2:  # in order, so that a reversed box is seen
         return [(ys[0], xs[0], ys[1], xs[1])]
     return [(min(ys), min(xs), max(ys), max(xs))]
-
-
-def _from_shape(shape: Mapping[str, Any]) -> list[Corners]:
-    if not shape:
-        return []
-    name = shape.get("name")
-    try:
-        if name == "rect":
-            return [_from_size(*(float(shape[key]) for key in ("x", "y", "width", "height")))]
-        if name == "polygon":
-            xs, ys = ([float(value) for value in shape[key]] for key in ("all_points_x", "all_points_y"))
-            return [(min(ys), min(xs), max(ys), max(xs))]
-        if name == "circle" or (name == "ellipse" and not float(shape.get("theta") or 0)):
-            x, y = float(shape["cx"]), float(shape["cy"])
-            rx, ry = (float(shape["r"]),) * 2 if name == "circle" else (float(shape["rx"]), float(shape["ry"]))
-            return [(y - ry, x - rx, y + ry, x + rx)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise NoBoxError(repr(dict(shape))) from error
-    raise OtherShapeError(str(name))
 
 
 def _cell(row: Sequence[str], index: int) -> str:
