@@ -105,7 +105,13 @@ class _Folder:
         cells: set[str] = set()
         for file, columns in self._columns().items():
             read = class_reader(columns)
-            for _, row in self._rows(file):
+            try:
+                rows = self._rows(file)
+            except InputError:
+                if self._labels.classes:
+                    continue  # they name the classes; reading the split of this file raises the error again
+                raise
+            for _, row in rows:
                 cell = _class_or_none(read, row)
                 if cell not in cells and has_box(row, columns):
                     cells.add(cell)
