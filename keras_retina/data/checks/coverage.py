@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_retina.data.images import ResizeMode, read_image, resize_image, resize_transform
+from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset, Record
+from keras_retina.data.resize import ResizeMode, resize_image, resize_transform
 from keras_retina.foundation.drawing import draw_boxes
 from keras_retina.geometry.boxes import iou
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_retina.data.checks.coverage import POOR_IOU
-from keras_retina.data.images import resize_transform
 from keras_retina.data.records import Dataset
+from keras_retina.data.resize import resize_transform
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.geometry.boxes import area
 from keras_retina.recipe.model import Anchors, Model

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from keras_retina.data.formats.split_names import usual_name
 from keras_retina.data.images import IMAGE_SUFFIXES
-from keras_retina.data.split_names import usual_name
 
 How = Literal["there", "suffix", "tail", "case"]
 """How a name leads to its file: as it stands, without its suffix, by its last parts, or written in another case."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from keras_retina.data.formats.csv_files.columns import Columns, Incomplete, class_file, label_file, recognise
 from keras_retina.data.formats.csv_files.table import SUFFIXES, Row, read_sample
+from keras_retina.data.formats.split_names import SAME, WHOLE, usual_name
 from keras_retina.data.images import IMAGE_SUFFIXES
-from keras_retina.data.split_names import SAME, WHOLE, usual_name
 from keras_retina.foundation.errors import InputError
 
 _LABEL_FOLDERS = ("annotations", "annotation", "labels", "label", "csv", "csv_folder", "data", "metadata")

@@ -15,9 +15,9 @@ from keras_retina.data.formats.others.json_file import read_createml, read_via
 from keras_retina.data.formats.others.library import read_cvat, read_labelme
 from keras_retina.data.formats.others.named import NamedImage, NamedLabels, class_names, numbered
 from keras_retina.data.formats.repair import problem
+from keras_retina.data.formats.split_names import SAME, WHOLE, usual_name
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
-from keras_retina.data.split_names import SAME, WHOLE, usual_name
 
 _BEGINNING = 1 << 16  # bytes
 _MOST_FILES = 20  # more files of one kind in a folder are one for each image
