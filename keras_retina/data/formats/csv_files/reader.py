@@ -12,12 +12,13 @@ from functools import cache
 from pathlib import Path
 
 from keras_retina.data.formats.csv_files.bbox_column import bbox_form
+from keras_retina.data.formats.csv_files.box_values import with_box_values
 from keras_retina.data.formats.csv_files.boxes import NoBoxError
 from keras_retina.data.formats.csv_files.classes import Classes, find_classes
 from keras_retina.data.formats.csv_files.columns import Columns, Incomplete
 from keras_retina.data.formats.csv_files.find_images import list_images
 from keras_retina.data.formats.csv_files.place_images import left_over, meant_files, place_images
-from keras_retina.data.formats.csv_files.rows import as_normalized, class_reader, has_box, read_labels
+from keras_retina.data.formats.csv_files.rows import class_reader, has_box, read_labels
 from keras_retina.data.formats.csv_files.sources import LabelFiles, Source, find_splits, label_files
 from keras_retina.data.formats.csv_files.table import Row, read_rows
 from keras_retina.data.formats.repair import problem
@@ -66,9 +67,12 @@ class _Folder:
         if columns.form == "bbox" and any(has_box(row, columns) for _, row in rows):
             return Dataset(name, split, classes.names, ids, (), (_unclear(source.file),))
         labels = read_labels(source.file, rows, columns=columns, classes=classes)
-        labels = as_normalized(labels, columns, boxes=reading.boxes, file=source.file)
-        records, found = place_images(labels.images, self._images(), labels=source.file, split=split)
-        return Dataset(name, split, classes.names, ids, tuple(records), (*labels.problems, *found))
+        images, wrong = with_box_values(
+            labels.images, reading.boxes, normalized=columns.normalized, kind=columns.kind, file=source.file
+        )
+        records, found = place_images(images, self._images(), labels=source.file, split=split)
+        problems = wrong or [*labels.problems, *found]
+        return Dataset(name, split, classes.names, ids, tuple(records), tuple(problems))
 
     def unread(self) -> list[Problem]:
         """Returns the images that no split names and the CSV files that hold no labels."""

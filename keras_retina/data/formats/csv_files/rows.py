@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from keras_retina.data.formats.csv_files.boxes import (
@@ -17,10 +17,9 @@ from keras_retina.data.formats.csv_files.classes import ONLY_CLASS, Classes
 from keras_retina.data.formats.csv_files.columns import MISSING, Columns
 from keras_retina.data.formats.csv_files.table import Row
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, problem
-from keras_retina.data.records import BoxValues, Problem
+from keras_retina.data.records import Problem
 from keras_retina.foundation.errors import closest
 
-_NEARLY = 0.05  # shares of an image may stand over its border by so much
 _TRUE = ("1", "1.0", "true", "yes")
 
 
@@ -76,39 +75,6 @@ def image_size(row: Sequence[str], columns: Columns) -> tuple[int, int] | None:
     texts = [row[place] if place < len(row) else "" for place in columns.size]
     height, width = (int(text) if text.isascii() and text.isdecimal() else _whole(text) for text in texts)
     return (height, width) if height > 0 and width > 0 else None
-
-
-def as_normalized(labels: Labels, columns: Columns, *, boxes: BoxValues, file: Path) -> Labels:
-    """Marks boxes that are shares of the image; numbers that the format does not expect make one problem instead.
-
-    Args:
-        boxes: what the user says of them.
-    """
-    if boxes != "auto":
-        return _marked(labels, boxes == "normalized")
-    numbers = [number for image in labels.images for box in image.boxes for number in box.corners]
-    if not numbers:
-        return labels
-    low, high = min(numbers), max(numbers)
-    if columns.normalized and high > 2:
-        detail = (
-            f"boxes in 0 to 1 were expected, as {columns.kind} files have them. Received: boxes up to {high:g}. "
-            "If they are pixels, say so: --set data.boxes=pixels"
-        )
-        return Labels((), (problem("pixel_boxes", str(file), detail=detail, fixed=False),))
-    if not columns.normalized and low >= -_NEARLY and high <= 1 + _NEARLY:
-        detail = (
-            f"boxes in pixels were expected. Received: all of them in 0 to 1, from {low:g} to {high:g}. "
-            "If they are shares of the image, say so: --set data.boxes=normalized"
-        )
-        return Labels((), (problem("normalized_boxes", str(file), detail=detail, fixed=False),))
-    return _marked(labels, columns.normalized)
-
-
-def _marked(labels: Labels, normalized: bool) -> Labels:
-    if not normalized:
-        return labels
-    return replace(labels, images=tuple(replace(image, normalized=True) for image in labels.images))
 
 
 def _box_reader(

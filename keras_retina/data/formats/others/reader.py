@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from keras_retina.data.formats.csv_files.box_values import with_box_values
 from keras_retina.data.formats.csv_files.find_images import list_images
 from keras_retina.data.formats.csv_files.place_images import left_over, meant_files, place_images
 from keras_retina.data.formats.others.json_file import read_createml, read_via
@@ -86,10 +87,13 @@ def _layout(kind: _Kind, files: Mapping[str, Sequence[Path]], root: Path) -> Lay
         own = members(split)
         told = dict.fromkeys([*files.get(split, ()), *(file for file, _ in own)])
         problems = [item for file in told for item in labels(file).problems]
-        found = numbered([image for _, image in own], names)
-        records, more = place_images(found, images(), labels=own[0][0] if own else root, split=split)
+        source = own[0][0] if own else root
+        found, wrong = with_box_values(
+            numbered([image for _, image in own], names), reading.boxes, normalized=False, kind=kind.name, file=source
+        )
+        records, more = place_images(found, images(), labels=source, split=split)
         ids = tuple(range(1, len(names) + 1))
-        return Dataset(root.resolve().name, split, names, ids, tuple(records), (*problems, *more))
+        return Dataset(root.resolve().name, split, names, ids, tuple(records), tuple(wrong or [*problems, *more]))
 
     def unread() -> list[Problem]:
         used = {file for own in files.values() for file in own}

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from keras_retina.data.formats.others.reader import OTHER
-from keras_retina.data.reading.folder import available_splits, find_layout, load_dataset, read_dataset
+from keras_retina.data.reading.folder import available_splits, find_layout, load_dataset, load_split, read_dataset
 from keras_retina.foundation.errors import InputError
+from keras_retina.recipe.data import Data
 
 TRAIN = {"a": [("dog", 20, 10, 50, 40), ("cat", 0, 0, 100, 100)], "b": []}
 VAL = {"c": [("dog", 100, 50, 150, 100)]}
@@ -291,3 +292,14 @@ def test_files_of_other_tools_are_left_alone(tmp_path, name, text):
     write_images(tmp_path, "a.png")
     (tmp_path / name).write_text(text)
     assert OTHER.find(tmp_path) == [] and OTHER.find(tmp_path / name) == []
+
+
+def test_shares_in_createml_are_one_problem_with_the_setting(tmp_path):
+    write_images(tmp_path, "a.png")
+    coordinates = {"x": 0.5, "y": 0.5, "width": 0.5, "height": 0.2}
+    content = [{"imagefilename": "a.png", "annotation": [{"label": "dog", "coordinates": coordinates}]}]
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    (found,) = read_dataset(tmp_path, "all").problems
+    assert (found.kind, found.fixed) == ("normalized_boxes", False) and "data.boxes=normalized" in found.detail
+    dataset = load_split(tmp_path, "all", settings=Data(boxes="normalized"))
+    assert dataset.records[0].boxes[0].tolist() == pytest.approx([40, 50, 60, 150])
