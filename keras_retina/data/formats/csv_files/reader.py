@@ -36,7 +36,7 @@ def _find(place: Path) -> list[Layout]:
     return [Layout("csv", kind, tuple(folder.splits), folder.read, folder.unread)]
 
 
-CSV = Reader("csv", "<split>.csv", _find)
+CSV = Reader("csv", "CSV files (train.csv, labels.csv, train/_annotations.csv)", _find)
 
 
 class _Folder:

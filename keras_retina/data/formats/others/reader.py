@@ -39,7 +39,7 @@ class _Kind:
 
 _LABELME = re.compile(r'^\s*\{(?=.*"shapes"\s*:)(?=.*"(version|flags|imagePath)"\s*:)', re.DOTALL)
 _VIA = re.compile(r'^\s*\{((?=.*"_via_img_metadata")|(?=.*"filename"\s*:)(?=.*"regions"\s*:))', re.DOTALL)
-_CREATEML = re.compile(r'^\s*\[\s*\{.*"coordinates"\s*:', re.DOTALL)
+_CREATEML = re.compile(r'^\s*\[\s*\{(?=.*"label"\s*:)(?=.*"coordinates"\s*:)', re.DOTALL)
 _CVAT = re.compile(r"<annotations>.*<(image|track|meta)\b", re.DOTALL)
 _KINDS = (
     _Kind("LabelMe", ".json", _LABELME, read_labelme, one_for_each_image=True),
@@ -162,7 +162,7 @@ def _split_of(file: Path, root: Path, *, one_for_each_image: bool) -> str:
 
 def _label_folders(folder: Path) -> list[Path]:
     inside = _folders(folder)
-    if len(inside) == 1 and usual_name(inside[0].name) not in _SPLITS and not _holds_data(folder):
+    if len(inside) == 1 and inside[0].name.lower() == "data" and not _holds_data(folder):
         return []  # the folder in it is the data folder
     found = [folder]
     for inner in filter(_holds_labels, inside):
