@@ -38,7 +38,7 @@ from show import BASE, tables
 from speeds import kept_speeds, steps_for
 from work import alone_in, environment, succeeded
 
-from keras_retina.data.folder import available_splits, load_dataset
+from keras_retina.data.reading.folder import available_splits, load_dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, load_recipe

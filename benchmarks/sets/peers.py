@@ -30,7 +30,7 @@ from show import accuracy_lines, comparison_lines
 from speeds import step_of, steps_for
 from work import alone_in, environment, succeeded
 
-from keras_retina.data.folder import load_dataset
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
 

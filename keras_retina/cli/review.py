@@ -66,7 +66,7 @@ def review(
 
 def splits_of(run: RunFolder) -> list[str]:
     """Returns the splits that the recipe names and the folder has; all that it names where the folder has none."""
-    from keras_retina.data.folder import available_splits
+    from keras_retina.data.reading.folder import available_splits
 
     data = run.recipe.data
     named = [name for name in (data.train, data.validation, data.test) if name]

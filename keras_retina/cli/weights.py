@@ -126,7 +126,8 @@ def photo_batches(photos: list[Path]) -> Iterator[np.ndarray]:
     """Yields float32 `[batch, 224, 224, 3]` RGB in [-1, 1]: the middle square of each photo."""
     import numpy as np
 
-    from keras_retina.data.images import read_image, resize_image
+    from keras_retina.data.images import read_image
+    from keras_retina.data.resize import resize_image
 
     for first in range(0, len(photos), PHOTO_BATCH):
         squares = []
