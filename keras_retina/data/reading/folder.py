@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from keras_retina.data.formats.coco import COCO
-from keras_retina.data.formats.csv_file import CSV
+from keras_retina.data.formats.csv_files.reader import CSV
+from keras_retina.data.formats.others.reader import OTHER
 from keras_retina.data.formats.pack import PACK
 from keras_retina.data.formats.repair import refuse_unfixed, skip_bad_images
 from keras_retina.data.formats.split_names import find_split, in_order
@@ -28,7 +29,7 @@ from keras_retina.foundation.errors import InputError, closest, printable
 from keras_retina.foundation.files import address, remote_address
 from keras_retina.recipe.data import Data
 
-READERS: dict[str, Reader] = {reader.name: reader for reader in (COCO, VOC, YOLO, CSV, PACK)}
+READERS: dict[str, Reader] = {reader.name: reader for reader in (COCO, VOC, YOLO, CSV, OTHER, PACK)}
 """Every label format that a data folder may have, by its name in `data.format` of a recipe."""
 
 DEPTH = 2  # folders around the labelled one that hold nothing else, as archives and exports often have

@@ -1,0 +1,186 @@
+"""Labels of annotation tools that are read as they are saved: LabelMe, CVAT for images, VIA and CreateML."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from keras_retina.data.formats.csv_files.box_values import with_box_values
+from keras_retina.data.formats.csv_files.find_images import list_images
+from keras_retina.data.formats.csv_files.place_images import left_over, meant_files, place_images
+from keras_retina.data.formats.others.json_file import read_createml, read_via
+from keras_retina.data.formats.others.library import read_cvat, read_labelme
+from keras_retina.data.formats.others.named import NamedImage, NamedLabels, class_names, numbered
+from keras_retina.data.formats.repair import problem
+from keras_retina.data.formats.split_names import SAME, WHOLE, usual_name
+from keras_retina.data.images import IMAGE_SUFFIXES
+from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
+
+_BEGINNING = 1 << 16  # bytes
+_MOST_FILES = 20  # more files of one kind in a folder are one for each image
+_SPLITS = tuple(names[0] for names in SAME)
+_FOLDERS = ("annotations", "annotation", "labels", "label", "json", "images", "data")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A tool: its name, the suffix of its files, what stands at their beginning, how one is read."""
+
+    name: str
+    suffix: str
+    sign: re.Pattern[str]
+    read: Callable[[Path], NamedLabels]
+    one_for_each_image: bool = False
+
+
+_LABELME = re.compile(r'^\s*\{(?=.*"shapes"\s*:)(?=.*"(version|flags|imagePath)"\s*:)', re.DOTALL)
+_VIA = re.compile(r'^\s*\{((?=.*"_via_img_metadata")|(?=.*"filename"\s*:)(?=.*"regions"\s*:))', re.DOTALL)
+_CREATEML = re.compile(r'^\s*\[\s*\{(?=.*"label"\s*:)(?=.*"coordinates"\s*:)', re.DOTALL)
+_CVAT = re.compile(r"<annotations>.*<(image|track|meta)\b", re.DOTALL)
+_KINDS = (
+    _Kind("LabelMe", ".json", _LABELME, read_labelme, one_for_each_image=True),
+    _Kind("VIA JSON", ".json", _VIA, read_via),
+    _Kind("CreateML", ".json", _CREATEML, read_createml),
+    _Kind("CVAT for images", ".xml", _CVAT, read_cvat),
+)
+
+
+def _find(place: Path) -> list[Layout]:
+    if place.is_file():
+        kind = _kind_of(place)
+        return [] if kind is None else [_layout(kind, {WHOLE: [place]}, place.parent)]
+    found: dict[str, dict[str, list[Path]]] = {}
+    for folder in _label_folders(place):
+        for kind, files in _files_of(folder).items():
+            for file in files:
+                split = _split_of(file, place, one_for_each_image=kind.one_for_each_image)
+                found.setdefault(kind.name, {}).setdefault(split, []).append(file)
+    return [_layout(kind, found[kind.name], place) for kind in _KINDS if kind.name in found]
+
+
+OTHER = Reader("other", "LabelMe, CVAT, VIA or CreateML files", _find)
+
+
+def _layout(kind: _Kind, files: Mapping[str, Sequence[Path]], root: Path) -> Layout:
+    labels = cache(kind.read)
+    images = cache(lambda: list_images(root))
+    subsets = {name for own in files.values() for file in own for name in _subsets(kind, file)}
+    splits = tuple(sorted(subsets)) if subsets and list(files) == [WHOLE] else tuple(files)
+
+    @cache
+    def members(split: str) -> list[tuple[Path, NamedImage]]:
+        """Returns the images of a split and the files that label them; CVAT may name the split of each image."""
+        return [
+            (file, replace(image, file_name=_from_root(image.file_name, file, root=root, kind=kind)))
+            for place, own in files.items()
+            for file in own
+            for image in labels(file).images
+            if (image.split if subsets and place == WHOLE else place) == split
+        ]
+
+    def read(split: str, reading: Reading) -> Dataset:
+        names = class_names(labels(file) for own in files.values() for file in own)
+        own = members(split)
+        told = dict.fromkeys([*files.get(split, ()), *(file for file, _ in own)])
+        problems = [item for file in told for item in labels(file).problems]
+        source = own[0][0] if own else root
+        found, wrong = with_box_values(
+            numbered([image for _, image in own], names), reading.boxes, normalized=False, kind=kind.name, file=source
+        )
+        records, more = place_images(found, images(), labels=source, split=split)
+        ids = tuple(range(1, len(names) + 1))
+        return Dataset(root.resolve().name, split, names, ids, tuple(records), tuple(wrong or [*problems, *more]))
+
+    def unread() -> list[Problem]:
+        used = {file for own in files.values() for file in own}
+        for split in splits:
+            own = members(split)
+            names = [image.file_name for _, image in own]
+            used |= meant_files(names, images(), labels=own[0][0] if own else root, split=split)
+        problems = []
+        for _, image in members(""):  # CVAT names no split
+            detail = f"{image.file_name!r} is of no split, left out"
+            problems.append(problem("not_in_any_split", image.where, detail=detail, fixed=True))
+        return problems + left_over(images(), used)
+
+    return Layout("other", kind.name, splits, read, unread)
+
+
+def _from_root(name: str, file: Path, *, root: Path, kind: _Kind) -> str:
+    """Returns the path of an image as LabelMe means it, relative to the data folder; other names as they are."""
+    path = Path(os.path.normpath(file.parent / name.replace("\\", "/")))
+    beside = kind.one_for_each_image and path.is_file() and path.is_relative_to(os.path.normpath(root))
+    return path.relative_to(os.path.normpath(root)).as_posix() if beside else name
+
+
+def _files_of(folder: Path) -> dict[_Kind, list[Path]]:
+    """Returns the label files in a folder; of many the first ones tell the kind of all."""
+    found: dict[_Kind, list[Path]] = {}
+    for suffix in (".json", ".xml"):
+        files = sorted(path for path in folder.iterdir() if _visible(path) and path.name.lower().endswith(suffix))
+        kinds = [_kind_of(file) for file in files[:_MOST_FILES]]
+        for file, kind in zip(files, kinds, strict=False):
+            if kind is not None:
+                found.setdefault(kind, []).append(file)
+        rest = files[_MOST_FILES:]
+        for kind in list(found):
+            if kind.one_for_each_image and kind.suffix == suffix:
+                found[kind] += rest
+    return found
+
+
+def _kind_of(file: Path) -> _Kind | None:
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(_BEGINNING).decode("utf-8-sig", errors="replace")
+    except OSError:
+        return None
+    return next((kind for kind in _KINDS if file.name.lower().endswith(kind.suffix) and kind.sign.search(text)), None)
+
+
+def _subsets(kind: _Kind, file: Path) -> list[str]:
+    """Returns the splits that a CVAT project names at its images."""
+    if kind.suffix != ".xml":
+        return []
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return re.findall(r'<image\b[^>]*\bsubset="([^"]+)"', text)
+
+
+def _split_of(file: Path, root: Path, *, one_for_each_image: bool) -> str:
+    """Names the split of a file by the folder that it is in, or by its own name when it labels many images."""
+    parts = [] if one_for_each_image else [word for word in re.split(r"[^a-zA-Z0-9]+", file.stem)]
+    parts += reversed(file.relative_to(root).parts[:-1])
+    return next((part for part in parts if usual_name(part) in _SPLITS), WHOLE)
+
+
+def _label_folders(folder: Path) -> list[Path]:
+    inside = _folders(folder)
+    if len(inside) == 1 and inside[0].name.lower() == "data" and not _holds_data(folder):
+        return []  # the folder in it is the data folder
+    found = [folder]
+    for inner in filter(_holds_labels, inside):
+        found += [inner, *filter(_holds_labels, _folders(inner))]
+    return found
+
+
+def _holds_labels(folder: Path) -> bool:
+    return folder.name.lower() in _FOLDERS or usual_name(folder.name) in _SPLITS
+
+
+def _holds_data(folder: Path) -> bool:
+    return any(path.name.lower().endswith((".json", ".xml", *IMAGE_SUFFIXES)) for path in folder.iterdir())
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and _visible(path))
+
+
+def _visible(path: Path) -> bool:
+    return not path.name.startswith((".", "__MACOSX"))
