@@ -15,8 +15,8 @@ from keras_retina.data.formats.voc import VOC
 from keras_retina.data.formats.yolo import YOLO
 from keras_retina.data.reading.archive import is_archive, unpacked
 from keras_retina.data.reading.classes import choose_classes
-from keras_retina.data.reading.split_names import find_split, in_order
 from keras_retina.data.records import Dataset, Layout, Reader, Reading
+from keras_retina.data.split_names import find_split, in_order
 from keras_retina.foundation.errors import InputError, closest, printable
 from keras_retina.foundation.files import address, remote_address
 from keras_retina.recipe.data import Data

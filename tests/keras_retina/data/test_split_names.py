@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_retina.data.reading.split_names import find_split, in_order, usual_name
+from keras_retina.data.split_names import find_split, in_order, usual_name
 from keras_retina.foundation.errors import InputError
 
 
