@@ -11,6 +11,7 @@ from keras_retina.foundation.errors import InputError, printable
 
 _WIDE = {"gb2312": "gb18030", "gbk": "gb18030", "cp936": "gb18030"}  # the newest of a family reads the older ones
 _NOT_ASCII = re.compile(rb"[\x80-\xff]+")
+_EAST_ASIAN = re.compile(rb"(?<![A-Za-z\x80-\xff])[\x80-\xff]{2,}(?![A-Za-z\x80-\xff])")
 
 
 def decode_text(data: bytes, file: Path) -> str:
@@ -49,10 +50,9 @@ def decode_as(data: bytes, encoding: str, *, file: Path) -> str:
 def guessed_encoding(data: bytes) -> str:
     """Returns the name of the encoding that bytes which are not UTF-8 seem to have; for messages only.
 
-    Letters of East Asian texts take two bytes each and stand side by side; accents stand alone among plain letters.
+    Letters of East Asian texts take two bytes each and stand side by side; accents stand among plain letters.
     """
-    runs = _NOT_ASCII.findall(data)
-    if sum(len(run) > 1 for run in runs) * 2 > len(runs):
+    if len(_EAST_ASIAN.findall(data)) * 2 > len(_NOT_ASCII.findall(data)):
         for name, encoding in (("GB18030", "gb18030"), ("Shift JIS", "shift_jis"), ("Big5", "big5")):
             try:
                 data.decode(encoding)

@@ -75,7 +75,7 @@ def _in_split_folders(data: Path) -> tuple[str, dict[str, CocoSplit]]:
             files = [file for inner in named_folders(folder, _LABEL_FOLDERS) for file in coco_files(inner)]
         preferred = [file for file in files if file.name == _ROBOFLOW] or files
         if len(preferred) == 1:
-            image_folders = (*_image_folders(preferred[0], split=""), *_split_folders(data, folder.name))
+            image_folders = (*_image_folders(preferred[0], split=folder.name), *_split_folders(data, folder.name))
             splits[folder.name] = CocoSplit(preferred[0], image_folders)
     names = {split.file.name for split in splits.values()}
     first = next(iter(splits.values()), None)
@@ -90,14 +90,12 @@ def _in_split_folders(data: Path) -> tuple[str, dict[str, CocoSplit]]:
 def _splits_of_files(files: Sequence[Path]) -> dict[str, CocoSplit]:
     """Names the splits after their files; one file that is not called after a split is the whole data."""
     names = [split_name(file) for file in files]
-    if len(files) == 1 and not is_usual(names[0]):
-        names = [WHOLE]
-    elif "" in names or len(set(names)) < len(names):
+    if "" in names or len(set(names)) < len(names):
         names = [file.stem for file in files]
-    return {
-        name: CocoSplit(file, _image_folders(file, split="" if name == WHOLE else name))
-        for name, file in zip(names, files, strict=True)
-    }
+    splits = {name: CocoSplit(file, _image_folders(file, split=name)) for name, file in zip(names, files, strict=True)}
+    if len(files) == 1 and not is_usual(names[0]):
+        return {WHOLE: splits[names[0]]}
+    return splits
 
 
 def _image_folders(file: Path, *, split: str) -> tuple[Path, ...]:
@@ -113,8 +111,6 @@ def _data_folder(file: Path) -> Path:
 
 def _split_folders(root: Path, split: str) -> list[Path]:
     """Returns `images/train` and `train` for the split `train` of any spelling, `train_2017`."""
-    if not split:
-        return []
     folders = [folder for parent in (*named_folders(root, IMAGE_FOLDERS), root) for folder in folders_in(parent)]
     alike = [folder for folder in folders if usual_name(folder.name) == usual_name(split)]
     return sorted(alike, key=lambda folder: folder.name != split)  # `val` of several years: its own first
