@@ -99,6 +99,21 @@ class ImageFinder:
                 return Found(only, True, True)
         return Found("/".join(plain), False)
 
+    def find_stem(self, stem: str, *, suffix: str = "") -> Found:
+        """Returns the image of a label file, found by its path without suffix; one with `suffix` before others."""
+        for same in (self._stems.get(stem.lower(), []), self._stems.get(f"*/{stem.rpartition('/')[2].lower()}", [])):
+            exact = [name for name in same if PurePosixPath(name).stem == PurePosixPath(stem).name]
+            choice = sorted(exact, key=lambda name: (not name.lower().endswith(suffix), _rank(name)))
+            if exact and len({name.rpartition("/")[0] for name in exact}) == 1:
+                return Found(choice[0], True)
+            if len(same) == 1:
+                return Found(same[0], True, True)
+        return Found(stem + (suffix or ".jpg"), False)
+
+    def holds_stem(self, stem: str) -> bool:
+        """Tells whether there is an image with this path without suffix."""
+        return stem.lower() in self._stems or f"*/{stem.rpartition('/')[2].lower()}" in self._stems
+
     def holds(self, labelled: str) -> bool:
         """Tells whether an end of the labelled path is a file here, without a look into other folders."""
         readings = _readings(labelled)
@@ -130,12 +145,41 @@ class ImageFinder:
                 names.setdefault(path.name.lower(), []).append(path.relative_to(self.root).as_posix())
         return names
 
+    @cached_property
+    def _stems(self) -> dict[str, list[str]]:
+        """Lower-case path without suffix -> such images; with `*/` before it, the name alone, in any sub-folder."""
+        stems: dict[str, list[str]] = {}
+        for names in self._names.values():
+            for name in names:
+                path = PurePosixPath(name.lower())
+                stems.setdefault(str(path.with_suffix("")), []).append(name)
+                stems.setdefault(f"*/{path.stem}", []).append(name)
+        return stems
+
 
 def image_finder(folders: Sequence[Path], labelled: Sequence[str]) -> ImageFinder:
     """Returns the finder of the folder in which most of the labelled files are; the first one counts on a draw."""
-    finders = [ImageFinder(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
-    sample = labelled[:: max(1, len(labelled) // _SAMPLE)]
-    return max(finders, key=lambda finder: sum(finder.holds(name) for name in sample))
+    sample = _some_of(labelled)
+    return max(_finders(folders), key=lambda finder: sum(finder.holds(name) for name in sample))
+
+
+def stem_finder(folders: Sequence[Path], stems: Sequence[str]) -> ImageFinder:
+    """Returns the finder of the folder in which most of the images are whose paths without suffix are given."""
+    sample, finders = _some_of(stems), _finders(folders)
+    counts: list[int] = []
+    for finder in finders:
+        counts.append(sum(finder.holds_stem(stem) for stem in sample))
+        if counts[-1] == len(sample):
+            break  # a look into the next folder takes long
+    return finders[counts.index(max(counts))]
+
+
+def _finders(folders: Sequence[Path]) -> list[ImageFinder]:
+    return [ImageFinder(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+
+def _some_of(names: Sequence[str]) -> Sequence[str]:
+    return names[:: max(1, len(names) // _SAMPLE)]
 
 
 def differing_name(found: Found, labelled: str, *, where: str) -> Problem:
@@ -163,6 +207,10 @@ def unread_files(
         elif path.name.lower().endswith(label_suffixes):
             problems.append(problem("stray_file", str(path), detail="in no split: it is not read", fixed=True))
     return problems
+
+
+def _rank(name: str) -> int:
+    return next(number for number, suffix in enumerate(IMAGE_SUFFIXES) if name.lower().endswith(suffix))
 
 
 def _is_file(root: Path, name: str) -> bool:
