@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -33,7 +34,8 @@ def folders_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        return sorted(Path(entry.path) for entry in entries if is_visible(entry.name) and entry.is_dir())
+        names = [entry.name for entry in entries if entry.is_dir() and is_visible(entry.name)]
+    return [folder / name for name in sorted(names)]
 
 
 def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -42,7 +44,16 @@ def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         return []
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name.lower().endswith(suffixes) and is_visible(entry.name)]
-    return sorted(folder / name for name in names)
+    return [folder / name for name in sorted(names)]
+
+
+def some_files(folder: Path, suffix: str, count: int) -> list[Path]:
+    """Returns a few files with a suffix, whichever come first: a folder may have very many."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        names = (entry.name for entry in entries if entry.name.lower().endswith(suffix) and is_visible(entry.name))
+        return [folder / name for name in islice(names, count)]
 
 
 def named_folders(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -58,6 +69,11 @@ def walk_files(folder: Path) -> Iterator[Path]:
         for name in sorted(files):
             if is_visible(name):
                 yield Path(root, name)
+
+
+def file_name_of(path: str) -> str:
+    """Returns the last part of a labelled path, which may have slashes of either kind."""
+    return path.replace("\\", "/").rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -101,8 +117,8 @@ class ImageFinder:
 
     def find_stem(self, stem: str, *, suffix: str = "") -> Found:
         """Returns the image of a label file, found by its path without suffix; one with `suffix` before others."""
-        for same in (self._stems.get(stem.lower(), []), self._stems.get(f"*/{stem.rpartition('/')[2].lower()}", [])):
-            exact = [name for name in same if PurePosixPath(name).stem == PurePosixPath(stem).name]
+        for same in (self._stems.get(stem.lower(), []), self._stems.get(f"*/{file_name_of(stem).lower()}", [])):
+            exact = [name for name in same if os.path.splitext(file_name_of(name))[0] == file_name_of(stem)]
             choice = sorted(exact, key=lambda name: (not name.lower().endswith(suffix), _rank(name)))
             if exact and len({name.rpartition("/")[0] for name in exact}) == 1:
                 return Found(choice[0], True)
@@ -112,7 +128,7 @@ class ImageFinder:
 
     def holds_stem(self, stem: str) -> bool:
         """Tells whether there is an image with this path without suffix."""
-        return stem.lower() in self._stems or f"*/{stem.rpartition('/')[2].lower()}" in self._stems
+        return stem.lower() in self._stems or f"*/{file_name_of(stem).lower()}" in self._stems
 
     def holds(self, labelled: str) -> bool:
         """Tells whether an end of the labelled path is a file here, without a look into other folders."""
@@ -151,9 +167,9 @@ class ImageFinder:
         stems: dict[str, list[str]] = {}
         for names in self._names.values():
             for name in names:
-                path = PurePosixPath(name.lower())
-                stems.setdefault(str(path.with_suffix("")), []).append(name)
-                stems.setdefault(f"*/{path.stem}", []).append(name)
+                stem = os.path.splitext(name)[0].lower()
+                stems.setdefault(stem, []).append(name)
+                stems.setdefault(f"*/{file_name_of(stem)}", []).append(name)
         return stems
 
 

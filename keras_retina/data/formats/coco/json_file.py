@@ -16,6 +16,7 @@ _BEGINNING = 1 << 18  # bytes; licences and the like stand before the first list
 _LISTS = re.compile(r'"(images|annotations|categories)"\s*:\s*(\[|$)')
 _MOST_FILES = 100  # more JSON files in one folder are one for each image, which is not COCO
 _OTHER_TASKS = ("captions_", "image_info_", "stuff_", "panoptic_")
+_COCO_NAME = re.compile("^instances_|coco")
 _KEYPOINTS = "person_keypoints_"
 
 
@@ -38,13 +39,18 @@ def coco_files(folder: Path, *, damaged: bool = False) -> list[Path]:
     Files of COCO's other tasks are left out; its keypoints, which have boxes too, count where there is nothing else.
 
     Args:
-        damaged: whether a file that cannot be told is one, because nothing else is expected at its place.
+        damaged: whether a file that cannot be told is one, because nothing else is expected at its place. One that is
+            called `instances_...` or `...coco...` is anyway.
     """
     files = [file for file in files_in(folder, (".json",)) if not file.name.lower().startswith(_OTHER_TASKS)]
     if len(files) > _MOST_FILES:
         return []
-    wanted = ("yes", "damaged") if damaged else ("yes",)
-    found = [file for file in files if looks_like_coco(file) in wanted]
+    answers = {file: looks_like_coco(file) for file in files}
+    found = [
+        file
+        for file, answer in answers.items()
+        if answer == "yes" or (answer == "damaged" and (damaged or _COCO_NAME.search(file.name.lower())))
+    ]
     return [file for file in found if not file.name.startswith(_KEYPOINTS)] or found
 
 

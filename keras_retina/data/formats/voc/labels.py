@@ -8,10 +8,11 @@ one, so 1 is taken from xmin and ymin; other tools' files are taken as they stan
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from keras_retina.data.formats.image_files import Found, ImageFinder
+from keras_retina.data.formats.image_files import Found, ImageFinder, file_name_of
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem
 from keras_retina.data.formats.voc.lists import VocEntry
 from keras_retina.data.formats.voc.xml_file import VocLabels, VocObject, number
@@ -58,8 +59,8 @@ def read_voc(
             problems.append(problem("unreadable_labels", entry.where, detail=str(error), fixed=False))
             continue
         found = image_of(entry, labels, finder=finder)
-        base, image = PurePosixPath(labels.file_name.replace("\\", "/")).name, PurePosixPath(found.name)
-        if found.exists and (found.differs or (base and base not in (image.name, image.stem))):
+        base, image = file_name_of(labels.file_name), file_name_of(found.name)
+        if found.exists and (found.differs or (base and base not in (image, os.path.splitext(image)[0]))):
             detail = f"{found.name!r} is read, the image here that fits {entry.file.name!r}, not {labels.file_name!r}"
             problems.append(problem("file_name_differs", f"{entry.file}: filename", detail=detail, fixed=True))
         if labels.size is None:
@@ -88,10 +89,9 @@ def read_voc(
 
 def image_of(entry: VocEntry, labels: VocLabels, *, finder: ImageFinder) -> Found:
     """Returns the image of a label file: the one with its name, else the one that it names itself."""
-    labelled = PurePosixPath(labels.file_name.replace("\\", "/")).name
-    own = PurePosixPath(labelled).suffix.lower() if PurePosixPath(labelled).suffix.lower() in IMAGE_SUFFIXES else ""
-    same = own and labelled[: -len(own)] == PurePosixPath(entry.stem).name
-    by_stem = finder.find_stem(entry.stem, suffix=own if same else "")
+    stem, suffix = os.path.splitext(file_name_of(labels.file_name))
+    same = stem == file_name_of(entry.stem) and suffix.lower() in IMAGE_SUFFIXES
+    by_stem = finder.find_stem(entry.stem, suffix=suffix.lower() if same else "")
     if by_stem.exists or not labels.file_name:
         return by_stem
     by_name = finder.find(labels.file_name)

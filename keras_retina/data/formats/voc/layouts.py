@@ -11,9 +11,9 @@ from pathlib import Path
 from keras_retina.data.formats.image_files import (
     IMAGE_FOLDERS,
     ImageFinder,
-    files_in,
     folders_in,
     named_folders,
+    some_files,
     stem_finder,
     unread_files,
 )
@@ -28,7 +28,7 @@ from keras_retina.foundation.errors import InputError
 
 _LABEL_FOLDERS = ("annotations", "annotation", "xmls", "xml", "labels", "label")
 _YEAR = re.compile(r"voc(19|20)\d\d", re.IGNORECASE)
-_TRIED = 5  # files that are looked at to tell the format
+_TRIED = 20  # files that are looked at to tell the format
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def _beside_images(data: Path) -> tuple[str, dict[str, VocSplit]]:
     """Finds `*.xml` beside images of the same names (LabelImg)."""
     if not _has_labels(data):
         return "", {}
-    images = {file.stem for file in files_in(data, IMAGE_SUFFIXES)}
-    if not any(file.stem in images for file in files_in(data, (".xml",))):
+    suffixes = [suffix for lower in IMAGE_SUFFIXES for suffix in (lower, lower.upper())]
+    if not any(file.with_suffix(suffix).is_file() for file in some_files(data, ".xml", _TRIED) for suffix in suffixes):
         return "", {}
     return "LabelImg VOC", {WHOLE: VocSplit(data, (data,))}
 
@@ -130,7 +130,7 @@ def _by_year(data: Path) -> list[Layout]:
 
 def _has_labels(folder: Path, *, damaged: bool = False) -> bool:
     wanted = ("yes", "damaged") if damaged else ("yes",)
-    return any(looks_like_voc(file) in wanted for file in files_in(folder, (".xml",))[:_TRIED])
+    return any(looks_like_voc(file) in wanted for file in some_files(folder, ".xml", _TRIED))
 
 
 def _of_split(folders: tuple[Path, ...], split: str) -> list[Path]:

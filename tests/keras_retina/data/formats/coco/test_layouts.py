@@ -237,6 +237,19 @@ def test_a_damaged_label_file_is_named_and_not_passed_over(tmp_path, content, me
         load_dataset(tmp_path, "train")
 
 
+def test_a_label_file_that_is_told_by_its_name_may_be_damaged(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "_annotations.coco.json").touch()
+    with pytest.raises(InputError, match=r"_annotations\.coco\.json: complete JSON.*an empty file"):
+        load_dataset(tmp_path, "train")
+
+
+def test_the_label_folder_itself_may_be_the_data(tmp_path):
+    write_json(tmp_path / "annotations" / "instances_train2017.json", {"a.png": [DOG]})
+    write_image(tmp_path / "train2017" / "a.png")
+    assert len(load_dataset(tmp_path / "annotations", "train").records) == 1
+
+
 def test_a_path_of_another_computer_is_counted_and_a_missing_image_is_refused(tmp_path):
     write_json(tmp_path / "result.json", {"/home/ann/images/a.png": [DOG], "C:\\x\\none.png": [CAT]})
     write_image(tmp_path / "images" / "a.png")
