@@ -378,7 +378,7 @@ def fast_suppression(
 def resize_image(
     image: np.ndarray, height: int, *, width: int, mode: str, workers: Executor | None = None, bands: int = 1
 ) -> tuple[np.ndarray, tuple[float, float]]:
-    """Returns uint8 `[height, width, 3]` and (y, x) input pixels per image pixel, as `keras_retina.data.images` does.
+    """Returns uint8 `[height, width, 3]` and (y, x) input pixels per image pixel, as `keras_retina.data.resize` does.
 
     `stretch` fills the input; `letterbox` keeps the aspect ratio, top left, the rest black. `workers` resize `bands` of
     rows side by side, to the same pixels.

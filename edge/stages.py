@@ -23,7 +23,7 @@ from keras_retina.foundation.files import write_file, write_json
 from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.formats import FORMATS, FormatName
 from keras_retina.recipe.recipe import CompressedModel, dump_recipe, load_recipe
-from keras_retina.run import RunFolder, load_split, open_run, run_facts, verification_split
+from keras_retina.run import RunFolder, load_split, open_run, read_split, run_facts, verification_split
 
 if TYPE_CHECKING:
     from edge.detectors.reading import ReadingOptions
@@ -196,9 +196,8 @@ def verify_run(run_dir: str | Path, *, data_dir: str | Path | None = None) -> di
 def report_stage(run: RunFolder) -> Path:
     """Writes `report.html`."""
     from edge.report.report import write_report
-    from keras_retina.data.reading.folder import load_split as load
 
-    dataset = load(run.data_dir, verification_split(run.recipe), settings=run.recipe.data)
+    dataset = read_split(run, verification_split(run.recipe))
     return write_report(run.path, dataset, command=run_facts(run.path).get("command"))
 
 

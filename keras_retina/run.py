@@ -9,7 +9,7 @@ import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
@@ -17,6 +17,9 @@ from keras_retina.foundation.files import address, write_file, write_json
 from keras_retina.foundation.machine import machine_name, package_version
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
+
+if TYPE_CHECKING:
+    from keras_retina.data.reading.split_lists import SplitLists
 
 logger = logging.getLogger(__name__)
 
@@ -95,23 +98,23 @@ def train_stage(run: RunFolder) -> None:
         logger.info("train: done before, skipped")
         return
     from keras_retina.data.formats.pack import check_pack_input
-    from keras_retina.data.reading.folder import available_splits
+    from keras_retina.data.reading.folder import describe_folder
+    from keras_retina.data.records import require_boxes
     from keras_retina.evaluate.coco import coco_metrics
     from keras_retina.evaluate.predict import detect_function, predict_dataset
     from keras_retina.model.saving import load_detector
     from keras_retina.train.train import train
 
-    needed, found = verification_split(run.recipe), available_splits(run.data_dir, run.recipe.data.format)
-    if needed not in found:  # else it would be missed after hours of training
-        raise InputError(
-            f"{address(run.data_dir)}: expected the split that is measured in the end. Received: split={needed!r}, "
-            f"where there are {', '.join(found) or 'none'}. Without a test split, add --set data.test=null."
-        )
     check_pack_input(
         run.data_dir, run.recipe.data.train, height=run.recipe.model.input.height, width=run.recipe.model.input.width
     )
-    train_set = load_split(run, run.recipe.data.train)
-    validation_set = load_split(run, run.recipe.data.validation)
+    make_splits(run)
+    datasets = {split: load_split(run, split) for split in used_splits(run.recipe)}  # a bad one is found before hours
+    images = {split: len(dataset.records) for split, dataset in datasets.items()}
+    logger.info(describe_folder(run.data_dir, run.recipe.data, images=images, lists=split_lists(run)))
+    train_set, validation_set = datasets[run.recipe.data.train], datasets[run.recipe.data.validation]
+    for dataset in datasets.values():
+        require_boxes(dataset)
     if not run.model.exists():
         train(run.recipe, train_set, validation_set=validation_set, run_dir=run.path, data_dir=run.data_dir)
     model, spec = load_detector(run.model)
@@ -134,11 +137,41 @@ def verification_split(recipe: Recipe) -> str:
     return recipe.data.test
 
 
-def load_split(run: RunFolder, split: str) -> Dataset:
-    """Reads a split and reports what was repaired while reading."""
+def used_splits(recipe: Recipe) -> list[str]:
+    """Returns the splits that a run reads: for training, for validation, and the one that is measured in the end."""
+    return list(dict.fromkeys((recipe.data.train, recipe.data.validation, verification_split(recipe))))
+
+
+def make_splits(run: RunFolder) -> None:
+    """Makes the splits of `data.split: auto` once and writes them into the run, so that every stage reads the same."""
+    from keras_retina.data.reading.folder import made_splits
+    from keras_retina.data.reading.split_lists import describe, write_lists
+
+    if run.splits.exists():
+        return
+    lists = made_splits(run.data_dir, run.recipe.data)
+    if lists is not None:
+        write_lists(run.splits, lists)
+        logger.info(f"{describe(lists)}; the lists are in {run.splits}")
+
+
+def split_lists(run: RunFolder) -> SplitLists | None:
+    """Returns the splits that were made for a run, None when it uses those of the folder."""
+    from keras_retina.data.reading.split_lists import read_lists
+
+    return read_lists(run.splits) if run.splits.exists() else None
+
+
+def read_split(run: RunFolder, split: str) -> Dataset:
+    """Reads a split of the data of a run."""
     from keras_retina.data.reading.folder import load_split as load
 
-    dataset = load(run.data_dir, split, settings=run.recipe.data)
+    return load(run.data_dir, split, settings=run.recipe.data, lists=split_lists(run))
+
+
+def load_split(run: RunFolder, split: str) -> Dataset:
+    """Reads a split and reports what was repaired while reading."""
+    dataset = read_split(run, split)
     empty = sum(not len(record.boxes) for record in dataset.records)
     repaired = ", ".join(f"{kind} {count}" for kind, count in sorted(dataset.problem_counts().items()))
     logger.info(

@@ -14,7 +14,16 @@ from keras_retina.recipe.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
-ALONE = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/peers/README.md")]
+ALONE = [
+    ROOT / name
+    for name in (
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "benchmarks/peers/README.md",
+        "benchmarks/sets/README.md",
+    )
+]
 PAGES = [page for page in ALONE if page.is_file()] + sorted((ROOT / "docs").rglob("*.md"))
 # What may name a page: everything that is written by hand.
 WRITTEN = [ROOT / "Makefile", ROOT / "pyproject.toml", *ALONE[:1]] + [

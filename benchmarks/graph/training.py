@@ -16,11 +16,11 @@ from keras_retina.data.records import Dataset
 from keras_retina.foundation.files import replacing
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
-from keras_retina.model.backbones import find_weights, load_pretrained
 from keras_retina.model.batch_norm import set_batch_norm_momentum
 from keras_retina.model.graph import Place, calls_of, output_places, rebuild
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import DetectorSpec, detector_spec
+from keras_retina.model.weights.pretrained import find_weights, load_pretrained
 from keras_retina.recipe.model import Anchors, Model
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
 from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm

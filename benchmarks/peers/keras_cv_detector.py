@@ -28,12 +28,12 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="guide")
     made.add_argument("--batch-norm", choices=["trained", "frozen"], default="trained")
-    run(made.parse_args(), constant_step, trainer)
+    run(made.parse_args(), constant_step, trainer=trainer)
 
 
 def constant_step(arguments: argparse.Namespace) -> Callable[[], float]:
     """Returns step(), an update with the constant batch."""
-    images, boxes, classes = constant_batch(arguments.size)
+    images, boxes, classes = constant_batch(arguments.size, arguments.size)
     labels = {"boxes": tf.constant(boxes[..., [1, 0, 3, 2]]), "classes": tf.constant(classes, tf.float32)}
     batch = {"images": tf.constant(images, tf.float32), "bounding_boxes": labels}
     model, _ = compiled_model(CLASSES, arguments)
@@ -48,6 +48,7 @@ def trainer(arguments: argparse.Namespace) -> Trainer:
         step_function(model, training_batches(split, arguments.size)),
         lambda fraction: model.optimizer.learning_rate.assign(rate(fraction)),
         lambda: results_of_split(read_split(arguments.data, arguments.split), detect_function(model, arguments.size)),
+        arguments.size,
     )
 
 

@@ -41,14 +41,14 @@ def main() -> None:
     made.add_argument("--fused-batch-norm", action="store_true", help="use_sync_bn=False, as good on one device")
     made.add_argument("--keep", type=Path, help=".npz to write the weights to, for model_garden_export.py (train mode)")
     made.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adam")
-    run(made.parse_args(), constant_step, trainer)
+    run(made.parse_args(), constant_step, trainer=trainer)
 
 
 def constant_step(arguments: argparse.Namespace) -> Callable[[], float]:
     """Returns step(), an update with the constant batch."""
     keras.utils.set_random_seed(arguments.seed)
     model = build_model(CLASSES, arguments.size, weights=arguments.weights, fused_batch_norm=arguments.fused_batch_norm)
-    images, boxes, classes = constant_batch(arguments.size)
+    images, boxes, classes = constant_batch(arguments.size, arguments.size)
     anchors = anchors_of(arguments.size)
     labels = [
         label(anchors, tf.constant(box), classes=tf.constant(kind)) for box, kind in zip(boxes, classes, strict=True)
@@ -83,6 +83,7 @@ def trainer(arguments: argparse.Namespace) -> Trainer:
         update_function(model, optimizer, classes=classes, batches=batches),
         lambda fraction: optimizer.learning_rate.assign(rate(fraction)),
         detect,
+        arguments.size,
     )
 
 

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder")
     arguments = parser.parse_args()
     reported = read_split(arguments.data, arguments.split)
-    model = build_model(len(reported.category_ids), arguments.size, arguments.weights)
+    model = build_model(len(reported.category_ids), arguments.size, weights=arguments.weights)
     with np.load(arguments.trained) as kept:
         model.set_weights([kept[name] for name in kept.files])
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def main() -> None:
     for kind, content in converted(model, arguments.size, train=train).items():
         path = arguments.out / f"mg_{kind}_raw.tflite"
         path.write_bytes(content)
-        detect = detect_function(model, file_heads(content, arguments.size), arguments.size)
+        detect = detect_function(model, file_heads(content, arguments.size), size=arguments.size)
         asked = {"data": str(arguments.data), "split": arguments.split, "size": arguments.size}
         detections = results_of_split(reported, detect)
         found = {"detector": f"model_garden {kind}", **asked, "detections": detections}

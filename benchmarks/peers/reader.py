@@ -46,14 +46,15 @@ def read_split(data: Path, split: str) -> Split:
     return Split(images, boxes, classes, [entry["id"] for entry in file["images"]], category_ids)
 
 
-def constant_batch(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns noise uint8 `[8, size, size, 3]`, boxes float32 `[8, 12, 4]` yxyx and classes int32 `[8, 12]`, always the
-    same. The sides of the boxes are 24 to 110 pixels of 256, like those of the blood cells.
+def constant_batch(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns noise uint8 `[8, height, width, 3]`, boxes float32 `[8, 12, 4]` yxyx and classes int32 `[8, 12]`, always
+    the same. The sides of the boxes are 24 to 110 pixels of 256, like those of the blood cells.
     """
+    shape = np.array([height, width])
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (BATCH, size, size, 3), np.uint8)
-    sides = random.uniform(24, 110, (BATCH, OBJECTS, 2)) * size / 256
-    corners = random.uniform(0, 1, (BATCH, OBJECTS, 2)) * (size - sides)
+    images = random.integers(0, 256, (BATCH, height, width, 3), np.uint8)
+    sides = random.uniform(24, 110, (BATCH, OBJECTS, 2)) * shape / 256
+    corners = random.uniform(0, 1, (BATCH, OBJECTS, 2)) * (shape - sides)
     boxes = np.concatenate([corners, corners + sides], axis=-1).astype(np.float32)
     return images, boxes, random.integers(0, CLASSES, (BATCH, OBJECTS), np.int32)
 

@@ -22,7 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [score(path) for path in arguments.files]
     heads = f"{'minutes':>8} {'steps':>6} {'images/s':>9}  {' / '.join(COLUMNS)}"
-    print(f"{'detector':<20} {'data':<10} {'split':<6} {'size':>5} {heads}")
+    print(f"{'detector':<20} {'data':<10} {'split':<6} {'size':>7} {heads}")
     for row in rows:
         print(line(row))
     if arguments.json:
@@ -36,7 +36,7 @@ def line(row: dict) -> str:
     if "steps" in row:
         rate = row["batch_size"] * row["steps"] / row["seconds"]
         trained = f"{row['seconds'] / 60:8.1f} {row['steps']:6d} {rate:9.1f}"
-    return f"{row['detector']:<20} {Path(row['data']).name:<10} {row['split']:<6} {row['size']:5d} {trained}  {aps}"
+    return f"{row['detector']:<20} {Path(row['data']).name:<10} {row['split']:<6} {row['size']:>7} {trained}  {aps}"
 
 
 def score(path: Path) -> dict:

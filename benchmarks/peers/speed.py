@@ -38,6 +38,8 @@ def main() -> None:
     parser.add_argument("--recipe", default=str(HERE.parents[1] / "recipes" / "bccd.yaml"))
     parser.add_argument("--set", action="append", default=[], help="section.key=value, for ours, as in keras-retina")
     parser.add_argument("--size", type=int, default=256, help="height and width of the input")
+    parser.add_argument("--own-input", action="store_true", help="ours at the input of its recipe, not at --size")
+    parser.add_argument("--skip-wide", action="store_true", help="without ours in the widths of Model Garden")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=5, help="of each detector in a round")
     parser.add_argument("--json", type=Path, help="writes the seconds of every round")
@@ -67,7 +69,8 @@ def main() -> None:
 def commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
     """Returns the command line of each worker, ours first."""
     ours = [arguments.ours, str(HERE / "ours.py"), "steps", "--recipe", arguments.recipe, *_set(arguments.set)]
-    found = {"ours": ours, "ours, wide": [*ours, *_set(WIDE)]}
+    ours += ["--own-input"] if arguments.own_input else []
+    found = {"ours": ours} if arguments.skip_wide else {"ours": ours, "ours, wide": [*ours, *_set(WIDE)]}
     if arguments.model_garden:
         garden = [arguments.model_garden, str(HERE / "model_garden.py"), "steps"]
         found |= {"Model Garden": garden, "Model Garden, fused BN": [*garden, "--fused-batch-norm"]}
@@ -82,7 +85,7 @@ def _set(settings: list[str]) -> list[str]:
 
 
 def summary(replies: dict[str, list[dict[str, float]]], steps: int) -> dict[str, dict[str, Any]]:
-    """Returns images a second and, for both of ours, how many times as fast, as [median, lowest, highest]."""
+    """Returns images a second and, for each of ours, how many times as fast, as [median, lowest, highest]."""
     seconds = {name: [reply["seconds"] for reply in of_one] for name, of_one in replies.items()}
     rows: dict[str, dict[str, Any]] = {}
     for name, times in seconds.items():
@@ -90,7 +93,7 @@ def summary(replies: dict[str, list[dict[str, float]]], steps: int) -> dict[str,
             "images_per_second": _spread([8 * steps / time for time in times]),
             "peak_mebibytes": max(reply["peak_mebibytes"] for reply in replies[name]),
         }
-        for base in ("ours", "ours, wide"):
+        for base in (ours for ours in ("ours", "ours, wide") if ours in seconds):
             ratios = [time / our_time for time, our_time in zip(times, seconds[base], strict=True)]
             rows[name][f"{base} / this"] = _spread(ratios)
     return rows

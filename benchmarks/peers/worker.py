@@ -35,6 +35,8 @@ class Trainer(NamedTuple):
     """Sets the learning rate for a share of the training, 0 to 1."""
     detect: Callable[[], list[dict[str, Any]]]
     """Returns the COCO results of the trained detector on the split to report."""
+    size: int | str
+    """The input: `--size`, or text such as 384x512."""
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -93,7 +95,7 @@ def serve(step: Callable[[], float], answers: TextIO) -> None:
 def train(trainer: Trainer, minutes: float, *, most_steps: int | None = None) -> dict[str, Any]:
     """Trains for this time, or for so many steps however long they take, and detects.
 
-    Returns steps, seconds, the mean loss of every 20 steps and the detections.
+    Returns the size of the input, steps, seconds, the mean loss of every 20 steps and the detections.
     """
     trainer.set_rate(0.0)
     start = time.perf_counter()
@@ -118,16 +120,19 @@ def train(trainer: Trainer, minutes: float, *, most_steps: int | None = None) ->
             print(f"{elapsed:6.0f} s  step {done}  loss {losses[-1]:.4f}", file=sys.stderr, flush=True)
             recent = []
     seconds = time.perf_counter() - start
-    return {"steps": done, "seconds": seconds, "losses": losses, "detections": trainer.detect()}
+    trained = {"steps": done, "seconds": seconds, "losses": losses, "detections": trainer.detect()}
+    return {"size": trainer.size, **trained}
 
 
 def write_training(arguments: argparse.Namespace, trained: dict[str, Any]) -> None:
     """Writes what `train` returned, and what it was asked for, to `--out`."""
     length = {"minutes": None if arguments.steps else arguments.minutes}
-    asked = {"data": str(arguments.data), "split": arguments.split, "size": arguments.size, "batch_size": BATCH}
+    asked = {"data": str(arguments.data), "split": arguments.split, "batch_size": BATCH}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     written = {"detector": Path(sys.argv[0]).stem, **asked, **length, **trained}
-    arguments.out.write_text(json.dumps(written), encoding="utf-8")
+    unfinished = arguments.out.with_name(f"{arguments.out.name}.unfinished")
+    unfinished.write_text(json.dumps(written), encoding="utf-8")
+    unfinished.replace(arguments.out)  # whole or not at all: a file that is there is not made again
     count, rate = len(trained["detections"]), BATCH * trained["steps"] / trained["seconds"]
     print(f"wrote {arguments.out}: {trained['steps']} steps, {rate:.1f} images/s, {count} detections")
 

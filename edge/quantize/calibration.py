@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from keras_retina.data.images import read_image, resize_image
+from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset, ImageFile
+from keras_retina.data.resize import resize_image
 from keras_retina.foundation.errors import InputError
 from keras_retina.model.spec import DetectorSpec
 

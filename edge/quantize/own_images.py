@@ -13,7 +13,8 @@ from PIL import Image
 
 from edge.quantize.calibration import network_samples
 from edge.runtime import as_array
-from keras_retina.data.images import read_image, resize_image
+from keras_retina.data.images import read_image
+from keras_retina.data.resize import resize_image
 from keras_retina.foundation.errors import InputError
 from keras_retina.model.spec import DetectorSpec
 

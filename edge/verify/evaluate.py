@@ -8,14 +8,14 @@ from typing import Any
 
 from edge.detectors.measure import detect_and_time
 from edge.detectors.reading import ReadingOptions, choose_reading, reading_lines
-from keras_retina.data.labelled import VALIDATION_NAMES
-from keras_retina.data.reading.folder import available_splits, load_dataset, load_split
+from keras_retina.data.labelled import validation_split
+from keras_retina.data.reading.folder import load_dataset
 from keras_retina.data.records import Dataset, check_classes
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Export
-from keras_retina.run import RunFolder, open_run
+from keras_retina.run import RunFolder, open_run, read_split
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +82,7 @@ def _run_around(target: Path, data_dir: Path | None) -> RunFolder | None:
 
 def _dataset_for(target: Path, run: RunFolder | None, *, data_dir: Path | None, split: str | None) -> Dataset:
     if run is not None:
-        return load_split(run.data_dir, split or run.recipe.data.validation, settings=run.recipe.data)
+        return read_split(run, split or run.recipe.data.validation)
     if data_dir is None:
         raise InputError(f"--data: needed for a file outside a run folder. Received: {target}. Pass the data folder.")
-    if split is None:
-        splits = available_splits(data_dir)
-        split = next((name for name in VALIDATION_NAMES if name in splits), None)
-        if split is None:
-            raise InputError(f"--split: needed for {data_dir}. Received: none. Splits here: {', '.join(splits)}.")
-    return load_dataset(data_dir, split)
+    return load_dataset(data_dir, split or validation_split(data_dir))

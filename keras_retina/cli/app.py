@@ -16,7 +16,9 @@ from keras_retina.cli.detect import detect, serve_web
 from keras_retina.cli.export import evaluate, export, report, verify
 from keras_retina.cli.inspect_file import edgetpu, inspect
 from keras_retina.cli.output import show_log
+from keras_retina.cli.review import review
 from keras_retina.cli.train import compress, demo, run, train
+from keras_retina.cli.weights import weights
 from keras_retina.foundation.errors import InputError
 
 app = typer.Typer(
@@ -32,9 +34,11 @@ VERBS: dict[str, Callable[..., None]] = {
     "fit-anchors": fit_anchors,
     "show-batch": show_batch,
     "pack": pack,
+    "weights": weights,
     "train": train,
     "compress": compress,
     "evaluate": evaluate,
+    "review": review,
     "export": export,
     "verify": verify,
     "detect": detect,

@@ -13,6 +13,7 @@ from keras_retina.cli.options import (
     RecipeArgument,
     RequiredDataOption,
     SetOption,
+    default_recipe,
     load_named,
     output_file,
 )
@@ -35,26 +36,28 @@ def check_data(
     from keras_retina.data.checks.coverage import write_worst_coverage_picture
     from keras_retina.data.checks.dataset import check_dataset
     from keras_retina.data.checks.report import format_report, report_to_dict
-    from keras_retina.model.spec import detector_spec
-    from keras_retina.recipe.recipe import Recipe
+    from keras_retina.foundation.errors import InputError
 
-    settings = load_named(recipe, set_) if recipe else Recipe(name="check")
-    splits = [settings.data.train, settings.data.validation, settings.data.test] if recipe else []
-    spec = detector_spec(settings.model, ())
+    settings = load_named(recipe, set_) if recipe else default_recipe(set_)
+    named = recipe or settings.data.model_fields_set & {"train", "validation", "test"}
+    splits = [settings.data.train, settings.data.validation, settings.data.test] if named else []
     report = check_dataset(
         data,
         [split for split in splits if split] or None,
         format=settings.data.format,
         classes=settings.data.classes,
-        spec=spec,
+        model=settings.model,
     )
     say(format_report(report))
     if picture:
         worst = [box for split in report.splits if split.coverage for box in split.coverage.worst]
         worst.sort(key=lambda box: box.iou)
-        write_worst_coverage_picture(picture, worst[:24], height=spec.height, width=spec.width, resize=spec.resize)
+        size = settings.model.input
+        write_worst_coverage_picture(picture, worst[:24], height=size.height, width=size.width, resize=size.resize)
         say(f"wrote {picture}")
     write_json(json_, report_to_dict(report))
+    if report.unusable:
+        raise InputError(report.unusable[0])
     if report.errors:
         raise typer.Exit(1)
     poor = any(split.coverage and split.coverage.poor_share() > MANY_POOR for split in report.splits)

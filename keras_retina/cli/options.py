@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -73,6 +73,17 @@ def load_named(recipe: str, set_: list[str] | None) -> Recipe:
     from keras_retina.recipe.recipe import load_recipe
 
     return load_recipe(find_recipe(recipe), set_)
+
+
+def default_recipe(set_: list[str] | None) -> Recipe:
+    """Returns the defaults of every section with `--set` applied, for a verb that can do without a recipe."""
+    from keras_retina.recipe.recipe import recipe_from_fields
+    from keras_retina.recipe.yaml_file import apply_override
+
+    fields: dict[str, Any] = {"name": "default"}
+    for override in set_ or []:
+        apply_override(fields, override)
+    return recipe_from_fields(fields, " ".join(["--set", *(set_ or [])]))
 
 
 def find_recipe(name: str) -> Path:

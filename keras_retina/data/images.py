@@ -1,4 +1,4 @@
-"""Image files in, upright 8-bit RGB arrays out, and the one resize that training, evaluation and devices share."""
+"""Image files in, upright 8-bit RGB arrays out."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Collection
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from keras_retina.data.records import ImageFile, PackedImage
-from keras_retina.foundation.errors import InputError, closest, printable
-
-ResizeMode = Literal["stretch", "letterbox"]
-RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "letterbox")
-
-# Training keeps images with at most this many times the pixels of the network input: enough for a zoom of 1.5.
-STORED_AREA = 2.25
+from keras_retina.foundation.errors import InputError, printable
 
 PIXEL_LIMIT = 100_000_000  # a header that claims more is refused before anything is decoded
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+_HEIF_SUFFIXES = (".heic", ".heif")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", *_HEIF_SUFFIXES
+)  # fmt: skip
 
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "HEIF")
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -99,6 +96,51 @@ def inspect_bytes(data: bytes, file: PackedImage) -> tuple[int, int, str, bool]:
         return _header(image, file)
 
 
+def image_bytes(path: str | ImageFile) -> bytes:
+    """Returns the bytes of an image file.
+
+    Raises:
+        InputError: the file is missing or cannot be read.
+    """
+    if isinstance(path, PackedImage):
+        return path.read_bytes()
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def grey_image(data: bytes, path: str | ImageFile, *, least: int) -> tuple[np.ndarray, str, bool]:
+    """Decodes the bytes of an image file to upright grey pixels, and says how they are stored.
+
+    A JPEG is reduced while it is decoded, to 1/2, 1/4 or 1/8, as long as both sides keep `least` pixels. Its whole
+    stream is still read, so what is damaged for `read_image` is damaged here, at a third of the work or less.
+
+    Returns:
+        grey: uint8 `[height, width]`.
+        mode, exif_rotated: as `inspect_image` returns them.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    with _opened(io.BytesIO(data), path) as image:
+        _, _, mode, rotated = _header(image, path)
+        try:
+            orientation = _orientation(image)
+            image.draft("L" if mode == "RGB" else None, (least, least))
+            image.load()
+            grey = _to_rgb(image, path).convert("L")
+            if orientation in _TRANSPOSES:
+                grey = grey.transpose(_TRANSPOSES[orientation])
+            return np.asarray(grey), mode, rotated
+        except InputError:
+            raise
+        except _DECODE_ERRORS as error:
+            raise _unreadable(path, error) from error
+
+
 def image_orientation(path: str | Path) -> int:
     """Returns the EXIF orientation 1..8 that `read_image` undoes; 1 is upright."""
     with _open(path) as image:
@@ -121,66 +163,17 @@ def require_complete(path: str | Path) -> None:
         read_image(path)  # other formats, and harmless bytes after the end, are told from damage by decoding
 
 
-def reduced(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns the image, smaller when it has more than `STORED_AREA` times the pixels of a `height` x `width` input.
-
-    Both are uint8 RGB `[rows, columns, 3]`; the sides keep their ratio.
-    """
-    rows, columns = image.shape[:2]
-    factor = min(1.0, (STORED_AREA * height * width / (rows * columns)) ** 0.5)
-    size = (max(1, round(columns * factor)), max(1, round(rows * factor)))
-    if size == (columns, rows):
-        return image
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-
-
-def resized_shape(image_height: int, image_width: int, *, height: int, width: int, mode: ResizeMode) -> tuple[int, int]:
-    """Returns `(height, width)` of the picture inside the network input, without the padding."""
-    if mode == "stretch":
-        return height, width
-    if mode == "letterbox":
-        scale = min(height / image_height, width / image_width)
-        inner_height = min(height, max(1, int(image_height * scale + 0.5)))
-        inner_width = min(width, max(1, int(image_width * scale + 0.5)))
-        return inner_height, inner_width
-    hint = closest(str(mode), RESIZE_MODES)
-    raise InputError(f"the resize mode must be stretch or letterbox. Received: mode={mode!r}. {hint}")
-
-
-def resize_image(image: np.ndarray, height: int, *, width: int, mode: ResizeMode) -> np.ndarray:
-    """Resizes uint8 `[h, w, 3]` to `[height, width, 3]` with Pillow's antialiased bilinear filter.
-
-    `letterbox` keeps the aspect ratio, puts the picture at the top left and fills the rest with zeros, as pycoral does.
-    """
-    inner_height, inner_width = resized_shape(image.shape[0], image.shape[1], height=height, width=width, mode=mode)
-    if image.shape[:2] == (inner_height, inner_width):
-        picture = image
-    else:
-        picture = np.asarray(Image.fromarray(image).resize((inner_width, inner_height), Image.Resampling.BILINEAR))
-    if (inner_height, inner_width) == (height, width):
-        return picture
-    padded = np.zeros((height, width, 3), dtype=np.uint8)
-    padded[:inner_height, :inner_width] = picture
-    return padded
-
-
-def resize_transform(
-    image_height: int, image_width: int, *, height: int, width: int, mode: ResizeMode
-) -> tuple[float, float]:
-    """Returns `(scale_y, scale_x)`: boxes in input pixels = boxes in image pixels * scale; divide to come back."""
-    inner_height, inner_width = resized_shape(image_height, image_width, height=height, width=width, mode=mode)
-    return inner_height / image_height, inner_width / image_width
-
-
 def _open(path: str | ImageFile) -> Image.Image:
     return _opened(io.BytesIO(path.read_bytes()) if isinstance(path, PackedImage) else path, path)
 
 
 def _opened(source: io.BytesIO | str | Path, path: str | ImageFile) -> Image.Image:
+    if str(path).lower().endswith(_HEIF_SUFFIXES):
+        _learn_heif(path)
     try:
-        image = Image.open(source, formats=_FORMATS)
+        image = Image.open(source, formats=[name for name in _FORMATS if name in _known_formats()])
     except FileNotFoundError as error:
-        raise InputError(f"{printable(path)}: the image file does not exist. Correct the path or add it.") from error
+        raise _missing(path) from error
     except _DECODE_ERRORS as error:
         raise _unreadable(path, error) from error
     width, height = image.size
@@ -191,6 +184,22 @@ def _opened(source: io.BytesIO | str | Path, path: str | ImageFile) -> Image.Ima
             f"Received: width={width}, height={height}. Reduce the image or remove it from the labels."
         )
     return image
+
+
+def _known_formats() -> Collection[str]:
+    Image.init()
+    return Image.OPEN
+
+
+def _learn_heif(path: str | ImageFile) -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise InputError(
+            f"{printable(path)}: pillow-heif was expected, which reads HEIC. Received: it is not installed. "
+            "Run: pip install 'keras_retina[heic]', or save the image as JPEG."
+        ) from error
+    pillow_heif.register_heif_opener()
 
 
 def _header(image: Image.Image, path: str | ImageFile) -> tuple[int, int, str, bool]:
@@ -235,12 +244,16 @@ def _wide_grey_to_uint8(image: Image.Image, path: str | ImageFile) -> np.ndarray
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 / 255 = 257
 
 
+def _missing(path: str | ImageFile) -> InputError:
+    return InputError(f"{printable(path)}: the image file does not exist. Correct the path or add it.")
+
+
 def _unreadable(path: str | ImageFile, error: BaseException) -> InputError:
     if path.length == 0 if isinstance(path, PackedImage) else Path(path).is_file() and Path(path).stat().st_size == 0:
         reason = "the file has zero bytes"
     else:
         reason = " ".join(str(error).replace(str(path), "file").split()) or type(error).__name__
     return InputError(
-        f"{printable(path)}: a complete image file was expected (JPEG, PNG, BMP, GIF, WebP, TIFF, PPM). "
+        f"{printable(path)}: a complete image file was expected (JPEG, PNG, BMP, GIF, WebP, TIFF, PPM, AVIF, HEIC). "
         f"Received: {reason}. Replace the file or remove it from the labels."
     )

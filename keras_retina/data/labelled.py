@@ -9,14 +9,13 @@ from typing import TypeAlias
 
 import numpy as np
 
+from keras_retina.data.formats.split_names import usual_name
 from keras_retina.data.images import read_image
 from keras_retina.data.own import BoxFormat, check_dataset, yxyx_pixels
 from keras_retina.data.reading.folder import available_splits, load_dataset, read_dataset
 from keras_retina.data.records import Dataset, Record, check_classes, listed
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.legacy_keras import tf
-
-VALIDATION_NAMES = ("val", "valid", "validation", "test")
 
 Labelled: TypeAlias = Dataset | str | Path | tf.data.Dataset
 """What evaluation takes: a split of `load_dataset`, a labelled folder, or a `tf.data.Dataset` like that of training."""
@@ -77,13 +76,13 @@ def validation_split(data_dir: Path) -> str:
         InputError: the folder has neither.
     """
     splits = available_splits(data_dir)
-    found = next((name for name in VALIDATION_NAMES if name in splits), None)
-    if found is None:
+    meant = {usual_name(name): name for name in reversed(splits)}  # the first of those that mean the same
+    if "val" not in meant and "test" not in meant:
         raise InputError(
-            f"{printable(data_dir)}: expected a split named {', '.join(VALIDATION_NAMES[:-1])} or test. "
+            f"{printable(data_dir)}: expected a split named val, valid, validation or test. "
             f"Received: {', '.join(splits)}. Pass split."
         )
-    return found
+    return meant.get("val") or meant["test"]
 
 
 def _load_folder(folder: Path, split: str | None, *, class_names: tuple[str, ...]) -> Dataset:

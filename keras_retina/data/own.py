@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from keras_retina.data.augment.view import random_view
-from keras_retina.data.images import reduced, resize_image, resize_transform
 from keras_retina.data.pipeline import MATCHING, with_targets
+from keras_retina.data.resize import reduced, resize_image, resize_transform
 from keras_retina.foundation.errors import InputError, closest
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.model.spec import DetectorSpec

@@ -8,8 +8,9 @@ import numpy as np
 
 from keras_retina.data.augment.pictures import mosaic, rand_augment
 from keras_retina.data.augment.view import random_view
-from keras_retina.data.images import read_image, reduced
+from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset, Record
+from keras_retina.data.resize import reduced
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.geometry.matching import targets

@@ -188,3 +188,13 @@ def check_classes(class_names: tuple[str, ...], dataset: Dataset, *, source: Pat
         raise InputError(
             f"{dataset.name}: expected images in the split {dataset.split!r}. Received: none. Choose another split."
         )
+
+
+def require_boxes(dataset: Dataset) -> None:
+    """Raises InputError for a split without any box: nothing can be learnt or measured on it."""
+    if not any(len(record.boxes) for record in dataset.records):
+        raise InputError(
+            f"{printable(dataset.name)}: a split with boxes was expected. Received: split={dataset.split!r} with "
+            f"{len(dataset.records)} images and no box. Check that its labels are where its images say; "
+            "`keras-retina check-data` shows what was read."
+        )

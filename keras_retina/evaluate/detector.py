@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_retina.data.images import resize_image
 from keras_retina.data.labelled import Labelled, LabelledImages, labelled_images
 from keras_retina.data.own import BoxFormat
 from keras_retina.data.records import Record
+from keras_retina.data.resize import resize_image
 from keras_retina.evaluate.coco import Metrics, coco_metrics
 from keras_retina.evaluate.predict import detect_function, predict_images
 from keras_retina.foundation.errors import InputError

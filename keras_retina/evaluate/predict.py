@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from keras_retina.data.images import read_image, resize_image, resize_transform
+from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset, Record
+from keras_retina.data.resize import resize_image, resize_transform
 from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, results_of_image
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.boxes import clip

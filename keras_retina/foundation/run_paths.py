@@ -55,6 +55,11 @@ class RunPaths:
         return self.path / "run.json"
 
     @property
+    def splits(self) -> Path:
+        """The images of each split that was made, for `data.split: auto`."""
+        return self.path / "splits.json"
+
+    @property
     def train(self) -> Path:
         """The folder of checkpoints, logs and history."""
         return self.path / "train"
@@ -113,9 +118,14 @@ class RunPaths:
         return self.path / "report.html"
 
     @property
+    def review(self) -> Path:
+        """The folder of what the detector says about the labels."""
+        return self.path / "review"
+
+    @property
     def members(self) -> tuple[Path, ...]:
         """Everything that the program writes here."""
         return (
-            self.recipe_file, self.facts, self.train, self.model, self.metrics, self.compress, self.export,
-            self.detections_folder, self.verify, self.report,
+            self.recipe_file, self.facts, self.splits, self.train, self.model, self.metrics, self.compress, self.export,
+            self.detections_folder, self.verify, self.report, self.review,
         )  # fmt: skip

@@ -7,10 +7,10 @@ from typing import Any
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.model.backbones import find_weights, load_pretrained
 from keras_retina.model.batch_norm import set_batch_norm_momentum
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import DetectorSpec, detector_spec
+from keras_retina.model.weights.pretrained import find_weights, load_pretrained
 from keras_retina.recipe.model import Model
 
 
@@ -23,9 +23,9 @@ def retinanet(settings: Model | Mapping[str, Any], class_names: Sequence[str]) -
     The description goes with the model to every other function.
 
     Args:
-        settings: what the section `model` of a recipe holds, or a dictionary of it. `backbone.weights` is a path of an
-            ImageNet file, `"imagenet"` (looked for in the folder that the environment variable KERAS_RETINA_WEIGHTS
-            names, then downloaded by Keras) or `"none"`.
+        settings: what the section `model` of a recipe holds, or a dictionary of it. `backbone.weights` is `"none"`,
+            the path of a file, or a name that `keras-retina weights` lists, such as `"imagenet"`: looked for in the
+            folder that the environment variable KERAS_RETINA_WEIGHTS names, then downloaded where Keras has it.
         class_names: the name of each class, in the order of the labels.
 
     Raises:

@@ -30,7 +30,7 @@ LARGEST_TEXT = 16 * 2**20  # bytes of a JSON member; a detector's are below one 
 
 # Keras imports any module and calls any function that a model file names, and its safe mode refuses lambdas alone.
 PLAIN_LAYERS = {kind.__name__ for kind in LAYERS}
-PLAIN_INITIALIZERS = {"Constant", "GlorotUniform", "HeNormal", "Ones", "RandomNormal", "Zeros"}
+PLAIN_INITIALIZERS = {"Constant", "GlorotUniform", "HeNormal", "Ones", "RandomNormal", "VarianceScaling", "Zeros"}
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, UnicodeDecodeError, RuntimeError, EOFError, OSError)
 
 

@@ -33,7 +33,7 @@ class DetectorSpec:
     Attributes:
         class_names: class index -> name.
         height, width: pixels of the network input.
-        resize: `stretch` or `letterbox`, see `keras_retina.data.images.resize_image`.
+        resize: `stretch` or `letterbox`, see `keras_retina.data.resize.resize_image`.
         levels: first and last pyramid level, both included; the stride of a level is `2 ** level`.
         anchor_size: side of the smallest square anchor in strides (paper: 4).
         anchor_scales, anchor_ratios: octave scales and height/width ratios.

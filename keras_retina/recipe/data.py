@@ -15,7 +15,8 @@ class Data(Section):
     Attributes:
         format: `auto`, to find it out, or a name in `keras_retina.data.reading.folder.READERS`, which checks it.
         train, validation, test: names of the splits; `val` also finds `valid`, `validation` and `val2017`.
-        split: `folder` takes the splits of the folder; `auto` makes a split where the folder has none.
+        split: `folder` takes the splits of the folder; `auto` makes those that the folder does not have from its
+            training images. `split_seed` draws them, whatever the seed of the training is.
         classes: names and order; boxes of other classes are left out.
         rename: `{name in the labels: name for the detector}`; several names may become one class.
         boxes: whether box numbers are `pixels` or `normalized`, shares of the image; `auto` is what the format says.
@@ -27,6 +28,7 @@ class Data(Section):
     validation: str = "val"
     test: str | None = None
     split: Literal["folder", "auto"] = "folder"
+    split_seed: Annotated[int, Field(ge=0)] = 0
     classes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     rename: dict[str, str] = {}
     boxes: Literal["auto", "pixels", "normalized"] = "auto"

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from keras_retina.foundation.errors import closest
 from keras_retina.recipe.section import Positive, Section
 
-BackboneName = Literal["mobilenet_v2", "resnet50", "resnet101", "plain"]
+BackboneName = Literal["mobilenet_v2", "efficientnet_lite0", "resnet50", "resnet101", "plain"]
 BACKBONE_ALPHAS: dict[BackboneName, tuple[float, ...]] = {
     "mobilenet_v2": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+    "efficientnet_lite0": (1.0,),
     "resnet50": (1.0,),
     "resnet101": (1.0,),
     "plain": (1.0,),
 }
 """The widths that each backbone exists in. `keras_retina.model.backbones.BACKBONES` says how each is built."""
 
-UNTRAINED_BACKBONES: tuple[BackboneName, ...] = ("plain",)  # nobody trained them on ImageNet
+BACKBONE_STARTS: dict[BackboneName, dict[str, tuple[float, ...]]] = {
+    "mobilenet_v2": {"imagenet": BACKBONE_ALPHAS["mobilenet_v2"], "openimages": (1.0,), "voc": (0.5,)},
+    "efficientnet_lite0": {"imagenet": (1.0,)},
+    "resnet50": {"imagenet": (1.0,)},
+    "resnet101": {"imagenet": (1.0,)},
+    "plain": {},
+}
+"""The trained weights that each backbone can start from, by the name in a recipe, and the widths that have them.
+`keras_retina.model.weights.starts.STARTS` says what each was trained on and where it is."""
 
 _CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # those of every TFLite SSD file
 
 
+def start_names(name: BackboneName, alpha: float) -> list[str]:
+    """Returns what `weights` may be for a backbone of this width, beside `none` and the path of a file."""
+    return [start for start, alphas in BACKBONE_STARTS[name].items() if alpha in alphas]
+
+
 class Backbone(Section):
-    """`weights`: `imagenet`, `none` or the path of a weights file; `frozen_stages`: how many stages never train."""
+    """`weights`: a name such as `imagenet`, `none` or a path; `frozen_stages`: how many stages never train."""
 
     name: BackboneName = "mobilenet_v2"
     alpha: float = 1.0
@@ -32,15 +48,14 @@ class Backbone(Section):
     batch_norm: Literal["frozen", "trained"] = "frozen"
 
     @model_validator(mode="after")
-    def _alpha_exists(self) -> Backbone:
+    def _alpha_and_weights_exist(self) -> Backbone:
         alphas = BACKBONE_ALPHAS[self.name]
         if alphas == (1.0,) and self.alpha != 1.0:
             raise ValueError(f"expected 1.0 for {self.name}. Received: alpha={self.alpha}. Remove the key")
         if self.alpha not in alphas:
             nearest = min(alphas, key=lambda alpha: abs(alpha - self.alpha))
             raise ValueError(f"expected one of {alphas}. Received: alpha={self.alpha}. Closest: {nearest}")
-        if self.name in UNTRAINED_BACKBONES and self.weights != "none":
-            raise ValueError(f"{self.name} has no pretrained weights. Received: weights={self.weights!r}. Use 'none'")
+        self._check_weights()
         if self.weights == "none" and (self.frozen_stages > 0 or self.batch_norm == "frozen"):
             raise ValueError(
                 "random weights cannot be frozen. Received: weights='none', "
@@ -48,6 +63,20 @@ class Backbone(Section):
                 "Set frozen_stages: 0 and batch_norm: trained"
             )
         return self
+
+    def _check_weights(self) -> None:
+        """Refuses a name that this backbone has no weights of. A path is looked up where a training begins."""
+        if self.weights == "none":
+            return
+        if not BACKBONE_STARTS[self.name]:
+            raise ValueError(f"{self.name} has no pretrained weights. Received: weights={self.weights!r}. Use 'none'")
+        names = [*start_names(self.name, self.alpha), "none"]
+        path = Path(self.weights)
+        if self.weights not in names and not (path.suffix or len(path.parts) > 1 or path.is_file()):
+            raise ValueError(
+                f"expected {', '.join(names)} or the path of a weights file for {self.name} alpha {self.alpha}. "
+                f"Received: weights={self.weights!r}. {closest(self.weights, names).rstrip('.')}"
+            )
 
 
 class Input(Section):
@@ -118,9 +147,9 @@ class Model(Section):
     Each section may be given as a dictionary: `Model(input={"height": 384, "width": 384})`.
 
     Attributes:
-        backbone: `name` is mobilenet_v2, resnet50, resnet101 or plain; `alpha` the width of mobilenet_v2; `weights` is
-            "imagenet", "none" or the path of a weights file; `frozen_stages`, 0 to 5, never train; `batch_norm` is
-            frozen or trained. Random weights cannot be frozen.
+        backbone: `name` is mobilenet_v2, efficientnet_lite0, resnet50, resnet101 or plain; `alpha` the width of
+            mobilenet_v2; `weights` is "none", the path of a file, or a name that `keras-retina weights` lists;
+            `frozen_stages`, 0 to 5, never train; `batch_norm` is frozen or trained. Random weights cannot be frozen.
         input: `height` and `width` in pixels, multiples of 2 to the power of the last pyramid level (128 for level 7);
             `resize` is stretch, or letterbox to keep the aspect ratio.
         anchors: `size` of the smallest anchor in strides, octave `scales`, and height/width `ratios`.

@@ -55,7 +55,8 @@ def tiny_spec():
 @pytest.fixture(scope="session")
 def tiny_model(image_paths, tiny_spec):
     """Random weights, scaled so that logits are about -4 +- 2 and deltas about 0 +- 1."""
-    from keras_retina.data.images import read_image, resize_image
+    from keras_retina.data.images import read_image
+    from keras_retina.data.resize import resize_image
     from keras_retina.foundation.legacy_keras import keras
     from keras_retina.model.retinanet import detector_network
 

@@ -71,6 +71,6 @@ def test_the_float_model_is_measured_with_the_suppression_of_its_files(
 def test_a_split_that_only_the_end_needs_is_missed_before_the_training(tiny_coco, tmp_path):
     recipe = recipe_from_fields({"name": "one", "data": {"test": "test"}}, "here")
     run = start_run(tmp_path / "run", recipe, data_dir=tiny_coco, command="command", overwrite=False)
-    with pytest.raises(InputError, match=r"Received: split='test', where there are train, val\..*data\.test=null"):
+    with pytest.raises(InputError, match=r"splits train, val was expected\. Received: split='test'.*data\.test=null"):
         train_stage(run)
     assert not run.train.exists()

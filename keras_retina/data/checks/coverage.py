@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_retina.data.images import ResizeMode, read_image, resize_image, resize_transform
+from keras_retina.data.checks.fit_anchors import POOR_IOU, best_ious
+from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset, Record
+from keras_retina.data.resize import ResizeMode, resize_image, resize_transform
 from keras_retina.foundation.drawing import draw_boxes
 from keras_retina.geometry.boxes import iou
+from keras_retina.model.spec import detector_spec
+from keras_retina.recipe.model import Model
 
-POOR_IOU = 0.5  # the paper's threshold for a positive anchor
 WORST_KEPT = 24
 _TILE = 240  # pixels
 _BOX_COLOUR, _ANCHOR_COLOUR = (46, 204, 113), (255, 60, 60)
@@ -52,29 +55,35 @@ class AnchorCoverage:
         return sum(self.poor[name] for name in names) / total if total else 0.0
 
 
-def anchor_coverage(
-    dataset: Dataset, anchors: np.ndarray, *, height: int, width: int, resize: ResizeMode
-) -> AnchorCoverage:
-    """Finds for each box of a split its best anchor at the network's input size.
-
-    Args:
-        anchors: float32 `[anchors, 4]`, `[y1, x1, y2, x2]` pixels of the `height` x `width` input.
-    """
-    boxes = dict.fromkeys(dataset.class_names, 0)
-    poor = dict.fromkeys(dataset.class_names, 0)
-    covered: list[CoveredBox] = []
-    for record in dataset.records:
-        scale = resize_transform(record.height, record.width, height=height, width=width, mode=resize)
-        resized = record.boxes * np.array([*scale, *scale], np.float32)
-        for box, class_index in zip(resized[~record.crowd], record.classes[~record.crowd], strict=True):
-            overlaps = iou(box[None], anchors)[0]  # one box at a time: 800 px inputs have 120000 anchors
-            best = int(overlaps.argmax())
-            name = dataset.class_names[class_index]
-            boxes[name] += 1
-            poor[name] += int(overlaps[best] < POOR_IOU)
-            covered.append(CoveredBox(record, name, box, anchors[best], float(overlaps[best])))
-    covered.sort(key=lambda item: item.iou)
-    return AnchorCoverage(boxes, poor, tuple(covered[:WORST_KEPT]))
+def anchor_coverage(dataset: Dataset, model: Model) -> AnchorCoverage:
+    """Finds for each box of a split the IoU with its best anchor at the network's input size."""
+    size, resize = (model.input.height, model.input.width), model.input.resize
+    boxes, classes, owners = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+    for number, record in enumerate(dataset.records):
+        scale = resize_transform(record.height, record.width, height=size[0], width=size[1], mode=resize)
+        boxes.append((record.boxes * np.array([*scale, *scale], np.float32))[~record.crowd])
+        classes.append(record.classes[~record.crowd])
+        owners.append(np.full(len(boxes[-1]), number))
+    joined, indices = np.concatenate(boxes), np.concatenate(classes)
+    ious = best_ious(joined, model)
+    counts, poor = (np.bincount(one, minlength=len(dataset.class_names)) for one in (indices, indices[ious < POOR_IOU]))
+    worst = np.argsort(ious, kind="stable")[:WORST_KEPT]
+    anchors = detector_spec(model, ()).anchors() if len(worst) else np.zeros((0, 4), np.float32)
+    owner = np.concatenate(owners)
+    return AnchorCoverage(
+        dict(zip(dataset.class_names, counts.tolist(), strict=True)),
+        dict(zip(dataset.class_names, poor.tolist(), strict=True)),
+        tuple(
+            CoveredBox(
+                dataset.records[owner[index]],
+                dataset.class_names[indices[index]],
+                joined[index],
+                anchors[iou(joined[index : index + 1], anchors)[0].argmax()],
+                float(ious[index]),
+            )
+            for index in worst
+        ),
+    )
 
 
 def write_worst_coverage_picture(

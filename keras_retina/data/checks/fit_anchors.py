@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_retina.data.checks.coverage import POOR_IOU
-from keras_retina.data.images import resize_transform
 from keras_retina.data.records import Dataset
+from keras_retina.data.resize import resize_transform
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.geometry.boxes import area
 from keras_retina.recipe.model import Anchors, Model
 
+POOR_IOU = 0.5  # the paper's threshold for a positive anchor
 DIGITS = 3
 SEARCHED_BOXES = 5000  # a search over them takes seconds; the result is judged on all boxes
 SMALLEST_GAIN = 1e-3  # of mean IoU: not worth another set of anchors

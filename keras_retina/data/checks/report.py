@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from keras_retina.data.checks.coverage import POOR_IOU
 from keras_retina.data.checks.dataset import SIZES, DataReport, SplitReport
+from keras_retina.data.checks.duplicates import DuplicateGroup, groups
+from keras_retina.data.checks.fit_anchors import POOR_IOU
 from keras_retina.data.records import Problem
 from keras_retina.foundation.errors import printable
 
 _FIXED_SHOWN = 3  # of each kind; those that stop a training are nearly always all shown
-_UNFIXED_SHOWN = 20
+_SHOWN = 20  # of everything else
+_CLASSES_SHOWN = 100
+_NAMES_SHOWN = 4  # of a group of equal images
 
 
 def report_to_dict(report: DataReport) -> dict[str, Any]:
@@ -21,6 +24,7 @@ def report_to_dict(report: DataReport) -> dict[str, Any]:
         "data": report.data_dir,
         "format": report.format,
         "passed": not report.errors,
+        "other_splits": list(report.other_splits),
         "errors": list(report.errors),
         "warnings": list(report.warnings),
         "duplicates": [asdict(pair) for pair in report.duplicates],
@@ -31,18 +35,36 @@ def report_to_dict(report: DataReport) -> dict[str, Any]:
 def format_report(report: DataReport) -> str:
     """Returns the report as text for a terminal; names from the labels cannot contain control characters."""
     lines = [f"{printable(report.data_dir)} ({report.format})"]
+    if report.other_splits:
+        lines.append(f"also there, not looked at: the splits {printable(', '.join(report.other_splits))}")
     for split in report.splits:
         lines += ["", *_split_lines(split)]
-    if report.duplicates:
-        lines += ["", f"images that are there twice: {len(report.duplicates)}"]
-        for pair in report.duplicates:
-            kind = "identical" if pair.exact else "nearly identical"
-            lines.append(f"  {kind}: {printable(pair.first)} and {printable(pair.second)}")
+    joined = groups(report.duplicates)
+    if joined:
+        images = sum(len(group.keys) for group in joined)
+        lines += ["", f"pictures that are there more than once: {len(joined)}, in {images} files"]
+        lines += _capped([_group_line(group) for group in joined])
     for title, texts in (("warnings", report.warnings), ("errors", report.errors)):
         if texts:
-            lines += ["", f"{title}: {len(texts)}", *(f"  {text}" for text in texts)]
+            lines += ["", f"{title}: {len(texts)}", *_capped(texts)]
     lines += ["", "failed" if report.errors else "passed"]
     return "\n".join(lines)
+
+
+def _group_line(group: DuplicateGroup) -> str:
+    names = [printable(key) for key in group.keys]
+    kind = "identical" if group.exact else "nearly identical"
+    if len(names) == 2:
+        return f"{kind}: {names[0]} and {names[1]}"
+    shown, more = names[:_NAMES_SHOWN], len(names) - _NAMES_SHOWN
+    return f"{len(names)} {kind}: {', '.join(shown)}" + (f" and {more} more" if more > 0 else "")
+
+
+def _capped(lines: Sequence[str], most: int = _SHOWN, *, indent: str = "  ") -> list[str]:
+    """Returns the first lines, and how many more there are."""
+    more = len(lines) - most
+    last = [f"{indent}and {more} more (all of them with --json)"] if more > 0 else []
+    return [*(f"{indent}{line}" for line in lines[:most]), *last]
 
 
 def _split_lines(split: SplitReport) -> list[str]:
@@ -50,20 +72,20 @@ def _split_lines(split: SplitReport) -> list[str]:
     lines.append(f"  {'class':<20} {'boxes':>7} {'small':>7} {'medium':>7} {'large':>7}")
     if split.coverage:
         lines[-1] += f"   no anchor of IoU {POOR_IOU}"
+    rows = []
     for name, sizes in split.boxes.items():
-        row = f"  {printable(name):<20.20} {sum(sizes.values()):>7}" + "".join(f" {sizes[size]:>7}" for size in SIZES)
+        row = f"{printable(name):<20.20} {sum(sizes.values()):>7}" + "".join(f" {sizes[size]:>7}" for size in SIZES)
         if split.coverage:
             row += f"   {split.coverage.poor[name]} ({split.coverage.poor_share(name):.1%})"
-        lines.append(row)
+        rows.append(row)
+    lines += _capped(rows, _CLASSES_SHOWN)
     modes = ", ".join(f"{count} {mode}" for mode, count in split.modes.items())
     lines.append(f"  pixel modes: {modes or 'none'}; EXIF-rotated: {split.exif_rotated}")
     for kind, items in _by_kind(split.problems).items():
         fixed = items[0].fixed
         lines.append(f"  {kind}: {len(items)} {'fixed' if fixed else 'NOT FIXED'}")
-        shown = items[: _FIXED_SHOWN if fixed else _UNFIXED_SHOWN]
-        lines += [f"    {item.where}: {item.detail}" for item in shown]
-        if len(items) > len(shown):
-            lines.append(f"    and {len(items) - len(shown)} more (all of them with --json)")
+        texts = [f"{item.where}: {item.detail}" for item in items]
+        lines += _capped(texts, _FIXED_SHOWN if fixed else _SHOWN, indent="    ")
     return lines
 
 
@@ -71,6 +93,7 @@ def _split_to_dict(split: SplitReport) -> dict[str, Any]:
     content: dict[str, Any] = {
         "images": split.images,
         "images_without_objects": split.images_without_objects,
+        "usable_boxes": split.usable_boxes,
         "boxes": split.boxes,
         "modes": split.modes,
         "exif_rotated": split.exif_rotated,

@@ -25,8 +25,9 @@ from keras_retina.data.formats.pack import (
     Shard,
 )
 from keras_retina.data.formats.tfrecords import RECORD_HEAD, RECORD_TAIL
-from keras_retina.data.images import read_image, reduced
+from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset, Record
+from keras_retina.data.resize import reduced
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files import address, matching_files, remote_address, remote_errors, write_text
 

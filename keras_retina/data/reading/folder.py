@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +10,20 @@ from keras_retina.data.formats.coco import COCO
 from keras_retina.data.formats.csv_file import CSV
 from keras_retina.data.formats.pack import PACK
 from keras_retina.data.formats.repair import refuse_unfixed, skip_bad_images
+from keras_retina.data.formats.split_names import find_split, in_order
 from keras_retina.data.formats.tfrecords import is_tfrecord_pattern
 from keras_retina.data.formats.voc import VOC
 from keras_retina.data.formats.yolo import YOLO
 from keras_retina.data.reading.archive import is_archive, unpacked
 from keras_retina.data.reading.classes import choose_classes
+from keras_retina.data.reading.split_lists import (
+    SplitLists,
+    choose_images,
+    make_split_lists,
+    missing_splits,
+    source_split,
+)
 from keras_retina.data.records import Dataset, Layout, Reader, Reading
-from keras_retina.data.split_names import find_split, in_order
 from keras_retina.foundation.errors import InputError, closest, printable
 from keras_retina.foundation.files import address, remote_address
 from keras_retina.recipe.data import Data
@@ -58,29 +65,73 @@ def read_dataset(
     return read_split(data_dir, split, settings=_settings(format, classes))
 
 
-def load_split(data_dir: str | Path, split: str, *, settings: Data) -> Dataset:
-    """Reads one split as `settings`, the section `data` of a recipe, says; raises as `load_dataset` does."""
-    dataset = read_split(data_dir, split, settings=settings)
+def load_split(data_dir: str | Path, split: str, *, settings: Data, lists: SplitLists | None = None) -> Dataset:
+    """Reads one split as `settings`, the section `data` of a recipe, says; raises as `load_dataset` does.
+
+    Args:
+        lists: of `made_splits`, for `data.split: auto`.
+    """
+    dataset = read_split(data_dir, split, settings=settings, lists=lists)
     refuse_unfixed(dataset.problems)
+    shown = printable(address(Path(data_dir)))
     if not dataset.records:
         splits = ", ".join(available_splits(data_dir, settings.format))
         raise InputError(
-            f"{printable(address(Path(data_dir)))}: a split with images was expected. "
+            f"{shown}: a split with images was expected. "
             f"Received: split={split!r}, which lists none. Splits here: {splits}."
         )
     return dataset
 
 
-def read_split(data_dir: str | Path, split: str, *, settings: Data) -> Dataset:
+def read_split(data_dir: str | Path, split: str, *, settings: Data, lists: SplitLists | None = None) -> Dataset:
     """Reads like `load_split`, but leaves problems that cannot be fixed in `Dataset.problems` (for check-data)."""
     data_dir = Path(data_dir)
-    layout = find_layout(data_dir, settings.format)
-    own = find_split(split, layout.splits, where=printable(address(data_dir)))
-    dataset = layout.read(own, Reading(settings.boxes, settings.classes))
-    dataset = choose_classes(dataset, settings.classes, rename=settings.rename, where=data_dir)
-    if settings.bad_images == "skip":
-        dataset = replace(dataset, problems=skip_bad_images(dataset.problems))
+    layout, shown = find_layout(data_dir, settings.format), printable(address(data_dir))
+    is_made = lists is not None and split in lists.files
+    own = lists.source if lists is not None and is_made else find_split(split, layout.splits, where=shown)
+    dataset = _read(layout, own, settings=settings, data_dir=data_dir)
+    if lists is not None and is_made:
+        dataset = choose_images(dataset, lists, split=split, where=shown)
     return replace(dataset, split=split)
+
+
+def made_splits(data_dir: Path, settings: Data) -> SplitLists | None:
+    """Makes the splits that `data.split: auto` asks for and the folder does not have; None when there are none to make.
+
+    The same images give the same splits. It decodes every image that is divided, to keep look-alikes together.
+
+    Raises:
+        InputError: there are no images to divide, or too few.
+    """
+    if settings.split != "auto":
+        return None
+    layout, shown = find_layout(data_dir, settings.format), printable(address(data_dir))
+    missing = missing_splits(settings, layout.splits)
+    if not missing:
+        return None
+    source = source_split(settings, layout.splits, where=shown)
+    dataset = _read(layout, source, settings=settings, data_dir=data_dir)
+    return make_split_lists(dataset, settings, missing=missing, source=source)
+
+
+def describe_folder(data_dir: Path, settings: Data, *, images: Mapping[str, int], lists: SplitLists | None) -> str:
+    """Returns one line that says how a folder is read: "Roboflow COCO: train 700, valid -> val 200, test 100".
+
+    Args:
+        images: split of the recipe -> number of its images.
+    """
+    layout, parts = find_layout(data_dir, settings.format), []
+    for split, count in images.items():
+        if lists is not None and split in lists.files:
+            own = f"{lists.source} (part)"
+        else:
+            own = find_split(split, layout.splits, where=printable(data_dir))
+        parts.append(f"{split} {count}" if own == split else f"{own} -> {split} {count}")
+    used = {find_split(split, layout.splits, where="") for split in images if not (lists and split in lists.files)}
+    used |= {lists.source} if lists else set()
+    others = [split for split in in_order(layout.splits) if split not in used]
+    beside = f"; not used: {', '.join(others)}" if others else ""
+    return printable(f"{layout.kind}: {', '.join(parts)}{beside}")
 
 
 def available_splits(data_dir: str | Path, format: str = "auto") -> list[str]:
@@ -138,6 +189,15 @@ def find_layout(data: Path, format: str = "auto") -> Layout:
         f"{shown}: labels of one layout were expected. Received: {' and '.join(layout.kind for layout in fitting)}. "
         f"Say which is meant: --set data.format={choices[0]!r}, or {', '.join(repr(name) for name in choices[1:])}."
     )
+
+
+def _read(layout: Layout, own: str, *, settings: Data, data_dir: Path) -> Dataset:
+    """Reads a split of the folder by its own name, with the classes and the tolerance that the settings ask for."""
+    dataset = layout.read(own, Reading(settings.boxes, settings.classes))
+    dataset = choose_classes(dataset, settings.classes, rename=settings.rename, where=data_dir)
+    if settings.bad_images == "skip":
+        dataset = replace(dataset, problems=skip_bad_images(dataset.problems))
+    return dataset
 
 
 def _layouts(data: Path) -> list[Layout]:

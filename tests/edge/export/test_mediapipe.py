@@ -10,7 +10,8 @@ import pytest
 from edge import runtime
 from edge.export.export import write_detector
 from edge.runtime import Detections, Detector
-from keras_retina.data.images import read_image, resize_image
+from keras_retina.data.images import read_image
+from keras_retina.data.resize import resize_image
 from keras_retina.geometry.boxes import iou
 from keras_retina.recipe.recipe import Export
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from edge import runtime
 from edge.runtime import Description, Detector, ModelFileError, read_description
-from keras_retina.data import images
+from keras_retina.data.images import read_image
+from keras_retina.data.resize import resize_image, resize_transform
 from keras_retina.geometry import anchors, boxes
 
 SLOW = settings(deadline=None, max_examples=25, derandomize=True)
@@ -62,8 +63,8 @@ def test_decode_equals_that_of_the_training_package():
 def test_resize_equals_that_of_the_training_package(mode, shape):
     image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
     resized, scales = runtime.resize_image(image, 128, width=192, mode=mode)
-    np.testing.assert_array_equal(resized, images.resize_image(image, 128, width=192, mode=mode))
-    assert scales == images.resize_transform(*shape, height=128, width=192, mode=mode)
+    np.testing.assert_array_equal(resized, resize_image(image, 128, width=192, mode=mode))
+    assert scales == resize_transform(*shape, height=128, width=192, mode=mode)
 
 
 @pytest.mark.parametrize("bands", [2, 3, 4])
@@ -84,7 +85,7 @@ def test_read_image_equals_that_of_the_training_package_also_with_exif_and_alpha
     Image.fromarray(pixels).save(tmp_path / "alpha.png")
     Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.png")
     for name in ("rotated.jpg", "alpha.png", "grey.png"):
-        np.testing.assert_array_equal(runtime.read_image(tmp_path / name), images.read_image(tmp_path / name))
+        np.testing.assert_array_equal(runtime.read_image(tmp_path / name), read_image(tmp_path / name))
 
 
 def test_read_image_refuses_16_bit_pixels(tmp_path):
@@ -125,7 +126,7 @@ def test_suppression_of_infinite_boxes_does_not_fail():
 
 
 def test_boxes_are_inside_the_image_and_scores_descend(exported, image_paths):
-    image = images.read_image(image_paths[1])
+    image = read_image(image_paths[1])
     for stem in ("float32", "float32_raw"):
         found = Detector(exported[stem]).detect(image, runtime.EVALUATION_SCORE_THRESHOLD)
         assert len(found.scores) > 5
@@ -138,7 +139,7 @@ def test_boxes_are_inside_the_image_and_scores_descend(exported, image_paths):
 
 
 def test_thresholds_and_limits_hold(exported, image_paths):
-    image = images.read_image(image_paths[0])
+    image = read_image(image_paths[0])
     for stem in ("float32", "float32_raw"):
         detector = Detector(exported[stem])
         everything = detector.detect(image, 0.01)
@@ -149,7 +150,7 @@ def test_thresholds_and_limits_hold(exported, image_paths):
 
 
 def test_a_postprocess_file_refuses_settings_it_cannot_follow(exported, image_paths):
-    image = images.read_image(image_paths[0])
+    image = read_image(image_paths[0])
     detector = Detector(exported["float32"])
     with pytest.raises(ValueError, match="Use the raw file"):
         detector.detect(image, iou_threshold=0.9)
@@ -276,7 +277,7 @@ def test_the_file_runs_alone_without_tensorflow_and_without_this_package(exporte
         command, capture_output=True, text=True, check=True, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}
     )
     rows = json.loads(result.stdout)
-    found = Detector(exported["int8"]).detect(images.read_image(image_paths[0]), 0.01)
+    found = Detector(exported["int8"]).detect(read_image(image_paths[0]), 0.01)
     assert [row["score"] for row in rows] == [round(score, 4) for score in found.scores.tolist()]
     assert set(rows[0]) == {"label", "score", "box"}
 

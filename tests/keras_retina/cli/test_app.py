@@ -12,9 +12,9 @@ import pytest
 from keras_retina.cli.app import file_error, main
 
 VERBS = (
-    *("demo", "check-data", "fit-anchors", "show-batch", "pack"),
-    *("train", "compress", "evaluate", "export", "verify", "detect", "benchmark", "edgetpu", "inspect", "serve-web"),
-    *("report", "run"),
+    *("demo", "check-data", "fit-anchors", "show-batch", "pack", "weights"),
+    *("train", "compress", "evaluate", "review", "export", "verify", "detect", "benchmark", "edgetpu", "inspect"),
+    *("serve-web", "report", "run"),
 )
 
 
@@ -207,6 +207,47 @@ def test_check_data_advises_other_anchors_where_many_boxes_have_none(tiny_coco, 
     anchors = ("--set", "model.anchors.scales=[0.1]")
     result = keras_retina("check-data", "--data", str(tiny_coco), "--recipe", str(recipe_file), *anchors)
     assert result.stdout.splitlines()[-1] == f"next: keras-retina fit-anchors {recipe_file} --data {tiny_coco}"
+
+
+def test_check_data_applies_set_without_a_recipe(tiny_coco):
+    anchors = ("--set", "model.anchors.scales=[0.1]")
+    result = keras_retina("check-data", "--data", str(tiny_coco), *anchors)
+    assert result.stdout.splitlines()[-1] == f"next: keras-retina fit-anchors RECIPE --data {tiny_coco}"
+    line = one_line_of(keras_retina("check-data", "--data", str(tiny_coco), "--set", "data.nonsense=1"))
+    assert line.startswith("keras-retina: --set data.nonsense=1: data.nonsense: ")
+    assert "nonsense" in line
+
+
+def test_check_data_looks_at_the_splits_that_set_names(tiny_coco, tmp_path):
+    import shutil
+
+    renamed, report = tmp_path / "renamed", tmp_path / "report.json"
+    shutil.copytree(tiny_coco, renamed)
+    (renamed / "annotations/val.json").rename(renamed / "annotations/valid.json")
+    plain = keras_retina("check-data", "--data", str(renamed), "--json", str(report))
+    assert plain.returncode == 0 and "also there, not looked at: the splits valid" in plain.stdout
+    assert list(json.loads(report.read_text())["splits"]) == ["train"]
+    named = ("--set", "data.validation=valid")
+    assert keras_retina("check-data", "--data", str(renamed), "--json", str(report), *named).returncode == 0
+    assert list(json.loads(report.read_text())["splits"]) == ["train", "valid"]
+    missing = keras_retina("check-data", "--data", str(renamed), "--set", "data.validation=vaild")
+    assert missing.returncode == 1 and "Did you mean 'valid'?" in missing.stdout
+
+
+def test_check_data_refuses_a_split_without_a_box_after_the_report(tiny_coco, tmp_path):
+    import shutil
+
+    empty, report = tmp_path / "empty", tmp_path / "report.json"
+    shutil.copytree(tiny_coco, empty)
+    labels = json.loads((empty / "annotations/val.json").read_text())
+    (empty / "annotations/val.json").write_text(json.dumps({**labels, "annotations": []}))
+    result = keras_retina("check-data", "--data", str(empty), "--json", str(report))
+    assert "boxes in the split 'val' were expected. Received: 4 images without any." in one_line_of(result)
+    assert "train: 10 images" in result.stdout and "failed" in result.stdout
+    assert json.loads(report.read_text())["passed"] is False
+    for file in (empty / "annotations").iterdir():
+        file.unlink()
+    assert "Received: " in one_line_of(keras_retina("check-data", "--data", str(empty)))
 
 
 def test_check_data_fails_on_a_leak_between_splits(tiny_coco, tmp_path):

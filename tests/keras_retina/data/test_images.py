@@ -1,23 +1,21 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from keras_retina.data import images
 from keras_retina.data.images import (
+    grey_image,
+    image_bytes,
     image_orientation,
     inspect_image,
     read_image,
     require_complete,
-    resize_image,
-    resize_transform,
-    resized_shape,
 )
 from keras_retina.foundation.errors import InputError
 
@@ -154,8 +152,80 @@ def test_harmless_bytes_after_the_end_are_no_damage(tmp_path):
     require_complete(path)
 
 
+def photograph(side: int = 256) -> Image.Image:
+    """Smooth random colours, so that the file is larger than its headers."""
+    coarse = np.random.default_rng(3).integers(0, 256, (32, 32, 3), np.uint8)
+    return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_grey_pixels_are_upright_and_a_jpeg_is_reduced(tmp_path, orientation, suffix):
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = quadrants(128, 192)
+    Image.fromarray(np.ascontiguousarray(STORED_FROM_UPRIGHT[orientation](upright))).save(path, exif=exif, quality=95)
+    grey, mode, rotated = grey_image(path.read_bytes(), path, least=32)
+    assert (mode, rotated) == ("RGB", orientation > 1)
+    factor = 4 if suffix == "jpg" else 1  # an eighth of the shorter side would be 16
+    assert grey.shape == (128 // factor, 192 // factor)
+    expected = np.asarray(Image.fromarray(upright).convert("L").reduce(factor)).astype(int)
+    assert np.abs(grey.astype(int) - expected).max() <= 12  # red is 76, green 150, blue 29, white 255
+
+
+def test_grey_pixels_of_every_mode_are_those_of_the_rgb_image(tmp_path):
+    stored = {
+        "grey.png": photograph().convert("L"),
+        "clear.png": Image.merge("RGBA", [*photograph().split(), photograph().getchannel(0)]),
+        "palette.gif": photograph().convert("P"),
+        "wide.png": Image.fromarray(np.asarray(photograph().convert("L")).astype(np.uint16) * 257),
+    }
+    for name, picture in stored.items():
+        path = tmp_path / name
+        picture.save(path)
+        grey, mode, _ = grey_image(path.read_bytes(), path, least=32)
+        assert np.array_equal(grey, np.asarray(Image.fromarray(read_image(path)).convert("L"))), name
+        assert mode == inspect_image(path)[2]
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_reduced_jpeg_is_damaged_where_the_whole_one_is(tmp_path, progressive):
+    path = tmp_path / "a.jpg"
+    photograph().save(path, progressive=progressive)
+    content, generator = path.read_bytes(), np.random.default_rng(0)
+    verdicts = []
+    for number in range(60):
+        damaged = bytearray(content)
+        if number % 2:
+            del damaged[generator.integers(4, len(content)) :]
+        else:
+            start = generator.integers(4, len(content) - 64)
+            damaged[start : start + 64] = generator.bytes(64)
+        path.write_bytes(damaged)
+        found = []
+        for read in (lambda: read_image(path), lambda: grey_image(path.read_bytes(), path, least=32)):
+            try:
+                read()
+                found.append(True)
+            except InputError:
+                found.append(False)
+        verdicts.append(tuple(found))
+    assert set(verdicts) == {(True, True), (False, False)}
+
+
+def test_bytes_of_a_missing_file_are_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match=r"none\.jpg: the image file does not exist"):
+        image_bytes(tmp_path / "none.jpg")
+    with pytest.raises(InputError, match=r"complete image file was expected .* Received: "):
+        image_bytes(tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"GIF89a", b"<html></html>", b"\x89PNG\r\n\x1a\n"])
-@pytest.mark.parametrize("function", [read_image, inspect_image, require_complete])
+@pytest.mark.parametrize(
+    "function",
+    [read_image, inspect_image, require_complete, lambda path: grey_image(image_bytes(path), path, least=32)],
+)
 def test_what_is_no_image_is_refused_by_name(tmp_path, content, function):
     (tmp_path / "no.jpg").write_bytes(content)
     with pytest.raises(InputError, match="no.jpg") as caught:
@@ -198,56 +268,25 @@ def test_format_that_is_not_on_the_list_is_refused(tmp_path):
         read_image(tmp_path / "a.jpg")
 
 
-def test_letterbox_puts_the_picture_at_the_top_left_on_zeros():
-    image = np.full((10, 40, 3), 200, np.uint8)
-    # scale = min(32 / 10, 32 / 40) = 0.8: 8 rows, 32 columns
-    resized = resize_image(image, 32, width=32, mode="letterbox")
-    assert resized.shape == (32, 32, 3) and resized.dtype == np.uint8
-    assert (resized[:8] == 200).all() and (resized[8:] == 0).all()
-    assert resize_transform(10, 40, height=32, width=32, mode="letterbox") == (0.8, 0.8)
+@pytest.mark.parametrize("suffix", ["jfif", "avif", "heic"])
+def test_photographs_of_phones_and_browsers_are_read(tmp_path, suffix):
+    if suffix == "heic":
+        pillow_heif = pytest.importorskip("pillow_heif")
+        pillow_heif.register_heif_opener()
+    path = tmp_path / f"a.{suffix}"
+    picture = Image.new("RGB", (64, 48), (200, 40, 90))
+    picture.save(path, "JPEG" if suffix == "jfif" else None, quality=95)
+    assert path.suffix in images.IMAGE_SUFFIXES
+    assert np.abs(read_image(path).astype(int) - (200, 40, 90)).max() < 6
+    assert inspect_image(path)[:2] == (48, 64)
+    require_complete(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match=rf"a\.{suffix}: a complete image file"):
+        require_complete(path)
 
 
-def test_stretch_fills_the_input():
-    resized = resize_image(np.full((10, 40, 3), 200, np.uint8), 32, width=64, mode="stretch")
-    assert resized.shape == (32, 64, 3) and (resized == 200).all()
-    assert resize_transform(10, 40, height=32, width=64, mode="stretch") == (3.2, 1.6)
-
-
-def test_image_of_the_right_size_is_not_changed():
-    for mode in images.RESIZE_MODES:
-        assert (resize_image(quadrants(), 32, width=48, mode=mode) == quadrants()).all()
-
-
-def test_reduction_averages_instead_of_picking_pixels():
-    stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, ::2] = 255  # single columns: without antialiasing the result would be black or white
-    reduced = resize_image(stripes, 8, width=8, mode="stretch")
-    assert reduced.min() > 110 and reduced.max() < 145
-
-
-def test_unknown_resize_mode_names_the_closest():
-    with pytest.raises(InputError, match="Did you mean 'letterbox'"):
-        resized_shape(10, 10, height=32, width=32, mode="leterbox")
-
-
-@settings(deadline=None, max_examples=80, derandomize=True)
-@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 640), st.integers(1, 640))
-def test_letterbox_fits_touches_two_sides_and_keeps_the_aspect(image_height, image_width, height, width):
-    inner_height, inner_width = resized_shape(image_height, image_width, height=height, width=width, mode="letterbox")
-    assert 1 <= inner_height <= height and 1 <= inner_width <= width
-    assert inner_height == height or inner_width == width
-    scale = min(height / image_height, width / image_width)
-    assert abs(inner_height - image_height * scale) <= 1 and abs(inner_width - image_width * scale) <= 1
-
-
-@settings(deadline=None, max_examples=15, derandomize=True)
-@given(st.integers(40, 90), st.integers(40, 90), st.sampled_from(["stretch", "letterbox"]))
-def test_a_box_moves_with_the_pixels_under_it(image_height, image_width, mode):
-    image = np.zeros((image_height, image_width, 3), np.uint8)
-    image[10:30, 15:35] = 255
-    resized = resize_image(image, 128, width=96, mode=mode)
-    scale_y, scale_x = resize_transform(image_height, image_width, height=128, width=96, mode=mode)
-    rows, columns = np.nonzero(resized[..., 0] > 127)
-    measured = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
-    expected = np.array([10, 15, 30, 35]) * [scale_y, scale_x, scale_y, scale_x]
-    assert np.abs(measured - expected).max() <= 1.0
+def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.HEIC").touch()
+    with pytest.raises(InputError, match=r"pip install 'keras_retina\[heic\]'"):
+        read_image(tmp_path / "a.HEIC")

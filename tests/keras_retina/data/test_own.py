@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from keras_retina.data.images import resize_image
 from keras_retina.data.own import detector_batches, yxyx_pixels
+from keras_retina.data.resize import resize_image
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.geometry.boxes import decode

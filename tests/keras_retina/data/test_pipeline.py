@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from keras_retina.data.augment.view import random_view
-from keras_retina.data.images import STORED_AREA
 from keras_retina.data.pipeline import (
     check_augmentation,
     image_loader,
@@ -19,6 +18,7 @@ from keras_retina.data.pipeline import (
     training_labels,
 )
 from keras_retina.data.records import Dataset, Record
+from keras_retina.data.resize import STORED_AREA
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.geometry.boxes import decode, encode, iou

@@ -110,7 +110,7 @@ def test_what_cannot_be_measured_on_is_refused_in_one_line(tiny_coco, tiny_detec
         (as_tf_data(split), {"split": "val"}, "split: expected together with a folder"),
         (load_dataset(tiny_coco, "val", classes=["square", "disc"]), {}, "expected the classes of the data"),
         (tiny_coco, {"split": "vall"}, "split='vall'. Did you mean 'val'"),
-        (tiny_coco / "images", {}, "labels of one format were expected"),
+        (tiny_coco / "images", {}, "one of the known layouts were expected"),
         (3, {}, "expected a tf.data.Dataset. Received: int"),
     ):
         with pytest.raises(InputError, match=message) as refused:

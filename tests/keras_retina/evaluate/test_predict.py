@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_retina.data.images import resize_transform
 from keras_retina.data.records import Dataset, Record
+from keras_retina.data.resize import resize_transform
 from keras_retina.evaluate.predict import detect_function, network_input, predict_dataset
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.boxes import encode, yxyx_to_xywh

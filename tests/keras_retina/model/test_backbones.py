@@ -9,15 +9,11 @@ import pytest
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.model.backbones import (
-    BACKBONES,
-    backbone_features,
-    backbone_layers,
-    find_weights,
-    freeze,
-    load_pretrained,
-)
-from keras_retina.recipe.model import BACKBONE_ALPHAS, UNTRAINED_BACKBONES, Backbone, BackboneName
+from keras_retina.model.backbones import BACKBONES, backbone_features, backbone_layers, freeze
+from keras_retina.model.layers import LAYERS
+from keras_retina.model.weights.pretrained import find_weights, load_pretrained
+from keras_retina.model.weights.starts import STARTS
+from keras_retina.recipe.model import BACKBONE_ALPHAS, BACKBONE_STARTS, Backbone, BackboneName
 
 
 def network(settings: Backbone, height: int = 64, width: int = 96) -> keras.Model:
@@ -42,10 +38,18 @@ def stage_of(layer_names: list[str], stages: tuple[str, ...]) -> dict[str, int]:
 
 def test_the_backbones_of_a_recipe_are_those_that_can_be_built():
     assert set(get_args(BackboneName)) == set(BACKBONE_ALPHAS) == set(BACKBONES)
-    assert {name for name, kind in BACKBONES.items() if kind.weights_file is None} == set(UNTRAINED_BACKBONES)
-    assert all(
-        ("{alpha}" in str(kind.weights_file)) == (len(BACKBONE_ALPHAS[name]) > 1) for name, kind in BACKBONES.items()
-    )
+
+
+def test_the_starts_of_a_recipe_are_those_that_are_described():
+    named = {name: list(starts) for name, starts in BACKBONE_STARTS.items()}
+    assert named == {name: [start.name for start in starts] for name, starts in STARTS.items()}
+    assert set(named) == set(BACKBONES)
+    for name, starts in STARTS.items():
+        for start in starts:
+            assert ("{alpha}" in start.file) == (len(BACKBONE_ALPHAS[name]) > 1)
+            assert set(BACKBONE_STARTS[name][start.name]) <= set(BACKBONE_ALPHAS[name])
+            assert start.keras_file or start.package
+            assert start.package is None or start.package_alpha in BACKBONE_STARTS[name][start.name]
 
 
 def test_a_backbone_that_does_not_exist_is_refused_and_not_taken_for_another(smallest):
@@ -69,6 +73,29 @@ def test_mobilenet_gives_features_of_strides_8_16_32_and_of_its_width(alpha: flo
     for level, channels in full_width.items():
         nearest = max(8, int(channels * alpha + 4) // 8 * 8)
         assert features[level][3] == (nearest if nearest >= 0.9 * channels * alpha else nearest + 8)
+
+
+def test_efficientnet_gives_features_of_strides_8_16_32_and_its_stages_begin_where_the_stride_doubles():
+    settings = Backbone(name="efficientnet_lite0", frozen_stages=3, batch_norm="frozen")
+    model = network(settings)
+    assert model.output_shape == {3: (None, 8, 12, 40), 4: (None, 4, 6, 112), 5: (None, 2, 3, 320)}
+    layers = backbone_layers(model, settings)
+    assert layers[-1].name == "block7a_project_bn"
+    stages = stage_of([layer.name for layer in layers], BACKBONES["efficientnet_lite0"].stages)
+    expected = {"stem": 1, "block1": 1, "block2": 2, "block3": 3, "block4": 4, "block5": 4, "block6": 5, "block7": 5}
+    for name, stage in stages.items():
+        assert stage == expected[name.split("_")[0].rstrip("abcd")], name
+    trained = {layer.name.split("_")[0].rstrip("abcd") for layer in layers if layer.trainable_weights}
+    assert trained == {"block4", "block5", "block6", "block7"}
+    assert {type(layer) for layer in layers} <= set(LAYERS)
+
+
+def test_efficientnet_of_keras_3_is_refused_with_the_way_out(monkeypatch):
+    import keras_cv.models
+
+    monkeypatch.setattr(keras_cv.models, "EfficientNetLiteBackbone", dict)  # no model of our Keras
+    with pytest.raises(InputError, match="Received: KerasCV with Keras 3.*TF_USE_LEGACY_KERAS=1"):
+        network(Backbone(name="efficientnet_lite0"))
 
 
 def test_the_plain_backbone_gives_features_of_strides_8_16_32_and_freezes_by_stage():

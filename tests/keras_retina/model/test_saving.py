@@ -19,7 +19,10 @@ import pytest
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
+from keras_retina.model.retinanet import detector_network
 from keras_retina.model.saving import ANCHORS_MEMBER, SPEC_MEMBER, load_detector, save_detector
+from keras_retina.model.spec import detector_spec
+from keras_retina.recipe.model import Model
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,30 @@ def test_a_saved_detector_is_loaded_back_with_equal_outputs_and_description(save
     assert sorted(ours) == ["boxes", "classes"]
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+def test_an_efficientnet_is_loaded_back_in_a_process_without_keras_cv(tmp_path, images):
+    settings = Model(
+        backbone={"name": "efficientnet_lite0", "weights": "none", "frozen_stages": 0, "batch_norm": "trained"},
+        input={"height": 128, "width": 128},
+        pyramid={"levels": (3, 5), "width": 8},
+        head={"width": 8, "convolutions": 0},
+    )
+    model = detector_network(settings, 2)
+    save_detector(model, detector_spec(settings, ("a", "b")), tmp_path / "model.keras")
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from keras_retina.model.saving import load_detector\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "model, _ = load_detector(folder / 'model.keras')\n"
+        "np.savez(folder / 'outputs.npz', **model(np.load(folder / 'images.npy')))\n"
+        "assert 'keras_cv' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for name, received in np.load(tmp_path / "outputs.npz").items():
+        np.testing.assert_allclose(received, model(images)[name], rtol=1e-5, atol=1e-6)
 
 
 def test_plain_keras_opens_the_file_where_this_project_is_not_installed(saved, tiny_detector, images, tmp_path):

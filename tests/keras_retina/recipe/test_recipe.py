@@ -86,6 +86,15 @@ def test_a_name_is_required(load):
         ("model: {backbone: {name: mobilenetv2}}", "model.backbone.name", "'mobilenetv2'", "'mobilenet_v2'"),
         ("model: {backbone: {alpha: 0.4}}", "model.backbone", "alpha=0.4", "Closest: 0.35"),
         ("model: {backbone: {name: resnet50, alpha: 0.5}}", "model.backbone", "alpha=0.5", "Remove"),
+        ("model: {backbone: {weights: openimage}}", "model.backbone", "'openimage'", "'openimages'"),
+        ("model: {backbone: {weights: voc}}", "model.backbone", "'voc'", "expected imagenet, openimages, none or"),
+        (
+            "model: {backbone: {name: resnet50, weights: coco}}",
+            "model.backbone",
+            "'coco'",
+            "expected imagenet, none or",
+        ),
+        ("model: {backbone: {name: plain}}", "model.backbone", "'imagenet'", "Use 'none'"),
         ("model: {input: {resize: strech}}", "model.input.resize", "'strech'", "'stretch'"),
         ("model: {head: {width: 65}}", "model.head.width", "65", "Closest: 64"),
         ("model: {head: {prior: 1.0}}", "model.head.prior", "1.0", "less than 1"),
@@ -170,6 +179,13 @@ def test_an_input_smaller_than_the_last_stride_is_told_the_stride(load):
 def test_random_weights_cannot_be_frozen(load):
     assert "weights='none'" in refusal(load, "name: a\nmodel: {backbone: {weights: none}}")
     assert load("name: a\nmodel: {backbone: {weights: none, frozen_stages: 0, batch_norm: trained}}")
+
+
+def test_weights_are_a_name_of_this_backbone_and_width_or_any_path():
+    assert Backbone(weights="openimages").weights == "openimages"
+    assert Backbone(alpha=0.5, weights="voc").weights == "voc"
+    for path in ("own.h5", "folder/own", "/elsewhere/own.weights.h5"):  # looked up where a training begins
+        assert Backbone(weights=path).weights == path
 
 
 @pytest.mark.parametrize("alpha", BACKBONE_ALPHAS["mobilenet_v2"])

@@ -42,7 +42,7 @@ def outputs_and_gradients(model: keras.Model, variables: list[tf.Variable]) -> t
     return outputs, [gradient.numpy() for gradient in tape.gradient(loss, variables)]
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0", "resnet50"])
 def test_outputs_and_gradients_are_those_of_the_detector(name: str):
     model = detector_network(settings(name, frozen_stages=2), 3)
     randomize(model)

@@ -11,8 +11,8 @@ from keras_retina.data.formats.coco.categories import Categories, FileCategories
 from keras_retina.data.formats.coco.json_file import coco_files, load_json, looks_like_coco, split_name
 from keras_retina.data.formats.coco.labels import read_coco, read_images
 from keras_retina.data.formats.image_files import IMAGE_FOLDERS, folders_in, named_folders, unread_files
+from keras_retina.data.formats.split_names import WHOLE, is_usual, usual_name
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
-from keras_retina.data.split_names import WHOLE, is_usual, usual_name
 
 _LABEL_FOLDERS = ("annotations", "annotation", "labels")
 _ROBOFLOW = "_annotations.coco.json"

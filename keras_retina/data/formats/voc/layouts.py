@@ -18,12 +18,12 @@ from keras_retina.data.formats.image_files import (
     unread_files,
 )
 from keras_retina.data.formats.repair import problem
+from keras_retina.data.formats.split_names import WHOLE, is_usual
 from keras_retina.data.formats.voc.labels import image_of, read_voc, voc_class_names
 from keras_retina.data.formats.voc.lists import LabelFolder, VocEntry, find_lists, listed_entries
 from keras_retina.data.formats.voc.xml_file import VocLabels, looks_like_voc, read_labels
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
-from keras_retina.data.split_names import WHOLE, is_usual
 from keras_retina.foundation.errors import InputError
 
 _LABEL_FOLDERS = ("annotations", "annotation", "xmls", "xml", "labels", "label")

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from keras_retina.data.formats.encoding import decode_text
 from keras_retina.data.formats.image_files import files_in, named_folders, walk_files
 from keras_retina.data.formats.repair import problem
+from keras_retina.data.formats.split_names import is_usual
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Problem
-from keras_retina.data.split_names import is_usual
 from keras_retina.foundation.errors import InputError, printable
 
 _FLAG = re.compile(r"\s+[-+]?[01]$")  # ImageSets/Main/cat_train.txt: "2008_000008 -1"

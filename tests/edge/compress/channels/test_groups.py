@@ -133,6 +133,7 @@ def test_what_goes_into_a_softmax_is_fixed():
         ("plain", "separable", {}),
         ("mobilenet_v2", "separable", {"alpha": 0.35}),
         ("mobilenet_v2", "full", {"alpha": 1.4}),
+        ("efficientnet_lite0", "separable", {}),
         ("resnet50", "full", {}),
     ],
 )

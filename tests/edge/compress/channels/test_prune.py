@@ -15,7 +15,8 @@ from edge.export.convert import convert_heads
 from edge.export.export import write_detector
 from edge.quantize.calibration import calibration_samples
 from edge.runtime import Detector
-from keras_retina.data.images import read_image, resize_image
+from keras_retina.data.images import read_image
+from keras_retina.data.resize import resize_image
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
@@ -107,6 +108,7 @@ def pruned(detector) -> keras.Model:
         ("plain", "full", {"head_norms": "per_level"}),
         ("mobilenet_v2", "separable", {"alpha": 0.35}),
         ("mobilenet_v2", "full", {"alpha": 0.35}),
+        ("efficientnet_lite0", "separable", {}),
         ("resnet50", "full", {}),
     ],
 )

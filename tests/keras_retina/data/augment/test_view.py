@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_retina.data.augment.view import random_view
-from keras_retina.data.images import resize_image, resize_transform
+from keras_retina.data.resize import resize_image, resize_transform
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.recipe.data import Augmentation
 

@@ -11,22 +11,12 @@ from keras_retina.data.checks.dataset import check_dataset, count_by_class_and_s
 from keras_retina.data.checks.report import format_report, report_to_dict
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
-from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.model import Anchors, Input, Model
 
 SHARED = Path(__file__).resolve().parents[5] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data (BCCD and raccoon photographs)")
 
-SPEC = DetectorSpec(
-    class_names=(),
-    height=128,
-    width=128,
-    resize="stretch",
-    levels=(3, 7),
-    anchor_size=4.0,
-    anchor_scales=(1.0, 1.26, 1.59),
-    anchor_ratios=(0.5, 1.0, 2.0),
-    coder_weights=(10.0, 10.0, 5.0, 5.0),
-)
+MODEL = Model(input=Input(height=128, width=128), anchors=Anchors(size=4.0, scales=(1.0, 1.26, 1.59)))
 
 
 def noise(seed: int) -> Image.Image:
@@ -45,14 +35,13 @@ def write_csv(tmp_path, **splits):
 
 def test_clean_folder_passes(tmp_path):
     write_csv(tmp_path, train=["1.png,20,10,50,40,cat", "2.png,,,,,"], val=["3.png,20,10,50,40,cat"])
-    progress = []
-    report = check_dataset(tmp_path, progress=lambda done, total: progress.append((done, total)))
+    report = check_dataset(tmp_path)
     assert report.errors == () and report.warnings == () and report.duplicates == ()
     train, val = report.splits
-    assert (train.split, train.images, train.images_without_objects) == ("train", 2, 1)
+    assert (train.split, train.images, train.images_without_objects, train.usable_boxes) == ("train", 2, 1, 1)
     assert train.boxes == {"cat": {"small": 1, "medium": 0, "large": 0}}  # 30 x 30 px
     assert train.modes == {"RGB": 2} and train.exif_rotated == 0 and train.coverage is None
-    assert progress == [(1, 2), (2, 2), (1, 1)]
+    assert report.other_splits == () and report.unusable == ()
     assert format_report(report).endswith("\npassed")
 
 
@@ -100,14 +89,15 @@ def test_every_problem_is_in_the_report_and_fails_it(tmp_path):
 
 
 def test_the_same_image_in_two_splits_is_an_error_and_a_near_copy_a_warning(tmp_path):
-    write_csv(tmp_path, train=["1.png,,,,,", "2.png,,,,,"], val=["1b.png,,,,,", "2b.jpg,,,,,"])
+    box = "20,10,50,40,cat"
+    write_csv(tmp_path, train=[f"1.png,{box}", f"2.png,{box}"], val=[f"1b.png,{box}", f"2b.jpg,{box}"])
     report = check_dataset(tmp_path)
     assert report.errors == ("the same image in two splits: train/1.png and val/1b.png",)
     assert report.warnings == ("nearly the same image in two splits: train/2.png and val/2b.jpg",)
 
 
 def test_copies_within_a_split_are_a_warning(tmp_path):
-    write_csv(tmp_path, train=["1.png,,,,,", "1b.png,,,,,"])
+    write_csv(tmp_path, train=["1.png,20,10,50,40,cat", "1b.png,,,,,"])
     report = check_dataset(tmp_path)
     assert report.errors == ()
     assert report.warnings == ("1 pairs of identical or nearly identical images within a split",)
@@ -127,22 +117,74 @@ def test_folder_that_is_no_data_folder_is_refused(tmp_path):
         check_dataset(tmp_path)
 
 
-def test_unions_of_splits_are_checked_only_when_asked_for(tmp_path):
-    write_csv(tmp_path, train=["1.png,,,,,"], trainval=["1.png,,,,,"])
-    assert [split.split for split in check_dataset(tmp_path).splits] == ["train"]
-    assert len(check_dataset(tmp_path, ["trainval"]).splits) == 1
+def test_splits_that_are_not_looked_at_are_named(tmp_path):
+    row = "1.png,20,10,50,40,cat"
+    write_csv(tmp_path, train=[row], trainval=[row], valid=[row])
+    report = check_dataset(tmp_path)
+    assert [split.split for split in report.splits] == ["train"]
+    assert report.other_splits == ("trainval", "valid")
+    assert format_report(report).splitlines()[1] == "also there, not looked at: the splits trainval, valid"
+    assert report_to_dict(report)["other_splits"] == ["trainval", "valid"]
+    report = check_dataset(tmp_path, ["trainval"])
+    assert [split.split for split in report.splits] == ["trainval"] and report.other_splits == ("train", "valid")
+
+
+def test_folder_without_a_split_is_refused(tmp_path):
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "1.xml").write_text("<annotation/>")
+    with pytest.raises(InputError, match=r"at least one split were expected\. Received: format=voc, no split\."):
+        check_dataset(tmp_path)
+
+
+def test_split_without_a_box_cannot_be_used(tmp_path):
+    write_csv(tmp_path, train=["1.png,20,10,50,40,cat"], val=["2.png,,,,,", "3.png,,,,,"])
+    report = check_dataset(tmp_path)
+    assert report.unusable == report.errors
+    assert "boxes in the split 'val' were expected. Received: 2 images without any" in report.errors[0]
+    assert format_report(report).endswith("\nfailed")
+
+
+def test_split_whose_labels_are_all_bad_cannot_be_used_and_says_why(tmp_path):
+    write_csv(tmp_path, train=["1.png,20,10,nan,40,cat", "2.png,50,10,20,40,cat"])
+    report = check_dataset(tmp_path)
+    assert report.errors[0] == "train: 2 problems that cannot be fixed"
+    assert "Received: 2 images without any" in report.unusable[0]
+    assert {item.kind for item in report.splits[0].problems} == {"invalid_box", "reversed_box"}
+
+
+def test_crowds_alone_are_nothing_to_learn_from(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "images").mkdir()
+    noise(1).save(tmp_path / "images" / "1.png")
+    labels = {
+        "images": [{"id": 1, "file_name": "1.png"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 20, 20], "iscrowd": 1}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "annotations" / "train.json").write_text(json.dumps(labels))
+    report = check_dataset(tmp_path)
+    assert report.splits[0].boxes["cat"]["small"] == 1 and report.splits[0].usable_boxes == 0
+    assert len(report.unusable) == 1
+
+
+def test_data_of_which_no_split_can_be_read_cannot_be_used(tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").write_text('"')
+    report = check_dataset(tmp_path)
+    assert report.splits == () and len(report.errors) == 1
+    assert report.unusable == report.errors and "train.csv" in report.unusable[0]
 
 
 def test_control_characters_of_labels_do_not_reach_the_terminal(tmp_path):
     write_csv(tmp_path, train=["1.png,20,10,50,40,cat\x1b[2J", "1\x1b[31m.png,1,1,1,2,cat\x1b[2J"])
-    report = check_dataset(tmp_path, spec=SPEC)
+    report = check_dataset(tmp_path, model=MODEL)
     assert "\x1b" not in format_report(report)
     assert "\\x1b[2J" in format_report(report)
 
 
 def test_anchor_coverage_warns_of_boxes_that_no_anchor_meets(tmp_path):
     write_csv(tmp_path, train=["1.png,20,10,24,14,cat", "1.png,50,0,150,100,dog"])
-    report = check_dataset(tmp_path, spec=SPEC)
+    report = check_dataset(tmp_path, model=MODEL)
     coverage = report_to_dict(report)["splits"]["train"]["anchor_coverage"]
     assert coverage["classes"]["cat"] == {"boxes": 1, "poor": 1, "share": 1.0}
     assert coverage["classes"]["dog"]["poor"] == 0

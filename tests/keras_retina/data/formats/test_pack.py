@@ -13,9 +13,10 @@ from PIL import Image
 
 from keras_retina.data.formats.pack import check_pack_input, read_pack
 from keras_retina.data.formats.write_pack import write_pack
-from keras_retina.data.images import STORED_AREA, read_image
+from keras_retina.data.images import read_image
 from keras_retina.data.reading.folder import available_splits, load_dataset
 from keras_retina.data.records import Dataset, Record
+from keras_retina.data.resize import STORED_AREA
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
 

@@ -176,17 +176,14 @@ def test_name_that_leads_out_of_the_folder_is_refused(tmp_path, name):
         safe_path(tmp_path, name)
 
 
-def test_link_that_leads_out_of_the_folder_is_refused(tmp_path):
+def test_link_on_the_disk_may_lead_out_of_the_folder(tmp_path):
     root = tmp_path / "data"
     (root / "in").mkdir(parents=True)
-    (tmp_path / "secret.png").write_bytes(b"")
-    (root / "out.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "linked.png").write_bytes(b"")
+    (root / "out.png").symlink_to(tmp_path / "linked.png")
     (root / "folder").symlink_to(tmp_path)
-    (root / "inner").symlink_to(root / "in")
-    for name in ("out.png", "folder/secret.png"):
-        with pytest.raises(InputError, match="a link that leaves it"):
-            safe_path(root, name)
-    assert safe_path(root, "inner/a.png") == root / "inner" / "a.png"
+    assert safe_path(root, "out.png") == root / "out.png"
+    assert safe_path(root, "folder/linked.png") == root / "folder" / "linked.png"
     assert safe_path(root, "in\\a.png") == root / "in" / "a.png"  # written on Windows
 
 

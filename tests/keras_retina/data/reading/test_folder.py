@@ -163,9 +163,7 @@ def test_folder_that_is_missing_empty_ambiguous_or_of_an_unknown_format_is_refus
     with pytest.raises(InputError, match="Received: COCO and CSV"):
         find_format(tmp_path)
     assert len(load_dataset(tmp_path, "val", format="coco").records) == 1
-    with pytest.raises(
-        InputError, match=r"data\.format: one of auto, coco, .* was expected.*Did you mean 'coco'"
-    ):
+    with pytest.raises(InputError, match=r"data\.format: one of auto, coco, .* was expected.*Did you mean 'coco'"):
         load_dataset(tmp_path, "val", format="cocoo")
 
 

@@ -54,10 +54,10 @@ def find_split(wanted: str, available: Sequence[str], *, where: str) -> str:
             "Let one be made: --set data.split=auto"
         )
     fits = closest(wanted, available) if available else "Add labels."
+    leave = ", do without one: --set data.test=null" if _field(wanted) == "test" else ""
     raise InputError(
         f"{where}: one of the splits {shown or '(none found)'} was expected. Received: split={wanted!r}. {fits} "
-        f"Name it with --set data.{_field(wanted)}=NAME, or make one from the training images with "
-        "--set data.split=auto"
+        f"Name it: --set data.{_field(wanted)}=NAME{leave}, or let one be made: --set data.split=auto"
     )
 
 

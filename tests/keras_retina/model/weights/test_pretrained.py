@@ -7,14 +7,16 @@ import pytest
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.model.backbones import (
-    BACKBONES,
-    WEIGHTS_FOLDER_VARIABLE,
-    backbone_layers,
-    find_weights,
-    load_pretrained,
-)
+from keras_retina.model.backbones import BACKBONES, backbone_layers
 from keras_retina.model.retinanet import detector_network
+from keras_retina.model.weights.pretrained import (
+    WEIGHTS_FOLDER_VARIABLE,
+    find_weights,
+    keras_cache,
+    load_pretrained,
+    pretrained_network,
+)
+from keras_retina.model.weights.starts import STARTS
 from keras_retina.recipe.model import Backbone, Head, Input, Model, Pyramid
 
 FILE_1_0 = "mobilenet_v2_1.0_imagenet_notop.weights.h5"
@@ -78,6 +80,38 @@ def test_the_weights_beside_the_real_data_are_found(shared_data, shared_weights,
     assert (shared_weights / FILE_1_0).samefile(found)
 
 
+@pytest.mark.parametrize(
+    ("settings", "file"),
+    [
+        (Backbone(weights="openimages"), "mobilenet_v2_1.0_openimages_notop.weights.h5"),
+        (Backbone(alpha=0.5, weights="voc"), "mobilenet_v2_0.5_deeplab_voc_notop.weights.h5"),
+        (Backbone(name="efficientnet_lite0"), "efficientnet_lite0_imagenet_notop.weights.h5"),
+    ],
+)
+def test_what_keras_does_not_have_is_found_or_refused_with_the_way_to_it(tmp_path, monkeypatch, settings, file):
+    monkeypatch.setenv(WEIGHTS_FOLDER_VARIABLE, str(tmp_path))
+    with pytest.raises(InputError, match=f"expected {file}.*KERAS_RETINA_WEIGHTS.*`keras-retina weights`"):
+        find_weights(settings, None)
+    (tmp_path / file).touch()
+    assert find_weights(settings, None) == str(tmp_path / file)
+
+
+def test_the_download_of_keras_is_found_in_its_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    start, openimages, _ = STARTS["mobilenet_v2"]
+    assert keras_cache(start, 0.35) is None
+    (tmp_path / "models").mkdir()
+    file = tmp_path / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
+    file.touch()
+    assert keras_cache(start, 0.35) == file
+    assert keras_cache(openimages, 1.0) is None
+
+
+def test_a_path_that_does_not_exist_names_what_the_backbone_can_start_from():
+    with pytest.raises(InputError, match="expected 'imagenet', 'voc', 'none' or a weights file"):
+        find_weights(Backbone(alpha=0.5, weights="runs/nowhere.h5"), None)
+
+
 # What is refused
 
 
@@ -126,6 +160,37 @@ def test_random_weights_stay_as_they_are(tiny_detector, tiny_recipe):
     before = [value.copy() for value in model.get_weights()]
     load_pretrained(model, tiny_recipe.model.backbone, source=None)
     assert all(np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "file"),
+    [
+        (Backbone(weights="openimages"), "mobilenet_v2_1.0_openimages_notop.weights.h5"),
+        (Backbone(alpha=0.5, weights="voc"), "mobilenet_v2_0.5_deeplab_voc_notop.weights.h5"),
+        (Backbone(name="efficientnet_lite0"), "efficientnet_lite0_imagenet_notop.weights.h5"),
+    ],
+)
+def test_the_features_of_a_named_start_equal_those_of_its_network(shared_weights, monkeypatch, backbone, file):
+    monkeypatch.setenv(WEIGHTS_FOLDER_VARIABLE, str(shared_weights))
+    source = find_weights(backbone, None)
+    assert source == str(shared_weights / file)
+    settings = small(backbone)
+    model = detector_network(settings, 2)
+    load_pretrained(model, backbone, source=source)
+    theirs = pretrained_network(backbone, source)
+    image = keras.Input((96, 128, 3))
+    whole = BACKBONES[backbone.name].build(backbone, include_top=False, weights=None, input_tensor=image)
+    whole.set_weights(theirs.get_weights())
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 96, 128, 3)).astype(np.float32)
+    for name in BACKBONES[backbone.name].features:
+        ours = keras.Model(model.input, model.get_layer(name).output)(images)
+        reference = keras.Model(image, whole.get_layer(name).output)(images)
+        assert np.std(reference) > 0.01
+        np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-4)
+
+
+def test_efficientnet_refuses_weights_of_another_network(shared_weights):
+    assert "efficientnet_lite0" in refusal(Backbone(name="efficientnet_lite0"), str(shared_weights / FILE_1_0))
 
 
 def test_mobilenet_features_equal_those_of_the_network_in_the_file(shared_weights):

@@ -1,0 +1,83 @@
+"""The verb that looks for wrong labels with a trained detector."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from keras_retina.cli.options import DataOption, JsonOption, RunArgument
+from keras_retina.cli.output import plain, say, suggest, write_json
+from keras_retina.foundation.files import address
+
+if TYPE_CHECKING:
+    from keras_retina.evaluate.review import Review
+    from keras_retina.run import RunFolder
+
+PICTURES = 120
+
+
+def review(
+    run: RunArgument,
+    data: DataOption = None,
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="Repeat it for several. Default: every split of the recipe.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the page. Default: RUN/review.")] = None,
+    pictures: Annotated[int, typer.Option("--pictures", min=0, help="At most so many on the page.")] = PICTURES,
+    json_: JsonOption = None,
+) -> None:
+    """Find wrong labels: compare the detector of a run with the labels of every split, the most suspicious first."""
+    from edge.report.review import summary, write_review
+    from keras_retina.data.records import check_classes
+    from keras_retina.evaluate.predict import detect_function
+    from keras_retina.evaluate.review import SUSPICIOUS, review_datasets
+    from keras_retina.model.saving import load_detector
+    from keras_retina.run import load_split, open_run
+
+    opened = open_run(run, data)
+    model, spec = load_detector(opened.model)
+    splits = list(dict.fromkeys(split or splits_of(opened)))
+    datasets = [load_split(opened, name) for name in splits]
+    for dataset in datasets:
+        check_classes(spec.class_names, dataset, source=opened.model)
+    files = opened.recipe.export
+    detect = detect_function(
+        model, spec, iou_threshold=files.iou_threshold, max_detections=files.max_detections, nms=files.nms
+    )
+    found = review_datasets(detect, spec, datasets=datasets)
+    page, table = write_review(
+        out or opened.review,
+        found,
+        name=opened.recipe.name,
+        training_split=opened.recipe.data.train,
+        splits=splits,
+        pictures=pictures,
+    )
+    show_shares(found, suspicious=SUSPICIOUS)
+    write_json(json_, summary(found, splits))
+    say(f"wrote {page} and {table}")
+    say("Correct the labels that are wrong, then train again:")
+    folder = address(opened.data_dir)
+    suggest(shlex.join(["keras-retina", "run", str(opened.recipe_file), "--data", folder, "--out", f"{run}_corrected"]))
+
+
+def splits_of(run: RunFolder) -> list[str]:
+    """Returns the splits that the recipe names and the folder has; all that it names where the folder has none."""
+    from keras_retina.data.reading.folder import available_splits
+
+    data = run.recipe.data
+    named = [name for name in (data.train, data.validation, data.test) if name]
+    there = available_splits(run.data_dir, data.format)
+    return [name for name in named if name in there] or named
+
+
+def show_shares(found: Review, *, suspicious: float) -> None:
+    """Prints for each class the share of its labels that are suspicious."""
+    say(f"{'class':<22} {'labels':>7} {'suspicious':>11} {'share':>8}   found without a label")
+    for one in found.classes:
+        share = "-" if one.share is None else f"{100 * one.share:.1f} %"
+        say(f"  {plain(one.name):<20.20} {one.labels:>7} {one.suspicious:>11} {share:>8}   {one.missing:>7}")
+    say(f"suspicious: {suspicious} or more, of 1; {len(found.lines)} lines in all")

@@ -1,0 +1,140 @@
+"""`weights`: what each backbone can start from, and our file of it out of the one that the user downloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from keras_retina.cli.options import DATA_HELP
+from keras_retina.cli.output import say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from keras_retina.model.weights.starts import Start
+
+PHOTO_SIZE, PHOTO_BATCH = 224, 16
+FEWEST_PHOTOS, MOST_PHOTOS = 32, 320
+
+
+def weights(
+    data: Annotated[
+        Path | None, typer.Option("--data", help=f"Look in weights/ beside it as well. {DATA_HELP}")
+    ] = None,
+    make: Annotated[Path | None, typer.Option("--make", help="Make our file from this downloaded file.")] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Photos for the statistics of BatchNorm, where they are not stored.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the file that is made.")] = Path("weights"),
+) -> None:
+    """List the trained weights that each backbone can start from, or make the file of one."""
+    if make is not None:
+        path = make_weights(make, images, out=out)
+        say(f"wrote {path}")
+        say(f"next: export KERAS_RETINA_WEIGHTS={out}")
+        return
+    for line in listed_weights(data):
+        say(line)
+
+
+def listed_weights(data: Path | None) -> list[str]:
+    """Returns the lines of the list: each backbone, what it can start from, and where that is or how to get it."""
+    from keras_retina.model.weights.starts import STARTS
+    from keras_retina.recipe.model import BACKBONE_STARTS
+
+    lines = []
+    for name, starts in STARTS.items():
+        lines.append(f"{name}: {', '.join([*(start.name for start in starts), 'none'])}")
+        for start in starts:
+            lines.append(f"  {start.name}: {start.trained_on}. {start.source}. Licence: {start.licence}")
+            lines += [f"    {line}" for line in _places(start, BACKBONE_STARTS[name][start.name], data=data)]
+            if start.package is not None:
+                lines.append(f"    get it: {start.package.get}")
+                photos = "" if start.package.has_batch_norm else " --images PHOTOS"
+                lines.append(f"    then: keras-retina weights --make FILE --out DIR{photos}")
+    return lines
+
+
+def _places(start: Start, alphas: tuple[float, ...], *, data: Path | None) -> list[str]:
+    from keras_retina.model.weights.pretrained import found_file, keras_cache
+
+    lines = []
+    for alpha in alphas:
+        width = f"alpha {alpha}: " if "{alpha}" in start.file else ""
+        found = found_file(start, alpha, data_dir=data) or keras_cache(start, alpha)
+        missing = "downloaded by Keras when it is used" if start.keras_file else "not found"
+        lines.append(f"{width}{found or missing}")
+    return lines
+
+
+def make_weights(file: Path, images: Path | None, *, out: Path) -> Path:
+    """Writes our file of the weights in a downloaded file and returns its path.
+
+    Raises:
+        InputError: the file is none that is listed, or there are too few photos.
+    """
+    from keras_retina.foundation.files import make_folder, replacing
+    from keras_retina.model.weights.packages import recognised, weight_bytes
+    from keras_retina.model.weights.starts import file_name
+
+    name, start, package = recognised(file)
+    photos = [] if package.has_batch_norm else photo_files(images)
+    make_folder(out)
+
+    from edge.tflite.convolutions import folded_convolutions
+    from keras_retina.model.backbones import kind_of
+    from keras_retina.model.weights.make import set_folded, set_torch_tensors
+    from keras_retina.model.weights.torch_file import read_tensors
+    from keras_retina.recipe.model import Backbone
+
+    settings = Backbone(name=name, alpha=start.package_alpha, weights=start.name)
+    network = kind_of(settings).build(
+        settings, include_top=False, weights=None, input_shape=(PHOTO_SIZE, PHOTO_SIZE, 3)
+    )
+    data = weight_bytes(file, package)
+    if package.has_batch_norm:
+        set_torch_tensors(network, read_tensors(data, str(file)))
+    else:
+        convolutions = folded_convolutions(data, str(file))
+        set_folded(network, convolutions, layers=package.layers, batches=photo_batches(photos))
+    path = out / file_name(start, start.package_alpha)
+    with replacing(path) as unfinished:
+        network.save_weights(unfinished)
+    return path
+
+
+def photo_files(folder: Path | None) -> list[Path]:
+    """Returns the pictures in a folder and in those inside it, by name, evenly spaced ones where there are many."""
+    from keras_retina.data.images import IMAGE_SUFFIXES
+    from keras_retina.foundation.errors import InputError
+
+    place = folder.rglob("*") if folder is not None else ()
+    found = sorted(path for path in place if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if len(found) < FEWEST_PHOTOS:
+        raise InputError(
+            f"--images: expected a folder with {FEWEST_PHOTOS} photos or more, since the file has no statistics of "
+            f"BatchNorm. Received: {folder} with {len(found)}. Give photos of any kind, such as your own."
+        )
+    step = max(1, len(found) / MOST_PHOTOS)
+    return [found[int(number * step)] for number in range(min(len(found), MOST_PHOTOS))]
+
+
+def photo_batches(photos: list[Path]) -> Iterator[np.ndarray]:
+    """Yields float32 `[batch, 224, 224, 3]` RGB in [-1, 1]: the middle square of each photo."""
+    import numpy as np
+
+    from keras_retina.data.images import read_image
+    from keras_retina.data.resize import resize_image
+
+    for first in range(0, len(photos), PHOTO_BATCH):
+        squares = []
+        for path in photos[first : first + PHOTO_BATCH]:
+            image = read_image(str(path))
+            side = min(image.shape[:2])
+            top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+            square = image[top : top + side, left : left + side]
+            squares.append(resize_image(square, PHOTO_SIZE, width=PHOTO_SIZE, mode="stretch"))
+        yield np.stack(squares).astype(np.float32) / 127.5 - 1

@@ -1,0 +1,137 @@
+"""Weights of a backbone: where their file is, and how they get into a detector."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import keras
+from keras_retina.model.backbones import backbone_layers, kind_of
+from keras_retina.model.weights.starts import Start, file_name, start_of
+from keras_retina.recipe.model import BACKBONE_ALPHAS, BACKBONE_STARTS, Backbone, start_names
+
+WEIGHTS_FOLDER_VARIABLE = "KERAS_RETINA_WEIGHTS"
+KERAS_DOWNLOAD = "imagenet"  # what keras.applications are told
+
+
+def find_weights(settings: Backbone, data_dir: Path | None) -> str | None:
+    """Resolves `backbone.weights` to a path, to "imagenet" (a download by Keras) or to None (random weights).
+
+    The file of a name is looked for in the folder that the environment variable KERAS_RETINA_WEIGHTS names and in
+    `weights/` beside the data folder or beside its parent; only then does Keras download it, where Keras has it.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    kind_of(settings)
+    if settings.weights == "none":
+        return None
+    _refuse_untrained(settings)
+    start = start_of(settings)
+    if start is None:
+        return _existing(settings)
+    found = found_file(start, settings.alpha, data_dir=data_dir)
+    if found is not None:
+        return str(found)
+    if start.keras_file is None:
+        raise InputError(
+            f"model.backbone.weights: expected {file_name(start, settings.alpha)} in the folder that "
+            f"{WEIGHTS_FOLDER_VARIABLE} names, or in weights/ beside the data. Received: {settings.weights!r} and no "
+            "such file. `keras-retina weights` says how to get it."
+        )
+    return KERAS_DOWNLOAD
+
+
+def _refuse_untrained(settings: Backbone) -> None:
+    if not BACKBONE_STARTS[settings.name]:
+        raise InputError(
+            f"model.backbone.weights: 'none' was expected for {settings.name}, which has no pretrained weights. "
+            f"Received: weights={settings.weights!r}. Use 'none'."
+        )
+
+
+def _existing(settings: Backbone) -> str:
+    path = Path(settings.weights)
+    if not path.is_file():
+        names = ", ".join(repr(name) for name in [*start_names(settings.name, settings.alpha), "none"])
+        raise InputError(
+            f"model.backbone.weights: expected {names} or a weights file. "
+            f"Received: {settings.weights!r}, which does not exist. Correct the path."
+        )
+    return str(path)
+
+
+def found_file(start: Start, alpha: float, *, data_dir: Path | None) -> Path | None:
+    """Returns where the file of a start is, None where it is in none of the folders."""
+    name = file_name(start, alpha)
+    return next((folder / name for folder in weights_folders(data_dir) if (folder / name).is_file()), None)
+
+
+def weights_folders(data_dir: Path | None) -> list[Path]:
+    """Returns the folders that are searched for weights, the first one first; they need not exist."""
+    folders = [Path(os.environ[WEIGHTS_FOLDER_VARIABLE])] if os.environ.get(WEIGHTS_FOLDER_VARIABLE) else []
+    if data_dir is not None:
+        parent = data_dir.resolve().parent
+        folders += [parent / "weights", parent.parent / "weights"]
+    return folders
+
+
+def keras_cache(start: Start, alpha: float) -> Path | None:
+    """Returns where Keras has put its download, None where it has not."""
+    if start.keras_file is None:
+        return None
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    path = home / "models" / start.keras_file.format(alpha=alpha)
+    return path if path.is_file() else None
+
+
+def load_pretrained(model: keras.Model, settings: Backbone, *, source: str | None) -> None:
+    """Copies backbone weights from `source` (see `find_weights`) into the detector; None leaves them random.
+
+    All backbones get RGB in [-1, 1]. The ResNet files were trained on BGR pixels minus a mean: their first
+    convolution is rewritten for our input, exactly the same function but for the zero padding at the image border.
+
+    Raises:
+        InputError: the file is of another architecture or width, or no Keras weights file, or cannot be downloaded.
+    """
+    kind = kind_of(settings)
+    if source is None:
+        return
+    _refuse_untrained(settings)
+    pretrained = pretrained_network(settings, source)
+    for layer in backbone_layers(model, settings):
+        weights = pretrained.get_layer(layer.name).get_weights()
+        if layer.name in kind.rewritten:
+            weights = kind.rewritten[layer.name](*weights)
+        layer.set_weights(weights)
+
+
+def pretrained_network(settings: Backbone, source: str) -> keras.Model:
+    """Builds the backbone with the layers that detectors leave out, and loads a file of its weights.
+
+    Raises:
+        InputError: as `load_pretrained`.
+    """
+    try:
+        return kind_of(settings).build(settings, include_top=False, weights=source, input_shape=(224, 224, 3))
+    except InputError:
+        raise
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:200]
+        what = f"{settings.name} alpha {settings.alpha}" if len(BACKBONE_ALPHAS[settings.name]) > 1 else settings.name
+        raise InputError(
+            f"model.backbone.weights: expected weights of {what} without the top. Received: {source!r} "
+            f"({reason}). Pass the file of this architecture, or 'none' to start from random weights."
+        ) from error
+    except Exception as error:
+        if type(error) is not Exception:  # Keras raises a bare Exception when a download fails
+            raise
+        start = start_of(settings)
+        file = file_name(start, settings.alpha) if start else source
+        raise InputError(
+            "model.backbone.weights: the ImageNet weights could not be downloaded. "
+            f"Received: {' '.join(str(error).split())[:300]}. Connect to a network, "
+            f"or put {file} into the folder that {WEIGHTS_FOLDER_VARIABLE} names."
+        ) from error

