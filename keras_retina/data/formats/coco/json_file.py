@@ -13,7 +13,8 @@ from keras_retina.data.formats.image_files import files_in
 from keras_retina.foundation.errors import InputError, printable
 
 _BEGINNING = 1 << 18  # bytes; licences and the like stand before the first list
-_LISTS = re.compile(r'"(images|annotations|categories)"\s*:\s*(\[|$)')
+_LISTS = re.compile(r'"(images|annotations)"\s*:\s*(\[|$)')
+_CATEGORIES = re.compile(r'"categories"\s*:\s*\[')  # Label Studio's notes.json beside YOLO labels has nothing else
 _MOST_FILES = 100  # more JSON files in one folder are one for each image, which is not COCO
 _OTHER_TASKS = ("captions_", "image_info_", "stuff_", "panoptic_")
 _COCO_NAME = re.compile("^instances_|coco")
@@ -28,7 +29,7 @@ def looks_like_coco(file: Path) -> Literal["yes", "no", "damaged"]:
     except OSError:
         return "damaged"
     text = data.decode("utf-8-sig" if (encoding := json.detect_encoding(data)) == "utf-8" else encoding, "replace")
-    if _LISTS.search(text):
+    if _LISTS.search(text) or (len(data) == _BEGINNING and _CATEGORIES.search(text)):
         return "yes"
     return "damaged" if not text.strip() or text.lstrip()[0] not in "{[" else "no"
 

@@ -15,7 +15,9 @@ CONTENT = '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "ç
     ("content", "answer"),
     [
         (CONTENT, "yes"),
-        ('{"info": {}, "licenses": [], "categories" : [', "yes"),
+        ('{"info": {}, "licenses": [], "annotations" : [', "yes"),
+        ('{"categories": [' + 300_000 * " ", "yes"),  # the other lists may follow
+        ('{"categories": [], "info": {}}', "no"),  # of Label Studio, beside YOLO labels
         (json.dumps({"version": "5.0", "shapes": [], "imagePath": "a.jpg"}), "no"),  # labelme
         ('[{"image": "a.jpg", "annotations": 3}]', "no"),
         ("", "damaged"),
