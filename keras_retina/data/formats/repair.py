@@ -7,6 +7,7 @@ everything whose meaning has to be guessed, such as corners in the wrong order (
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -102,7 +103,7 @@ def build_records(images: Iterable[LabelledImage], image_dir: Path) -> tuple[lis
             problems.append(problem("image_listed_twice", image.where, detail=f"{detail} Remove one.", fixed=False))
             continue
         seen[path] = image.where
-        if not path.is_file():
+        if not os.path.isfile(path):  # unlike Path.is_file, it is False for a name that is too long
             detail = f"an image file in {image_dir} was expected. Received: {image.file_name!r}, which is not there."
             problems.append(
                 problem("missing_image", image.where, detail=f"{detail} Add it or remove its label.", fixed=False)

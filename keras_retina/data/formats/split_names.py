@@ -26,6 +26,11 @@ def usual_name(name: str) -> str:
     return next((names[0] for names in SAME if plain in names), name)
 
 
+def is_usual(name: str) -> bool:
+    """Tells whether a name means training, validation or test."""
+    return usual_name(name) in {names[0] for names in SAME}
+
+
 def find_split(wanted: str, available: Sequence[str], *, where: str) -> str:
     """Returns the split that is meant, as the folder calls it: exactly this name, or else one that means the same.
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from keras_retina.data.formats.voc import read_voc, read_xml, voc_class_names, voc_image_dir, voc_splits
-from keras_retina.foundation.errors import InputError
+from keras_retina.data.formats.image_files import ImageFinder
+from keras_retina.data.formats.voc.labels import read_voc, voc_class_names
+from keras_retina.data.formats.voc.lists import VocEntry
+from keras_retina.data.formats.voc.xml_file import read_labels
 
 OBJECT = """<object><name>{name}</name><difficult>1</difficult>
 <bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"""
@@ -26,16 +29,19 @@ def write(tmp_path, image_name="a", objects="", size=SIZE, filename=None, databa
     )
 
 
-def read(tmp_path, names=("a",), class_names=("cat", "dog")):
-    (tmp_path / "ImageSets/Main/train.txt").write_text("".join(f"{name}\n" for name in names) + "\n")
-    lists = tmp_path / "ImageSets/Main/train.txt"
+def entries(tmp_path, names):
+    return [VocEntry(f"train.txt: {name}", name, tmp_path / "Annotations" / f"{name}.xml") for name in names]
+
+
+def read(tmp_path, names=("a",), class_names=("cat", "dog"), boxes="auto"):
     return read_voc(
-        lists,
-        tmp_path / "Annotations",
-        image_dir=tmp_path / "JPEGImages",
+        entries(tmp_path, names),
+        ImageFinder(tmp_path / "JPEGImages"),
         split="train",
         name="pets",
         class_names=class_names,
+        labels_of=read_labels,
+        boxes=boxes,
     )
 
 
@@ -120,23 +126,32 @@ def test_file_name_that_climbs_is_not_followed(tmp_path, filename):
     assert [record.file_name for record in read(tmp_path).records] == ["a.png"]
 
 
-def test_list_that_climbs_out_names_a_missing_or_twice_listed_image(tmp_path):
-    write(tmp_path)
-    (tmp_path / "JPEGImages" / "a.png").rename(tmp_path / "JPEGImages" / "z.png")
-    dataset = read(tmp_path, ("../a", "none", "a"))
-    assert [item.kind for item in dataset.problems] == ["unreadable_labels", "unreadable_labels", "missing_image"]
-    assert not dataset.records
-    write(tmp_path)
-    assert [item.kind for item in read(tmp_path, ("a", "a")).problems] == ["image_listed_twice"]
+@pytest.mark.parametrize(
+    ("filename", "image", "read_as", "kinds"),
+    [
+        ("photo.png", "photo.png", "photo.png", set()),  # no image has the name of the XML file
+        ("images/a.png", "a.png", "a.png", set()),
+        ("C:\\photos\\a.png", "a.png", "a.png", set()),
+        ("a.jpg", "a.png", "a.png", {"file_name_differs"}),
+        ("a.png", "A.PNG", "A.PNG", {"file_name_differs"}),
+        ("a.png", "cam1/a.png", "cam1/a.png", set()),
+        ("none.png", "z.png", None, {"missing_image"}),
+    ],
+)
+def test_image_is_found_by_either_name(tmp_path, filename, image, read_as, kinds):
+    write(tmp_path, filename=filename)
+    file = tmp_path / "JPEGImages" / image
+    file.parent.mkdir(exist_ok=True)
+    (tmp_path / "JPEGImages" / "a.png").rename(file)
+    dataset = read(tmp_path)
+    assert [record.file_name for record in dataset.records] == ([read_as] if read_as else [])
+    assert set(dataset.problem_counts()) == kinds
 
 
-def test_entities_are_refused_and_not_expanded(tmp_path):
-    bomb = '<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;">]>\n<annotation><filename>&y;</filename></annotation>'
-    outside = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>\n<annotation>&x;</annotation>'
-    for content in (bomb, outside):
-        (tmp_path / "a.xml").write_text(content)
-        with pytest.raises(InputError, match=r"a\.xml: line 1: XML without DOCTYPE"):
-            read_xml(tmp_path / "a.xml")
+def test_of_two_images_with_one_name_the_labelled_one_is_read(tmp_path):
+    write(tmp_path)
+    Image.new("RGB", (200, 100)).save(tmp_path / "JPEGImages" / "a.jpg")
+    assert read(tmp_path).records[0].file_name == "a.png"
 
 
 @pytest.mark.parametrize("content", ["", "<annotation><object>", "<a></a>", "{}", "<annotation>&nbsp;</annotation>"])
@@ -147,35 +162,15 @@ def test_damaged_xml_is_a_problem_of_its_image_only(tmp_path, content):
     dataset = read(tmp_path, ("a", "b"))
     assert len(dataset.records) == 1
     assert [(item.kind, item.fixed) for item in dataset.problems] == [("unreadable_labels", False)]
-    assert "b.xml" in dataset.problems[0].detail
-    assert voc_class_names(tmp_path) == ("dog",)
+    assert "b.xml" in dataset.problems[0].detail and dataset.problems[0].where == "train.txt: b"
+    assert voc_class_names(entries(tmp_path, ("a", "b")), labels_of=read_labels) == ("dog",)
 
 
-def test_class_names_are_those_of_all_splits_sorted(tmp_path):
-    write(tmp_path, "a", one_object("dog"))
-    write(tmp_path, "b", one_object("cat"))
-    write(tmp_path, "c", one_object("in no split"))
-    (tmp_path / "ImageSets/Main/train.txt").write_text("a\n")
-    (tmp_path / "ImageSets/Main/val.txt").write_text("b\n")
-    assert voc_class_names(tmp_path) == ("cat", "dog")
-
-
-def test_lists_of_one_class_are_no_splits(tmp_path):
-    folder = tmp_path / "ImageSets" / "Main"
-    folder.mkdir(parents=True)
-    (folder / "train.txt").write_text("a\n")
-    (folder / "cat_train.txt").write_text("a -1\n")
-    (folder / "night_train.txt").write_text("b\n")
-    (folder / "empty.txt").write_text("")
-    assert sorted(voc_splits(tmp_path)) == ["empty", "night_train", "train"]
-
-
-def test_image_folder_is_inside_or_beside(tmp_path):
-    data = tmp_path / "voc"
-    data.mkdir()
-    with pytest.raises(InputError, match="JPEGImages"):
-        voc_image_dir(data)
-    (tmp_path / "images").mkdir()
-    assert voc_image_dir(data) == (tmp_path / "images").resolve()
-    (data / "JPEGImages").mkdir()
-    assert voc_image_dir(data) == data / "JPEGImages"
+def test_shares_of_the_image_are_refused_until_somebody_says_that_they_are(tmp_path):
+    write(tmp_path, objects=one_object(x1=0.1, y1=0.1, x2=0.25, y2=0.5))
+    (found,) = read(tmp_path).problems
+    assert (found.kind, found.fixed, found.where) == ("normalized_boxes", False, "pets: train")
+    dataset = read(tmp_path, boxes="normalized")
+    assert dataset.problems == ()
+    np.testing.assert_allclose(dataset.records[0].boxes, [[10, 20, 50, 50]], rtol=1e-6)
+    np.testing.assert_allclose(read(tmp_path, boxes="pixels").records[0].boxes, [[0.1, 0.1, 0.5, 0.25]], rtol=1e-6)
