@@ -44,8 +44,7 @@ def check_data(
     report = check_dataset(
         data,
         [split for split in splits if split] or None,
-        format=settings.data.format,
-        classes=settings.data.classes,
+        settings=settings.data,
         model=settings.model,
     )
     say(format_report(report))

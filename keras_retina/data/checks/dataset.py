@@ -14,12 +14,16 @@ from keras_retina.data.checks.duplicates import DuplicatePair, Duplicates, find_
 from keras_retina.data.checks.fit_anchors import POOR_IOU
 from keras_retina.data.fingerprints import Fingerprint, look_at_all
 from keras_retina.data.formats.repair import problem
-from keras_retina.data.reading.folder import available_splits, find_format, read_dataset
+from keras_retina.data.formats.split_names import in_order, is_usual
+from keras_retina.data.reading.folder import find_layout, made_splits, read_split, split_in_folder
 from keras_retina.data.records import Dataset, Problem, Record
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files import address
 from keras_retina.geometry.boxes import area
+from keras_retina.recipe.data import Data
 from keras_retina.recipe.model import Model
+
+DATA = Data()
 
 SIZES = ("small", "medium", "large")
 SIZE_AREAS = (32.0**2, 96.0**2)  # COCO: small under the first, large from the second, pixels of the image
@@ -55,14 +59,18 @@ class DataReport:
     `duplicates` name images as `split/file_name`.
 
     Attributes:
+        kind: what people call the layout of the folder.
         other_splits: those that are there too and were not looked at.
+        unread: files that look like images or labels and are in no split.
         unusable: the errors that leave nothing to train or to measure on: no split could be read, or one has no box.
     """
 
     data_dir: str
     format: str
+    kind: str
     splits: tuple[SplitReport, ...]
     other_splits: tuple[str, ...]
+    unread: tuple[Problem, ...]
     duplicates: tuple[DuplicatePair, ...]
     errors: tuple[str, ...]
     unusable: tuple[str, ...]
@@ -70,37 +78,37 @@ class DataReport:
 
 
 def check_dataset(
-    data_dir: str | Path,
-    splits: Sequence[str] | None = None,
-    *,
-    format: str = "auto",
-    classes: Sequence[str] | None = None,
-    model: Model | None = None,
+    data_dir: str | Path, splits: Sequence[str] | None = None, *, settings: Data = DATA, model: Model | None = None
 ) -> DataReport:
     """Reads every label and decodes every image of a data folder, on all cores; how far it is, is logged.
 
     Args:
-        splits: by default train, val and test, as far as they exist, or all where none of them does.
+        splits: as a recipe names them; by default those that mean train, val and test, or all where none of them does.
+        settings: how the folder is read.
         model: the detector whose anchors must cover the boxes.
 
     Raises:
         InputError: the folder itself cannot be read, or has no split. Bad labels and images are in the report instead.
     """
     data_dir = Path(data_dir)
-    found_format = find_format(data_dir) if format == "auto" else format
-    there = available_splits(data_dir, found_format)
+    layout = find_layout(data_dir, settings.format)
+    there = in_order(layout.splits)
     if not there:
         raise InputError(
             f"{printable(address(data_dir))}: labels of at least one split were expected. "
-            f"Received: format={found_format}, no split. Add labels, or correct the path."
+            f"Received: {layout.kind}, no split. Add labels, or correct the path."
         )
-    chosen = list(splits or [split for split in there if split in ("train", "val", "test")] or there)
+    made = made_splits(data_dir, settings)
+    usual = [split for split in there if is_usual(split)] or there
+    chosen = list(splits or (made.files if made else usual))
     reports: list[SplitReport] = []
     errors: list[str] = []
+    looked_at: list[str] = []
     images = _Images([], [], [])
     for split in chosen:
         try:
-            dataset = read_dataset(data_dir, split, format=found_format, classes=classes)
+            dataset = read_split(data_dir, split, settings=settings, lists=made)
+            looked_at.append(split_in_folder(split, there, lists=made, where=""))
         except InputError as error:
             if str(error) not in errors:  # a damaged file that every split needs
                 errors.append(str(error))
@@ -124,9 +132,11 @@ def check_dataset(
             errors.append(f"the same image in two splits: {printable(pair.first)} and {printable(pair.second)}")
     return DataReport(
         data_dir=str(data_dir),
-        format=found_format,
+        format=layout.format,
+        kind=layout.kind,
         splits=tuple(reports),
-        other_splits=tuple(split for split in there if split not in chosen),
+        other_splits=tuple(split for split in there if split not in (*looked_at, *chosen)),
+        unread=tuple(layout.unread()),
         duplicates=found.pairs,
         errors=tuple(errors),
         unusable=tuple(unusable),

@@ -23,8 +23,10 @@ def report_to_dict(report: DataReport) -> dict[str, Any]:
     return {
         "data": report.data_dir,
         "format": report.format,
+        "layout": report.kind,
         "passed": not report.errors,
         "other_splits": list(report.other_splits),
+        "unread": [asdict(item) for item in report.unread],
         "errors": list(report.errors),
         "warnings": list(report.warnings),
         "duplicates": [asdict(pair) for pair in report.duplicates],
@@ -34,11 +36,16 @@ def report_to_dict(report: DataReport) -> dict[str, Any]:
 
 def format_report(report: DataReport) -> str:
     """Returns the report as text for a terminal; names from the labels cannot contain control characters."""
-    lines = [f"{printable(report.data_dir)} ({report.format})"]
+    lines = [f"{printable(report.data_dir)}: {printable(report.kind)}"]
     if report.other_splits:
         lines.append(f"also there, not looked at: the splits {printable(', '.join(report.other_splits))}")
     for split in report.splits:
         lines += ["", *_split_lines(split)]
+    if report.unread:
+        lines += ["", f"files in no split: {len(report.unread)}"]
+        lines += _capped(
+            [f"{kind}: {len(items)}, such as {items[0].where}" for kind, items in _by_kind(report.unread).items()]
+        )
     joined = groups(report.duplicates)
     if joined:
         images = sum(len(group.keys) for group in joined)

@@ -88,10 +88,9 @@ def read_split(data_dir: str | Path, split: str, *, settings: Data, lists: Split
     """Reads like `load_split`, but leaves problems that cannot be fixed in `Dataset.problems` (for check-data)."""
     data_dir = Path(data_dir)
     layout, shown = find_layout(data_dir, settings.format), printable(address(data_dir))
-    is_made = lists is not None and split in lists.files
-    own = lists.source if lists is not None and is_made else find_split(split, layout.splits, where=shown)
+    own = split_in_folder(split, layout.splits, lists=lists, where=shown)
     dataset = _read(layout, own, settings=settings, data_dir=data_dir)
-    if lists is not None and is_made:
+    if lists is not None and split in lists.files:
         dataset = choose_images(dataset, lists, split=split, where=shown)
     return replace(dataset, split=split)
 
@@ -115,21 +114,26 @@ def made_splits(data_dir: Path, settings: Data) -> SplitLists | None:
     return make_split_lists(dataset, settings, missing=missing, source=source)
 
 
+def split_in_folder(split: str, available: Sequence[str], *, lists: SplitLists | None, where: str) -> str:
+    """Returns the split of the folder that a split of the recipe is, or was made of; raises as `find_split` does."""
+    if lists is not None and split in lists.files:
+        return lists.source
+    return find_split(split, available, where=where)
+
+
 def describe_folder(data_dir: Path, settings: Data, *, images: Mapping[str, int], lists: SplitLists | None) -> str:
     """Returns one line that says how a folder is read: "Roboflow COCO: train 700, valid -> val 200, test 100".
 
     Args:
         images: split of the recipe -> number of its images.
     """
-    layout, parts = find_layout(data_dir, settings.format), []
+    layout, shown = find_layout(data_dir, settings.format), printable(address(data_dir))
+    parts, used = [], set()
     for split, count in images.items():
-        if lists is not None and split in lists.files:
-            own = f"{lists.source} (part)"
-        else:
-            own = find_split(split, layout.splits, where=printable(data_dir))
-        parts.append(f"{split} {count}" if own == split else f"{own} -> {split} {count}")
-    used = {find_split(split, layout.splits, where="") for split in images if not (lists and split in lists.files)}
-    used |= {lists.source} if lists else set()
+        own = split_in_folder(split, layout.splits, lists=lists, where=shown)
+        used.add(own)
+        part = " (part)" if lists is not None and split in lists.files else ""
+        parts.append(f"{split} {count}" if own + part == split else f"{own}{part} -> {split} {count}")
     others = [split for split in in_order(layout.splits) if split not in used]
     beside = f"; not used: {', '.join(others)}" if others else ""
     return printable(f"{layout.kind}: {', '.join(parts)}{beside}")

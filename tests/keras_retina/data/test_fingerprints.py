@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_retina.data.checks import fingerprints
+from keras_retina.data import fingerprints
 from keras_retina.data.fingerprints import look_at, look_at_all, on_all_cores
 from keras_retina.foundation.errors import InputError
 

@@ -11,6 +11,7 @@ from keras_retina.data.checks.dataset import check_dataset, count_by_class_and_s
 from keras_retina.data.checks.report import format_report, report_to_dict
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
+from keras_retina.recipe.data import Data
 from keras_retina.recipe.model import Anchors, Input, Model
 
 SHARED = Path(__file__).resolve().parents[5] / "shared" / "data"
@@ -108,7 +109,7 @@ def test_damaged_label_file_is_an_error_in_the_report(tmp_path):
     (tmp_path / "classes.csv").write_text("cat,0\n")
     (tmp_path / "val.csv").write_text('"')
     report = check_dataset(tmp_path)
-    assert [split.split for split in report.splits] == ["train"]
+    assert [split.split for split in report.splits] == ["train", "valid"]
     assert len(report.errors) == 1 and "val.csv" in report.errors[0]
 
 
@@ -121,19 +122,27 @@ def test_splits_that_are_not_looked_at_are_named(tmp_path):
     row = "1.png,20,10,50,40,cat"
     write_csv(tmp_path, train=[row], trainval=[row], valid=[row])
     report = check_dataset(tmp_path)
-    assert [split.split for split in report.splits] == ["train"]
-    assert report.other_splits == ("trainval", "valid")
-    assert format_report(report).splitlines()[1] == "also there, not looked at: the splits trainval, valid"
-    assert report_to_dict(report)["other_splits"] == ["trainval", "valid"]
+    assert [split.split for split in report.splits] == ["train", "valid"]
+    assert report.other_splits == ("trainval",)
+    assert format_report(report).splitlines()[1] == "also there, not looked at: the splits trainval"
+    assert report_to_dict(report)["other_splits"] == ["trainval"]
     report = check_dataset(tmp_path, ["trainval"])
     assert [split.split for split in report.splits] == ["trainval"] and report.other_splits == ("train", "valid")
+    report = check_dataset(tmp_path, ["train", "val"])
+    assert [split.split for split in report.splits] == ["train", "val"] and report.other_splits == ("trainval",)
 
 
-def test_folder_without_a_split_is_refused(tmp_path):
+def test_folder_with_labels_of_no_image_cannot_be_used(tmp_path):
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "Annotations" / "1.xml").write_text("<annotation/>")
-    with pytest.raises(InputError, match=r"at least one split were expected\. Received: format=voc, no split\."):
-        check_dataset(tmp_path)
+    report = check_dataset(tmp_path)
+    assert "boxes in the split 'all' were expected. Received: no image" in report.unusable[0]
+
+
+def test_splits_that_are_made_are_checked(tmp_path):
+    write_csv(tmp_path, train=[f"{number}.png,20,10,50,40,cat" for number in (1, 2, 3)])
+    with pytest.raises(InputError, match=r"enough images with boxes"):
+        check_dataset(tmp_path, settings=Data(split="auto"))
 
 
 def test_split_without_a_box_cannot_be_used(tmp_path):
