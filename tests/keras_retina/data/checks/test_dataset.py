@@ -129,11 +129,12 @@ def test_splits_that_are_not_looked_at_are_named(tmp_path):
     assert [split.split for split in report.splits] == ["trainval"] and report.other_splits == ("train", "valid")
 
 
-def test_folder_without_a_split_is_refused(tmp_path):
+def test_folder_without_splits_is_looked_at_as_a_whole(tmp_path):
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "Annotations" / "1.xml").write_text("<annotation/>")
-    with pytest.raises(InputError, match=r"at least one split were expected\. Received: format=voc, no split\."):
-        check_dataset(tmp_path)
+    report = check_dataset(tmp_path)
+    assert [split.split for split in report.splits] == ["all"]
+    assert "all: 1 problems that cannot be fixed" in report.errors  # there is no image
 
 
 def test_split_without_a_box_cannot_be_used(tmp_path):
