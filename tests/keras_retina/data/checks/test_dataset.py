@@ -132,17 +132,12 @@ def test_splits_that_are_not_looked_at_are_named(tmp_path):
     assert [split.split for split in report.splits] == ["train", "val"] and report.other_splits == ("trainval",)
 
 
-def test_folder_with_labels_of_no_image_cannot_be_used(tmp_path):
+def test_folder_without_splits_is_looked_at_as_a_whole(tmp_path):
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "Annotations" / "1.xml").write_text("<annotation/>")
     report = check_dataset(tmp_path)
-    assert "boxes in the split 'all' were expected. Received: no image" in report.unusable[0]
-
-
-def test_splits_that_are_made_are_checked(tmp_path):
-    write_csv(tmp_path, train=[f"{number}.png,20,10,50,40,cat" for number in (1, 2, 3)])
-    with pytest.raises(InputError, match=r"enough images with boxes"):
-        check_dataset(tmp_path, settings=Data(split="auto"))
+    assert [split.split for split in report.splits] == ["all"]
+    assert "all: 1 problems that cannot be fixed" in report.errors  # there is no image
 
 
 def test_split_without_a_box_cannot_be_used(tmp_path):
