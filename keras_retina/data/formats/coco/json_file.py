@@ -29,10 +29,11 @@ def looks_like_coco(file: Path) -> Literal["yes", "no", "damaged"]:
     except OSError:
         return "damaged"
     text = data.decode("utf-8-sig" if (encoding := json.detect_encoding(data)) == "utf-8" else encoding, "replace")
-    is_object = text.lstrip().startswith("{")  # CreateML's list of images has "annotations" too
-    if is_object and (_LISTS.search(text) or (len(data) == _BEGINNING and _CATEGORIES.search(text))):
+    if text.lstrip().startswith("["):
+        return "no"  # COCO is an object; a list of images with their annotations is CreateML's
+    if _LISTS.search(text) or (len(data) == _BEGINNING and _CATEGORIES.search(text)):
         return "yes"
-    return "damaged" if not text.strip() or text.lstrip()[0] not in "{[" else "no"
+    return "damaged" if not text.strip() or text.lstrip()[0] != "{" else "no"
 
 
 def coco_files(folder: Path, *, damaged: bool = False) -> list[Path]:

@@ -20,6 +20,7 @@ CONTENT = '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "ç
         ('{"categories": [], "info": {}}', "no"),  # of Label Studio, beside YOLO labels
         (json.dumps({"version": "5.0", "shapes": [], "imagePath": "a.jpg"}), "no"),  # labelme
         ('[{"image": "a.jpg", "annotations": 3}]', "no"),
+        ('[{"image": "a.jpg", "annotations": []}]', "no"),  # CreateML
         ("", "damaged"),
         ("images", "damaged"),
     ],
