@@ -223,15 +223,15 @@ def test_check_data_looks_at_the_splits_that_set_names(tiny_coco, tmp_path):
 
     renamed, report = tmp_path / "renamed", tmp_path / "report.json"
     shutil.copytree(tiny_coco, renamed)
-    (renamed / "annotations/val.json").rename(renamed / "annotations/valid.json")
+    (renamed / "annotations/val.json").rename(renamed / "annotations/holdout.json")
     plain = keras_retina("check-data", "--data", str(renamed), "--json", str(report))
-    assert plain.returncode == 0 and "also there, not looked at: the splits valid" in plain.stdout
+    assert plain.returncode == 0 and "also there, not looked at: the splits holdout" in plain.stdout
     assert list(json.loads(report.read_text())["splits"]) == ["train"]
-    named = ("--set", "data.validation=valid")
+    named = ("--set", "data.validation=holdout")
     assert keras_retina("check-data", "--data", str(renamed), "--json", str(report), *named).returncode == 0
-    assert list(json.loads(report.read_text())["splits"]) == ["train", "valid"]
-    missing = keras_retina("check-data", "--data", str(renamed), "--set", "data.validation=vaild")
-    assert missing.returncode == 1 and "Did you mean 'valid'?" in missing.stdout
+    assert list(json.loads(report.read_text())["splits"]) == ["train", "holdout"]
+    missing = keras_retina("check-data", "--data", str(renamed), "--set", "data.validation=hodlout")
+    assert missing.returncode == 1 and "Did you mean 'holdout'?" in missing.stdout
 
 
 def test_check_data_refuses_a_split_without_a_box_after_the_report(tiny_coco, tmp_path):

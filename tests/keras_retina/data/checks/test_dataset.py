@@ -104,13 +104,11 @@ def test_copies_within_a_split_are_a_warning(tmp_path):
     assert report.warnings == ("1 pairs of identical or nearly identical images within a split",)
 
 
-def test_damaged_label_file_is_an_error_in_the_report(tmp_path):
-    write_csv(tmp_path, train=["1.png,1,2,3,4,cat"])
-    (tmp_path / "classes.csv").write_text("cat,0\n")
-    (tmp_path / "val.csv").write_text('"')
-    report = check_dataset(tmp_path)
-    assert [split.split for split in report.splits] == ["train", "valid"]
-    assert len(report.errors) == 1 and "val.csv" in report.errors[0]
+def test_a_damaged_file_of_one_split_is_refused_by_its_name(tmp_path):
+    write_csv(tmp_path, train=["1.png,20,10,50,40,cat"], val=["1.png,20,10,50,40,cat"])
+    (tmp_path / "val.csv").write_bytes(b"1.png,20,10,50,40,caf\xe9\n")
+    with pytest.raises(InputError, match=r"val\.csv: line 1: UTF-8 text was expected"):
+        check_dataset(tmp_path)
 
 
 def test_folder_that_is_no_data_folder_is_refused(tmp_path):
@@ -138,6 +136,12 @@ def test_folder_without_splits_is_looked_at_as_a_whole(tmp_path):
     report = check_dataset(tmp_path)
     assert [split.split for split in report.splits] == ["all"]
     assert "all: 1 problems that cannot be fixed" in report.errors  # there is no image
+
+
+def test_splits_that_cannot_be_made_are_refused(tmp_path):
+    write_csv(tmp_path, train=[f"{number}.png,20,10,50,40,cat" for number in (1, 2, 3)])
+    with pytest.raises(InputError, match=r"enough images with boxes"):
+        check_dataset(tmp_path, settings=Data(split="auto"))
 
 
 def test_split_without_a_box_cannot_be_used(tmp_path):
@@ -171,12 +175,11 @@ def test_crowds_alone_are_nothing_to_learn_from(tmp_path):
     assert len(report.unusable) == 1
 
 
-def test_data_of_which_no_split_can_be_read_cannot_be_used(tmp_path):
+def test_data_of_which_no_split_can_be_read_is_refused_by_file(tmp_path):
     for split in ("train", "val"):
         (tmp_path / f"{split}.csv").write_text('"')
-    report = check_dataset(tmp_path)
-    assert report.splits == () and len(report.errors) == 1
-    assert report.unusable == report.errors and "train.csv" in report.unusable[0]
+    with pytest.raises(InputError, match=r"train\.csv: line 1: "):
+        check_dataset(tmp_path)
 
 
 def test_control_characters_of_labels_do_not_reach_the_terminal(tmp_path):

@@ -25,8 +25,10 @@ def data_report(*, problems=(), classes=("cat",), pairs=(), warnings=(), errors=
     return DataReport(
         data_dir="data",
         format="csv",
+        kind="CSV",
         splits=(split,),
         other_splits=(),
+        unread=(),
         duplicates=tuple(pairs),
         errors=tuple(errors),
         unusable=(),
