@@ -28,6 +28,9 @@ from keras_retina.foundation.files import address
 if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
     from keras_retina.plan.plan import Plan
     from keras_retina.plan.wishes import Wishes
+    from keras_retina.recipe.export import Export
+    from keras_retina.recipe.formats import Form, RecipeFormat
+    from keras_retina.recipe.model import Model
 
 NO_WISHES = "none"
 
@@ -66,4 +69,11 @@ def planned(data: Path, wishes: Wishes, *, set_: list[str] | None) -> Plan:
     """Plans, with what is measured on this machine."""
     from keras_retina.plan.plan import plan_recipe
 
-    return plan_recipe(data, wishes, overrides=set_ or (), command=command())
+    return plan_recipe(data, wishes, overrides=set_ or (), command=command(), latency_of=_latency_of)
+
+
+def _latency_of(model: Model, classes: int, kind: RecipeFormat, head: Form, threads: int, files: Export) -> float:
+    """Times the file of an untrained network on this machine."""
+    from edge.benchmark.untrained import untrained_latency
+
+    return untrained_latency(model, classes, kind=kind, head=head, threads=threads, files=files)

@@ -220,8 +220,8 @@ def run_planned(
         planned_for = wishes_in(there.plan.read_text(encoding="utf-8"))
         if planned_for != str(wishes):
             raise InputError(
-                f"--out: {out} holds a run that was planned for other wishes. Received: {wishes}, there: {planned_for}. "
-                "Choose another folder, or pass --overwrite to delete that run."
+                f"--out: {out} holds a run that was planned for other wishes. Received: {wishes}, there: "
+                f"{planned_for}. Choose another folder, or pass --overwrite to delete that run."
             )
         say(f"going on with the plan that is there: {there.plan}")
         settings, text = load_recipe(there.plan, set_), None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from keras_retina.plan.budget import Timing
 from keras_retina.plan.facts import DataFacts
 from keras_retina.plan.names import why_no_flip
 from keras_retina.plan.network import FEW_IMAGES, MANY_IMAGES
@@ -23,7 +24,6 @@ LEAST_EPOCHS, MOST_EPOCHS = 12, 150
 LONGER_FOR_BEST = 1.5  # 93 epochs of bccd.yaml were better than 60 at that time
 EVALUATIONS = 6  # of a training: each costs as much as some steps
 LIMITLESS_EPOCHS = 1000  # more than any number of minutes makes: the time is the limit
-FLOAT_SHARE = 0.6  # of the minutes, the rest is for the smaller model, whose steps are cheaper
 WARMUP_SHARE, MOST_WARMUP = 0.05, 100
 
 
@@ -40,7 +40,7 @@ def flip_choice(facts: DataFacts) -> Choice:
 
 def vertical_flip_choice() -> Choice:
     """Says that images are not turned upside down."""
-    why = "Names cannot tell whether your images have an up. Set true if they have none (seen through a microscope, from above)."
+    why = "Names cannot tell whether your images have an up. Set true if they have none (from above, a microscope)."
     return Choice("augmentation.vertical_flip", False, why)
 
 
@@ -57,7 +57,7 @@ def augmentation_choices(facts: DataFacts, small_side: float) -> list[Choice]:
         why = f"objects of a class are nearly of one size ({facts.class_spread:.1f} x), so zoom would invent others"
     elif small_side < TINY_SIDE and scale[0] < LEAST_SCALE_TINY:
         scale = (LEAST_SCALE_TINY, scale[1])
-        why = f"{why}; not smaller than {LEAST_SCALE_TINY} x, where the smallest tenth of {small_side:.0f} px would be lost"
+        why = f"{why}, but not shrunk much: the smallest tenth of the objects has {small_side:.0f} px"
     mosaic = "Joining four images did not help where it was measured."
     return [
         Choice("augmentation.scale", list(scale), f"{why}.", f"zoom {scale[0]:g} to {scale[1]:g}", "augmentation"),
@@ -82,44 +82,50 @@ def evaluate_every(epochs: int) -> int:
     return max(1, round(epochs / EVALUATIONS))
 
 
-def training_choices(facts: DataFacts, wishes: Wishes, *, minutes: float | None, estimated: int | None) -> list[Choice]:
-    """Says length, schedule and loss.
-
-    Args:
-        minutes: for this training alone, where a time was wished.
-        estimated: the epochs that are expected to fit in them.
-    """
+def training_choices(facts: DataFacts, wishes: Wishes, timing: Timing | None = None) -> list[Choice]:
+    """Says length, schedule and loss; `timing` is what was measured where a time was wished."""
     steps = steps_per_epoch(facts.images)
-    if minutes is None:
+    if timing is None:
         epochs = epochs_for(facts.images, objective=wishes.objective)
-        why = f"{epochs * steps} updates of {BATCH} images; small sets get more epochs, large ones more updates"
-        length = [
-            Choice("training.epochs", epochs, f"{why}.", f"{epochs} epochs", "training"),
-            Choice(
-                "training.evaluate_every", evaluate_every(epochs), "The best epoch on the validation split is kept."
-            ),
-        ]
+        length = _epochs_choices(epochs, steps=steps)
     else:
-        epochs = estimated or epochs_for(facts.images, objective=wishes.objective)
-        why = f"of {wishes.minutes:g} min, the share of the float model"
-        if minutes == wishes.minutes:
-            why = "all of the time, since no smaller model is trained"
-        length = [
-            Choice("training.minutes", minutes, f"{why}. About {epochs} epochs here.", f"{minutes:g} min", "training"),
-            Choice("training.epochs", LIMITLESS_EPOCHS, "At most; the minutes end it, and its schedule fits them."),
-            Choice(
-                "training.evaluate_every", evaluate_every(epochs), "The best epoch on the validation split is kept."
-            ),
-        ]
+        steps = timing.steps or steps
+        epochs = max(1, timing.updates // steps)
+        length = _minutes_choices(timing, epochs=epochs)
     warmup = max(1, min(MOST_WARMUP, round(WARMUP_SHARE * epochs * steps)))
+    rate = "AdamW with a cosine schedule; half and twice of it were worse on few photographs."
     return [
         *length,
+        Choice("training.evaluate_every", evaluate_every(epochs), "The best epoch on the validation split is kept."),
         Choice("training.batch_size", BATCH, ""),
-        Choice(
-            "training.learning_rate",
-            1e-3,
-            "AdamW with a cosine schedule; half and twice of it were worse on few photographs.",
-        ),
+        Choice("training.learning_rate", 1e-3, rate),
         Choice("training.warmup_steps", warmup, ""),
         Choice("training.loss", {"box": "giou", "box_weight": 1.0}, "Trains the overlap of boxes, which AP counts."),
     ]
+
+
+def _epochs_choices(epochs: int, *, steps: int) -> list[Choice]:
+    why = f"{epochs * steps} updates of {BATCH} images; small sets get more epochs, large ones more updates."
+    return [Choice("training.epochs", epochs, why, f"{epochs} epochs", "training")]
+
+
+def _minutes_choices(timing: Timing, *, epochs: int) -> list[Choice]:
+    budget = timing.budget
+    parts = [f"{budget.of_float:g} for the float model"]
+    parts += [f"{budget.of_small:g} for the smaller one"] if budget.of_small else []
+    parts += [f"{budget.of_quantized:g} for its training in int8"] if budget.of_quantized else []
+    why = (
+        f"of {budget.minutes:g} min {', '.join(parts)}; about {timing.updates} updates here. The minutes cover the "
+        f"training of all models with its evaluations, not export and verify. A step takes {timing.step:.2f} s on "
+        "this machine; it is measured again when the training begins."
+    )
+    shown = f"{budget.of_float:g} min"
+    choices = [
+        Choice("training.minutes", budget.of_float, why, shown, "training"),
+        Choice("training.epochs", LIMITLESS_EPOCHS, "At most: the minutes are the limit, and the schedule fits them."),
+    ]
+    if timing.steps:
+        choices.append(
+            Choice("training.steps_per_epoch", timing.steps, "Short epochs, so that whole ones fill the time.")
+        )
+    return choices

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keras_retina.plan.facts import DataFacts
@@ -42,6 +43,25 @@ class Size:
     def side(self) -> float:
         """Side of the square of the same area."""
         return math.sqrt(self.height * self.width)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that could be planned."""
+
+    size: Size
+    levels: tuple[int, int]
+    alpha: float
+    width: int
+    convolutions: int
+
+    def __str__(self) -> str:
+        """Returns it in a few words."""
+        first, last = self.levels
+        return (
+            f"{self.size.height} x {self.size.width} px, MobileNetV2 {self.alpha:g}, levels {first} to {last}, "
+            f"width {self.width}, {self.convolutions} convolutions"
+        )
 
 
 def most_input(wishes: Wishes) -> float:
@@ -124,11 +144,11 @@ def levels_for_size(facts: DataFacts, size: Size) -> tuple[int, int]:
     return first, last
 
 
-def input_choice(size: Size, reasons: list[str]) -> Choice:
+def input_choice(size: Size, reasons: Sequence[str]) -> Choice:
     """Says the input size; MediaPipe stretches too, and letterbox alone was not better where it was measured."""
     why = (
-        f"{reasons[0]}. {reasons[1].capitalize()}. Both sides are multiples of the stride of the last level. Stretched, "
-        "as phones and browsers (MediaPipe) do it; set letterbox if shapes tell your classes apart."
+        f"{reasons[0]}. {reasons[1].capitalize()}. Both sides are multiples of the stride of the last level. "
+        "Stretched, as phones and browsers (MediaPipe) do it; set letterbox if shapes tell your classes apart."
     )
     value = {"height": size.height, "width": size.width, "resize": "stretch"}
     return Choice("model.input", value, why, f"{size.height} x {size.width} px", "input")
@@ -161,7 +181,7 @@ def backbone_choice(facts: DataFacts, *, alpha: float, frozen: int, why_frozen: 
     """Says the backbone, from ImageNet weights."""
     why = (
         f"{why_frozen}. MobileNetV2 is fast on every device, and int8 keeps its AP; ImageNet weights need far fewer of "
-        "your images than random ones. BatchNorm trains, which gave 17 AP on blood cells in 20 epochs."
+        "your images than random ones. BatchNorm trains, which gave most where it was measured."
     )
     value = {"name": "mobilenet_v2", "alpha": alpha, "weights": "imagenet", "frozen_stages": frozen}
     shown = f"MobileNetV2 {alpha:g}, {frozen} frozen stages"
@@ -184,11 +204,11 @@ def head_choice(*, width: int, convolutions: int) -> Choice:
     return Choice("model.head", {"width": width, "convolutions": convolutions}, "As wide as the pyramid.")
 
 
-def network(size: Size, levels: tuple[int, int], *, alpha: float, frozen: int, width: int, convolutions: int) -> Model:
-    """Returns the section `model` of these choices, with the usual anchors."""
+def network(candidate: Candidate, *, frozen: int) -> Model:
+    """Returns the section `model` of a candidate, with the usual anchors."""
     return Model(
-        backbone=Backbone(alpha=alpha, frozen_stages=frozen, batch_norm="trained"),
-        input=Input(height=size.height, width=size.width),
-        pyramid=Pyramid(levels=levels, width=width),
-        head=Head(width=width, convolutions=convolutions),
+        backbone=Backbone(alpha=candidate.alpha, frozen_stages=frozen, batch_norm="trained"),
+        input=Input(height=candidate.size.height, width=candidate.size.width),
+        pyramid=Pyramid(levels=candidate.levels, width=candidate.width),
+        head=Head(width=candidate.width, convolutions=candidate.convolutions),
     )

@@ -67,7 +67,7 @@ class Choice:
     """One part of the recipe.
 
     Attributes:
-        place: where it stands in the recipe, `model.input`.
+        place: where it stands in the recipe, `model.input`; empty for what is told on the screen alone.
         value: what YAML can hold.
         why: sentences; the first one is short and stands beside the choice on the screen.
         shown: the value in a few words. A choice without it stands in the file alone.
@@ -83,7 +83,7 @@ class Choice:
     @property
     def line(self) -> str:
         """The choice in one line for the screen."""
-        return f"{self.title:<14} {self.shown}: {self.why.split('. ')[0].rstrip('.')}"
+        return f"{self.title:<15} {self.shown}: {self.why.split('. ')[0].rstrip('.')}"
 
 
 def as_fields(section: Section, *names: str) -> dict[str, Any]:

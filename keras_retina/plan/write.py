@@ -18,6 +18,8 @@ def recipe_fields(name: str, seed: int, *, choices: Sequence[Choice], overrides:
     """Returns the sections of the recipe: what was chosen, and then what the person set."""
     fields: dict[str, Any] = {"name": name, "seed": seed}
     for choice in choices:
+        if not choice.place:
+            continue
         *sections, key = choice.place.split(".")
         target = fields
         for section in sections:

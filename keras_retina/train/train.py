@@ -27,7 +27,7 @@ from keras_retina.train.devices import (
     in_precision,
     training_devices,
 )
-from keras_retina.train.duration import measure_pace, within_minutes
+from keras_retina.train.duration import DURATION, measure_pace, within_minutes
 from keras_retina.train.feature_cache import build_feature_cache, feature_batches, split_at_frozen
 from keras_retina.train.fit import compile_detector, fit_detector
 
@@ -105,7 +105,7 @@ def train(
             settings,
             settings.minutes,
             steps_per_epoch=steps,
-            path=train_dir / "duration.json",
+            path=train_dir / DURATION,
             measure=lambda: measure_pace(network, model, batches=batches(0), spec=spec, validation_set=validation_set),
             started=started,
         )
