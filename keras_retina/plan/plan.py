@@ -14,7 +14,7 @@ from keras_retina.data.checks.fit_anchors import best_ious, fit_anchors, input_b
 from keras_retina.data.folder import available_splits, load_dataset
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.files import address
-from keras_retina.plan.budget import Timing
+from keras_retina.plan.budget import Timing, measured_pace
 from keras_retina.plan.facts import DataFacts, data_facts, facts_lines
 from keras_retina.plan.files import files_choice, gate_choice, smaller_choice
 from keras_retina.plan.fitting import LatencyOf, Network, first_network, network_of_latency, network_of_minutes
@@ -27,7 +27,6 @@ from keras_retina.plan.learning import (
     vertical_flip_choice,
 )
 from keras_retina.plan.network import anchors_choice
-from keras_retina.plan.pace import measured_pace
 from keras_retina.plan.splits import choose_splits, data_choice
 from keras_retina.plan.wishes import Choice, Wishes
 from keras_retina.plan.write import commented_yaml, plan_lines, recipe_fields
