@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from keras_retina.plan.facts import DataFacts
-from keras_retina.plan.network import Candidate, Size, levels_for, levels_for_size, wanted_aspect
+from keras_retina.plan.network import LAST_LEVEL_STRIDES, Candidate, Size, levels_for_size, wanted_aspect
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ AIM = 0.97  # of the wish: what a candidate is predicted to take
 LARGEST_SIDE, SMALLEST_SIDE = 640, 96
 MOST_DETAIL = 1.25  # of the images' own side: a loose wish buys no more pixels than there is detail
 MOST_TURNED = 1.25  # how far the aspect of the input may be from that of the images
-WIDTHS = range(32, 136, 8)
+WIDTHS = range(32, 168, 8)
 CONVOLUTIONS = (3, 2)
 
 # How many points of log2 a halving costs. A guess of ours; only their order was checked: pixels first, then width.
@@ -77,13 +77,13 @@ def candidates(facts: DataFacts, alphas: Sequence[float], *, side: float) -> Ite
 def loss(candidate: Candidate, facts: DataFacts, *, side: float) -> float:
     """Returns how much worse than the ideal network a candidate is supposed to be; `side` is what the objects need."""
     aspect, _ = wanted_aspect(facts)
-    missing_levels = levels_for(facts, candidate.size.side)[1] - candidate.levels[1]
+    largest = facts.sides[4] * candidate.size.side / (LAST_LEVEL_STRIDES * 2 ** candidate.levels[1])
     return (
         _slope(side / candidate.size.side, SIDE_LOSS, SPARE_SIDE_LOSS)
         + _slope(IDEAL_WIDTH / candidate.width, WIDTH_LOSS, SPARE_WIDTH_LOSS)
         + ALPHA_LOSS * math.log2(1 / candidate.alpha)
         + CONVOLUTION_LOSS * (CONVOLUTIONS[0] - candidate.convolutions)
-        + LEVEL_LOSS * missing_levels
+        + LEVEL_LOSS * max(0.0, math.log2(largest))  # objects beyond the last level
         + ASPECT_LOSS * abs(math.log2(candidate.size.width / candidate.size.height / aspect))
     )
 
@@ -130,17 +130,26 @@ def fit_latency(
     return Timed(best, timed[best], False)
 
 
+def predicted(amount: float, known: Sequence[tuple[float, float]]) -> float:
+    """Returns the milliseconds of an amount of work, from pairs of work and milliseconds.
+
+    On the line through the two nearest pairs, since some of the time does not depend on the work; in proportion to the
+    nearest one where a line would say that work costs nothing.
+    """
+    (first, took), *others = sorted(known, key=lambda pair: abs(math.log(pair[0] / amount)))
+    for other, other_took in others:
+        slope = (other_took - took) / (other - first) if other != first else 0.0
+        if slope > 0 and took - slope * first >= 0:
+            return took + slope * (amount - first)
+    return took * amount / first
+
+
 def _next(
     pool: Sequence[tuple[Candidate, float, float]], timed: dict[Candidate, float], *, wish: float, class_count: int
 ) -> Candidate | None:
     """Returns the best candidate that is predicted to be within the wish, the least work of all where none is."""
     known = [(work(one, class_count), milliseconds) for one, milliseconds in timed.items()]
-
-    def predicted(amount: float) -> float:
-        nearest, milliseconds = min(known, key=lambda pair: abs(math.log(pair[0] / amount)))
-        return milliseconds * amount / nearest
-
-    allowed = [one for one in pool if predicted(one[1]) <= AIM * wish]
+    allowed = [one for one in pool if predicted(one[1], known) <= AIM * wish]
     if allowed:
         return min(allowed, key=lambda one: (one[2], one[1]))[0]
     return min(pool, key=lambda one: one[1])[0] if pool else None
