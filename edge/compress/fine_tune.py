@@ -18,6 +18,7 @@ from keras_retina.model.batch_norm import set_batch_norm_momentum
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import CompressedModel, FineTune, Recipe, Training
 from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm
+from keras_retina.train.clock import time_keeper
 from keras_retina.train.duration import DURATION, measure_pace, within_minutes
 from keras_retina.train.fit import compile_detector, fit_detector
 
@@ -106,10 +107,12 @@ def fit_network(
         )
     train_dir = task.folder.train
     train_dir.mkdir(parents=True, exist_ok=True)
-    if task.settings.fine_tune.minutes is not None:
+    keep_time = None
+    if training.minutes is not None:
+        most, is_new = training.epochs, not (train_dir / DURATION).exists()
         training = within_minutes(
             training,
-            task.settings.fine_tune.minutes,
+            training.minutes,
             steps_per_epoch=steps_per_epoch(task),
             path=train_dir / DURATION,
             measure=lambda: measure_pace(
@@ -126,6 +129,8 @@ def fit_network(
             compile_detector(
                 network, task.spec, settings=training, steps_per_epoch=steps_per_epoch(task), precision="float32"
             )
+        if is_new:
+            keep_time = time_keeper(training, started=task.started, most=most, path=train_dir / DURATION)
     fit_detector(
         network,
         detector,
@@ -138,6 +143,7 @@ def fit_network(
         callbacks=callbacks,
         section=f"{task.section}.fine_tune",
         nms=task.recipe.export.nms,
+        keep_time=keep_time,
     )
 
 
@@ -175,7 +181,7 @@ def fine_tune_settings(training: Training, settings: FineTune) -> Training:
         "weight_average": settings.weight_average,
         "evaluate_every": settings.evaluate_every,
         "accumulate_steps": 1,
-        "minutes": None,
+        "minutes": settings.minutes,
         "early_stop": None,
         "precision": "float32",
         "feature_views": None,

@@ -101,7 +101,7 @@ def within_minutes(
             f"{pace.evaluation:.0f} s. Received: {minutes}, of which {max(left, 0.0):.0f} s are left for them. "
             "Raise it, or lower training.steps_per_epoch."
         )
-    write_json(path, {"epochs": epochs, "step_seconds": pace.step})
+    write_json(path, {"epochs": epochs, "step_seconds": pace.step, "evaluation_seconds": pace.evaluation})
     limit = "minutes" if epochs < settings.epochs else "epochs"
     logger.info(
         f"{epochs} epochs in {minutes:g} min at {pace.step:.2f} s a step and {pace.evaluation:.1f} s an evaluation; "

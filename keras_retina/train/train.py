@@ -20,6 +20,7 @@ from keras_retina.model.saving import save_detector
 from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.recipe.recipe import Recipe, Training
 from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm
+from keras_retina.train.clock import time_keeper
 from keras_retina.train.devices import (
     choose_precision,
     copy_weights,
@@ -100,7 +101,9 @@ def train(
             cache_mebibytes=recipe.data.cache_mebibytes,
         )
 
+    keep_time = None
     if settings.minutes is not None:
+        most, is_new = settings.epochs, not (train_dir / DURATION).exists()
         settings = within_minutes(
             settings,
             settings.minutes,
@@ -112,6 +115,8 @@ def train(
         _check_updates(settings, steps)
         with strategy.scope():
             compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision=precision)
+        if is_new:
+            keep_time = time_keeper(settings, started=started, most=most, path=train_dir / DURATION)
 
     fit_detector(
         network,
@@ -123,6 +128,7 @@ def train(
         validation_set=validation_set,
         train_dir=train_dir,
         nms=recipe.export.nms,
+        keep_time=keep_time,
     )
     if model is not detector:
         copy_weights(model, detector)
