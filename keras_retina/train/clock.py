@@ -38,7 +38,7 @@ class KeepTime(keras.callbacks.Callback):
         most: epochs, however fast they are.
         evaluate_every: epochs between two evaluations.
         path: of `duration.json`.
-        evaluation: seconds of one, as measured before the training; counts until the first one is done.
+        evaluation: seconds of one, as measured before the training; counts until two are done.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class KeepTime(keras.callbacks.Callback):
     def _decide(self, done: int) -> None:
         epoch = statistics.median(self._epochs[UNUSED_EPOCHS:][-20:])
         plain = statistics.median(self._after[False] or [0.0])
-        evaluated = statistics.median(self._after[True] or [self.evaluation + plain])
+        evaluated = statistics.median(self._after[True][1:] or [self.evaluation + plain])  # the first one traces
         left = self.ends - self._ended
         chosen = epochs_left(left, epoch, plain=plain, evaluated=evaluated, done=done, every=self.every, most=self.most)
         if chosen == self.epochs:

@@ -246,7 +246,7 @@ def test_a_machine_that_is_faster_than_measured_trains_more_epochs_to_the_end_of
     """Two epochs were decided; 1000 minutes are enough for the four that the recipe allows."""
     monkeypatch.setattr("keras_retina.train.batch_norm.STEPS", 1)
     monkeypatch.setattr("keras_retina.train.train.measure_pace", lambda *_, **__: Pace(1e4, 100.0, 3e3))
-    timed = with_training(plain_recipe, epochs=4, minutes=1000.0, batch_size=2, evaluate_every=9)
+    timed = with_training(plain_recipe, epochs=4, minutes=1000.0, batch_size=2, evaluate_every=9, warmup_steps=0)
     train(timed, splits[0], validation_set=splits[1], run_dir=tmp_path)
     rows = history_of(tmp_path)
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
