@@ -12,11 +12,13 @@ from typing import Any, Protocol
 from keras_retina.foundation.files import write_json
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.recipe.recipe import Training
+from keras_retina.train.batch_norm import STEPS
 from keras_retina.train.history import evaluations_between
 from keras_retina.train.optimizer import stretch_of
 
 UNUSED_EPOCHS = 1  # the first one traces the graph and reads the images
-END = 0.01  # of the time: what comes after the last epoch, the statistics of BatchNorm and the saved model
+END = 0.01  # of the time: the saved model, after the last epoch
+FORWARD = 1 / 3  # of a step, and of its tracing: the statistics of BatchNorm need no gradients
 
 
 class KnowsItsEnd(Protocol):
@@ -33,7 +35,7 @@ class KeepTime(keras.callbacks.Callback):
 
     Args:
         ends: when everything has to be done, a time of `clock`.
-        minutes: that were wished; a hundredth of them is kept for what follows the last epoch.
+        minutes: that were wished; a hundredth of them is kept for the end, and the time of the statistics of BatchNorm.
         epochs: that were decided before, for which the schedule was made.
         most: epochs, however fast they are.
         evaluate_every: epochs between two evaluations.
@@ -81,7 +83,9 @@ class KeepTime(keras.callbacks.Callback):
         epoch = statistics.median(self._epochs[UNUSED_EPOCHS:][-20:])
         plain = statistics.median(self._after[False] or [0.0])
         evaluated = statistics.median(self._after[True][1:] or [self.evaluation + plain])  # the first one traces
-        left = self.ends - self._ended
+        statistics_of_norms = STEPS * FORWARD * epoch / self.params["steps"]
+        tracing = FORWARD * max(0.0, self._epochs[0] - epoch)
+        left = self.ends - self._ended - statistics_of_norms - tracing
         chosen = epochs_left(left, epoch, plain=plain, evaluated=evaluated, done=done, every=self.every, most=self.most)
         if chosen == self.epochs:
             return

@@ -252,7 +252,7 @@ def test_a_machine_that_is_faster_than_measured_trains_more_epochs_to_the_end_of
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     assert [bool(row["AP"]) for row in rows] == [False, False, False, True]
     rates = [float(row["learning_rate"]) for row in rows]
-    assert rates[1] > rates[2] > rates[3]  # that of two epochs would be at its end already
+    assert rates[2] > rates[3]  # the schedule of two epochs would be at its end in both
     assert json.loads((tmp_path / "train" / "duration.json").read_text())["epochs"] == 4
 
 
