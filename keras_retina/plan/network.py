@@ -184,7 +184,7 @@ def backbone_choice(facts: DataFacts, *, alpha: float, frozen: int, why_frozen: 
         "your images than random ones. BatchNorm trains, which gave most where it was measured."
     )
     value = {"name": "mobilenet_v2", "alpha": alpha, "weights": "imagenet", "frozen_stages": frozen}
-    shown = f"MobileNetV2 {alpha:g}, {frozen} frozen stages"
+    shown = f"MobileNetV2 {alpha}, {frozen} frozen stages"
     return Choice("model.backbone", {**value, "batch_norm": "trained"}, why, shown, "backbone")
 
 

@@ -18,7 +18,8 @@ from keras_retina.train.optimizer import stretch_of
 
 UNUSED_EPOCHS = 1  # the first one traces the graph and reads the images
 END = 0.01  # of the time: the saved model, after the last epoch
-FORWARD = 1 / 3  # of a step, and of its tracing: the statistics of BatchNorm need no gradients
+FORWARD = 1 / 3  # of a step: the statistics of BatchNorm need no gradients
+TRACING = 1 / 2  # of what the first epoch took longer: they are traced too, and read the images from the start
 
 
 class KnowsItsEnd(Protocol):
@@ -84,7 +85,7 @@ class KeepTime(keras.callbacks.Callback):
         plain = statistics.median(self._after[False] or [0.0])
         evaluated = statistics.median(self._after[True][1:] or [self.evaluation + plain])  # the first one traces
         statistics_of_norms = STEPS * FORWARD * epoch / self.params["steps"]
-        tracing = FORWARD * max(0.0, self._epochs[0] - epoch)
+        tracing = TRACING * max(0.0, self._epochs[0] - epoch)
         left = self.ends - self._ended - statistics_of_norms - tracing
         chosen = epochs_left(left, epoch, plain=plain, evaluated=evaluated, done=done, every=self.every, most=self.most)
         if chosen == self.epochs:
