@@ -189,7 +189,7 @@ def training_minutes(run: RunPaths) -> float:
 
 def _has_only_begun(path: Path) -> bool:
     members, run = set(path.iterdir()) if path.is_dir() else set(), RunPaths(path)
-    return {run.recipe_file} <= members <= {run.recipe_file, run.facts}
+    return {run.recipe_file} <= members <= {run.recipe_file, run.plan, run.facts}
 
 
 def _refuse_another_run(path: Path, recipe: Recipe, *, data_dir: Path) -> None:

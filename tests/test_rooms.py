@@ -24,6 +24,7 @@ ROOMS = (
     "keras_retina.data",
     "keras_retina.evaluate",
     "keras_retina.train",
+    "keras_retina.plan",
     "keras_retina.run",
     "edge.runtime",
     "edge.tflite",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,6 +18,8 @@ from keras_retina.model.batch_norm import set_batch_norm_momentum
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import CompressedModel, FineTune, Recipe, Training
 from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm
+from keras_retina.train.clock import time_keeper
+from keras_retina.train.duration import DURATION, measure_pace, within_minutes
 from keras_retina.train.fit import compile_detector, fit_detector
 
 
@@ -41,6 +44,8 @@ class CompressTask:
     """The float model, where the settings ask for distillation; made in the scope of `strategy`."""
     strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
     """The devices that fit, as in `train`; what is fitted must be made in its scope."""
+    started: float = field(default_factory=time.perf_counter)
+    """When the work on this model began, a time of `time.perf_counter`; `fine_tune.minutes` count from then on."""
 
 
 def fine_tune(model: keras.Model, task: CompressTask) -> None:
@@ -102,6 +107,30 @@ def fit_network(
         )
     train_dir = task.folder.train
     train_dir.mkdir(parents=True, exist_ok=True)
+    keep_time = None
+    if training.minutes is not None:
+        most, is_new = training.epochs, not (train_dir / DURATION).exists()
+        training = within_minutes(
+            training,
+            training.minutes,
+            steps_per_epoch=steps_per_epoch(task),
+            path=train_dir / DURATION,
+            measure=lambda: measure_pace(
+                network,
+                detector,
+                batches=fine_tune_batches(task),
+                spec=task.spec,
+                validation_set=task.validation_set,
+            ),
+            started=task.started,
+            section=f"{task.section}.fine_tune",
+        )
+        with task.strategy.scope():
+            compile_detector(
+                network, task.spec, settings=training, steps_per_epoch=steps_per_epoch(task), precision="float32"
+            )
+        if is_new:
+            keep_time = time_keeper(training, started=task.started, most=most, path=train_dir / DURATION)
     fit_detector(
         network,
         detector,
@@ -114,6 +143,7 @@ def fit_network(
         callbacks=callbacks,
         section=f"{task.section}.fine_tune",
         nms=task.recipe.export.nms,
+        keep_time=keep_time,
     )
 
 
@@ -151,7 +181,7 @@ def fine_tune_settings(training: Training, settings: FineTune) -> Training:
         "weight_average": settings.weight_average,
         "evaluate_every": settings.evaluate_every,
         "accumulate_steps": 1,
-        "minutes": None,
+        "minutes": settings.minutes,
         "early_stop": None,
         "precision": "float32",
         "feature_views": None,

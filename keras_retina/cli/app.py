@@ -16,6 +16,7 @@ from keras_retina.cli.detect import detect, serve_web
 from keras_retina.cli.export import evaluate, export, report, verify
 from keras_retina.cli.inspect_file import edgetpu, inspect
 from keras_retina.cli.output import show_log
+from keras_retina.cli.plan import plan
 from keras_retina.cli.review import review
 from keras_retina.cli.train import compress, demo, run, train
 from keras_retina.cli.weights import weights
@@ -31,6 +32,7 @@ app = typer.Typer(
 VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "check-data": check_data,
+    "plan": plan,
     "fit-anchors": fit_anchors,
     "show-batch": show_batch,
     "pack": pack,

@@ -59,8 +59,11 @@ def check_data(
         raise InputError(report.unusable[0])
     if report.errors:
         raise typer.Exit(1)
+    if recipe is None:
+        suggest(shlex.join(["keras-retina", "plan", address(data)]))
+        return
     poor = any(split.coverage and split.coverage.poor_share() > MANY_POOR for split in report.splits)
-    suggest(f"keras-retina {'fit-anchors' if poor else 'run'} {recipe or 'RECIPE'} --data {data}")
+    suggest(f"keras-retina {'fit-anchors' if poor else 'run'} {recipe} --data {data}")
 
 
 def pack(

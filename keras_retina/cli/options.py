@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
     from edge.detectors.reading import ReadingOptions
+    from keras_retina.plan.wishes import Wishes
     from keras_retina.recipe.recipe import Recipe
 
 
@@ -40,6 +41,15 @@ JsonOption = Annotated[
     Path | None, typer.Option("--json", help="Write the measurements to this file.", callback=output_file)
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")]
+MinutesOption = Annotated[
+    float | None, typer.Option("--minutes", help="Time for the training of all models, measured on this machine.")
+]
+LatencyOption = Annotated[
+    float | None, typer.Option("--latency", help="Milliseconds of the file for an image, timed on this machine.")
+]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Of the file that --latency times. Default: 2.")]
+TargetOption = Annotated[str | None, typer.Option("--target", help="phone, pi, coral or browser: where the file runs.")]
+ObjectiveOption = Annotated[str | None, typer.Option("--objective", help="smallest, fastest or best.")]
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe that is installed.")]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
 AnyFileArgument = Annotated[Path, typer.Argument(help="Any .tflite file, whoever wrote it.")]
@@ -66,6 +76,21 @@ def reading_options(
             f"--resize: expected stretch or letterbox. Received: {resize}. {closest(resize, RESIZE_MODES)}"
         )
     return ReadingOptions(labels, class_map, mean, std, resize)
+
+
+def wishes_of(
+    *,
+    minutes: float | None,
+    latency: float | None,
+    threads: int | None,
+    target: str | None,
+    objective: str | None,
+    seed: int = 0,
+) -> Wishes:
+    """Returns what the options of `plan` and `run` ask for; an unknown name or a wrong number is an InputError."""
+    from keras_retina.plan.wishes import Wishes
+
+    return Wishes(minutes, latency, threads, target, objective, seed)  # type: ignore[arg-type]  # checked there
 
 
 def load_named(recipe: str, set_: list[str] | None) -> Recipe:

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from keras_retina.cli.options import (
     DataOption,
+    LatencyOption,
+    MinutesOption,
+    ObjectiveOption,
     OutOption,
     OverwriteOption,
     RecipeArgument,
     RequiredDataOption,
     RunArgument,
     SetOption,
+    TargetOption,
+    ThreadsOption,
     command,
     find_recipe,
     load_named,
+    wishes_of,
 )
 from keras_retina.cli.output import exit_by_gate, say, show_rows, suggest
+from keras_retina.cli.plan import NO_WISHES, planned
 from keras_retina.foundation.errors import InputError
 
+if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
+    from keras_retina.plan.wishes import Wishes
+    from keras_retina.recipe.recipe import Recipe
 
-def run_all(
+
+def run_file(
     recipe_path: Path,
     data: Path,
     *,
@@ -33,21 +44,45 @@ def run_all(
     check: bool,
     print_expected: bool,
 ) -> None:
-    """Runs every stage that is not done yet, then prints the table, beside `expected:`, and the file to ship."""
-    from edge.stages import compress_stage, export_compressed, export_stage, report_stage, verify_stage
-    from edge.verify.expected import compare, expected_block, expected_lines, measured_run
-    from edge.verify.ship import row_to_ship, ship_line
-    from keras_retina.foundation.machine import vector_instructions
+    """Runs the recipe of a file; what `--set` changed is not compared with what the recipe expects."""
     from keras_retina.recipe.recipe import load_recipe
-    from keras_retina.run import start_run, train_stage
 
     changed = has_other_settings(recipe_path, set_)
     settings = load_recipe(recipe_path, set_)
     if changed and not check:  # the report of the run must not compare them either
         settings = settings.model_copy(update={"expected": None})
+    run_all(settings, data, out=out, overwrite=overwrite, changed=changed, check=check, print_expected=print_expected)
+
+
+def run_all(
+    settings: Recipe,
+    data: Path,
+    *,
+    out: Path | None,
+    overwrite: bool,
+    changed: bool = False,
+    check: bool = False,
+    print_expected: bool = False,
+    plan_text: str | None = None,
+) -> None:
+    """Runs every stage that is not done yet, then prints the table, beside `expected:`, and the file to ship.
+
+    Args:
+        changed: the settings are others than those that `expected:` belongs to.
+        plan_text: the commented recipe that was planned, to be kept in the run folder.
+    """
+    from edge.stages import compress_stage, export_compressed, export_stage, report_stage, verify_stage
+    from edge.verify.expected import compare, expected_block, expected_lines, measured_run
+    from edge.verify.ship import row_to_ship, ship_line
+    from keras_retina.foundation.files import write_file
+    from keras_retina.foundation.machine import vector_instructions
+    from keras_retina.run import start_run, train_stage
+
     run = start_run(
         out or Path("runs") / settings.name, settings, data_dir=data, command=command(), overwrite=overwrite
     )
+    if plan_text is not None:
+        write_file(run.plan, plan_text.encode())
     train_stage(run)
     compress_stage(run)
     export_stage(run)
@@ -115,7 +150,7 @@ def demo(
     data = out.parent / f"{out.name}_data"
     write_builtin_set(data)
     say(f"built-in data: {data}")
-    run_all(find_recipe("demo"), data, out=out, set_=set_, overwrite=overwrite, check=False, print_expected=False)
+    run_file(find_recipe("demo"), data, out=out, set_=set_, overwrite=overwrite, check=False, print_expected=False)
 
 
 def train(
@@ -138,8 +173,11 @@ def train(
 
 
 def run(
-    recipe: RecipeArgument,
     data: RequiredDataOption,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="A recipe file, or the name of an installed recipe. Without it, one is planned."),
+    ] = None,
     out: OutOption = None,
     set_: SetOption = None,
     overwrite: OverwriteOption = False,
@@ -147,8 +185,49 @@ def run(
     print_expected: Annotated[
         bool, typer.Option("--print-expected", help="Print the result as an expected: block for the recipe.")
     ] = False,
+    minutes: MinutesOption = None,
+    latency: LatencyOption = None,
+    threads: ThreadsOption = None,
+    target: TargetOption = None,
+    objective: ObjectiveOption = None,
 ) -> None:
     """Train, make the smaller models, export, verify and report in one command, resuming where it stopped."""
-    run_all(
+    wishes = wishes_of(minutes=minutes, latency=latency, threads=threads, target=target, objective=objective)
+    if recipe is None:
+        run_planned(data, wishes, out=out, set_=set_, overwrite=overwrite, print_expected=print_expected)
+        return
+    if str(wishes) != NO_WISHES:
+        raise InputError(
+            f"run: expected a recipe, or wishes for a plan. Received: {recipe} and {wishes}. Leave one away, or change "
+            "the recipe with --set."
+        )
+    run_file(
         find_recipe(recipe), data, out=out, set_=set_, overwrite=overwrite, check=check, print_expected=print_expected
     )
+
+
+def run_planned(
+    data: Path, wishes: Wishes, *, out: Path | None, set_: list[str] | None, overwrite: bool, print_expected: bool
+) -> None:
+    """Plans a recipe, shows it and runs it; the same command again goes on with the plan that is there."""
+    from keras_retina.foundation.run_paths import RunPaths
+    from keras_retina.plan.plan import recipe_name, wishes_in
+    from keras_retina.recipe.recipe import load_recipe
+
+    out = out or Path("runs") / recipe_name(data)
+    there = RunPaths(out)
+    if not overwrite and there.plan.is_file() and there.recipe_file.is_file():
+        planned_for = wishes_in(there.plan.read_text(encoding="utf-8"))
+        if planned_for != str(wishes):
+            raise InputError(
+                f"--out: {out} holds a run that was planned for other wishes. Received: {wishes}, there: "
+                f"{planned_for}. Choose another folder, or pass --overwrite to delete that run."
+            )
+        say(f"going on with the plan that is there: {there.plan}")
+        settings, text = load_recipe(there.plan, set_), None
+    else:
+        plan = planned(data, wishes, set_=set_)
+        settings, text = plan.recipe, plan.text
+        for line in plan.lines:
+            say(line)
+    run_all(settings, data, out=out, overwrite=overwrite, print_expected=print_expected, plan_text=text)

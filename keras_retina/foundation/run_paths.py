@@ -50,6 +50,11 @@ class RunPaths:
         return self.path / "recipe.yaml"
 
     @property
+    def plan(self) -> Path:
+        """The recipe as it was planned, with a comment for every choice; not there when the recipe was given."""
+        return self.path / "plan.yaml"
+
+    @property
     def facts(self) -> Path:
         """The data folder, the command and the machine."""
         return self.path / "run.json"
@@ -126,6 +131,6 @@ class RunPaths:
     def members(self) -> tuple[Path, ...]:
         """Everything that the program writes here."""
         return (
-            self.recipe_file, self.facts, self.splits, self.train, self.model, self.metrics, self.compress, self.export,
-            self.detections_folder, self.verify, self.report, self.review,
+            self.recipe_file, self.plan, self.facts, self.splits, self.train, self.model, self.metrics, self.compress,
+            self.export, self.detections_folder, self.verify, self.report, self.review,
         )  # fmt: skip

@@ -64,10 +64,11 @@ class FineTune(Section):
     `frozen_stages` of the backbone never train here. BatchNorm trains if the recipe trains it, and with `sparsity`
     always. `training.checkpoint` says which epoch is kept; with `sparsity` and `clusters` it is the last one.
     `distillation` is the weight of a loss against the outputs of the float model, beside those against the labels; 0 is
-    none.
+    none. `minutes` shortens the fine-tuning to the epochs that end within it, as in `training`; not with `sparsity`.
     """
 
     epochs: Count = 10
+    minutes: Positive | None = None
     learning_rate: Positive = 3e-4
     final_learning_rate_fraction: Fraction = 0.01
     warmup_steps: Annotated[int, Field(ge=0)] = 25
@@ -101,6 +102,15 @@ class CompressedModel(Section):
             raise ValueError(
                 "expected exactly one of channels, sparsity, clusters and quantize. "
                 f"Received: {', '.join(ways) or 'none'}. Make a model of each, one with the other as its parent"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _zeros_rise_over_known_epochs(self) -> CompressedModel:
+        if self.sparsity is not None and self.fine_tune.minutes is not None:
+            raise ValueError(
+                "fine_tune.minutes cannot be with sparsity, whose zeros rise over a known number of epochs. "
+                f"Received: minutes={self.fine_tune.minutes}. Set fine_tune.epochs alone"
             )
         return self
 

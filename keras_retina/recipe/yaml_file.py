@@ -46,23 +46,44 @@ def read_yaml(path: Path) -> dict[str, Any]:
         received = "a folder" if path.is_dir() else "no such file"
         raise InputError(f"{path}: expected a recipe file. Received: {received}. Pass the path of a .yaml recipe.")
     try:
-        fields = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected text in UTF-8. Received: {error}. Save the file as UTF-8.") from error
-    except _NOT_YAML as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{path}: expected plain YAML without tags. Received: {reason}. Correct the file.") from error
-    if not isinstance(fields, dict):
-        raise InputError(
-            f"{path}: expected sections such as `model:` and `training:`. Received: {type(fields).__name__}. "
-            "Start from a file in recipes/."
-        )
-    return fields
+    return parse_yaml(text, str(path))
 
 
 def dump_yaml(fields: dict[str, Any]) -> str:
     """Returns nested dictionaries of plain values as YAML that `read_yaml` reads back unchanged."""
     return yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def flow_yaml(value: Any) -> str:
+    """Returns a plain value in one line of YAML that `read_yaml` reads back unchanged."""
+    text = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    """Returns the sections of a recipe's text as nested dictionaries; `source` is named in errors.
+
+    Raises:
+        InputError: it is not plain YAML, or holds no sections.
+    """
+    try:
+        fields = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except _NOT_YAML as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{source}: expected plain YAML without tags. Received: {reason}. Correct the file."
+        ) from error
+    if not isinstance(fields, dict):
+        raise InputError(
+            f"{source}: expected sections such as `model:` and `training:`. Received: {type(fields).__name__}. "
+            "Start from a file in recipes/."
+        )
+    return fields
 
 
 def apply_override(fields: dict[str, Any], override: str) -> None:

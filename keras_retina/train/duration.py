@@ -21,6 +21,7 @@ from keras_retina.train.history import evaluations_between
 
 logger = logging.getLogger(__name__)
 
+DURATION = "duration.json"
 MARGIN = 0.05  # of the time: checkpoints, pictures and statistics are not measured
 MEASURED_STEPS = 12
 UNTIMED_STEPS = 4  # of them: the first traces the graph, the next are fed from what was read meanwhile
@@ -73,8 +74,11 @@ def within_minutes(
     path: Path,
     measure: Callable[[], Pace],
     started: float,
+    section: str = "training",
 ) -> Training:
     """Returns the settings with the epochs that end `minutes` after `started`, a time of `time.perf_counter`.
+
+    `section` of the recipe has the minutes, for messages.
 
     The decision is written to `path` and read from there when the training is resumed: schedule and batches stay the
     same, whatever the pace is then.
@@ -93,14 +97,14 @@ def within_minutes(
     )
     if not epochs:
         raise InputError(
-            f"training.minutes: expected time for one epoch of {epoch:.0f} s and its evaluation of "
+            f"{section}.minutes: expected time for one epoch of {epoch:.0f} s and its evaluation of "
             f"{pace.evaluation:.0f} s. Received: {minutes}, of which {max(left, 0.0):.0f} s are left for them. "
             "Raise it, or lower training.steps_per_epoch."
         )
-    write_json(path, {"epochs": epochs, "step_seconds": pace.step})
+    write_json(path, {"epochs": epochs, "step_seconds": pace.step, "evaluation_seconds": pace.evaluation})
     limit = "minutes" if epochs < settings.epochs else "epochs"
     logger.info(
         f"{epochs} epochs in {minutes:g} min at {pace.step:.2f} s a step and {pace.evaluation:.1f} s an evaluation; "
-        f"the limit is training.{limit}"
+        f"the limit is {section}.{limit}"
     )
     return settings.model_copy(update={"epochs": epochs})

@@ -15,6 +15,7 @@ from keras_retina.model.saving import plain_model
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Training
 from keras_retina.train.callbacks import Checkpoint, EvaluateAveragePrecision, StopOnNaN, patience_is_over, read_state
+from keras_retina.train.clock import KeepTime
 from keras_retina.train.devices import scale_loss
 from keras_retina.train.diagnostics import Diagnostics
 from keras_retina.train.history import History, InputWait, Progress, trim_history
@@ -47,6 +48,7 @@ def fit_detector(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     section: str = "training",
     nms: Literal["per_class", "fast"] = "per_class",
+    keep_time: KeepTime | None = None,
 ) -> None:
     """Fits a compiled network to the last epoch of `settings` and leaves the final weights in it.
 
@@ -61,6 +63,7 @@ def fit_detector(
         callbacks: more of them, called before the epoch is evaluated and saved.
         section: of the recipe that has the learning rate, for messages.
         nms: the suppression of the files, with which the AP of the epochs is measured.
+        keep_time: ends the training by the clock, earlier or later than at the last epoch of `settings`.
 
     Raises:
         InputError: a loss that is not a number, or a disk that is full.
@@ -72,41 +75,32 @@ def fit_detector(
     patience = settings.early_stop.patience * settings.evaluate_every if settings.early_stop else None
     if first_epoch < settings.epochs and not patience_is_over(read_state(train_dir), first_epoch, patience=patience):
         writer = tf.summary.create_file_writer(str(train_dir / "tensorboard"))
+        evaluate = EvaluateAveragePrecision(
+            detector, spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer, patience, nms
+        )
+        images_per_epoch = steps * settings.batch_size
+        history = History(train_dir / HISTORY, writer, settings.epochs, images_per_epoch, settings.evaluate_every, wait)
+        if keep_time is not None:
+            keep_time.followers += [evaluate, history]
         every_epoch = [
             StopOnNaN(section),
             *callbacks,
-            EvaluateAveragePrecision(
-                detector,
-                spec,
-                validation_set,
-                settings.evaluate_every,
-                settings.epochs,
-                train_dir,
-                writer,
-                patience,
-                nms,
-            ),
+            *([keep_time] if keep_time else []),
+            evaluate,
             Diagnostics(next(iter(batches(0))), spec, settings.loss, settings.evaluate_every, writer),
-            History(
-                train_dir / HISTORY,
-                writer,
-                settings.epochs,
-                steps * settings.batch_size,
-                settings.evaluate_every,
-                wait,
-            ),
+            history,
             Progress(settings.batch_size),
             Checkpoint(manager, epoch),
         ]
         network.fit(
             wait.watch(batches(first_epoch * steps)),
-            epochs=settings.epochs,
+            epochs=keep_time.most if keep_time else settings.epochs,
             initial_epoch=first_epoch,
             steps_per_epoch=steps,
             callbacks=every_epoch,
             verbose=0,
         )
-        if int(epoch) < settings.epochs:
+        if int(epoch) < (keep_time.epochs if keep_time else settings.epochs):
             logger.info(
                 f"stopped early after epoch {int(epoch)}: the validation AP had not risen for {patience} epochs"
             )

@@ -29,6 +29,26 @@ def learning_rate_schedule(settings: Training, steps_per_epoch: int) -> keras.op
     )
 
 
+class Stretched(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule over a length that changes while it runs: `schedule(step * stretch)`, with a variable `stretch`."""
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.stretch = tf.Variable(1.0, trainable=False)
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return self.schedule(tf.cast(step, tf.float32) * self.stretch)
+
+    def get_config(self) -> dict:
+        return {"schedule": self.schedule}
+
+
+def stretch_of(optimizer: keras.optimizers.Optimizer) -> tf.Variable:
+    """Returns the variable by which the steps of the schedule of `training.minutes` are multiplied."""
+    return getattr(optimizer, "inner_optimizer", optimizer)._learning_rate.stretch
+
+
 class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
     """`rate * step / warmup` before step `warmup`, then `rate`, multiplied by `factor` from each of `boundaries` on."""
 
@@ -53,8 +73,9 @@ def build_optimizer(settings: Training, steps_per_epoch: int) -> keras.optimizer
     average, count updates: one for each `accumulate_steps` batches.
     """
     average = settings.weight_average
-    common = {
-        "learning_rate": learning_rate_schedule(settings, steps_per_epoch),
+    schedule = learning_rate_schedule(settings, steps_per_epoch)
+    common: dict[str, Any] = {
+        "learning_rate": schedule if settings.minutes is None else Stretched(schedule),
         "weight_decay": settings.weight_decay or None,
         "global_clipnorm": settings.clip_norm,
         "use_ema": average is not None,

@@ -20,6 +20,7 @@ from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.model.weights.pretrained import find_weights, load_pretrained
 from keras_retina.recipe.recipe import Recipe, Training
 from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm
+from keras_retina.train.clock import time_keeper
 from keras_retina.train.devices import (
     choose_precision,
     copy_weights,
@@ -27,7 +28,7 @@ from keras_retina.train.devices import (
     in_precision,
     training_devices,
 )
-from keras_retina.train.duration import measure_pace, within_minutes
+from keras_retina.train.duration import DURATION, measure_pace, within_minutes
 from keras_retina.train.feature_cache import build_feature_cache, feature_batches, split_at_frozen
 from keras_retina.train.fit import compile_detector, fit_detector
 
@@ -100,18 +101,22 @@ def train(
             cache_mebibytes=recipe.data.cache_mebibytes,
         )
 
+    keep_time = None
     if settings.minutes is not None:
+        most, is_new = settings.epochs, not (train_dir / DURATION).exists()
         settings = within_minutes(
             settings,
             settings.minutes,
             steps_per_epoch=steps,
-            path=train_dir / "duration.json",
+            path=train_dir / DURATION,
             measure=lambda: measure_pace(network, model, batches=batches(0), spec=spec, validation_set=validation_set),
             started=started,
         )
         _check_updates(settings, steps)
         with strategy.scope():
             compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision=precision)
+        if is_new:
+            keep_time = time_keeper(settings, started=started, most=most, path=train_dir / DURATION)
 
     fit_detector(
         network,
@@ -123,6 +128,7 @@ def train(
         validation_set=validation_set,
         train_dir=train_dir,
         nms=recipe.export.nms,
+        keep_time=keep_time,
     )
     if model is not detector:
         copy_weights(model, detector)

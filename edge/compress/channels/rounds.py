@@ -75,7 +75,7 @@ TAYLOR_BATCHES = 4  # more images hardly change the order of the channels
 def prune_rounds(task: CompressTask) -> keras.Model:
     """Removes channels and fine-tunes, as often as `rounds` says, and returns the last model."""
     channels = task.settings.channels or Channels()
-    short = task.settings.fine_tune.model_copy(update={"epochs": channels.round_epochs})
+    short = task.settings.fine_tune.model_copy(update={"epochs": channels.round_epochs, "minutes": None})
     model = task.parent
     for number in range(1, channels.rounds + 1):
         turn = task

@@ -12,7 +12,7 @@ import pytest
 from keras_retina.cli.app import file_error, main
 
 VERBS = (
-    *("demo", "check-data", "fit-anchors", "show-batch", "pack", "weights"),
+    *("demo", "check-data", "plan", "fit-anchors", "show-batch", "pack", "weights"),
     *("train", "compress", "evaluate", "review", "export", "verify", "detect", "benchmark", "edgetpu", "inspect"),
     *("serve-web", "report", "run"),
 )

@@ -221,6 +221,7 @@ def test_a_training_of_given_minutes_is_that_of_the_epochs_that_fit_and_is_resum
     """Epochs of 20,000 s and evaluations of 3,000 s: two in 1000 minutes."""
     monkeypatch.setattr("keras_retina.train.batch_norm.STEPS", 1)
     monkeypatch.setattr("keras_retina.train.train.measure_pace", lambda *_, **__: Pace(1e4, 100.0, 3e3))
+    monkeypatch.setattr("keras_retina.train.train.time_keeper", lambda *_, **__: None)  # these epochs take no hours
     timed = with_training(plain_recipe, epochs=9, minutes=1000.0, batch_size=2)
 
     def break_off(line: str) -> None:
@@ -237,6 +238,22 @@ def test_a_training_of_given_minutes_is_that_of_the_epochs_that_fit_and_is_resum
     assert rates[0] == rates[1]
     for one, same in zip(model.weights, counted.weights, strict=True):
         np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-5, err_msg=one.name)
+
+
+def test_a_machine_that_is_faster_than_measured_trains_more_epochs_to_the_end_of_the_schedule(
+    plain_recipe, splits, tmp_path, monkeypatch, eagerly
+):
+    """Two epochs were decided; 1000 minutes are enough for the four that the recipe allows."""
+    monkeypatch.setattr("keras_retina.train.batch_norm.STEPS", 1)
+    monkeypatch.setattr("keras_retina.train.train.measure_pace", lambda *_, **__: Pace(1e4, 100.0, 3e3))
+    timed = with_training(plain_recipe, epochs=4, minutes=1000.0, batch_size=2, evaluate_every=9, warmup_steps=0)
+    train(timed, splits[0], validation_set=splits[1], run_dir=tmp_path)
+    rows = history_of(tmp_path)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert [bool(row["AP"]) for row in rows] == [False, False, False, True]
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert rates[2] > rates[3]  # the schedule of two epochs would be at its end in both
+    assert json.loads((tmp_path / "train" / "duration.json").read_text())["epochs"] == 4
 
 
 # Errors and endings

@@ -1,0 +1,79 @@
+"""The verb `plan`: a recipe for a data folder, with a reason for every choice."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from keras_retina.cli.options import (
+    DATA_HELP,
+    JsonOption,
+    LatencyOption,
+    MinutesOption,
+    ObjectiveOption,
+    SetOption,
+    TargetOption,
+    ThreadsOption,
+    command,
+    output_file,
+    wishes_of,
+)
+from keras_retina.cli.output import say, suggest, write_json
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import address
+
+if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
+    from keras_retina.plan.plan import Plan
+    from keras_retina.plan.wishes import Wishes
+    from keras_retina.recipe.export import Export
+    from keras_retina.recipe.formats import Form, RecipeFormat
+    from keras_retina.recipe.model import Model
+
+NO_WISHES = "none"
+
+
+def plan(
+    data: Annotated[Path, typer.Argument(help=DATA_HELP)],
+    out: Annotated[Path, typer.Option("--out", help="The recipe to write.", callback=output_file)] = Path(
+        "recipe.yaml"
+    ),
+    minutes: MinutesOption = None,
+    latency: LatencyOption = None,
+    threads: ThreadsOption = None,
+    target: TargetOption = None,
+    objective: ObjectiveOption = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of weights, order and augmentation.")] = 0,
+    set_: SetOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the recipe that is there.")] = False,
+    json_: JsonOption = None,
+) -> None:
+    """Read a data folder and write a recipe for it that says of every choice why."""
+    if out.exists() and not overwrite:
+        raise InputError(
+            f"--out: expected a new file. Received: {out}, which is there. Choose another, or --overwrite."
+        )
+    wishes = wishes_of(minutes=minutes, latency=latency, threads=threads, target=target, objective=objective, seed=seed)
+    made = planned(data, wishes, set_=set_)
+    for line in made.lines:
+        say(line)
+    out.write_text(made.text, encoding="utf-8")
+    say(f"wrote {out}")
+    write_json(json_, made.to_json())
+    suggest(shlex.join(["keras-retina", "run", str(out), "--data", address(data)]))
+
+
+def planned(data: Path, wishes: Wishes, *, set_: list[str] | None) -> Plan:
+    """Plans, with what is measured on this machine."""
+    from keras_retina.plan.plan import plan_recipe
+
+    return plan_recipe(data, wishes, overrides=set_ or (), command=command(), latency_of=_latency_of)
+
+
+def _latency_of(model: Model, classes: int, kind: RecipeFormat, head: Form, threads: int, files: Export) -> float:
+    """Times the file of an untrained network on this machine."""
+    from edge.benchmark.untrained import untrained_latency
+
+    return untrained_latency(model, classes, kind=kind, head=head, threads=threads, files=files)
