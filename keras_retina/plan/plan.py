@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_retina.data.checks.fit_anchors import best_ious, fit_anchors, input_boxes
-from keras_retina.data.folder import available_splits, load_dataset
-from keras_retina.data.records import Dataset
+from keras_retina.data.reading.folder import available_splits, load_split, made_splits
+from keras_retina.data.records import Dataset, require_boxes
 from keras_retina.foundation.files import address
 from keras_retina.plan.budget import Timing, measured_pace
 from keras_retina.plan.facts import DataFacts, data_facts, facts_lines
@@ -90,10 +90,13 @@ def plan_recipe(
     """
     data = _given_data(overrides)
     data = choose_splits(data_dir, available_splits(data_dir, data.format), given=data)
+    made = made_splits(data_dir, data)
     sets = [
-        load_dataset(data_dir, split, format=data.format, classes=data.classes)
+        load_split(data_dir, split, settings=data, lists=made)
         for split in (data.train, data.validation, data.test or data.validation)
     ]
+    for dataset in sets:
+        require_boxes(dataset)
     facts = data_facts(sets[0])
     name = recipe_name(data_dir)
     network = first_network(facts, wishes)

@@ -5,52 +5,58 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_retina.data.formats.split_names import WHOLE, find_split, usual_name
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files import address
 from keras_retina.plan.wishes import Choice
 from keras_retina.recipe.data import Data
 
-TRAIN_NAMES = ("train", "training", "train2017")
-VALIDATION_NAMES = ("val", "valid", "validation", "dev", "val2017")
-TEST_NAMES = ("test", "testing")
+FIELDS = {"train": "train", "validation": "val", "test": "test"}
+"""Field of the section `data` -> what its split is usually called."""
 
 
 def choose_splits(data_dir: Path, found: Sequence[str], *, given: Data) -> Data:
     """Returns the section `data` of the recipe; what is set in `given` stays.
 
+    Where the folder has no validation split, `split` becomes `auto`, so that one is made. A folder without any split
+    gets a test split, too.
+
     Raises:
-        InputError: no split to train on, or none to choose by.
+        InputError: no split to train on, or two that could be meant.
     """
-    names = {
-        "train": _first(given, "train", found, TRAIN_NAMES),
-        "validation": _first(given, "validation", found, VALIDATION_NAMES),
-        "test": _first(given, "test", found, TEST_NAMES),
-    }
-    splits, place = ", ".join(found) or "none", printable(address(data_dir))
-    if names["train"] is None:
+    place = printable(address(data_dir))
+    names = {field: _name(given, field, found, where=place) for field in FIELDS}
+    if names["train"] is None and WHOLE not in found:
         raise InputError(
-            f"{place}: expected a split to train on. Received: the splits {printable(splits)}. "
+            f"{place}: expected a split to train on. Received: the splits {printable(', '.join(found) or 'none')}. "
             "Name it with --set data.train=NAME."
         )
-    if names["validation"] is None:
-        raise InputError(
-            f"{place}: expected a split to choose the best epoch by. Received: the splits {printable(splits)}. "
-            "Name it with --set data.validation=NAME, or let the program part the images: --set data.split=auto."
-        )
+    if given.split == "auto" or names["train"] is None or names["validation"] is None:
+        test = names["test"] or ("test" if names["train"] is None and "test" not in given.model_fields_set else None)
+        names = {"train": names["train"] or "train", "validation": names["validation"] or "val", "test": test}
+        return given.model_copy(update={**names, "split": "auto"})
     return given.model_copy(update=names)
 
 
 def data_choice(data: Data) -> Choice:
     """Says the splits."""
     measured = data.test or data.validation
-    why = f"The splits that are in the folder. The files are measured on {printable(measured)}"
+    made = data.split == "auto"
+    why = "Splits that are not in the folder are made and kept in splits.json" if made else "The splits of the folder"
+    why += f". The files are measured on {printable(measured)}"
     if data.test is None:
         why += ", since there is no test split: the epoch is chosen there too, so the AP is a little too good"
     value = data.model_dump(mode="json", include={"train", "validation", "test"} | data.model_fields_set)
+    if made:
+        value["split"] = "auto"
     return Choice("data", value, f"{why}.")
 
 
-def _first(given: Data, field: str, found: Sequence[str], names: Sequence[str]) -> str | None:
+def _name(given: Data, field: str, found: Sequence[str], *, where: str) -> str | None:
+    """Returns what is set for a field, else the split of the folder that means it, None for none."""
     if field in given.model_fields_set:
         return getattr(given, field)
-    return next((name for name in names if name in found), None)
+    usual = FIELDS[field]
+    if usual not in map(usual_name, found):
+        return None
+    return find_split(usual, found, where=where)

@@ -63,7 +63,7 @@ def test_which_smaller_models_take_a_share(wishes, expected):
 
 
 def test_the_pace_of_a_recipe_is_measured_on_its_own_batches(tiny_coco, tiny_recipe):
-    from keras_retina.data.folder import load_dataset
+    from keras_retina.data.reading.folder import load_dataset
 
     pace = measured_pace(tiny_recipe, load_dataset(tiny_coco, "train"), load_dataset(tiny_coco, "val"))
     assert pace.step > 0
