@@ -65,13 +65,15 @@ def review(
 
 
 def splits_of(run: RunFolder) -> list[str]:
-    """Returns the splits that the recipe names and the folder has; all that it names where the folder has none."""
-    from keras_retina.data.reading.folder import available_splits
+    """Returns the splits that the recipe names and the folder has, or the run made; all of them where none is there."""
+    from keras_retina.data.reading.folder import find_layout
+    from keras_retina.data.reading.split_lists import missing_splits
+    from keras_retina.run import split_lists
 
-    data = run.recipe.data
+    data, made = run.recipe.data, split_lists(run)
     named = [name for name in (data.train, data.validation, data.test) if name]
-    there = available_splits(run.data_dir, data.format)
-    return [name for name in named if name in there] or named
+    missing = set(missing_splits(data, find_layout(run.data_dir, data.format).splits)) - set(made.files if made else ())
+    return [name for name in named if name not in missing] or named
 
 
 def show_shares(found: Review, *, suspicious: float) -> None:

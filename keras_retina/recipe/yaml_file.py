@@ -59,8 +59,9 @@ def dump_yaml(fields: dict[str, Any]) -> str:
 
 def flow_yaml(value: Any) -> str:
     """Returns a plain value in one line of YAML that `read_yaml` reads back unchanged."""
+    plain = not any(one in repr(value) for one in ("\\x85", "\\u2028", "\\u2029"))  # line ends of YAML
     text = yaml.dump(
-        value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
+        value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=plain, width=float("inf")
     )
     return text.removesuffix("\n").removesuffix("\n...")
 

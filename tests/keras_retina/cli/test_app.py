@@ -200,7 +200,7 @@ def test_check_data_reports_passes_and_writes_json(tiny_coco, tmp_path):
     assert result.returncode == 0, result.stderr
     assert json.loads(report.read_text())["passed"] is True
     assert picture.stat().st_size > 0
-    assert result.stdout.splitlines()[-1] == f"next: keras-retina run RECIPE --data {tiny_coco}"
+    assert result.stdout.splitlines()[-1] == f"next: keras-retina plan {tiny_coco}"
 
 
 def test_check_data_advises_other_anchors_where_many_boxes_have_none(tiny_coco, recipe_file):
@@ -212,7 +212,7 @@ def test_check_data_advises_other_anchors_where_many_boxes_have_none(tiny_coco, 
 def test_check_data_applies_set_without_a_recipe(tiny_coco):
     anchors = ("--set", "model.anchors.scales=[0.1]")
     result = keras_retina("check-data", "--data", str(tiny_coco), *anchors)
-    assert result.stdout.splitlines()[-1] == f"next: keras-retina fit-anchors RECIPE --data {tiny_coco}"
+    assert result.stdout.splitlines()[-1] == f"next: keras-retina plan {tiny_coco}"
     line = one_line_of(keras_retina("check-data", "--data", str(tiny_coco), "--set", "data.nonsense=1"))
     assert line.startswith("keras-retina: --set data.nonsense=1: data.nonsense: ")
     assert "nonsense" in line

@@ -39,7 +39,7 @@ def test_what_is_set_stays():
 
 def test_no_training_split_and_two_that_may_be_meant_are_refused():
     with pytest.raises(
-        InputError, match=r"pets: expected a split to train on\. Received: the splits a, b.*data\.train="
+        InputError, match=r"pets: expected a split to train on\. Received: the splits a, b.*data\.train"
     ):
         choose_splits(HERE, ["a", "b"], given=Data())
     with pytest.raises(InputError, match=r"Received: 'valid' and 'validation'.*data\.validation=valid"):
