@@ -27,7 +27,7 @@ from typing import Any, TextIO
 from jobs import DataSet, Job, find_sets, folders_with_training_labels, ordered_jobs
 from results import Result, add_result, read_results
 from show import accuracy_lines, comparison_lines
-from speeds import step_of, steps_for
+from speeds import FASTEST, step_of, steps_for
 from work import alone_in, environment, succeeded
 
 from keras_retina.data.reading.folder import load_dataset
@@ -125,7 +125,7 @@ def kept_speeds(one: DataSet, arguments: argparse.Namespace) -> dict[str, float]
         rates = {name: rows[row]["images_per_second"] for name, row in ROWS.items() if row in rows}
         found = {"of": one.name, "images_per_second": rates, **asked}
         path.write_text(json.dumps([*entries, found], indent=1) + "\n", encoding="utf-8")
-    return {name: rates[0] for name, rates in found["images_per_second"].items()}
+    return {name: rates[FASTEST] for name, rates in found["images_per_second"].items()}
 
 
 def overrides_of(one: DataSet) -> list[str]:
