@@ -62,7 +62,7 @@ def test_a_kept_speed_is_not_measured_again(tmp_path, monkeypatch):
 
     def measured(recipes):
         asked.append(list(recipes))
-        return {name: [10.0 * (place + 1), 1.0, 99.0] for place, name in enumerate(recipes)}
+        return {name: [5.0, 1.0, 10.0 * (place + 1)] for place, name in enumerate(recipes)}
 
     monkeypatch.setattr(speeds, "measured", measured)
     path = tmp_path / "speeds.json"
