@@ -196,7 +196,7 @@ def run(
     if recipe is None:
         if check:
             raise InputError(
-                "--check: expected a recipe with a block expected. Received: no recipe. Name one, or leave --check away."
+                "--check: expected a recipe with a block expected. Received: no recipe. Name one, or drop --check."
             )
         run_planned(data, wishes, out=out, set_=set_, overwrite=overwrite, print_expected=print_expected)
         return
