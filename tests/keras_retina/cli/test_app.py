@@ -200,7 +200,7 @@ def test_check_data_reports_passes_and_writes_json(tiny_coco, tmp_path):
     assert result.returncode == 0, result.stderr
     assert json.loads(report.read_text())["passed"] is True
     assert picture.stat().st_size > 0
-    assert result.stdout.splitlines()[-1] == f"next: keras-retina run RECIPE --data {tiny_coco}"
+    assert result.stdout.splitlines()[-1] == f"next: keras-retina plan {tiny_coco}"
 
 
 def test_check_data_advises_other_anchors_where_many_boxes_have_none(tiny_coco, recipe_file):
