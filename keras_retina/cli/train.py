@@ -194,6 +194,10 @@ def run(
     """Train, make the smaller models, export, verify and report in one command, resuming where it stopped."""
     wishes = wishes_of(minutes=minutes, latency=latency, threads=threads, target=target, objective=objective)
     if recipe is None:
+        if check:
+            raise InputError(
+                "--check: expected a recipe with a block expected. Received: no recipe. Name one, or drop --check."
+            )
         run_planned(data, wishes, out=out, set_=set_, overwrite=overwrite, print_expected=print_expected)
         return
     if str(wishes) != NO_WISHES:
@@ -217,14 +221,15 @@ def run_planned(
     out = out or Path("runs") / recipe_name(data)
     there = RunPaths(out)
     if not overwrite and there.plan.is_file() and there.recipe_file.is_file():
-        planned_for = wishes_in(there.plan.read_text(encoding="utf-8"))
+        text = there.plan.read_text(encoding="utf-8")
+        planned_for = wishes_in(text)
         if planned_for != str(wishes):
             raise InputError(
                 f"--out: {out} holds a run that was planned for other wishes. Received: {wishes}, there: "
                 f"{planned_for}. Choose another folder, or pass --overwrite to delete that run."
             )
         say(f"going on with the plan that is there: {there.plan}")
-        settings, text = load_recipe(there.plan, set_), None
+        settings = load_recipe(there.plan, set_)
     else:
         plan = planned(data, wishes, set_=set_)
         settings, text = plan.recipe, plan.text

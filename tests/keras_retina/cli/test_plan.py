@@ -62,6 +62,12 @@ def test_a_recipe_and_wishes_do_not_go_together(call, runs, tiny_coco):
     assert not runs
 
 
+def test_a_plan_has_no_figures_to_check(call, runs, tiny_coco):
+    status, _, error = call("run", "--data", tiny_coco, "--check")
+    assert (status, runs) == (2, [])
+    assert "expected a recipe with a block expected" in error
+
+
 def test_run_without_a_recipe_shows_the_plan_and_runs_it(call, runs, tiny_coco, tmp_path):
     status, lines, error = call("run", "--data", tiny_coco, "--out", tmp_path / "run", "--objective", "best")
     assert (status, error) == (0, "")
@@ -75,9 +81,10 @@ def test_the_same_command_goes_on_with_the_plan_that_is_there(call, runs, tiny_c
     call("run", "--data", tiny_coco, "--out", tmp_path, "--target", "pi")
     ((settings, text),) = runs
     (tmp_path / "recipe.yaml").write_text(dump_recipe(settings))
-    (tmp_path / "plan.yaml").write_text(text.replace("seed: 0", "seed: 7"))
+    other = text.replace("seed: 0", "seed: 7")
+    (tmp_path / "plan.yaml").write_text(other)
     assert call("run", "--data", tiny_coco, "--out", tmp_path, "--target", "pi")[0] == 0
-    assert (runs[1][0].seed, runs[1][1]) == (7, None)
+    assert (runs[1][0].seed, runs[1][1]) == (7, other)  # written again, if the run had only begun
     status, _, error = call("run", "--data", tiny_coco, "--out", tmp_path, "--target", "coral")
     assert status == 2
     assert "planned for other wishes" in error
