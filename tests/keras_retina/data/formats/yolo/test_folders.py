@@ -133,7 +133,9 @@ def test_labels_without_class_names_say_how_many_are_needed(pets, pairs):
 
 def test_class_names_in_another_encoding_are_named(pets, pairs):
     root = pets({"classes.txt": "猫\n狗\n".encode("gbk"), **pairs("a.jpg", "a.txt")})
-    with pytest.raises(InputError, match=r"classes\.txt: line 2: text in UTF-8 was expected.*GB18030.*Save the file as UTF-8"):
+    with pytest.raises(
+        InputError, match=r"classes\.txt: line 2: text in UTF-8 was expected.*GB18030.*Save the file as UTF-8"
+    ):
         load_dataset(root, "all")
 
 
