@@ -50,7 +50,8 @@ def is_label_file(file: str) -> bool:
     """Tells whether a text file begins as YOLO labels do, or is empty, as for an image without objects."""
     try:
         with open(file, "rb") as stream:
-            line = stream.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n")[0]
+            text = stream.read(1000).removeprefix(b"\xff\xfe").replace(b"\0", b"")  # of UTF-16
+        line = text.lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n")[0]
         return len([float(word) for word in line.split()]) >= 5 or not line
     except (OSError, ValueError):
         return False

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from keras_retina.data.formats.encoding import decode_text
 from keras_retina.data.formats.split_names import usual_name
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.foundation.errors import InputError, printable
@@ -31,19 +32,13 @@ def is_image(name: str) -> bool:
 
 
 def read_utf8(file: str | Path) -> str:
-    """Returns a text file, without the byte order mark.
+    """Returns a text file in UTF-8 or UTF-16, without the byte order mark.
 
     Raises:
         InputError: there is no such file, or it has another encoding.
     """
     try:
-        with open(file, "rb") as stream:
-            return stream.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{printable(file)}: text in UTF-8 was expected. Received: byte 0x{error.object[error.start]:02x} at "
-            f"{error.start}, as of another encoding (GBK, Latin-1, UTF-16). Save the file as UTF-8."
-        ) from error
+        return decode_text(Path(file).read_bytes(), Path(file))
     except OSError as error:
         raise InputError(
             f"{printable(file)}: a readable text file was expected. Received: {error.strerror}. Check the path."
