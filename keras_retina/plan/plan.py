@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_retina.data.checks.fit_anchors import best_ious, fit_anchors, input_boxes
-from keras_retina.data.reading.folder import available_splits, load_split, made_splits
+from keras_retina.data.reading.folder import load_split, made_splits, open_folder
 from keras_retina.data.records import Dataset, require_boxes
 from keras_retina.foundation.files import address
 from keras_retina.plan.budget import Timing, measured_pace
@@ -89,12 +89,11 @@ def plan_recipe(
         InputError: no split to train on or to choose by, no labelled object, or an override that is wrong.
     """
     data = _given_data(overrides)
-    data = choose_splits(data_dir, available_splits(data_dir, data.format), given=data)
-    made = made_splits(data_dir, data)
-    sets = [
-        load_split(data_dir, split, settings=data, lists=made)
-        for split in (data.train, data.validation, data.test or data.validation)
-    ]
+    folder = open_folder(data_dir, data)
+    data = choose_splits(data_dir, folder.splits, given=data)
+    folder = replace(folder, settings=data)
+    folder = replace(folder, lists=made_splits(folder))
+    sets = [load_split(folder, split) for split in (data.train, data.validation, data.test or data.validation)]
     for dataset in sets:
         require_boxes(dataset)
     facts = data_facts(sets[0])

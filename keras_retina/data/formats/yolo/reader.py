@@ -27,19 +27,19 @@ def find_yolo(data: Path) -> list[Layout]:
     Raises:
         InputError: a file that names splits and classes is damaged.
     """
+    tree = Tree()
 
     def layout(own: Description) -> Layout:
         def read(split: str, reading: Reading) -> Dataset:
-            return read_yolo(own, split, reading=reading)
+            return read_yolo(own, split, reading=reading, tree=tree)
 
-        return Layout("yolo", own.kind, tuple(own.splits), read, lambda: unread_files(own))
+        return Layout("yolo", own.kind, tuple(own.splits), read, lambda: unread_files(own, tree))
 
-    return [layout(own) for own in find_descriptions(data)]
+    return [layout(own) for own in find_descriptions(data, tree)]
 
 
-def find_descriptions(data: Path) -> list[Description]:
+def find_descriptions(data: Path, tree: Tree) -> list[Description]:
     """Returns what a folder or a file says about itself, once for each way to read it."""
-    tree = Tree()
     if data.is_file():
         folder = os.path.abspath(data.parent)
         lower = data.name.lower()
@@ -51,13 +51,12 @@ def find_descriptions(data: Path) -> list[Description]:
     return found or folder_descriptions(folder, tree)
 
 
-def read_yolo(description: Description, split: str, *, reading: Reading) -> Dataset:
+def read_yolo(description: Description, split: str, *, reading: Reading, tree: Tree) -> Dataset:
     """Reads one split; what could not be fixed is in `Dataset.problems`. Category ids are YOLO's own, from 0.
 
     Raises:
         InputError: the split or the class names are not there.
     """
-    tree = Tree()
     images = split_images(description, split, tree)
     root = _root(description, images)
     names = _class_names(description, reading, tree)

@@ -20,9 +20,8 @@ _IMAGE_LIKE = (
 )
 
 
-def unread_files(description: Description) -> list[Problem]:
+def unread_files(description: Description, tree: Tree) -> list[Problem]:
     """Returns one fixed problem for each image and each label file below the folder that no split reads."""
-    tree = Tree()
     read: set[str] = set()
     for split in description.splits:
         try:

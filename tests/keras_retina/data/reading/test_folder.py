@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_retina.data.reading.folder import READERS, available_splits, find_format, load_dataset, read_dataset
+from keras_retina.data.reading.folder import (
+    READERS,
+    available_splits,
+    find_format,
+    load_dataset,
+    load_split,
+    open_folder,
+    read_dataset,
+)
 from keras_retina.data.records import Dataset, Layout, Reader, Record
 from keras_retina.foundation.errors import InputError
 
@@ -101,6 +109,25 @@ def test_every_format_is_recognised_and_gives_the_same_records(tmp_path, format)
             assert record.boxes.dtype == np.float32 and record.classes.dtype == np.int32
             np.testing.assert_allclose(record.boxes, np.array([[b[2], b[1], b[4], b[3]] for b in boxes]).reshape(-1, 4))
             assert [dataset.class_names[index] for index in record.classes] == [box[0] for box in boxes]
+
+
+@each_format
+def test_a_folder_that_is_open_does_not_read_the_labels_of_a_split_again(tmp_path, format):
+    WRITERS[format](tmp_path)
+    folder = open_folder(tmp_path)
+    train = load_split(folder, "train")
+    for pattern in (
+        "annotations/train.json",
+        "Annotations/[ab].xml",
+        "train.txt",
+        "labels/[ab].txt",
+        "train_labels.csv",
+    ):
+        for file in tmp_path.glob(pattern):
+            file.unlink()
+    val = load_split(folder, "val")
+    assert val.class_names == train.class_names == ("cat", "dog")
+    assert [record.classes.tolist() for record in val.records] == [[1]]
 
 
 @each_format

@@ -7,7 +7,14 @@ import pytest
 from PIL import Image
 
 from keras_retina.data.formats.others.reader import OTHER
-from keras_retina.data.reading.folder import available_splits, find_layout, load_dataset, load_split, read_dataset
+from keras_retina.data.reading.folder import (
+    available_splits,
+    find_layout,
+    load_dataset,
+    load_split,
+    open_folder,
+    read_dataset,
+)
 from keras_retina.foundation.errors import InputError
 from keras_retina.recipe.data import Data
 
@@ -301,5 +308,5 @@ def test_shares_in_createml_are_one_problem_with_the_setting(tmp_path):
     (tmp_path / "labels.json").write_text(json.dumps(content))
     (found,) = read_dataset(tmp_path, "all").problems
     assert (found.kind, found.fixed) == ("normalized_boxes", False) and "data.boxes=normalized" in found.detail
-    dataset = load_split(tmp_path, "all", settings=Data(boxes="normalized"))
+    dataset = load_split(open_folder(tmp_path, Data(boxes="normalized")), "all")
     assert dataset.records[0].boxes[0].tolist() == pytest.approx([40, 50, 60, 150])
