@@ -14,7 +14,7 @@ from keras_retina.data.checks.duplicates import DuplicatePair, Duplicates, find_
 from keras_retina.data.checks.fit_anchors import POOR_IOU
 from keras_retina.data.fingerprints import Fingerprint, look_at_all
 from keras_retina.data.formats.repair import problem
-from keras_retina.data.formats.split_names import is_usual
+from keras_retina.data.formats.split_names import is_split_name
 from keras_retina.data.reading.folder import made_splits, open_folder, read_split, split_in_folder
 from keras_retina.data.records import Dataset, Problem, Record
 from keras_retina.foundation.errors import InputError, printable
@@ -99,7 +99,7 @@ def check_dataset(
         )
     made = made_splits(folder)
     folder = replace(folder, lists=made)
-    usual = [split for split in there if is_usual(split)] or there
+    usual = [split for split in there if is_split_name(split)] or there
     chosen = list(splits or (made.files if made else usual))
     reports: list[SplitReport] = []
     errors: list[str] = []

@@ -26,8 +26,8 @@ def usual_name(name: str) -> str:
     return next((names[0] for names in SAME if plain in names), name)
 
 
-def is_usual(name: str) -> bool:
-    """Tells whether a name means training, validation or test."""
+def is_split_name(name: str) -> bool:
+    """Tells whether a name, in any case and with a year behind it, means training, validation or test."""
     return usual_name(name) in {names[0] for names in SAME}
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from keras_retina.data.formats.csv_files.columns import Columns, Incomplete, class_file, label_file, recognise
 from keras_retina.data.formats.csv_files.table import SUFFIXES, Row, read_sample
-from keras_retina.data.formats.split_names import SAME, WHOLE, usual_name
+from keras_retina.data.formats.split_names import WHOLE, is_split_name, usual_name
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.foundation.errors import InputError
 
 _LABEL_FOLDERS = ("annotations", "annotation", "labels", "label", "csv", "csv_folder", "data", "metadata")
-_SPLITS = tuple(names[0] for names in SAME)
 _OTHER_SETS = ("unassigned", "validate")  # of Google AutoML
 _MOST_SPLITS = 20
 
@@ -112,7 +111,7 @@ def _split_values(file: Path, columns: Columns | Incomplete, rows_of: Callable[[
     except InputError:
         return []  # it is raised again where the labels are read
     values = list(dict.fromkeys(row[place] for _, row in rows if place < len(row) and row[place]))
-    usual = all(usual_name(value) in _SPLITS or value.lower() in _OTHER_SETS for value in values)
+    usual = all(is_split_name(value) or value.lower() in _OTHER_SETS for value in values)
     return values if usual or (columns.split_named and len(values) <= _MOST_SPLITS) else []
 
 
@@ -121,7 +120,7 @@ def _split_of(file: Path, labels: LabelFiles) -> str:
     named = _split_of_name(file.stem)
     if named is None and file.parent != labels.root and file.is_relative_to(labels.root):
         parts = file.relative_to(labels.root).parts[:-1]
-        named = next((part for part in reversed(parts) if usual_name(part) in _SPLITS), None)
+        named = next((part for part in reversed(parts) if is_split_name(part)), None)
     if named is None:
         named = WHOLE if len(labels.tables) == 1 else re.sub(r"[-_ ]?labels$", "", file.stem)
     return named
@@ -129,9 +128,9 @@ def _split_of(file: Path, labels: LabelFiles) -> str:
 
 def _split_of_name(stem: str) -> str | None:
     """Returns the one word of a file name that means a split: `train` of `oidv6-train-annotations-bbox`."""
-    if usual_name(stem) in _SPLITS:
+    if is_split_name(stem):
         return stem
-    words = [word for word in re.split(r"[^a-zA-Z0-9]+", stem) if usual_name(word) in _SPLITS]
+    words = [word for word in re.split(r"[^a-zA-Z0-9]+", stem) if is_split_name(word)]
     return words[0] if len(set(map(usual_name, words))) == 1 else None
 
 
@@ -147,7 +146,7 @@ def _label_folders(folder: Path) -> list[Path]:
 
 
 def _holds_labels(folder: Path) -> bool:
-    return folder.name.lower() in (*_LABEL_FOLDERS, "images") or usual_name(folder.name) in _SPLITS
+    return folder.name.lower() in (*_LABEL_FOLDERS, "images") or is_split_name(folder.name)
 
 
 def _holds_data(folder: Path) -> bool:

@@ -16,13 +16,12 @@ from keras_retina.data.formats.others.json_file import read_createml, read_via
 from keras_retina.data.formats.others.library import read_cvat, read_labelme
 from keras_retina.data.formats.others.named import NamedImage, NamedLabels, class_names, numbered
 from keras_retina.data.formats.repair import problem
-from keras_retina.data.formats.split_names import SAME, WHOLE, usual_name
+from keras_retina.data.formats.split_names import WHOLE, is_split_name
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
 
 _BEGINNING = 1 << 16  # bytes
 _MOST_FILES = 20  # more files of one kind in a folder are one for each image
-_SPLITS = tuple(names[0] for names in SAME)
 _FOLDERS = ("annotations", "annotation", "labels", "label", "json", "images", "data")
 
 
@@ -157,7 +156,7 @@ def _split_of(file: Path, root: Path, *, one_for_each_image: bool) -> str:
     """Names the split of a file by the folder that it is in, or by its own name when it labels many images."""
     parts = [] if one_for_each_image else [word for word in re.split(r"[^a-zA-Z0-9]+", file.stem)]
     parts += reversed(file.relative_to(root).parts[:-1])
-    return next((part for part in parts if usual_name(part) in _SPLITS), WHOLE)
+    return next((part for part in parts if is_split_name(part)), WHOLE)
 
 
 def _label_folders(folder: Path) -> list[Path]:
@@ -171,7 +170,7 @@ def _label_folders(folder: Path) -> list[Path]:
 
 
 def _holds_labels(folder: Path) -> bool:
-    return folder.name.lower() in _FOLDERS or usual_name(folder.name) in _SPLITS
+    return folder.name.lower() in _FOLDERS or is_split_name(folder.name)
 
 
 def _holds_data(folder: Path) -> bool:

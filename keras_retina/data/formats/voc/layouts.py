@@ -18,7 +18,7 @@ from keras_retina.data.formats.image_files import (
     unread_files,
 )
 from keras_retina.data.formats.repair import problem
-from keras_retina.data.formats.split_names import WHOLE, is_usual
+from keras_retina.data.formats.split_names import WHOLE, is_split_name
 from keras_retina.data.formats.voc.labels import image_of, read_voc, voc_class_names
 from keras_retina.data.formats.voc.lists import LabelFolder, VocEntry, find_lists, listed_entries
 from keras_retina.data.formats.voc.xml_file import VocLabels, looks_like_voc, read_labels
@@ -75,7 +75,7 @@ def _in_label_folder(data: Path) -> tuple[str, dict[str, VocSplit]]:
             lists = {WHOLE: lists["default"]}
         if lists:
             return "Pascal VOC", {name: VocSplit(folder, images, file) for name, file in lists.items()}
-        if any(is_usual(path.name) for path in inner):
+        if any(is_split_name(path.name) for path in inner):
             return "VOC with label folders", {
                 path.name: VocSplit(path, (*_of_split(images, path.name), *images)) for path in inner
             }
@@ -94,9 +94,9 @@ def _in_split_folders(data: Path) -> tuple[str, dict[str, VocSplit]]:
         if _has_labels(folder):
             splits[folder.name] = VocSplit(folder, (folder, *named_folders(folder, IMAGE_FOLDERS)))
             beside.append(folder)
-        elif inner and is_usual(folder.name):
+        elif inner and is_split_name(folder.name):
             splits[folder.name] = VocSplit(inner[0], (*named_folders(folder, IMAGE_FOLDERS), folder))
-    if any(map(is_usual, splits)):
+    if any(map(is_split_name, splits)):
         return ("Roboflow VOC" if len(beside) == len(splits) else "VOC in split folders"), splits
     if beside:  # frames of several cameras, say
         return "LabelImg VOC", {WHOLE: VocSplit(data, (data,))}

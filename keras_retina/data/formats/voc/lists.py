@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from keras_retina.data.formats.encoding import decode_text
 from keras_retina.data.formats.image_files import files_in, named_folders, walk_files
 from keras_retina.data.formats.repair import problem
-from keras_retina.data.formats.split_names import is_usual
+from keras_retina.data.formats.split_names import is_split_name
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Problem
 from keras_retina.foundation.errors import InputError, printable
@@ -57,7 +57,7 @@ def find_lists(data_dir: Path) -> dict[str, Path]:
             if lists:
                 return lists
     beside = {file.stem: file for file in files_in(data_dir, (".txt",))}
-    return {stem: file for stem, file in beside.items() if is_usual(stem) or stem.lower() == "trainval"}
+    return {stem: file for stem, file in beside.items() if is_split_name(stem) or stem.lower() == "trainval"}
 
 
 def listed_entries(list_file: Path, folder: LabelFolder) -> tuple[list[VocEntry], list[Problem]]:

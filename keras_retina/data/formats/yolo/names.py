@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_retina.data.formats.yolo.tree import IMAGE_FOLDERS, LABEL_FOLDERS, Tree, is_split_name, read_utf8
+from keras_retina.data.formats.split_names import is_split_name
+from keras_retina.data.formats.yolo.tree import IMAGE_FOLDERS, LABEL_FOLDERS, Tree, read_utf8
 from keras_retina.foundation.errors import InputError, printable
 
 CLASS_FILES = ("classes.txt", "labels.txt", "_darknet.labels", "predefined_classes.txt")

@@ -11,18 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from keras_retina.data.formats.split_names import usual_name
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.foundation.errors import InputError, printable
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 LABEL_FOLDERS = ("labels", "label", "annotations")
 _IGNORED = ("__macosx", "thumbs.db", "desktop.ini", "lost+found", "$recycle.bin", "system volume information")
-
-
-def is_split_name(name: str) -> bool:
-    """Tells whether a name, in any case and with a year behind it, means training, validation or test."""
-    return usual_name(name) in ("train", "val", "test")
 
 
 def is_image(name: str) -> bool:
