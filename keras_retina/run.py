@@ -98,7 +98,7 @@ def train_stage(run: RunFolder) -> None:
     if run.model.exists() and run.metrics.exists():
         logger.info("train: done before, skipped")
         return
-    from keras_retina.data.formats.pack import check_pack_input
+    from keras_retina.data.formats.packs.pack import check_pack_input
     from keras_retina.data.records import require_boxes
     from keras_retina.evaluate.coco import coco_metrics
     from keras_retina.evaluate.predict import detect_function, predict_dataset

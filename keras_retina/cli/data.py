@@ -73,7 +73,7 @@ def pack(
     set_: SetOption = None,
 ) -> None:
     """Write a data set as TFRecord shards that train, verify and every other verb read like the folder itself."""
-    from keras_retina.data.formats.write_pack import write_pack
+    from keras_retina.data.formats.packs.write_pack import write_pack
     from keras_retina.data.reading.folder import load_split, open_folder
 
     settings = load_named(recipe, set_)

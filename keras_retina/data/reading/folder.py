@@ -9,10 +9,10 @@ from pathlib import Path
 from keras_retina.data.formats.coco import COCO
 from keras_retina.data.formats.csv_files.reader import CSV
 from keras_retina.data.formats.others.reader import OTHER
-from keras_retina.data.formats.pack import PACK
+from keras_retina.data.formats.packs.pack import PACK
+from keras_retina.data.formats.packs.tfrecords import is_tfrecord_pattern
 from keras_retina.data.formats.repair import refuse_unfixed, skip_bad_images
 from keras_retina.data.formats.split_names import find_split, in_order
-from keras_retina.data.formats.tfrecords import is_tfrecord_pattern
 from keras_retina.data.formats.voc import VOC
 from keras_retina.data.formats.yolo import YOLO
 from keras_retina.data.reading.archive import is_archive, unpacked
