@@ -8,6 +8,7 @@ from pathlib import Path
 
 from keras_retina.data.formats.coco import COCO
 from keras_retina.data.formats.csv_files.reader import CSV
+from keras_retina.data.formats.listing import folders_in, is_visible
 from keras_retina.data.formats.others.reader import OTHER
 from keras_retina.data.formats.packs.pack import PACK
 from keras_retina.data.formats.packs.tfrecords import is_tfrecord_pattern
@@ -235,23 +236,18 @@ def _layouts(data: Path) -> list[Layout]:
     """Returns every way to read a folder, or the one folder in it when it holds no labels itself."""
     for _ in range(DEPTH + 1):
         found = [layout for reader in READERS.values() for layout in reader.find(data)]
-        folders = [path for path in data.iterdir() if path.is_dir() and not is_hidden(path)] if data.is_dir() else []
+        folders = folders_in(data)
         if found or len(folders) != 1:
             return found
         data = folders[0]
     return []
 
 
-def is_hidden(path: Path) -> bool:
-    """Tells whether a file or folder belongs to a tool or a system and not to the data."""
-    return path.name.startswith((".", "__MACOSX"))
-
-
 def _contents(data: Path) -> str:
     """Returns the first names in a folder, for a message."""
     if not data.is_dir():
         return "a file"
-    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in data.iterdir() if not is_hidden(path))
+    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in data.iterdir() if is_visible(path.name))
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     return f"none of them, but {printable(', '.join(names[:6]))}{more}" if names else "an empty folder"
 

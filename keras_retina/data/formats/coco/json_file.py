@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from keras_retina.data.formats.encoding import decode_text
-from keras_retina.data.formats.image_files import files_in
+from keras_retina.data.formats.listing import files_in
 from keras_retina.foundation.errors import InputError, printable
 
 _BEGINNING = 1 << 18  # bytes; licences and the like stand before the first list

@@ -10,7 +10,8 @@ from typing import Any
 from keras_retina.data.formats.coco.categories import Categories, FileCategories, file_categories, merge_categories
 from keras_retina.data.formats.coco.json_file import coco_files, load_json, looks_like_coco, split_name
 from keras_retina.data.formats.coco.labels import read_coco, read_images
-from keras_retina.data.formats.image_files import IMAGE_FOLDERS, folders_in, named_folders, unread_files
+from keras_retina.data.formats.image_files import IMAGE_FOLDERS, unread_files
+from keras_retina.data.formats.listing import folders_in, named_folders
 from keras_retina.data.formats.split_names import WHOLE, is_split_name, usual_name
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
 

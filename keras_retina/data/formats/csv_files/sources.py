@@ -9,8 +9,8 @@ from pathlib import Path
 
 from keras_retina.data.formats.csv_files.columns import Columns, Incomplete, class_file, label_file, recognise
 from keras_retina.data.formats.csv_files.table import SUFFIXES, Row, read_sample
+from keras_retina.data.formats.listing import files_in, label_folders
 from keras_retina.data.formats.split_names import WHOLE, is_split_name, usual_name
-from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.foundation.errors import InputError
 
 _LABEL_FOLDERS = ("annotations", "annotation", "labels", "label", "csv", "csv_folder", "data", "metadata")
@@ -55,7 +55,8 @@ def label_files(place: Path) -> LabelFiles | None:
         first = next((",".join(rows[0][1]) for rows in sample.rows.values() if rows), "")
         found = recognise(sample) or Incomplete(first, ())
         return LabelFiles(root, {place: found}, tuple(file for file in csv_files(beside) if class_file(file)))
-    files = [file for folder in _label_folders(place) for file in csv_files(folder)]
+    folders = label_folders(place, (*_LABEL_FOLDERS, "images"), around=_LABEL_FOLDERS, suffixes=SUFFIXES)
+    files = [file for folder in folders for file in csv_files(folder)]
     tables: dict[Path, Columns | Incomplete] = {}
     empty = []
     for file in files:
@@ -80,10 +81,7 @@ def label_files(place: Path) -> LabelFiles | None:
 
 def csv_files(folder: Path) -> list[Path]:
     """Returns the CSV files in a folder by name."""
-    return sorted(
-        path for path in folder.iterdir()
-        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
-    )  # fmt: skip
+    return [file for file in files_in(folder, SUFFIXES) if file.is_file()]
 
 
 def find_splits(labels: LabelFiles, rows_of: Callable[[Path], Sequence[Row]]) -> dict[str, list[Source]]:
@@ -132,26 +130,3 @@ def _split_of_name(stem: str) -> str | None:
         return stem
     words = [word for word in re.split(r"[^a-zA-Z0-9]+", stem) if is_split_name(word)]
     return words[0] if len(set(map(usual_name, words))) == 1 else None
-
-
-def _label_folders(folder: Path) -> list[Path]:
-    """Returns the folder, the folders in it, and in those of labels and splits the folders of labels and splits."""
-    inside = _folders(folder)
-    if len(inside) == 1 and inside[0].name.lower() in _LABEL_FOLDERS and not _holds_data(folder):
-        return []  # the folder in it is the data folder
-    found = [folder]
-    for inner in filter(_holds_labels, inside):
-        found += [inner, *filter(_holds_labels, _folders(inner))]
-    return found
-
-
-def _holds_labels(folder: Path) -> bool:
-    return folder.name.lower() in (*_LABEL_FOLDERS, "images") or is_split_name(folder.name)
-
-
-def _holds_data(folder: Path) -> bool:
-    return any(path.name.lower().endswith((*SUFFIXES, *IMAGE_SUFFIXES)) for path in folder.iterdir())
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))

@@ -8,15 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from keras_retina.data.formats.image_files import (
-    IMAGE_FOLDERS,
-    ImageFinder,
-    folders_in,
-    named_folders,
-    some_files,
-    stem_finder,
-    unread_files,
-)
+from keras_retina.data.formats.image_files import IMAGE_FOLDERS, ImageFinder, stem_finder, unread_files
+from keras_retina.data.formats.listing import folders_in, named_folders, some_files
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.formats.split_names import WHOLE, is_split_name
 from keras_retina.data.formats.voc.labels import image_of, read_voc, voc_class_names

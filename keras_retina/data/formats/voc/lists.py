@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from keras_retina.data.formats.encoding import decode_text
-from keras_retina.data.formats.image_files import files_in, named_folders, walk_files
+from keras_retina.data.formats.listing import files_in, named_folders, walk_files
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.formats.split_names import is_split_name
 from keras_retina.data.images import IMAGE_SUFFIXES

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_retina.data.formats.listing import is_image
 from keras_retina.data.formats.split_names import is_split_name
-from keras_retina.data.formats.yolo.tree import Tree, is_image, read_utf8
+from keras_retina.data.formats.yolo.tree import Tree, read_utf8
 from keras_retina.foundation.errors import InputError, printable
 
 

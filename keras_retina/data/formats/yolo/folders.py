@@ -14,10 +14,11 @@ import os
 from collections.abc import Iterable
 from itertools import islice
 
+from keras_retina.data.formats.listing import is_image
 from keras_retina.data.formats.split_names import WHOLE, is_split_name
 from keras_retina.data.formats.yolo.description import Description, split_images
 from keras_retina.data.formats.yolo.names import class_files
-from keras_retina.data.formats.yolo.tree import IMAGE_FOLDERS, Tree, is_image
+from keras_retina.data.formats.yolo.tree import IMAGE_FOLDERS, Tree
 
 _TRIED = 50  # label files that are opened to tell the format
 _FLAT_FOLDERS = ("data", "obj", "obj_train_data")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from keras_retina.data.formats.listing import is_image
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.formats.yolo.description import Description, split_images
 from keras_retina.data.formats.yolo.folders import is_label_file
 from keras_retina.data.formats.yolo.names import class_files
-from keras_retina.data.formats.yolo.tree import Tree, is_image
+from keras_retina.data.formats.yolo.tree import Tree
 from keras_retina.data.records import Problem
 from keras_retina.foundation.errors import InputError
 
