@@ -11,6 +11,7 @@ from pathlib import Path
 
 from keras_retina.data.formats.csv_files.box_values import with_box_values
 from keras_retina.data.formats.csv_files.place_images import left_over, meant_files, place_images
+from keras_retina.data.formats.encoding import read_beginning
 from keras_retina.data.formats.image_files import list_images
 from keras_retina.data.formats.listing import files_in, label_folders
 from keras_retina.data.formats.others.json_file import read_createml, read_via
@@ -133,12 +134,12 @@ def _files_of(folder: Path) -> dict[_Kind, list[Path]]:
 
 
 def _kind_of(file: Path) -> _Kind | None:
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(_BEGINNING).decode("utf-8-sig", errors="replace")
-    except OSError:
+    beginning = read_beginning(file, _BEGINNING)
+    if beginning is None:
         return None
-    return next((kind for kind in _KINDS if file.name.lower().endswith(kind.suffix) and kind.sign.search(text)), None)
+    return next(
+        (kind for kind in _KINDS if file.name.lower().endswith(kind.suffix) and kind.sign.search(beginning[0])), None
+    )
 
 
 def _subsets(kind: _Kind, file: Path) -> list[str]:

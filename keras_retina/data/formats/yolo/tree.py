@@ -7,33 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from keras_retina.data.formats.listing import Listing, is_image, list_folder
-from keras_retina.foundation.errors import InputError, printable
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 LABEL_FOLDERS = ("labels", "label", "annotations")
-
-
-def read_utf8(file: str | Path) -> str:
-    """Returns a text file, without the byte order mark.
-
-    Raises:
-        InputError: there is no such file, or it has another encoding.
-    """
-    try:
-        with open(file, "rb") as stream:
-            return stream.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{printable(file)}: text in UTF-8 was expected. Received: byte 0x{error.object[error.start]:02x} at "
-            f"{error.start}, as of another encoding (GBK, Latin-1, UTF-16). Save the file as UTF-8."
-        ) from error
-    except OSError as error:
-        raise InputError(
-            f"{printable(file)}: a readable text file was expected. Received: {error.strerror}. Check the path."
-        ) from error
 
 
 class Tree:

@@ -280,5 +280,5 @@ def test_a_bad_file_is_refused_in_one_line(pets, yaml):
 def test_a_file_in_another_encoding_is_named(pets, pairs):
     text = f"train: images\n{NAMES}# 狗\n".encode("gbk")
     root = pets({"pets.yaml": text, **pairs("images/a.jpg", "labels/a.txt")})
-    with pytest.raises(InputError, match=r"pets\.yaml: text in UTF-8 was expected.*GBK"):
+    with pytest.raises(InputError, match=r"pets\.yaml: line 3: text in UTF-8 was expected.*GB18030"):
         load_dataset(root, "train")
