@@ -170,13 +170,6 @@ def describe_folder(folder: DataFolder, images: Mapping[str, int]) -> str:
     return printable(f"{folder.layout.kind}: {', '.join(parts)}{beside}")
 
 
-def find_format(data_dir: Path) -> str:
-    """Recognises the label format by the files that are there; returns its name in `READERS`; raises as `find_layout`
-    does.
-    """
-    return find_layout(data_dir).format
-
-
 def find_layout(data: Path, format: str = "auto") -> Layout:
     """Returns the one way to read a folder, file or archive.
 

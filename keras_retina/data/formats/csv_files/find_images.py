@@ -94,4 +94,4 @@ def _names_split(folder: str, split: str) -> bool:
 def _is_file(folder: Path, name: str) -> bool:
     path = PurePosixPath(name.replace("\\", "/"))
     safe = name and "\0" not in name and not path.is_absolute() and ".." not in path.parts
-    return bool(safe) and os.path.isfile(folder / path)  # links out of the folder are refused later
+    return bool(safe) and os.path.isfile(folder / path)
