@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from keras_retina.cli.options import (
+    FormatOption,
     JsonOption,
     RecipeArgument,
     RequiredDataOption,
@@ -16,6 +17,7 @@ from keras_retina.cli.options import (
     default_recipe,
     load_named,
     output_file,
+    with_format,
 )
 from keras_retina.cli.output import say, show_coverage, suggest, write_json
 from keras_retina.foundation.files import address
@@ -30,6 +32,7 @@ def check_data(
         Path | None, typer.Option("--picture", help="Where to draw the worst covered boxes.", callback=output_file)
     ] = None,
     json_: JsonOption = None,
+    format_: FormatOption = None,
     set_: SetOption = None,
 ) -> None:
     """Report what is in a data folder, what is wrong with it, and how well anchors cover the boxes."""
@@ -38,6 +41,7 @@ def check_data(
     from keras_retina.data.checks.report import format_report, report_to_dict
     from keras_retina.foundation.errors import InputError
 
+    set_ = with_format(set_, format_)
     settings = load_named(recipe, set_) if recipe else default_recipe(set_)
     named = recipe or settings.data.model_fields_set & {"train", "validation", "test"}
     splits = [settings.data.train, settings.data.validation, settings.data.test] if named else []
@@ -60,7 +64,8 @@ def check_data(
     if report.errors:
         raise typer.Exit(1)
     if recipe is None:
-        suggest(shlex.join(["keras-retina", "plan", address(data)]))
+        overrides = [part for override in set_ for part in ("--set", override)]
+        suggest(shlex.join(["keras-retina", "plan", address(data), *overrides]))
         return
     poor = any(split.coverage and split.coverage.poor_share() > MANY_POOR for split in report.splits)
     suggest(f"keras-retina {'fit-anchors' if poor else 'run'} {recipe} --data {data}")

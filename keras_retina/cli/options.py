@@ -37,6 +37,9 @@ DataOption = Annotated[Path | None, typer.Option("--data", help=DATA_HELP)]
 RequiredDataOption = Annotated[Path, typer.Option("--data", help=DATA_HELP)]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/<recipe name>.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, overrides the recipe.")]
+FormatOption = Annotated[
+    str | None, typer.Option("--format", help="How the folder is read, where it can be read in several ways.")
+]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", help="Write the measurements to this file.", callback=output_file)
 ]
@@ -91,6 +94,13 @@ def wishes_of(
     from keras_retina.plan.wishes import Wishes
 
     return Wishes(minutes, latency, threads, target, objective, seed)  # type: ignore[arg-type]  # checked there
+
+
+def with_format(set_: list[str] | None, format: str | None) -> list[str]:
+    """Returns the overrides with that of `--format`: the same as `--set data.format=...`."""
+    from keras_retina.recipe.yaml_file import flow_yaml
+
+    return [*(set_ or []), *([] if format is None else [f"data.format={flow_yaml(format)}"])]
 
 
 def load_named(recipe: str, set_: list[str] | None) -> Recipe:

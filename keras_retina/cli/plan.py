@@ -10,6 +10,7 @@ import typer
 
 from keras_retina.cli.options import (
     DATA_HELP,
+    FormatOption,
     JsonOption,
     LatencyOption,
     MinutesOption,
@@ -20,6 +21,7 @@ from keras_retina.cli.options import (
     command,
     output_file,
     wishes_of,
+    with_format,
 )
 from keras_retina.cli.output import say, suggest, write_json
 from keras_retina.foundation.errors import InputError
@@ -46,6 +48,7 @@ def plan(
     target: TargetOption = None,
     objective: ObjectiveOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Of weights, order and augmentation.")] = 0,
+    format_: FormatOption = None,
     set_: SetOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the recipe that is there.")] = False,
     json_: JsonOption = None,
@@ -56,7 +59,7 @@ def plan(
             f"--out: expected a new file. Received: {out}, which is there. Choose another, or --overwrite."
         )
     wishes = wishes_of(minutes=minutes, latency=latency, threads=threads, target=target, objective=objective, seed=seed)
-    made = planned(data, wishes, set_=set_)
+    made = planned(data, wishes, set_=with_format(set_, format_))
     for line in made.lines:
         say(line)
     out.write_text(made.text, encoding="utf-8")

@@ -9,6 +9,7 @@ import typer
 
 from keras_retina.cli.options import (
     DataOption,
+    FormatOption,
     LatencyOption,
     MinutesOption,
     ObjectiveOption,
@@ -24,6 +25,7 @@ from keras_retina.cli.options import (
     find_recipe,
     load_named,
     wishes_of,
+    with_format,
 )
 from keras_retina.cli.output import exit_by_gate, say, show_rows, suggest
 from keras_retina.cli.plan import NO_WISHES, planned
@@ -179,6 +181,7 @@ def run(
         typer.Argument(help="A recipe file, or the name of an installed recipe. Without it, one is planned."),
     ] = None,
     out: OutOption = None,
+    format_: FormatOption = None,
     set_: SetOption = None,
     overwrite: OverwriteOption = False,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 unless AP is as the recipe expects.")] = False,
@@ -193,6 +196,7 @@ def run(
 ) -> None:
     """Train, make the smaller models, export, verify and report in one command, resuming where it stopped."""
     wishes = wishes_of(minutes=minutes, latency=latency, threads=threads, target=target, objective=objective)
+    set_ = with_format(set_, format_)
     if recipe is None:
         if check:
             raise InputError(

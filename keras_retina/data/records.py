@@ -190,6 +190,18 @@ def check_classes(class_names: tuple[str, ...], dataset: Dataset, *, source: Pat
         )
 
 
+def require_other_images(train: Dataset, validation: Dataset) -> None:
+    """Raises InputError for a validation split of training images alone, as small sample sets have it."""
+    paths = {str(record.path) for record in train.records}
+    if all(str(record.path) in paths for record in validation.records):
+        raise InputError(
+            f"{printable(train.name)}: images that are not trained on were expected in the split "
+            f"{printable(validation.split)!r}. Received: all {len(validation.records)} of them are in "
+            f"{printable(train.split)!r}, too. Let a split be made: --set data.validation=held_out "
+            "--set data.split=auto"
+        )
+
+
 def require_boxes(dataset: Dataset) -> None:
     """Raises InputError for a split without any box: nothing can be learnt or measured on it."""
     if not any(len(record.boxes) for record in dataset.records):

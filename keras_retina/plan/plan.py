@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_retina.data.checks.fit_anchors import best_ious, fit_anchors, input_boxes
-from keras_retina.data.reading.folder import load_split, made_splits, open_folder
-from keras_retina.data.records import Dataset, require_boxes
+from keras_retina.data.reading.folder import describe_folder, load_split, made_splits, open_folder
+from keras_retina.data.records import Dataset, require_boxes, require_other_images
 from keras_retina.foundation.files import address
 from keras_retina.plan.budget import Timing, measured_pace
 from keras_retina.plan.facts import DataFacts, data_facts, facts_lines
@@ -64,8 +64,11 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the recipe, the facts and the reason for each choice as JSON can hold them."""
+        facts = asdict(self.facts)
+        if not np.isfinite(self.facts.class_spread):
+            facts["class_spread"] = None  # unknown; JSON has no infinity
         choices = [{"place": one.place, "value": one.value, "why": one.why} for one in self.choices]
-        return {"recipe": self.recipe.model_dump(mode="json"), "facts": asdict(self.facts), "choices": choices}
+        return {"recipe": self.recipe.model_dump(mode="json"), "facts": facts, "choices": choices}
 
 
 def plan_recipe(
@@ -96,6 +99,9 @@ def plan_recipe(
     sets = [load_split(folder, split) for split in (data.train, data.validation, data.test or data.validation)]
     for dataset in sets:
         require_boxes(dataset)
+    if "validation" not in _given_data(overrides).model_fields_set:
+        require_other_images(sets[0], sets[1])
+    read_as = describe_folder(folder, {dataset.split: len(dataset.records) for dataset in sets})
     facts = data_facts(sets[0])
     name = recipe_name(data_dir)
     network = first_network(facts, wishes)
@@ -118,13 +124,14 @@ def plan_recipe(
     head = [
         f"Planned by: {command}" if command else "Planned by keras_retina.",
         f"{WISHES}: {wishes}",
+        f"read as {read_as}",
         *facts_lines(facts, sets[0].name, split=sets[0].split),
         *(f"{note.title}: {note.shown}. {note.why}" for note in network.notes),
         "Change what you know better. `keras-retina run` and every other verb take this file as it is.",
     ]
     text = commented_yaml(recipe_fields(name, wishes.seed, choices=choices, overrides=overrides), choices, head=head)
     recipe = recipe_from_fields(parse_yaml(text, "the planned recipe"), "the planned recipe")
-    return Plan(recipe, text, tuple(plan_lines(choices)), facts, tuple(choices))
+    return Plan(recipe, text, (f"data            {read_as}", *plan_lines(choices)), facts, tuple(choices))
 
 
 def _learning_choices(facts: DataFacts, wishes: Wishes, *, network: Network, timing: Timing | None) -> list[Choice]:

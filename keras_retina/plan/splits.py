@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_retina.data.formats.split_names import WHOLE, find_split, usual_name
+from keras_retina.data.formats.split_names import TRAINVAL, WHOLE, find_split, usual_name
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files import address
 from keras_retina.plan.wishes import Choice
@@ -26,10 +26,14 @@ def choose_splits(data_dir: Path, found: Sequence[str], *, given: Data) -> Data:
     """
     place = printable(address(data_dir))
     names = {field: _name(given, field, found, where=place) for field in FIELDS}
+    for field in ("validation", "test"):  # of a folder with only a test split to train on, say
+        if names[field] == names["train"] and field not in given.model_fields_set:
+            names[field] = None
     if names["train"] is None and WHOLE not in found:
+        name = printable(found[0]) if len(found) == 1 else "NAME"
         raise InputError(
             f"{place}: expected a split to train on. Received: the splits {printable(', '.join(found) or 'none')}. "
-            "Name it with --set data.train=NAME."
+            f"Name it with --set data.train={name}"
         )
     if given.split == "auto" or names["train"] is None or names["validation"] is None:
         test = names["test"] or ("test" if names["train"] is None and "test" not in given.model_fields_set else None)
@@ -57,6 +61,8 @@ def _name(given: Data, field: str, found: Sequence[str], *, where: str) -> str |
     if field in given.model_fields_set:
         return getattr(given, field)
     usual = FIELDS[field]
+    if field == "train" and TRAINVAL in found and usual not in map(usual_name, found):
+        return TRAINVAL
     if usual not in map(usual_name, found):
         return None
     return find_split(usual, found, where=where)

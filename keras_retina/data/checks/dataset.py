@@ -13,8 +13,8 @@ from keras_retina.data.checks.coverage import AnchorCoverage, anchor_coverage
 from keras_retina.data.checks.duplicates import DuplicatePair, Duplicates, find_duplicates
 from keras_retina.data.checks.fit_anchors import POOR_IOU
 from keras_retina.data.fingerprints import Fingerprint, look_at_all
-from keras_retina.data.formats.repair import problem
-from keras_retina.data.formats.split_names import is_split_name
+from keras_retina.data.formats.repair import first_unfixed, problem
+from keras_retina.data.formats.split_names import TRAINVAL, is_split_name, usual_name
 from keras_retina.data.reading.folder import made_splits, open_folder, read_split, split_in_folder
 from keras_retina.data.records import Dataset, Problem, Record
 from keras_retina.foundation.errors import InputError, printable
@@ -99,7 +99,10 @@ def check_dataset(
         )
     made = made_splits(folder)
     folder = replace(folder, lists=made)
-    usual = [split for split in there if is_split_name(split)] or there
+    usual = [split for split in there if is_split_name(split)]
+    if TRAINVAL in there and "train" not in map(usual_name, usual):
+        usual.insert(0, TRAINVAL)
+    usual = usual or there
     chosen = list(splits or (made.files if made else usual))
     reports: list[SplitReport] = []
     errors: list[str] = []
@@ -122,11 +125,12 @@ def check_dataset(
             errors.append(f"{report.split}: {unfixed} problems that cannot be fixed")
         if not report.usable_boxes:
             received = f"{report.images} images without any" if report.images else "no image"
-            unusable.append(
+            empty = (
                 f"{folder.shown}: boxes in the split {printable(report.split)!r} were expected. "
                 f"Received: {received}. Label some, or leave the split out."
             )
-            errors.append(unusable[-1])
+            errors.append(empty)
+            unusable.append(first_unfixed(report.problems) or empty)  # the cause says more
     for pair in found.pairs:
         if pair.exact and _in_two_splits(pair):
             errors.append(f"the same image in two splits: {printable(pair.first)} and {printable(pair.second)}")

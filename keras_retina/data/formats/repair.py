@@ -56,10 +56,18 @@ def problem(kind: str, where: str, *, detail: str, fixed: bool) -> Problem:
 
 def refuse_unfixed(problems: Iterable[Problem]) -> None:
     """Raises InputError with the first problem that was not fixed and the number of the others."""
+    message = first_unfixed(problems)
+    if message is not None:
+        raise InputError(message)
+
+
+def first_unfixed(problems: Iterable[Problem]) -> str | None:
+    """Returns the first problem that was not fixed and the number of the others in one line, None for none."""
     unfixed = [item for item in problems if not item.fixed]
-    if unfixed:
-        more = f" {len(unfixed) - 1} more such problems; check-data lists them all." if len(unfixed) > 1 else ""
-        raise InputError(f"{unfixed[0].where}: {unfixed[0].detail}{more}")
+    if not unfixed:
+        return None
+    more = f" {len(unfixed) - 1} more such problems; check-data lists them all." if len(unfixed) > 1 else ""
+    return f"{unfixed[0].where}: {unfixed[0].detail}{more}"
 
 
 BAD_IMAGES = ("unreadable_image", "missing_image")

@@ -12,23 +12,34 @@ WHOLE = "all"
 
 SAME: tuple[tuple[str, ...], ...] = (
     ("train", "training"),
-    ("val", "valid", "validation", "dev"),
+    ("val", "valid", "validation", "validate", "dev", "eval", "evaluation"),
     ("test", "testing"),
 )
-"""Names that mean the same split, in any case and with a year behind them."""
+"""Names that mean the same split, in any case and with a year or `set` behind them."""
 
-_YEAR = re.compile(r"[-_ ]?(19|20)\d\d$")
+TRAINVAL = "trainval"
+"""VOC's name for training and validation images together."""
+
+_BEHIND = re.compile(r"[-_ ]?((19|20)\d\d|set|split)$")
 
 
 def usual_name(name: str) -> str:
     """Returns `train`, `val` or `test` for a name that means it, any other name as it is."""
-    plain = _YEAR.sub("", name.strip().lower())
+    plain = _BEHIND.sub("", name.strip().lower())
     return next((names[0] for names in SAME if plain in names), name)
 
 
 def is_split_name(name: str) -> bool:
     """Tells whether a name, in any case and with a year behind it, means training, validation or test."""
     return usual_name(name) in {names[0] for names in SAME}
+
+
+def split_in_name(name: str) -> str | None:
+    """Returns the one word of a file or folder name that means a split: `train` of `oidv6-train-annotations-bbox`."""
+    if is_split_name(name):
+        return name
+    words = [word for word in re.split(r"[^a-zA-Z0-9]+", name) if is_split_name(word)]
+    return words[0] if len(set(map(usual_name, words))) == 1 else None
 
 
 def find_split(wanted: str, available: Sequence[str], *, where: str) -> str:

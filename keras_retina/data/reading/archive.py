@@ -62,6 +62,8 @@ def _unpack(archive: Path, folder: Path) -> None:
         with zipfile.ZipFile(archive) as opened:
             _require_space(archive, sum(member.file_size for member in opened.infolist()), folder=folder)
             opened.extractall(folder)  # it keeps every member inside the folder
+    elif archive.name.lower().endswith(".zip"):
+        raise ValueError("its list of contents, at the end of a zip file, is missing")
     else:
         with tarfile.open(archive) as opened:
             _require_space(archive, sum(member.size for member in opened), folder=folder)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from keras_retina.data.formats.coco import COCO
 from keras_retina.data.formats.csv_files.reader import CSV
-from keras_retina.data.formats.listing import folders_in, is_visible
 from keras_retina.data.formats.others.reader import OTHER
 from keras_retina.data.formats.packs.pack import PACK
 from keras_retina.data.formats.packs.tfrecords import is_tfrecord_pattern
@@ -18,6 +17,8 @@ from keras_retina.data.formats.voc import VOC
 from keras_retina.data.formats.yolo import YOLO
 from keras_retina.data.reading.archive import is_archive, unpacked
 from keras_retina.data.reading.classes import choose_classes
+from keras_retina.data.reading.contents import unknown_contents
+from keras_retina.data.reading.search import search_layouts
 from keras_retina.data.reading.split_lists import (
     SplitLists,
     choose_images,
@@ -32,8 +33,6 @@ from keras_retina.recipe.data import Data
 
 READERS: dict[str, Reader] = {reader.name: reader for reader in (COCO, VOC, YOLO, CSV, OTHER, PACK)}
 """Every label format that a data folder may have, by its name in `data.format` of a recipe."""
-
-DEPTH = 2  # folders around the labelled one that hold nothing else, as archives and exports often have
 
 
 def load_dataset(
@@ -143,7 +142,9 @@ def made_splits(folder: DataFolder) -> SplitLists | None:
     if not missing:
         return None
     source = source_split(folder.settings, folder.layout.splits, where=folder.shown)
-    return make_split_lists(_read(folder, source), folder.settings, missing=missing, source=source)
+    dataset = _read(folder, source)
+    refuse_unfixed(dataset.problems)  # first: labels that were left out would look like too few
+    return make_split_lists(dataset, folder.settings, missing=missing, source=source)
 
 
 def split_in_folder(folder: DataFolder, split: str) -> str:
@@ -188,7 +189,7 @@ def find_layout(data: Path, format: str = "auto") -> Layout:
             f"an existing data folder was expected. Received: data={printable(data)}, where there is nothing. "
             "Check the path."
         )
-    layouts = _layouts(data)
+    layouts = search_layouts(data, list(READERS.values()))
     names = ["auto", *READERS, *(layout.kind for layout in layouts)]
     if format not in names:
         raise InputError(
@@ -204,14 +205,15 @@ def find_layout(data: Path, format: str = "auto") -> Layout:
         found = ", ".join(f"{layout.kind} ({layout.format})" for layout in layouts)
         raise InputError(
             f"{shown}: labels in one of the known layouts were expected: {expected}. "
-            f"Received: {found or _contents(data)}. {'Set data.format to it.' if found else 'Check the path.'}"
+            f"Received: {found + '. Set data.format to it.' if found else unknown_contents(data)}"
         )
     # A format is enough to tell two formats apart; two layouts of one format are told apart by their kinds.
     same = len({layout.format for layout in fitting}) < len(fitting)
     choices = [layout.kind if same else layout.format for layout in fitting]
     raise InputError(
         f"{shown}: labels of one layout were expected. Received: {' and '.join(layout.kind for layout in fitting)}. "
-        f"Say which is meant: --set data.format={choices[0]!r}, or {', '.join(repr(name) for name in choices[1:])}."
+        f"Say which is meant: --set data.format={choices[0]!r}, or {', '.join(repr(name) for name in choices[1:])} "
+        "(check-data, plan and run also take --format)."
     )
 
 
@@ -223,26 +225,6 @@ def _read(folder: DataFolder, own: str) -> Dataset:
     if settings.bad_images == "skip":
         dataset = replace(dataset, problems=skip_bad_images(dataset.problems))
     return dataset
-
-
-def _layouts(data: Path) -> list[Layout]:
-    """Returns every way to read a folder, or the one folder in it when it holds no labels itself."""
-    for _ in range(DEPTH + 1):
-        found = [layout for reader in READERS.values() for layout in reader.find(data)]
-        folders = folders_in(data)
-        if found or len(folders) != 1:
-            return found
-        data = folders[0]
-    return []
-
-
-def _contents(data: Path) -> str:
-    """Returns the first names in a folder, for a message."""
-    if not data.is_dir():
-        return "a file"
-    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in data.iterdir() if is_visible(path.name))
-    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return f"none of them, but {printable(', '.join(names[:6]))}{more}" if names else "an empty folder"
 
 
 def _find_records(place: Path) -> Layout:

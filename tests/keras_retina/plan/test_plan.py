@@ -43,7 +43,8 @@ def test_every_choice_of_the_recipe_has_a_reason_above_it(tiny_coco):
 
 def test_about_ten_lines_are_shown(tiny_coco):
     lines = plan_recipe(tiny_coco, Wishes()).lines
-    assert len(lines) == 10
+    assert len(lines) == 11
+    assert lines[0] == "data            COCO: train 10, val 4"
     assert all(len(line) <= 160 for line in lines)
 
 
@@ -141,6 +142,23 @@ def test_a_plan_is_json(tiny_coco):
     text = json.dumps(plan.to_json(), allow_nan=False)
     assert json.loads(text)["facts"]["images"] == 10
     assert not re.search("NaN|Infinity", text)
+
+
+def test_a_plan_for_classes_of_few_objects_is_json(tiny_coco):
+    plan = plan_recipe(tiny_coco, Wishes())
+    rare = dataclasses.replace(plan, facts=dataclasses.replace(plan.facts, class_spread=float("inf")))
+    assert json.loads(json.dumps(rare.to_json(), allow_nan=False))["facts"]["class_spread"] is None
+
+
+def test_a_validation_split_of_training_images_is_refused_unless_a_person_wants_it(tiny_coco, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_coco, copy)
+    shutil.copy(copy / "annotations" / "train.json", copy / "annotations" / "val.json")
+    with pytest.raises(InputError, match=r"all 10 of them are in 'train', too.*--set data\.validation=held_out"):
+        plan_recipe(copy, Wishes())
+    wanted = ["data.validation=held_out", "data.split=auto"]  # as the message says
+    assert "held_out" in plan_recipe(copy, Wishes(), overrides=wanted).lines[0]
+    plan_recipe(copy, Wishes(), overrides=["data.validation=val"])
 
 
 @pytest.mark.parametrize(

@@ -54,3 +54,18 @@ def test_the_recipe_names_what_was_chosen_and_what_was_set():
     }  # fmt: skip
     assert "kept in splits.json" in choice.why and "measured on test" in choice.why
     assert "no test split" in data_choice(choose_splits(HERE, ["train", "val"], given=Data())).why
+
+
+def test_training_and_validation_together_are_the_training_images():
+    assert chosen(["trainval", "test"]) == ("trainval", "val", "test", "auto")
+    assert chosen(["train", "trainval", "val"]) == ("train", "val", None, "folder")
+
+
+def test_a_split_is_not_trained_on_and_measured_on():
+    assert chosen(["test"], train="test") == ("test", "val", None, "auto")
+    assert chosen(["val", "test"], train="val") == ("val", "val", "test", "auto")
+
+
+def test_the_only_split_is_named_in_the_advice():
+    with pytest.raises(InputError, match="--set data.train=test$"):
+        chosen(["test"])

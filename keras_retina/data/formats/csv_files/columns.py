@@ -25,7 +25,22 @@ MISSING = ("", "nan", "none", "null", "na", "n/a", "[]", "()", "no_box")
 
 FILE = ("filename", "file", "image", "imagepath", "path", "filepath", "imagename", "imageid", "imagefile", "img",
         "imgname", "imgpath", "imageurl", "imagefilename", "frame", "id")  # fmt: skip
-CLASS_NAME = ("class", "classname", "label", "labelname", "name", "category", "categoryname", "objectclass", "classes")
+CLASS_NAME = (
+    "class",
+    "classname",
+    "label",
+    "labelname",
+    "name",
+    "category",
+    "categoryname",
+    "objectclass",
+    "classes",
+    "celltype",
+    "objecttype",
+    "labels",
+    "species",
+    "tag",
+)
 CLASS_NUMBER = ("classid", "labelid", "categoryid", "classnumber", "classindex")
 SPLIT = ("split", "subset", "set", "dataset", "usage", "mluse", "fold", "type", "partition", "data")
 HEIGHT = ("height", "imageheight", "imgheight", "imageh", "imgh")
@@ -169,6 +184,11 @@ def _without_header(rows: Sequence[Row], delimiter: str) -> Columns | None:
             return Columns("AutoML CSV", delimiter, False, 0, "vertices", box, 1, normalized=True)
     if is_image_name(first[0]) and any(_is_retinanet(row, delimiter) for _, row in rows):
         return Columns("keras-retinanet CSV", delimiter, False, 0, "corners", (1, 2, 3, 4), 5)
+    if len(first) == 8 and all(_number(cell, delimiter) for cell in (*first[1:5], *first[6:])):
+        if is_image_name(first[0]):
+            return Columns("SKU-110K CSV", delimiter, False, 0, "corners", (1, 2, 3, 4), 5, size=(7, 6))
+        if is_image_name(first[5]):
+            return Columns("makesense CSV", delimiter, False, 5, "size", (1, 2, 3, 4), 0, size=(7, 6))
     return None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from keras_retina.data.formats.csv_files.columns import Columns, Incomplete, class_file, label_file, recognise
 from keras_retina.data.formats.csv_files.table import SUFFIXES, Row, read_sample
 from keras_retina.data.formats.listing import files_in, label_folders
-from keras_retina.data.formats.split_names import WHOLE, is_split_name, usual_name
+from keras_retina.data.formats.split_names import WHOLE, is_split_name, split_in_name
 from keras_retina.foundation.errors import InputError
 
 _LABEL_FOLDERS = ("annotations", "annotation", "labels", "label", "csv", "csv_folder", "data", "metadata")
@@ -71,7 +71,7 @@ def label_files(place: Path) -> LabelFiles | None:
     complete = {file: columns for file, columns in tables.items() if isinstance(columns, Columns)}
     # A header that lacks a column is told of only where no other file has the labels.
     tables = dict(complete or tables)
-    if tables or any(_split_of_name(file.stem) for file in empty):
+    if tables or any(split_in_name(file.stem) for file in empty):
         nothing = next(iter(complete.values()), Columns("CSV", ",", False, 0, "corners", (1, 2, 3, 4), 5))
         tables.update((file, nothing) for file in empty)
     if not tables:
@@ -115,18 +115,10 @@ def _split_values(file: Path, columns: Columns | Incomplete, rows_of: Callable[[
 
 def _split_of(file: Path, labels: LabelFiles) -> str:
     """Names the split of a whole file; a file alone that says nothing is all of the data."""
-    named = _split_of_name(file.stem)
+    named = split_in_name(file.stem)
     if named is None and file.parent != labels.root and file.is_relative_to(labels.root):
         parts = file.relative_to(labels.root).parts[:-1]
         named = next((part for part in reversed(parts) if is_split_name(part)), None)
     if named is None:
         named = WHOLE if len(labels.tables) == 1 else re.sub(r"[-_ ]?labels$", "", file.stem)
     return named
-
-
-def _split_of_name(stem: str) -> str | None:
-    """Returns the one word of a file name that means a split: `train` of `oidv6-train-annotations-bbox`."""
-    if is_split_name(stem):
-        return stem
-    words = [word for word in re.split(r"[^a-zA-Z0-9]+", stem) if is_split_name(word)]
-    return words[0] if len(set(map(usual_name, words))) == 1 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ DELIMITERS = (",", ";", "\t", "|")
 SUFFIXES = (".csv", ".tsv")
 
 _SAMPLE_BYTES = 1 << 16
+_SEPARATOR = re.compile(r'"?sep=', re.IGNORECASE)  # a first line that tells Excel the delimiter
 
 Row = tuple[int, list[str]]
 """The number of a line and its cells without blanks around them."""
@@ -35,7 +37,7 @@ def read_sample(file: Path) -> Sample:
     lines = text.splitlines(keepends=True)
     if not is_all:
         lines = lines[:-1]  # cut off
-    first = next((line for line in lines if line.strip()), "")
+    first = next((line for line in lines if line.strip() and not _SEPARATOR.match(line)), "")
     counts = {delimiter: _count_outside_quotes(first, delimiter) for delimiter in DELIMITERS}
     ordered = sorted((name for name in DELIMITERS if counts[name]), key=lambda name: -counts[name]) or [","]
     rows = {}
@@ -67,7 +69,7 @@ def read_rows(file: Path, delimiter: str) -> list[Row]:
 
 def _rows(reader) -> list[Row]:
     rows = [(reader.line_num, list(map(str.strip, line))) for line in reader]
-    return [(number, line) for number, line in rows if any(line)]
+    return [(number, line) for number, line in rows if any(line) and not (number == 1 and _SEPARATOR.match(line[0]))]
 
 
 def _count_outside_quotes(line: str, delimiter: str) -> int:

@@ -1,4 +1,4 @@
-"""Labels of annotation tools that are read as they are saved: LabelMe, CVAT for images, VIA and CreateML."""
+"""Labels of annotation tools that are read as they are saved: LabelMe, CVAT for images, VIA, CreateML, Label Studio."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pathlib import Path
 from keras_retina.data.formats.csv_files.box_values import with_box_values
 from keras_retina.data.formats.csv_files.place_images import left_over, meant_files, place_images
 from keras_retina.data.formats.encoding import read_beginning
-from keras_retina.data.formats.image_files import list_images
+from keras_retina.data.formats.image_files import ImageFiles, list_images
 from keras_retina.data.formats.listing import files_in, label_folders
 from keras_retina.data.formats.others.json_file import read_createml, read_via
+from keras_retina.data.formats.others.label_studio import SIGN, read_label_studio, without_upload
 from keras_retina.data.formats.others.library import read_cvat, read_labelme
 from keras_retina.data.formats.others.named import NamedImage, NamedLabels, class_names, numbered
 from keras_retina.data.formats.repair import problem
@@ -46,6 +47,8 @@ _KINDS = (
     _Kind("VIA JSON", ".json", _VIA, read_via),
     _Kind("CreateML", ".json", _CREATEML, read_createml),
     _Kind("CVAT for images", ".xml", _CVAT, read_cvat),
+    _Kind("Label Studio JSON", ".json", SIGN, read_label_studio),
+    _Kind("Label Studio CSV", ".csv", SIGN, read_label_studio),
 )
 
 
@@ -62,7 +65,7 @@ def _find(place: Path) -> list[Layout]:
     return [_layout(kind, found[kind.name], place) for kind in _KINDS if kind.name in found]
 
 
-OTHER = Reader("other", "LabelMe, CVAT, VIA or CreateML files", _find)
+OTHER = Reader("other", "LabelMe, CVAT, VIA, CreateML or Label Studio files", _find)
 
 
 def _layout(kind: _Kind, files: Mapping[str, Sequence[Path]], root: Path) -> Layout:
@@ -75,7 +78,7 @@ def _layout(kind: _Kind, files: Mapping[str, Sequence[Path]], root: Path) -> Lay
     def members(split: str) -> list[tuple[Path, NamedImage]]:
         """Returns the images of a split and the files that label them; CVAT may name the split of each image."""
         return [
-            (file, replace(image, file_name=_from_root(image.file_name, file, root=root, kind=kind)))
+            (file, replace(image, file_name=_from_root(image.file_name, file, root=root, kind=kind, files=images())))
             for place, own in files.items()
             for file in own
             for image in labels(file).images
@@ -110,8 +113,13 @@ def _layout(kind: _Kind, files: Mapping[str, Sequence[Path]], root: Path) -> Lay
     return Layout("other", kind.name, splits, read, unread)
 
 
-def _from_root(name: str, file: Path, *, root: Path, kind: _Kind) -> str:
-    """Returns the path of an image as LabelMe means it, relative to the data folder; other names as they are."""
+def _from_root(name: str, file: Path, *, root: Path, kind: _Kind, files: ImageFiles) -> str:
+    """Returns the path of an image as LabelMe means it, relative to the data folder; other names as they are.
+
+    Label Studio calls an uploaded file otherwise: the name that it had counts where only that is there.
+    """
+    if kind.read is read_label_studio and name.rpartition("/")[2].lower() not in files.by_name:
+        return without_upload(name)
     path = Path(os.path.normpath(file.parent / name.replace("\\", "/")))
     beside = kind.one_for_each_image and path.is_file() and path.is_relative_to(os.path.normpath(root))
     return path.relative_to(os.path.normpath(root)).as_posix() if beside else name
@@ -120,7 +128,7 @@ def _from_root(name: str, file: Path, *, root: Path, kind: _Kind) -> str:
 def _files_of(folder: Path) -> dict[_Kind, list[Path]]:
     """Returns the label files in a folder; of many the first ones tell the kind of all."""
     found: dict[_Kind, list[Path]] = {}
-    for suffix in (".json", ".xml"):
+    for suffix in (".json", ".xml", ".csv"):
         files = files_in(folder, (suffix,))
         kinds = [_kind_of(file) for file in files[:_MOST_FILES]]
         for file, kind in zip(files, kinds, strict=False):

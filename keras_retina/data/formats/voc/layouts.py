@@ -11,7 +11,7 @@ from pathlib import Path
 from keras_retina.data.formats.image_files import IMAGE_FOLDERS, ImageFinder, stem_finder, unread_files
 from keras_retina.data.formats.listing import folders_in, named_folders, some_files
 from keras_retina.data.formats.repair import problem
-from keras_retina.data.formats.split_names import WHOLE, is_split_name
+from keras_retina.data.formats.split_names import WHOLE, is_split_name, split_in_name, usual_name
 from keras_retina.data.formats.voc.labels import image_of, read_voc, voc_class_names
 from keras_retina.data.formats.voc.lists import LabelFolder, VocEntry, find_lists, listed_entries
 from keras_retina.data.formats.voc.xml_file import VocLabels, looks_like_voc, read_labels
@@ -91,6 +91,11 @@ def _in_split_folders(data: Path) -> tuple[str, dict[str, VocSplit]]:
             splits[folder.name] = VocSplit(inner[0], (*named_folders(folder, IMAGE_FOLDERS), folder))
     if any(map(is_split_name, splits)):
         return ("Roboflow VOC" if len(beside) == len(splits) else "VOC in split folders"), splits
+    named = {split_in_name(folder.name): folder for folder in beside}
+    if None not in named and len(named) == len(beside) > 0:  # `train_annotations` with the images in `train`
+        return "VOC in split folders", {
+            str(name): VocSplit(folder, (folder, *_folders_of(data, str(name)))) for name, folder in named.items()
+        }
     if beside:  # frames of several cameras, say
         return "LabelImg VOC", {WHOLE: VocSplit(data, (data,))}
     return "", {}
@@ -124,6 +129,11 @@ def _by_year(data: Path) -> list[Layout]:
 def _has_labels(folder: Path, *, damaged: bool = False) -> bool:
     wanted = ("yes", "damaged") if damaged else ("yes",)
     return any(looks_like_voc(file) in wanted for file in some_files(folder, ".xml", _TRIED))
+
+
+def _folders_of(data: Path, split: str) -> list[Path]:
+    """Returns the folders whose names hold a split, such as `train_images`."""
+    return [folder for folder in folders_in(data) if usual_name(split_in_name(folder.name) or "") == usual_name(split)]
 
 
 def _of_split(folders: tuple[Path, ...], split: str) -> list[Path]:

@@ -156,9 +156,13 @@ def _without_names(description: Description, root: str, *, images: Sequence[Imag
 
 def _no_labels(images: Sequence[Image], root: str, *, where: str, tree: Tree) -> Problem:
     places = [os.path.relpath(place, root) for place in tree.label_folders(os.path.dirname(images[0].path), root)]
+    turned = tree.folder(os.path.join(os.path.dirname(os.path.dirname(images[0].path)), "labelTxt"))
+    advice = "Put the label files there, or leave the split out."
+    if turned:  # Roboflow's export for YOLOv5-OBB, in the format of DOTA
+        advice = "labelTxt holds corners of turned boxes: export the labels for YOLOv8 OBB or as COCO."
     detail = (
         f"a label file, NAME.txt, for at least one of {len(images)} images was expected in "
-        f"{' or '.join(places)} of {root}. Received: none. Put the label files there, or leave the split out."
+        f"{' or '.join(places)} of {root}. Received: none. {advice}"
     )
     return problem("no_label_files", where, detail=detail, fixed=False)
 

@@ -61,7 +61,7 @@ def describe_yaml(file: Path, tree: Tree, *, anywhere: bool = False) -> Descript
         folder=os.path.abspath(file.parent),
         splits=entries,
         file=file,
-        names=content.get("names"),
+        names=_names_as_written(file, content),
         nc=content.get("nc"),
         path=path if isinstance(path, str) else "",
         anywhere=anywhere,
@@ -76,7 +76,8 @@ def yaml_names(folder: str, tree: Tree) -> dict[int, str]:
         if name.lower().endswith((".yaml", ".yml")):
             content = load_yaml(Path(folder, name))
             if isinstance(content, dict) and content.get("names"):
-                return names_of(content["names"], Path(folder, name), nc=content.get("nc"))
+                file = Path(folder, name)
+                return names_of(_names_as_written(file, content), file, nc=content.get("nc"))
     return {}
 
 
@@ -97,6 +98,15 @@ def load_yaml(file: Path) -> Any:
         raise InputError(
             f"{printable(file)}: plain YAML was expected. Received: {printable(reason)}. Correct the file."
         ) from error
+
+
+def _names_as_written(file: Path, content: dict[Any, Any]) -> Any:
+    """Returns `names:` with each name as the text that stands there: YAML alone reads `no` as False and 007 as 7."""
+    names = content.get("names")
+    if not isinstance(names, list | dict):
+        return names
+    whole = yaml.load(read_text(file), yaml.BaseLoader)  # noqa: S506 - it makes texts, lists and mappings alone
+    return whole.get("names", names)  # a merge key (<<) would hide it
 
 
 def _is_usual(file: Path) -> bool:

@@ -156,7 +156,9 @@ def test_split_whose_labels_are_all_bad_cannot_be_used_and_says_why(tmp_path):
     write_csv(tmp_path, train=["1.png,20,10,nan,40,cat", "2.png,50,10,20,40,cat"])
     report = check_dataset(tmp_path)
     assert report.errors[0] == "train: 2 problems that cannot be fixed"
-    assert "Received: 2 images without any" in report.unusable[0]
+    assert "Received: 2 images without any" in report.errors[1]
+    assert "train.csv: line 1" in report.unusable[0] and "nan" in report.unusable[0]  # the cause, not what it led to
+    assert report.unusable[0].endswith("1 more such problems; check-data lists them all.")
     assert {item.kind for item in report.splits[0].problems} == {"invalid_box", "reversed_box"}
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_retina.data.formats.split_names import find_split, in_order, is_split_name, usual_name
+from keras_retina.data.formats.split_names import find_split, in_order, is_split_name, split_in_name, usual_name
 from keras_retina.foundation.errors import InputError
 
 
@@ -11,6 +11,8 @@ from keras_retina.foundation.errors import InputError
     [
         ("train", "train"), ("Training", "train"), ("train2017", "train"), ("valid", "val"), ("VALIDATION", "val"),
         ("val_2017", "val"), ("testing", "test"), ("trainval", "trainval"), ("2017", "2017"),
+        ("validate", "val"), ("eval", "val"), ("trainset", "train"), ("Test_Set", "test"), ("dataset", "dataset"),
+        ("holdout", "holdout"),
     ],
 )  # fmt: skip
 def test_names_that_mean_a_split(name, usual):
@@ -48,3 +50,14 @@ def test_usual_splits_come_first_whatever_they_are_called():
 def test_split_names_are_those_of_the_three_splits():
     assert all(map(is_split_name, ("train", "VALID", "test2017", "validation")))
     assert not any(map(is_split_name, ("all", "cam1", "night_train", "")))
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train_annotations", "train"), ("oidv6-train-annotations-bbox", "train"), ("Validation", "Validation"),
+        ("train_test", None), ("train_training", "train"), ("images", None), ("strain", None),
+    ],
+)  # fmt: skip
+def test_the_one_word_that_means_a_split_is_found_in_a_name(name, split):
+    assert split_in_name(name) == split

@@ -363,3 +363,30 @@ def test_numbers_become_the_names_that_the_user_gives(tmp_path):
     write(tmp_path, {"val.csv": header + "c,1,1,2,3,4\n"}, ())
     dataset = load_split(open_folder(tmp_path, Data(classes=("cat", "dog"))), "train")
     assert boxes_of(dataset) == {"a": [("dog", 1, 2, 3, 4)], "b": [("cat", 1, 2, 3, 4)]}
+
+
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [
+        ("{n}.png,{x1},{y1},{x2},{y2},{c},200,100", "SKU-110K CSV"),
+        ("{c},{x1},{y1},{w},{h},{n}.png,200,100", "makesense CSV"),
+    ],
+)
+def test_eight_columns_without_a_header(tmp_path, form, kind):
+    labelled = {name: boxes for name, boxes in TRAIN.items() if boxes}
+    write(tmp_path, {"labels.csv": rows(labelled, form)}, ["images/a.png"])
+    assert find_layout(tmp_path).kind == kind
+    dataset = load_dataset(tmp_path, "all")
+    assert boxes_of(dataset) == labelled and dataset.problems == ()
+
+
+def test_eight_columns_with_the_wrong_size_are_noticed(tmp_path):
+    write(tmp_path, {"labels.csv": "a.png,20,10,50,40,dog,100,200\n"}, ["images/a.png"])
+    assert read_dataset(tmp_path, "all").problem_counts() == {"size_mismatch": 1}
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;"])
+def test_the_line_that_tells_excel_the_delimiter_is_no_header(tmp_path, first):
+    text = f"{first}\nfilename;class;xmin;ymin;xmax;ymax\na.png;dog;20,5;10;50;40\n"
+    write(tmp_path, {"labels.csv": text}, ["images/a.png"])
+    assert boxes_of(load_dataset(tmp_path, "all")) == {"a": [("dog", 20.5, 10, 50, 40)]}

@@ -201,3 +201,20 @@ def test_a_broken_folder_names_the_file(tmp_path, change, message):
     change(tmp_path)
     with pytest.raises(InputError, match=message):
         load_dataset(tmp_path, "all")
+
+
+def test_label_folders_named_after_splits_find_the_images_of_their_split(tmp_path):
+    write(tmp_path, "train_annotations/1.xml", "train/1.png", DOG)
+    write(tmp_path, "val_annotations/1.xml", "val/1.png", CAT)
+    assert available_splits(tmp_path) == ["train", "val"]
+    for split in ("train", "val"):
+        (record,) = load_dataset(tmp_path, split).records
+        assert record.path.parent.name == split
+    assert find_layout(tmp_path).unread() == []
+
+
+def test_folders_of_which_only_some_name_a_split_are_one_set(tmp_path):
+    write(tmp_path, "night_train/1.xml", "night_train/1.png")
+    write(tmp_path, "day/2.xml", "day/2.png")
+    assert available_splits(tmp_path) == ["all"]
+    assert len(load_dataset(tmp_path, "all").records) == 2

@@ -282,3 +282,16 @@ def test_a_file_in_another_encoding_is_named(pets, pairs):
     root = pets({"pets.yaml": text, **pairs("images/a.jpg", "labels/a.txt")})
     with pytest.raises(InputError, match=r"pets\.yaml: line 3: text in UTF-8 was expected.*GB18030"):
         load_dataset(root, "train")
+
+
+@pytest.mark.parametrize("names", ["[no, 007, 1.10]", "{0: no, 1: 007, 2: 1.10}", "[no, 007, 1.10] # Yes"])
+def test_names_are_the_texts_that_are_written(pets, pairs, names):
+    root = pets({"data.yaml": f"train: images\nnames: {names}\n", **pairs("images/a.jpg", "labels/a.txt")})
+    assert load_dataset(root, "train").class_names == ("no", "007", "1.10")
+
+
+def test_labels_of_turned_boxes_in_labeltxt_say_what_to_export(pets):
+    files = {"data.yaml": "train: ../train/images\nnames: [a, b]\n", "train/images/a.jpg": None}
+    root = pets({**files, "train/labelTxt/a.txt": "0 0 9 0 9 9 0 9 a 0\n"})
+    with pytest.raises(InputError, match="labelTxt holds corners of turned boxes: export the labels for YOLOv8 OBB"):
+        load_dataset(root, "train")
