@@ -23,7 +23,16 @@ from keras_retina.foundation.files import write_file, write_json
 from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.formats import FORMATS, FormatName
 from keras_retina.recipe.recipe import CompressedModel, dump_recipe, load_recipe
-from keras_retina.run import RunFolder, load_split, open_run, read_split, run_facts, verification_split
+from keras_retina.run import (
+    RunFolder,
+    load_split,
+    load_splits,
+    open_data,
+    open_run,
+    read_split,
+    run_facts,
+    verification_split,
+)
 
 if TYPE_CHECKING:
     from edge.detectors.reading import ReadingOptions
@@ -48,8 +57,7 @@ def compress_stage(run: RunFolder) -> None:
         return
     if not run.model.exists():
         raise InputError(f"{run.path}: expected a trained {run.model.name}. Received: none. Run `keras-retina train`.")
-    train_set = load_split(run, run.recipe.data.train)
-    validation_set = load_split(run, run.recipe.data.validation)
+    train_set, validation_set = load_splits(open_data(run), (run.recipe.data.train, run.recipe.data.validation))
     for name in missing:
         logger.info(f"compress {name}:")
         compress_model(run, name, train_set=train_set, validation_set=validation_set)

@@ -7,7 +7,8 @@ import json
 import logging
 import platform
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
 
 if TYPE_CHECKING:
-    from keras_retina.data.reading.split_lists import SplitLists
+    from keras_retina.data.reading.folder import DataFolder
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +98,7 @@ def train_stage(run: RunFolder) -> None:
     if run.model.exists() and run.metrics.exists():
         logger.info("train: done before, skipped")
         return
-    from keras_retina.data.formats.pack import check_pack_input
-    from keras_retina.data.reading.folder import describe_folder
+    from keras_retina.data.formats.packs.pack import check_pack_input
     from keras_retina.data.records import require_boxes
     from keras_retina.evaluate.coco import coco_metrics
     from keras_retina.evaluate.predict import detect_function, predict_dataset
@@ -108,10 +108,7 @@ def train_stage(run: RunFolder) -> None:
     check_pack_input(
         run.data_dir, run.recipe.data.train, height=run.recipe.model.input.height, width=run.recipe.model.input.width
     )
-    make_splits(run)
-    datasets = {split: load_split(run, split) for split in used_splits(run.recipe)}  # a bad one is found before hours
-    images = {split: len(dataset.records) for split, dataset in datasets.items()}
-    logger.info(describe_folder(run.data_dir, run.recipe.data, images=images, lists=split_lists(run)))
+    datasets = _datasets(run)  # a bad one is found before hours
     train_set, validation_set = datasets[run.recipe.data.train], datasets[run.recipe.data.validation]
     for dataset in datasets.values():
         require_boxes(dataset)
@@ -142,43 +139,61 @@ def used_splits(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys((recipe.data.train, recipe.data.validation, verification_split(recipe))))
 
 
-def make_splits(run: RunFolder) -> None:
-    """Makes the splits of `data.split: auto` once and writes them into the run, so that every stage reads the same."""
-    from keras_retina.data.reading.folder import made_splits
-    from keras_retina.data.reading.split_lists import describe, write_lists
-
-    if run.splits.exists():
-        return
-    lists = made_splits(run.data_dir, run.recipe.data)
-    if lists is not None:
-        write_lists(run.splits, lists)
-        logger.info(f"{describe(lists)}; the lists are in {run.splits}")
-
-
-def split_lists(run: RunFolder) -> SplitLists | None:
-    """Returns the splits that were made for a run, None when it uses those of the folder."""
+def open_data(run: RunFolder) -> DataFolder:
+    """Opens the data of a run, with the splits that were made for it."""
+    from keras_retina.data.reading.folder import open_folder
     from keras_retina.data.reading.split_lists import read_lists
 
-    return read_lists(run.splits) if run.splits.exists() else None
+    folder = open_folder(run.data_dir, run.recipe.data)
+    return replace(folder, lists=read_lists(run.splits)) if run.splits.exists() else folder
 
 
 def read_split(run: RunFolder, split: str) -> Dataset:
     """Reads a split of the data of a run."""
     from keras_retina.data.reading.folder import load_split as load
 
-    return load(run.data_dir, split, settings=run.recipe.data, lists=split_lists(run))
+    return load(open_data(run), split)
 
 
 def load_split(run: RunFolder, split: str) -> Dataset:
     """Reads a split and reports what was repaired while reading."""
-    dataset = read_split(run, split)
-    empty = sum(not len(record.boxes) for record in dataset.records)
-    repaired = ", ".join(f"{kind} {count}" for kind, count in sorted(dataset.problem_counts().items()))
-    logger.info(
-        f"{split}: {len(dataset.records)} images ({empty} without objects), "
-        f"{sum(len(record.boxes) for record in dataset.records)} boxes; repaired: {repaired or 'nothing'}"
-    )
-    return dataset
+    return load_splits(open_data(run), [split])[0]
+
+
+def load_splits(folder: DataFolder, splits: Iterable[str]) -> list[Dataset]:
+    """Reads splits of one folder, which is looked at once, and reports what was repaired while reading."""
+    from keras_retina.data.reading.folder import load_split as load
+
+    datasets = []
+    for split in splits:
+        dataset = load(folder, split)
+        empty = sum(not len(record.boxes) for record in dataset.records)
+        repaired = ", ".join(f"{kind} {count}" for kind, count in sorted(dataset.problem_counts().items()))
+        logger.info(
+            f"{split}: {len(dataset.records)} images ({empty} without objects), "
+            f"{sum(len(record.boxes) for record in dataset.records)} boxes; repaired: {repaired or 'nothing'}"
+        )
+        datasets.append(dataset)
+    return datasets
+
+
+def _datasets(run: RunFolder) -> dict[str, Dataset]:
+    """Reads every split that a run uses; those of `data.split: auto` are made once and written into the run.
+
+    The folder is let go with all that was parsed of it, since training takes hours.
+    """
+    from keras_retina.data.reading.folder import describe_folder, made_splits
+    from keras_retina.data.reading.split_lists import describe, write_lists
+
+    folder = open_data(run)
+    if folder.lists is None and (lists := made_splits(folder)) is not None:
+        write_lists(run.splits, lists)
+        logger.info(f"{describe(lists)}; the lists are in {run.splits}")
+        folder = replace(folder, lists=lists)
+    splits = used_splits(run.recipe)
+    datasets = dict(zip(splits, load_splits(folder, splits), strict=True))
+    logger.info(describe_folder(folder, {split: len(dataset.records) for split, dataset in datasets.items()}))
+    return datasets
 
 
 def training_minutes(run: RunPaths) -> float:

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_retina.data.formats.pack import read_pack
-from keras_retina.data.formats.write_pack import write_pack
+from keras_retina.data.formats.packs.pack import read_pack
+from keras_retina.data.formats.packs.write_pack import write_pack
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.machine import keep_freed_memory

@@ -9,7 +9,7 @@ from typing import Any
 from edge.detectors.measure import detect_and_time
 from edge.detectors.reading import ReadingOptions, choose_reading, reading_lines
 from keras_retina.data.labelled import validation_split
-from keras_retina.data.reading.folder import load_dataset
+from keras_retina.data.reading.folder import load_split, open_folder
 from keras_retina.data.records import Dataset, check_classes
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
@@ -85,4 +85,5 @@ def _dataset_for(target: Path, run: RunFolder | None, *, data_dir: Path | None, 
         return read_split(run, split or run.recipe.data.validation)
     if data_dir is None:
         raise InputError(f"--data: needed for a file outside a run folder. Received: {target}. Pass the data folder.")
-    return load_dataset(data_dir, split or validation_split(data_dir))
+    folder = open_folder(data_dir)
+    return load_split(folder, split or validation_split(folder))

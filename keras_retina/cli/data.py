@@ -78,12 +78,12 @@ def pack(
     set_: SetOption = None,
 ) -> None:
     """Write a data set as TFRecord shards that train, verify and every other verb read like the folder itself."""
-    from keras_retina.data.formats.write_pack import write_pack
-    from keras_retina.data.reading.folder import available_splits, load_split
+    from keras_retina.data.formats.packs.write_pack import write_pack
+    from keras_retina.data.reading.folder import load_split, open_folder
 
     settings = load_named(recipe, set_)
-    splits = available_splits(data, settings.data.format)
-    datasets = [load_split(data, split, settings=settings.data) for split in splits]
+    folder = open_folder(data, settings.data)
+    datasets = [load_split(folder, split) for split in folder.splits]
     write_pack(
         out,
         datasets,
@@ -105,13 +105,13 @@ def show_batch(
 ) -> None:
     """Draw the first samples that training sees, with their boxes and matched anchors."""
     from keras_retina.data.checks.show_batch import check_request, first_samples, write_sheet
-    from keras_retina.data.reading.folder import load_split
+    from keras_retina.data.reading.folder import load_split, open_folder
     from keras_retina.foundation.errors import printable
 
     settings = load_named(recipe, set_)
     check_request(images, out)
     split = split or settings.data.train
-    dataset = load_split(data, split, settings=settings.data)
+    dataset = load_split(open_folder(data, settings.data), split)
     samples = first_samples(settings, dataset, images=images)
     write_sheet(out, samples, class_names=dataset.class_names)
     for sample in samples:
@@ -130,12 +130,12 @@ def fit_anchors(
 ) -> None:
     """Fit anchor size, scales and ratios to the boxes of the train split, and check them on the validation split."""
     from keras_retina.data.checks import fit_anchors as fit
-    from keras_retina.data.reading.folder import load_split
+    from keras_retina.data.reading.folder import load_split, open_folder
 
     settings = load_named(recipe, set_)
     model = settings.model
-    names = [settings.data.train, settings.data.validation]
-    datasets = [load_split(data, name, settings=settings.data) for name in names]
+    folder = open_folder(data, settings.data)
+    datasets = [load_split(folder, name) for name in (settings.data.train, settings.data.validation)]
     boxes = [fit.input_boxes(dataset, model) for dataset in datasets]
     fitted = fit.fit_anchors(*boxes[0], model)  # the validation boxes only judge
     models = {"before": model, "after": model.model_copy(update={"anchors": fitted})}

@@ -13,8 +13,8 @@ from keras_retina.cli.output import plain, say, suggest, write_json
 from keras_retina.foundation.files import address
 
 if TYPE_CHECKING:
+    from keras_retina.data.reading.folder import DataFolder
     from keras_retina.evaluate.review import Review
-    from keras_retina.run import RunFolder
 
 PICTURES = 120
 
@@ -35,12 +35,13 @@ def review(
     from keras_retina.evaluate.predict import detect_function
     from keras_retina.evaluate.review import SUSPICIOUS, review_datasets
     from keras_retina.model.saving import load_detector
-    from keras_retina.run import load_split, open_run
+    from keras_retina.run import load_splits, open_data, open_run
 
     opened = open_run(run, data)
     model, spec = load_detector(opened.model)
-    splits = list(dict.fromkeys(split or splits_of(opened)))
-    datasets = [load_split(opened, name) for name in splits]
+    labelled = open_data(opened)
+    splits = list(dict.fromkeys(split or splits_of(labelled)))
+    datasets = load_splits(labelled, splits)
     for dataset in datasets:
         check_classes(spec.class_names, dataset, source=opened.model)
     files = opened.recipe.export
@@ -64,15 +65,13 @@ def review(
     suggest(shlex.join(["keras-retina", "run", str(opened.recipe_file), "--data", folder, "--out", f"{run}_corrected"]))
 
 
-def splits_of(run: RunFolder) -> list[str]:
+def splits_of(folder: DataFolder) -> list[str]:
     """Returns the splits that the recipe names and the folder has, or the run made; all of them where none is there."""
-    from keras_retina.data.reading.folder import find_layout
     from keras_retina.data.reading.split_lists import missing_splits
-    from keras_retina.run import split_lists
 
-    data, made = run.recipe.data, split_lists(run)
+    data, made = folder.settings, folder.lists.files if folder.lists else ()
     named = [name for name in (data.train, data.validation, data.test) if name]
-    missing = set(missing_splits(data, find_layout(run.data_dir, data.format).splits)) - set(made.files if made else ())
+    missing = set(missing_splits(data, folder.layout.splits)) - set(made)
     return [name for name in named if name not in missing] or named
 
 

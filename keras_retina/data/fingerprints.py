@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -17,15 +16,13 @@ from PIL import Image
 from keras_retina.data.images import grey_image, image_bytes
 from keras_retina.data.records import ImageFile
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.progress import tell_progress
 
 ROWS, COLUMNS = 16, 17  # of the thumbnail; 17 columns have 16 steps from one to the next
 LEAST_SIDE = 128  # pixels of the shorter side that is reduced to the thumbnail: 8 a cell
-TELL_EVERY = 5.0  # seconds
 _TOGETHER = 32  # images that one thread takes at a time
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,16 +74,9 @@ def on_all_cores(function: Callable[[_Item], _Result], items: Sequence[_Item], *
     Threads are enough: Pillow decodes, NumPy computes and hashlib hashes without holding the interpreter.
     """
     parts = [items[start : start + _TOGETHER] for start in range(0, len(items), _TOGETHER)]
-    begin = told = time.monotonic()
-    done = 0
     with ThreadPoolExecutor(_cores()) as pool:
-        for results in pool.map(lambda part: [function(item) for item in part], parts):
-            yield from results
-            done += len(results)
-            now = time.monotonic()
-            if now - told >= TELL_EVERY:
-                told = now
-                log.info("%s: %d of %d images, %.0f a second", title, done, len(items), done / (now - begin))
+        results = chain.from_iterable(pool.map(lambda part: [function(item) for item in part], parts))
+        yield from tell_progress(results, total=len(items), title=title)
 
 
 def _cores() -> int:

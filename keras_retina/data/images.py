@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.ImageFile import ImageFile as PillowFile
 
 from keras_retina.data.records import ImageFile, PackedImage
 from keras_retina.foundation.errors import InputError, printable
@@ -147,31 +149,35 @@ def image_orientation(path: str | Path) -> int:
         return _read_orientation(image, path)
 
 
-def require_complete(path: str | Path) -> None:
-    """Refuses a file that is cut off, without decoding it where the end marker of a JPEG or PNG is in place.
+def inspect_complete(path: str | Path) -> tuple[int, int, str, bool]:
+    """Returns what `inspect_image` does and refuses a file that is cut off.
+
+    The pixels are not decoded where the end marker of a JPEG or PNG is in place.
 
     Raises:
         InputError: as `read_image`.
     """
     with _open(path) as image:
+        header = _header(image, path)
         end = _END_MARKERS.get(image.format or "")
-    with Path(path).open("rb") as stream:
-        stream.seek(0, 2)
-        stream.seek(max(0, stream.tell() - 16))
-        tail = stream.read()
-    if end is None or not tail.endswith(end):
-        read_image(path)  # other formats, and harmless bytes after the end, are told from damage by decoding
+        if end is not None and image.fp is not None:
+            image.fp.seek(-len(end), os.SEEK_END)
+            if image.fp.read() == end:
+                return header
+    read_image(path)  # other formats, and harmless bytes after the end, are told from damage by decoding
+    return header
 
 
-def _open(path: str | ImageFile) -> Image.Image:
+def _open(path: str | ImageFile) -> PillowFile:
     return _opened(io.BytesIO(path.read_bytes()) if isinstance(path, PackedImage) else path, path)
 
 
-def _opened(source: io.BytesIO | str | Path, path: str | ImageFile) -> Image.Image:
+def _opened(source: io.BytesIO | str | Path, path: str | ImageFile) -> PillowFile:
     if str(path).lower().endswith(_HEIF_SUFFIXES):
         _learn_heif(path)
     try:
-        image = Image.open(source, formats=[name for name in _FORMATS if name in _known_formats()])
+        known = _known_formats()
+        image = Image.open(source, formats=[name for name in _FORMATS if name in known])
     except FileNotFoundError as error:
         raise _missing(path) from error
     except _DECODE_ERRORS as error:

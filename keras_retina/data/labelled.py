@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,10 +12,11 @@ import numpy as np
 from keras_retina.data.formats.split_names import usual_name
 from keras_retina.data.images import read_image
 from keras_retina.data.own import BoxFormat, check_dataset, yxyx_pixels
-from keras_retina.data.reading.folder import available_splits, load_dataset, read_dataset
+from keras_retina.data.reading.folder import DataFolder, load_split, open_folder, read_split
 from keras_retina.data.records import Dataset, Record, check_classes, listed
-from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
+from keras_retina.recipe.data import Data
 
 Labelled: TypeAlias = Dataset | str | Path | tf.data.Dataset
 """What evaluation takes: a split of `load_dataset`, a labelled folder, or a `tf.data.Dataset` like that of training."""
@@ -69,32 +70,32 @@ def labelled_images(
     return LabelledImages(empty, lambda: _read(dataset, box_format))
 
 
-def validation_split(data_dir: Path) -> str:
+def validation_split(folder: DataFolder) -> str:
     """Returns the split of a folder that evaluation uses: validation, or test if there is none.
 
     Raises:
         InputError: the folder has neither.
     """
-    splits = available_splits(data_dir)
-    meant = {usual_name(name): name for name in reversed(splits)}  # the first of those that mean the same
+    meant = {usual_name(name): name for name in reversed(folder.splits)}  # the first of those that mean the same
     if "val" not in meant and "test" not in meant:
         raise InputError(
-            f"{printable(data_dir)}: expected a split named val, valid, validation or test. "
-            f"Received: {', '.join(splits)}. Pass split."
+            f"{folder.shown}: expected a split named val, valid, validation or test. "
+            f"Received: {', '.join(folder.splits)}. Pass split."
         )
     return meant.get("val") or meant["test"]
 
 
-def _load_folder(folder: Path, split: str | None, *, class_names: tuple[str, ...]) -> Dataset:
+def _load_folder(path: Path, split: str | None, *, class_names: tuple[str, ...]) -> Dataset:
+    folder = open_folder(path, Data(classes=class_names))
     split = split or validation_split(folder)
     try:
-        return load_dataset(folder, split, classes=class_names)
+        return load_split(folder, split)
     except InputError as error:
-        labelled = read_dataset(folder, split).class_names
+        labelled = read_split(replace(folder, settings=Data()), split).class_names
         if set(class_names) <= set(labelled):
             raise
         raise InputError(
-            f"{printable(folder)}: expected labels of the detector's classes, {listed(class_names)}. "
+            f"{folder.shown}: expected labels of the detector's classes, {listed(class_names)}. "
             f"Received: labels of {listed(labelled)}. Is this the right data?"
         ) from error
 

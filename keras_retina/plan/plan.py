@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_retina.data.checks.fit_anchors import best_ious, fit_anchors, input_boxes
-from keras_retina.data.reading.folder import available_splits, describe_folder, load_split, made_splits
+from keras_retina.data.reading.folder import describe_folder, load_split, made_splits, open_folder
 from keras_retina.data.records import Dataset, require_boxes, require_other_images
 from keras_retina.foundation.files import address
 from keras_retina.plan.budget import Timing, measured_pace
@@ -92,19 +92,16 @@ def plan_recipe(
         InputError: no split to train on or to choose by, no labelled object, or an override that is wrong.
     """
     data = _given_data(overrides)
-    data = choose_splits(data_dir, available_splits(data_dir, data.format), given=data)
-    made = made_splits(data_dir, data)
-    sets = [
-        load_split(data_dir, split, settings=data, lists=made)
-        for split in (data.train, data.validation, data.test or data.validation)
-    ]
+    folder = open_folder(data_dir, data)
+    data = choose_splits(data_dir, folder.splits, given=data)
+    folder = replace(folder, settings=data)
+    folder = replace(folder, lists=made_splits(folder))
+    sets = [load_split(folder, split) for split in (data.train, data.validation, data.test or data.validation)]
     for dataset in sets:
         require_boxes(dataset)
     if "validation" not in _given_data(overrides).model_fields_set:
         require_other_images(sets[0], sets[1])
-    folder = describe_folder(
-        data_dir, data, images={dataset.split: len(dataset.records) for dataset in sets}, lists=made
-    )
+    read_as = describe_folder(folder, {dataset.split: len(dataset.records) for dataset in sets})
     facts = data_facts(sets[0])
     name = recipe_name(data_dir)
     network = first_network(facts, wishes)
@@ -127,14 +124,14 @@ def plan_recipe(
     head = [
         f"Planned by: {command}" if command else "Planned by keras_retina.",
         f"{WISHES}: {wishes}",
-        f"read as {folder}",
+        f"read as {read_as}",
         *facts_lines(facts, sets[0].name, split=sets[0].split),
         *(f"{note.title}: {note.shown}. {note.why}" for note in network.notes),
         "Change what you know better. `keras-retina run` and every other verb take this file as it is.",
     ]
     text = commented_yaml(recipe_fields(name, wishes.seed, choices=choices, overrides=overrides), choices, head=head)
     recipe = recipe_from_fields(parse_yaml(text, "the planned recipe"), "the planned recipe")
-    return Plan(recipe, text, (f"data            {folder}", *plan_lines(choices)), facts, tuple(choices))
+    return Plan(recipe, text, (f"data            {read_as}", *plan_lines(choices)), facts, tuple(choices))
 
 
 def _learning_choices(facts: DataFacts, wishes: Wishes, *, network: Network, timing: Timing | None) -> list[Choice]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,10 @@ from keras_retina.data.checks.duplicates import DuplicatePair, Duplicates, find_
 from keras_retina.data.checks.fit_anchors import POOR_IOU
 from keras_retina.data.fingerprints import Fingerprint, look_at_all
 from keras_retina.data.formats.repair import first_unfixed, problem
-from keras_retina.data.formats.split_names import TRAINVAL, in_order, is_usual, usual_name
-from keras_retina.data.reading.folder import find_layout, made_splits, read_split, split_in_folder
+from keras_retina.data.formats.split_names import TRAINVAL, is_split_name, usual_name
+from keras_retina.data.reading.folder import made_splits, open_folder, read_split, split_in_folder
 from keras_retina.data.records import Dataset, Problem, Record
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import address
 from keras_retina.geometry.boxes import area
 from keras_retina.recipe.data import Data
 from keras_retina.recipe.model import Model
@@ -91,15 +90,16 @@ def check_dataset(
         InputError: the folder itself cannot be read, or has no split. Bad labels and images are in the report instead.
     """
     data_dir = Path(data_dir)
-    layout = find_layout(data_dir, settings.format)
-    there = in_order(layout.splits)
+    folder = open_folder(data_dir, settings)
+    layout, there = folder.layout, folder.splits
     if not there:
         raise InputError(
-            f"{printable(address(data_dir))}: labels of at least one split were expected. "
+            f"{folder.shown}: labels of at least one split were expected. "
             f"Received: {layout.kind}, no split. Add labels, or correct the path."
         )
-    made = made_splits(data_dir, settings)
-    usual = [split for split in there if is_usual(split)]
+    made = made_splits(folder)
+    folder = replace(folder, lists=made)
+    usual = [split for split in there if is_split_name(split)]
     if TRAINVAL in there and "train" not in map(usual_name, usual):
         usual.insert(0, TRAINVAL)
     usual = usual or there
@@ -110,8 +110,8 @@ def check_dataset(
     images = _Images([], [], [])
     for split in chosen:
         try:
-            dataset = read_split(data_dir, split, settings=settings, lists=made)
-            looked_at.append(split_in_folder(split, there, lists=made, where=""))
+            dataset = read_split(folder, split)
+            looked_at.append(split_in_folder(folder, split))
         except InputError as error:
             if str(error) not in errors:  # a damaged file that every split needs
                 errors.append(str(error))
@@ -126,7 +126,7 @@ def check_dataset(
         if not report.usable_boxes:
             received = f"{report.images} images without any" if report.images else "no image"
             empty = (
-                f"{printable(address(data_dir))}: boxes in the split {printable(report.split)!r} were expected. "
+                f"{folder.shown}: boxes in the split {printable(report.split)!r} were expected. "
                 f"Received: {received}. Label some, or leave the split out."
             )
             errors.append(empty)

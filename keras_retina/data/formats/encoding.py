@@ -14,21 +14,53 @@ _NOT_ASCII = re.compile(rb"[\x80-\xff]+")
 _EAST_ASIAN = re.compile(rb"(?<![A-Za-z\x80-\xff])[\x80-\xff]{2,}(?![A-Za-z\x80-\xff])")
 
 
-def decode_text(data: bytes, file: Path) -> str:
+def read_text(file: str | Path, expected: str = "a text file") -> str:
+    """Returns the text of a file as `decode_text` does.
+
+    Args:
+        expected: what the file should be, for messages: "a CSV file".
+
+    Raises:
+        InputError: it cannot be read, or is in another encoding.
+    """
+    try:
+        with open(file, "rb") as stream:
+            data = stream.read()
+    except OSError as error:
+        raise InputError(
+            f"{printable(file)}: {expected} that can be read was expected. Received: {error.strerror}. Check the path."
+        ) from error
+    return decode_text(data, file)
+
+
+def read_beginning(file: Path, size: int) -> tuple[str, bool] | None:
+    """Returns the text of the first `size` bytes of a file and whether that is all of it; None where it is not read.
+
+    What is cut off or in another encoding becomes a question mark.
+    """
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(size + 1)
+    except OSError:
+        return None
+    return data[:size].decode(json.detect_encoding(data), "replace"), len(data) <= size
+
+
+def decode_text(data: bytes, file: str | Path) -> str:
     """Returns the text of a file in UTF-8, or in UTF-16 or UTF-32, whose zero bytes tell them for certain.
 
     Raises:
         InputError: the file is in another encoding; a wrong guess would change names silently.
     """
-    encoding = json.detect_encoding(data)
     try:
-        return data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+        text = data.decode(json.detect_encoding(data))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"{printable(file)}: line {line}: text in UTF-8 was expected. "
             f"Received: another encoding, which looks like {guessed_encoding(data)}. Save the file as UTF-8."
         ) from error
+    return text.removeprefix("\ufeff")
 
 
 def decode_as(data: bytes, encoding: str, *, file: Path) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from keras_retina.data.formats.listing import is_image, walk_files, walk_names
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Problem
@@ -19,61 +19,59 @@ IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "photos", "data
 """What folders of images are called, in lower case, the most telling name first."""
 
 _MASK_FOLDERS = {"masks", "mask", "segmentationclass", "segmentationobject"}  # pictures of labels, not photographs
-_SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
 _ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+://[^/]*|[A-Za-z]:)")  # https://host, or the drive C:
 _SAMPLE = 32  # names that are looked up to tell in which of several folders the images are
-
-
-def is_visible(name: str) -> bool:
-    """Tells whether a file or folder belongs to the data and not to a tool or a system."""
-    return not name.startswith(".") and name.lower() not in _SYSTEM_FILES
-
-
-def folders_in(folder: Path) -> list[Path]:
-    """Returns the folders in a folder by name; none where there is no folder."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_dir() and is_visible(entry.name)]
-    return [folder / name for name in sorted(names)]
-
-
-def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Returns the files in a folder with one of the suffixes, given in lower case, by name."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.name.lower().endswith(suffixes) and is_visible(entry.name)]
-    return [folder / name for name in sorted(names)]
-
-
-def some_files(folder: Path, suffix: str, count: int) -> list[Path]:
-    """Returns a few files with a suffix, whichever come first: a folder may have very many."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        names = (entry.name for entry in entries if entry.name.lower().endswith(suffix) and is_visible(entry.name))
-        return [folder / name for name in islice(names, count)]
-
-
-def named_folders(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Returns the folders in a folder whose lower-case names are among `names`, in their order."""
-    found = [path for path in folders_in(folder) if path.name.lower() in names]
-    return sorted(found, key=lambda path: names.index(path.name.lower()))
-
-
-def walk_files(folder: Path) -> Iterator[Path]:
-    """Yields every file under a folder, by name within each folder."""
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if is_visible(name))
-        for name in sorted(files):
-            if is_visible(name):
-                yield Path(root, name)
 
 
 def file_name_of(path: str) -> str:
     """Returns the last part of a labelled path, which may have slashes of either kind."""
     return path.replace("\\", "/").rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """All image files under a folder.
+
+    Attributes:
+        root: the folder.
+        by_name: last part of a path in lower case -> such paths, relative to the folder, with forward slashes.
+        by_stem: the same without the suffix -> such paths.
+    """
+
+    root: Path
+    by_name: Mapping[str, Sequence[str]]
+    by_stem: Mapping[str, Sequence[str]]
+
+
+def list_images(root: Path) -> ImageFiles:
+    """Lists the image files under a folder."""
+    by_name: dict[str, list[str]] = {}
+    by_stem: dict[str, list[str]] = {}
+    for name in filter(is_image, walk_names(root)):
+        lower = file_name_of(name).lower()
+        by_name.setdefault(lower, []).append(name)
+        by_stem.setdefault(os.path.splitext(lower)[0], []).append(name)
+    return ImageFiles(root, by_name, by_stem)
+
+
+def nearest(paths: Sequence[str], parts: Sequence[str]) -> list[str]:
+    """Returns the paths that share the most last parts with a labelled path, in any case.
+
+    Args:
+        paths: with forward slashes; the last part of each is taken as the labelled one.
+    """
+    longest = max((shared_parts(path, parts) for path in paths), default=0)
+    return [path for path in paths if shared_parts(path, parts) == longest]
+
+
+def shared_parts(path: str, parts: Sequence[str]) -> int:
+    """Returns how many last parts are the same in any case; the file itself always counts."""
+    count = 1
+    for one, other in zip(reversed(path.split("/")[:-1]), reversed(parts[:-1]), strict=False):
+        if one.lower() != other.lower():
+            break
+        count += 1
+    return count
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,8 @@ class ImageFinder:
 
     def find_stem(self, stem: str, *, suffix: str = "") -> Found:
         """Returns the image of a label file, found by its path without suffix; one with `suffix` before others."""
-        for same in (self._stems.get(stem.lower(), []), self._stems.get(f"*/{file_name_of(stem).lower()}", [])):
+        last = file_name_of(stem).lower()
+        for same in (self._by_path.get(stem.lower(), []), self.images.by_stem.get(last, [])):
             exact = [name for name in same if os.path.splitext(file_name_of(name))[0] == file_name_of(stem)]
             choice = sorted(exact, key=lambda name: (not name.lower().endswith(suffix), _rank(name)))
             if exact and len({name.rpartition("/")[0] for name in exact}) == 1:
@@ -128,7 +127,7 @@ class ImageFinder:
 
     def holds_stem(self, stem: str) -> bool:
         """Tells whether there is an image with this path without suffix."""
-        return stem.lower() in self._stems or f"*/{file_name_of(stem).lower()}" in self._stems
+        return file_name_of(stem).lower() in self.images.by_stem
 
     def holds(self, labelled: str) -> bool:
         """Tells whether an end of the labelled path is a file here, without a look into other folders."""
@@ -144,33 +143,22 @@ class ImageFinder:
         return [part.lower() for part in skipped] == own
 
     def _only_one(self, parts: Sequence[str]) -> str | None:
-        for start in range(len(parts)):
-            end = "/".join(parts[start:]).lower()
-            same = self._names.get(parts[-1].lower(), [])
-            fitting = [name for name in same if f"/{name.lower()}".endswith(f"/{end}")]
-            if fitting:
-                return fitting[0] if len(fitting) == 1 else None
-        return None
+        fitting = nearest(self.images.by_name.get(parts[-1].lower(), ()), parts)
+        return fitting[0] if len(fitting) == 1 else None
 
     @cached_property
-    def _names(self) -> dict[str, list[str]]:
-        """Lower-case file name -> paths of such images under the folder."""
-        names: dict[str, list[str]] = {}
-        for path in walk_files(self.root):
-            if path.name.lower().endswith(IMAGE_SUFFIXES):
-                names.setdefault(path.name.lower(), []).append(path.relative_to(self.root).as_posix())
-        return names
+    def images(self) -> ImageFiles:
+        """The images under the folder; it is searched when it is first needed."""
+        return list_images(self.root)
 
     @cached_property
-    def _stems(self) -> dict[str, list[str]]:
-        """Lower-case path without suffix -> such images; with `*/` before it, the name alone, in any sub-folder."""
-        stems: dict[str, list[str]] = {}
-        for names in self._names.values():
+    def _by_path(self) -> dict[str, list[str]]:
+        """Lower-case path without suffix -> such images."""
+        paths: dict[str, list[str]] = {}
+        for names in self.images.by_stem.values():
             for name in names:
-                stem = os.path.splitext(name)[0].lower()
-                stems.setdefault(stem, []).append(name)
-                stems.setdefault(f"*/{file_name_of(stem)}", []).append(name)
-        return stems
+                paths.setdefault(os.path.splitext(name)[0].lower(), []).append(name)
+        return paths
 
 
 def image_finder(folders: Sequence[Path], labelled: Sequence[str]) -> ImageFinder:
@@ -218,7 +206,7 @@ def unread_files(
     for path in dict.fromkeys(path for folder in folders for path in walk_files(folder)):
         if path.resolve() in used or path.parent.name.lower() in _MASK_FOLDERS:
             continue
-        if path.name.lower().endswith(IMAGE_SUFFIXES):
+        if is_image(path.name):
             problems.append(problem("unlabelled_image", str(path), detail=detail, fixed=True))
         elif path.name.lower().endswith(label_suffixes):
             problems.append(problem("stray_file", str(path), detail="in no split: it is not read", fixed=True))

@@ -8,17 +8,20 @@ everything whose meaning has to be guessed, such as corners in the wrong order (
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from keras_retina.data.images import image_orientation, inspect_image, require_complete
+from keras_retina.data.images import image_orientation, inspect_complete
 from keras_retina.data.records import Problem, Record
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.progress import tell_progress
 
 OUTSIDE_TOLERANCE = 0.1  # pixels; clipped like the rest, but the rounding of a label file is no problem to report
+_DRIVE = re.compile("[A-Za-z]:")  # of Windows
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,21 @@ def safe_path(root: Path, name: str) -> Path:
         InputError: `name` is empty, absolute, or climbs with `..`.
     """
     parts = PurePosixPath(name.replace("\\", "/"))
-    if not parts.parts or parts.is_absolute() or PureWindowsPath(name).drive or ".." in parts.parts or "\0" in name:
+    if not parts.parts or parts.is_absolute() or _DRIVE.match(name) or ".." in parts.parts or "\0" in name:
         raise InputError(f"a file name inside the data folder was expected. Received: {name!r}. Correct the label.")
     return root / parts
 
 
 def build_records(images: Iterable[LabelledImage], image_dir: Path) -> tuple[list[Record], list[Problem]]:
-    """Checks labels against the image files; images with a problem that cannot be fixed give no record."""
+    """Checks labels against the image files; images with a problem that cannot be fixed give no record.
+
+    How far it is, is logged.
+    """
+    images = list(images)
     records: list[Record] = []
     problems: list[Problem] = []
     seen: dict[Path, str] = {}
-    for image in images:
+    for image in tell_progress(images, total=len(images), title=f"image files in {printable(image_dir)}"):
         try:
             path = safe_path(image_dir, image.file_name)
         except InputError as error:
@@ -195,8 +202,7 @@ def turn_boxes(boxes: np.ndarray, height: int, *, width: int, orientation: int) 
 
 def _build_record(image: LabelledImage, path: Path) -> tuple[Record | None, list[Problem]]:
     try:
-        height, width, mode, rotated = inspect_image(path)
-        require_complete(path)
+        height, width, mode, rotated = inspect_complete(path)
     except InputError as error:
         return None, [problem("unreadable_image", image.where, detail=str(error), fixed=False)]
     problems = []

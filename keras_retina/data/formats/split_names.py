@@ -29,16 +29,16 @@ def usual_name(name: str) -> str:
     return next((names[0] for names in SAME if plain in names), name)
 
 
-def is_usual(name: str) -> bool:
-    """Tells whether a name means training, validation or test."""
+def is_split_name(name: str) -> bool:
+    """Tells whether a name, in any case and with a year behind it, means training, validation or test."""
     return usual_name(name) in {names[0] for names in SAME}
 
 
 def split_in_name(name: str) -> str | None:
     """Returns the one word of a file or folder name that means a split: `train` of `oidv6-train-annotations-bbox`."""
-    if is_usual(name):
+    if is_split_name(name):
         return name
-    words = [word for word in re.split(r"[^a-zA-Z0-9]+", name) if is_usual(word)]
+    words = [word for word in re.split(r"[^a-zA-Z0-9]+", name) if is_split_name(word)]
     return words[0] if len(set(map(usual_name, words))) == 1 else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from keras_retina.data.formats.image_files import is_visible, walk_files
+from keras_retina.data.formats.listing import is_visible, walk_files
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.reading.archive import SUFFIXES
 from keras_retina.foundation.errors import printable

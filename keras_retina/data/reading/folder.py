@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keras_retina.data.formats.coco import COCO
 from keras_retina.data.formats.csv_files.reader import CSV
 from keras_retina.data.formats.others.reader import OTHER
-from keras_retina.data.formats.pack import PACK
+from keras_retina.data.formats.packs.pack import PACK
+from keras_retina.data.formats.packs.tfrecords import is_tfrecord_pattern
 from keras_retina.data.formats.repair import refuse_unfixed, skip_bad_images
 from keras_retina.data.formats.split_names import find_split, in_order
-from keras_retina.data.formats.tfrecords import is_tfrecord_pattern
 from keras_retina.data.formats.voc import VOC
 from keras_retina.data.formats.yolo import YOLO
 from keras_retina.data.reading.archive import is_archive, unpacked
@@ -52,7 +52,7 @@ def load_dataset(
     Raises:
         InputError: there is no such split or no image in it, or a label has a problem that cannot be fixed.
     """
-    return load_split(data_dir, split, settings=_settings(format, classes))
+    return load_split(open_folder(data_dir, _settings(format, classes)), split)
 
 
 def read_dataset(
@@ -63,39 +63,72 @@ def read_dataset(
     Raises:
         InputError: the folder, the split or a whole label file cannot be read.
     """
-    return read_split(data_dir, split, settings=_settings(format, classes))
+    return read_split(open_folder(data_dir, _settings(format, classes)), split)
 
 
-def load_split(data_dir: str | Path, split: str, *, settings: Data, lists: SplitLists | None = None) -> Dataset:
-    """Reads one split as `settings`, the section `data` of a recipe, says; raises as `load_dataset` does.
+def available_splits(data_dir: str | Path, format: str = "auto") -> list[str]:
+    """Returns the splits of a data folder as it calls them: training, validation, test first, then others by name."""
+    return open_folder(data_dir, _settings(format, None)).splits
 
-    Args:
-        lists: of `made_splits`, for `data.split: auto`.
+
+@dataclass(frozen=True)
+class DataFolder:
+    """A data folder and how to read it. Several splits of one `DataFolder` share what was found and parsed.
+
+    Attributes:
+        path: as the user gave it: a folder, an archive, `data.yaml`, or a pattern of TFRecord files.
+        settings: the section `data` of a recipe.
+        layout: what was found there.
+        lists: of `made_splits`, for `data.split: auto`; None where the folder has all splits.
     """
-    dataset = read_split(data_dir, split, settings=settings, lists=lists)
+
+    path: Path
+    settings: Data
+    layout: Layout
+    lists: SplitLists | None = None
+
+    @property
+    def shown(self) -> str:
+        """The path for messages."""
+        return printable(address(self.path))
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits as the folder calls them: training, validation, test first, then others by name."""
+        return in_order(self.layout.splits)
+
+
+def open_folder(data_dir: str | Path, settings: Data | None = None) -> DataFolder:
+    """Finds out how a data folder is to be read, by default with the settings of a recipe that says nothing of it.
+
+    Raises:
+        InputError: as `find_layout`.
+    """
+    path, settings = Path(data_dir), settings or Data()
+    return DataFolder(path, settings, find_layout(path, settings.format))
+
+
+def load_split(folder: DataFolder, split: str) -> Dataset:
+    """Reads one split; raises as `load_dataset` does."""
+    dataset = read_split(folder, split)
     refuse_unfixed(dataset.problems)
-    shown = printable(address(Path(data_dir)))
     if not dataset.records:
-        splits = ", ".join(available_splits(data_dir, settings.format))
         raise InputError(
-            f"{shown}: a split with images was expected. "
-            f"Received: split={split!r}, which lists none. Splits here: {splits}."
+            f"{folder.shown}: a split with images was expected. "
+            f"Received: split={split!r}, which lists none. Splits here: {', '.join(folder.splits)}."
         )
     return dataset
 
 
-def read_split(data_dir: str | Path, split: str, *, settings: Data, lists: SplitLists | None = None) -> Dataset:
+def read_split(folder: DataFolder, split: str) -> Dataset:
     """Reads like `load_split`, but leaves problems that cannot be fixed in `Dataset.problems` (for check-data)."""
-    data_dir = Path(data_dir)
-    layout, shown = find_layout(data_dir, settings.format), printable(address(data_dir))
-    own = split_in_folder(split, layout.splits, lists=lists, where=shown)
-    dataset = _read(layout, own, settings=settings, data_dir=data_dir)
-    if lists is not None and split in lists.files:
-        dataset = choose_images(dataset, lists, split=split, where=shown)
+    dataset = _read(folder, split_in_folder(folder, split))
+    if folder.lists is not None and split in folder.lists.files:
+        dataset = choose_images(dataset, folder.lists, split=split, where=folder.shown)
     return replace(dataset, split=split)
 
 
-def made_splits(data_dir: Path, settings: Data) -> SplitLists | None:
+def made_splits(folder: DataFolder) -> SplitLists | None:
     """Makes the splits that `data.split: auto` asks for and the folder does not have; None when there are none to make.
 
     The same images give the same splits. It decodes every image that is divided, to keep look-alikes together.
@@ -103,53 +136,39 @@ def made_splits(data_dir: Path, settings: Data) -> SplitLists | None:
     Raises:
         InputError: there are no images to divide, or too few.
     """
-    if settings.split != "auto":
+    if folder.settings.split != "auto":
         return None
-    layout, shown = find_layout(data_dir, settings.format), printable(address(data_dir))
-    missing = missing_splits(settings, layout.splits)
+    missing = missing_splits(folder.settings, folder.layout.splits)
     if not missing:
         return None
-    source = source_split(settings, layout.splits, where=shown)
-    dataset = _read(layout, source, settings=settings, data_dir=data_dir)
+    source = source_split(folder.settings, folder.layout.splits, where=folder.shown)
+    dataset = _read(folder, source)
     refuse_unfixed(dataset.problems)  # first: labels that were left out would look like too few
-    return make_split_lists(dataset, settings, missing=missing, source=source)
+    return make_split_lists(dataset, folder.settings, missing=missing, source=source)
 
 
-def split_in_folder(split: str, available: Sequence[str], *, lists: SplitLists | None, where: str) -> str:
+def split_in_folder(folder: DataFolder, split: str) -> str:
     """Returns the split of the folder that a split of the recipe is, or was made of; raises as `find_split` does."""
-    if lists is not None and split in lists.files:
-        return lists.source
-    return find_split(split, available, where=where)
+    if folder.lists is not None and split in folder.lists.files:
+        return folder.lists.source
+    return find_split(split, folder.layout.splits, where=folder.shown)
 
 
-def describe_folder(data_dir: Path, settings: Data, *, images: Mapping[str, int], lists: SplitLists | None) -> str:
+def describe_folder(folder: DataFolder, images: Mapping[str, int]) -> str:
     """Returns one line that says how a folder is read: "Roboflow COCO: train 700, valid -> val 200, test 100".
 
     Args:
         images: split of the recipe -> number of its images.
     """
-    layout, shown = find_layout(data_dir, settings.format), printable(address(data_dir))
     parts, used = [], set()
     for split, count in images.items():
-        own = split_in_folder(split, layout.splits, lists=lists, where=shown)
+        own = split_in_folder(folder, split)
         used.add(own)
-        part = " (part)" if lists is not None and split in lists.files else ""
+        part = " (part)" if folder.lists is not None and split in folder.lists.files else ""
         parts.append(f"{split} {count}" if own + part == split else f"{own}{part} -> {split} {count}")
-    others = [split for split in in_order(layout.splits) if split not in used]
+    others = [split for split in folder.splits if split not in used]
     beside = f"; not used: {', '.join(others)}" if others else ""
-    return printable(f"{layout.kind}: {', '.join(parts)}{beside}")
-
-
-def available_splits(data_dir: str | Path, format: str = "auto") -> list[str]:
-    """Returns the splits of a data folder as it calls them: training, validation, test first, then others by name."""
-    return in_order(find_layout(Path(data_dir), format).splits)
-
-
-def find_format(data_dir: Path) -> str:
-    """Recognises the label format by the files that are there; returns its name in `READERS`; raises as `find_layout`
-    does.
-    """
-    return find_layout(data_dir).format
+    return printable(f"{folder.layout.kind}: {', '.join(parts)}{beside}")
 
 
 def find_layout(data: Path, format: str = "auto") -> Layout:
@@ -198,10 +217,11 @@ def find_layout(data: Path, format: str = "auto") -> Layout:
     )
 
 
-def _read(layout: Layout, own: str, *, settings: Data, data_dir: Path) -> Dataset:
+def _read(folder: DataFolder, own: str) -> Dataset:
     """Reads a split of the folder by its own name, with the classes and the tolerance that the settings ask for."""
-    dataset = layout.read(own, Reading(settings.boxes, settings.classes))
-    dataset = choose_classes(dataset, settings.classes, rename=settings.rename, where=data_dir)
+    settings = folder.settings
+    dataset = folder.layout.read(own, Reading(settings.boxes, settings.classes))
+    dataset = choose_classes(dataset, settings.classes, rename=settings.rename, where=folder.path)
     if settings.bad_images == "skip":
         dataset = replace(dataset, problems=skip_bad_images(dataset.problems))
     return dataset

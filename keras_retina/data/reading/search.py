@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_retina.data.formats.image_files import folders_in, unread_files
-from keras_retina.data.formats.split_names import TRAINVAL, WHOLE, is_usual, split_in_name, usual_name
+from keras_retina.data.formats.image_files import unread_files
+from keras_retina.data.formats.listing import folders_in
+from keras_retina.data.formats.split_names import TRAINVAL, WHOLE, is_split_name, split_in_name, usual_name
 from keras_retina.data.reading.archive import is_archive, unpacked
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
 from keras_retina.foundation.errors import InputError, printable
@@ -94,7 +95,7 @@ def _parts(labelled: Mapping[Path, Sequence[Layout]]) -> dict[str, tuple[Layout,
             return {}
         for own in layouts[0].splits:
             name = own if own != WHOLE else split_in_name(folder.name)
-            if name is None or not is_usual(name) or usual_name(name) in map(usual_name, parts):
+            if name is None or not is_split_name(name) or usual_name(name) in map(usual_name, parts):
                 return {}
             parts[name] = (layouts[0], own)
     same = len({layout.format for layout, _ in parts.values()}) == 1

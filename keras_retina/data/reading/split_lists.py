@@ -13,7 +13,7 @@ from keras_retina.data.formats.split_names import WHOLE, find_split, usual_name
 from keras_retina.data.reading.automatic_split import TEST, VALIDATION, cut_long_groups, split_images
 from keras_retina.data.reading.look_alike import look_alike_groups
 from keras_retina.data.records import Dataset
-from keras_retina.foundation.errors import InputError, closest, printable
+from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files import write_json
 from keras_retina.recipe.data import Data
 
@@ -107,14 +107,6 @@ def read_lists(path: Path) -> SplitLists:
             f"{printable(path)}: the lists of data.split=auto were expected. Received: {printable(error)!r}. "
             "Put the file back, or start a new run."
         ) from error
-
-
-def require_list(lists: SplitLists, split: str, *, where: str) -> None:
-    """Raises InputError for a split that is neither in the folder nor in the lists."""
-    if split not in lists.files:
-        raise InputError(
-            f"{where}: a split that was made was expected. Received: split={split!r}. {closest(split, lists.files)}"
-        )
 
 
 def _alike(name: str, available: tuple[str, ...]) -> bool:

@@ -11,8 +11,8 @@ from edge.detectors.split import detect_split
 from edge.quantize.calibration import calibration_listing
 from edge.runtime import ModelFileError
 from edge.verify.verify import dataset_sha256
-from keras_retina.data.formats.pack import read_pack
-from keras_retina.data.formats.write_pack import write_pack
+from keras_retina.data.formats.packs.pack import read_pack
+from keras_retina.data.formats.packs.write_pack import write_pack
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
 

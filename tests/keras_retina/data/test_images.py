@@ -13,9 +13,9 @@ from keras_retina.data.images import (
     grey_image,
     image_bytes,
     image_orientation,
+    inspect_complete,
     inspect_image,
     read_image,
-    require_complete,
 )
 from keras_retina.foundation.errors import InputError
 
@@ -137,9 +137,9 @@ def test_truncated_file_is_refused_by_name(tmp_path, suffix):
     path = tmp_path / f"cut.{suffix}"
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(path)
-    require_complete(path)
+    inspect_complete(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    for function in (read_image, require_complete):
+    for function in (read_image, inspect_complete):
         with pytest.raises(InputError, match=f"cut.{suffix}: a complete image file was expected") as caught:
             function(path)
         assert "\n" not in str(caught.value)
@@ -149,7 +149,7 @@ def test_harmless_bytes_after_the_end_are_no_damage(tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(quadrants()).save(path)
     path.write_bytes(path.read_bytes() + b"camera maker's trailer")
-    require_complete(path)
+    inspect_complete(path)
 
 
 def photograph(side: int = 256) -> Image.Image:
@@ -224,7 +224,7 @@ def test_bytes_of_a_missing_file_are_refused_by_name(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"GIF89a", b"<html></html>", b"\x89PNG\r\n\x1a\n"])
 @pytest.mark.parametrize(
     "function",
-    [read_image, inspect_image, require_complete, lambda path: grey_image(image_bytes(path), path, least=32)],
+    [read_image, inspect_image, inspect_complete, lambda path: grey_image(image_bytes(path), path, least=32)],
 )
 def test_what_is_no_image_is_refused_by_name(tmp_path, content, function):
     (tmp_path / "no.jpg").write_bytes(content)
@@ -279,10 +279,10 @@ def test_photographs_of_phones_and_browsers_are_read(tmp_path, suffix):
     assert path.suffix in images.IMAGE_SUFFIXES
     assert np.abs(read_image(path).astype(int) - (200, 40, 90)).max() < 6
     assert inspect_image(path)[:2] == (48, 64)
-    require_complete(path)
+    inspect_complete(path)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InputError, match=rf"a\.{suffix}: a complete image file"):
-        require_complete(path)
+        inspect_complete(path)
 
 
 def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
-from keras_retina.data.formats.encoding import decode_text
-from keras_retina.data.formats.image_files import files_in
+from keras_retina.data.formats.encoding import read_beginning, read_text
+from keras_retina.data.formats.listing import files_in
 from keras_retina.foundation.errors import InputError, printable
 
 _BEGINNING = 1 << 18  # bytes; licences and the like stand before the first list
@@ -23,15 +23,13 @@ _KEYPOINTS = "person_keypoints_"
 
 def looks_like_coco(file: Path) -> Literal["yes", "no", "damaged"]:
     """Tells by its beginning whether a file holds COCO labels; an empty one or one that is no text is `damaged`."""
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(_BEGINNING)
-    except OSError:
+    beginning = read_beginning(file, _BEGINNING)
+    if beginning is None:
         return "damaged"
-    text = data.decode("utf-8-sig" if (encoding := json.detect_encoding(data)) == "utf-8" else encoding, "replace")
+    text, is_all = beginning
     if text.lstrip().startswith("["):
         return "no"  # COCO is an object; a list of images with their annotations is CreateML's
-    if _LISTS.search(text) or (len(data) == _BEGINNING and _CATEGORIES.search(text)):
+    if _LISTS.search(text) or (not is_all and _CATEGORIES.search(text)):
         return "yes"
     return "damaged" if not text.strip() or text.lstrip()[0] != "{" else "no"
 
@@ -71,23 +69,26 @@ def load_json(file: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, is cut off, or has something else in it.
     """
-    try:
-        text = decode_text(file.read_bytes(), file)
-        content = json.loads(text)
-    except OSError as error:
-        raise InputError(
-            f"{printable(file)}: a readable COCO JSON file was expected. Received: {error.strerror}. Check the path."
-        ) from error
-    except (ValueError, RecursionError) as error:  # damaged JSON, nested without end
-        if isinstance(error, InputError):
-            raise
-        raise InputError(_damage(file, text, error=error)) from error
+    content = read_json(file)
     if not isinstance(content, dict):
         raise InputError(
             f"{printable(file)}: a JSON object with images, annotations and categories was expected. "
             f"Received: {type(content).__name__}. Export the labels as COCO detection."
         )
     return content
+
+
+def read_json(file: Path) -> Any:
+    """Returns what is in a JSON file.
+
+    Raises:
+        InputError: it cannot be read, is cut off, or is no JSON.
+    """
+    text = read_text(file, "a JSON file")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # damaged, nested without end
+        raise InputError(_damage(file, text, error=error)) from error
 
 
 def _damage(file: Path, text: str, *, error: Exception) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 from keras_retina.data.formats.coco.categories import Categories, FileCategories, file_categories, merge_categories
 from keras_retina.data.formats.coco.json_file import coco_files, load_json, looks_like_coco, split_name
 from keras_retina.data.formats.coco.labels import read_coco, read_images
-from keras_retina.data.formats.image_files import IMAGE_FOLDERS, folders_in, named_folders, unread_files
-from keras_retina.data.formats.split_names import WHOLE, is_usual, usual_name
+from keras_retina.data.formats.image_files import IMAGE_FOLDERS, unread_files
+from keras_retina.data.formats.listing import folders_in, named_folders
+from keras_retina.data.formats.split_names import WHOLE, is_split_name, usual_name
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
 
 _LABEL_FOLDERS = ("annotations", "annotation", "labels")
@@ -71,7 +72,7 @@ def _in_split_folders(data: Path) -> tuple[str, dict[str, CocoSplit]]:
         if folder.name.lower() in (*_LABEL_FOLDERS, *IMAGE_FOLDERS):
             continue
         files = coco_files(folder)
-        if not files and is_usual(folder.name):
+        if not files and is_split_name(folder.name):
             files = [file for inner in named_folders(folder, _LABEL_FOLDERS) for file in coco_files(inner)]
         preferred = [file for file in files if file.name == _ROBOFLOW] or files
         if len(preferred) == 1:
@@ -93,7 +94,7 @@ def _splits_of_files(files: Sequence[Path]) -> dict[str, CocoSplit]:
     if "" in names or len(set(names)) < len(names):
         names = [file.stem for file in files]
     splits = {name: CocoSplit(file, _image_folders(file, split=name)) for name, file in zip(names, files, strict=True)}
-    if len(files) == 1 and not is_usual(names[0]):
+    if len(files) == 1 and not is_split_name(names[0]):
         return {WHOLE: splits[names[0]]}
     return splits
 

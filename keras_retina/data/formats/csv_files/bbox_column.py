@@ -9,7 +9,6 @@ from pathlib import Path
 from keras_retina.data.formats.csv_files.boxes import NoBoxError, numbers_of_cell
 from keras_retina.data.formats.csv_files.columns import BoxForm, Columns
 from keras_retina.data.formats.csv_files.find_images import (
-    ImageFiles,
     SeveralFilesError,
     find_image,
     image_folder,
@@ -17,6 +16,7 @@ from keras_retina.data.formats.csv_files.find_images import (
 )
 from keras_retina.data.formats.csv_files.rows import image_size
 from keras_retina.data.formats.csv_files.table import Row
+from keras_retina.data.formats.image_files import ImageFiles
 from keras_retina.data.images import inspect_image
 from keras_retina.foundation.errors import InputError
 

@@ -202,7 +202,7 @@ def is_image_name(text: str) -> bool:
 
 
 def label_file(file: Path) -> bool:
-    """Tells by its name that a CSV file is no table of labels: classes, or what a model found."""
+    """Tells by its name whether a CSV file may hold labels; lists of classes and what a model found do not."""
     words = re.split(r"[^a-z]+", file.stem.lower())
     return "submission" not in words and not class_file(file)
 

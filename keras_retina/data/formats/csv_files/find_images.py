@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from keras_retina.data.formats.image_files import ImageFiles, nearest, shared_parts
+from keras_retina.data.formats.listing import folders_in
 from keras_retina.data.formats.split_names import usual_name
 from keras_retina.data.images import IMAGE_SUFFIXES
 
@@ -29,36 +31,6 @@ class Found:
     how: How
 
 
-@dataclass(frozen=True)
-class ImageFiles:
-    """All image files below a data folder.
-
-    Attributes:
-        root: the data folder.
-        paths: relative to it, with forward slashes, by their last part in lower case.
-        stems: the same by their last part in lower case without the suffix.
-    """
-
-    root: Path
-    paths: dict[str, list[str]]
-    stems: dict[str, list[str]]
-
-
-def list_images(root: Path) -> ImageFiles:
-    """Lists the image files below a folder; hidden files and folders are no part of the data."""
-    paths: dict[str, list[str]] = {}
-    stems: dict[str, list[str]] = {}
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        start = "" if Path(folder) == root else Path(folder).relative_to(root).as_posix() + "/"
-        for name in sorted(files):
-            stem, suffix = os.path.splitext(name.lower())
-            if suffix in IMAGE_SUFFIXES and not name.startswith("."):
-                paths.setdefault(name.lower(), []).append(start + name)
-                stems.setdefault(stem, []).append(start + name)
-    return ImageFiles(root, paths, stems)
-
-
 def image_folders(root: Path, labels: Path, *, split: str) -> list[Path]:
     """Returns the folders where the images of a split usually are, those with the name of the split first.
 
@@ -66,7 +38,7 @@ def image_folders(root: Path, labels: Path, *, split: str) -> list[Path]:
         labels: the folder of the CSV file.
     """
     images = root / "images"
-    own = [path for parent in (images, root) for path in _folders(parent) if _names_split(path.name, split)]
+    own = [path for parent in (images, root) for path in folders_in(parent) if _names_split(path.name, split)]
     return [*own, *([labels] if labels != root else []), images, root]
 
 
@@ -89,9 +61,9 @@ def find_image(name: str, folder: Path, *, files: ImageFiles, split: str) -> Fou
         return None
     last = parts[-1].lower()
     how: How = "tail" if len(parts) > 1 else "there"
-    candidates = files.paths.get(last, [])
+    candidates = files.by_name.get(last, [])
     if not candidates and PurePosixPath(last).suffix not in IMAGE_SUFFIXES:
-        candidates, how = files.stems.get(last, []), "suffix"
+        candidates, how = files.by_stem.get(last, []), "suffix"
     if not candidates:
         return None
     same_case = [path for path in candidates if PurePosixPath(path).name.startswith(parts[-1])]
@@ -99,29 +71,18 @@ def find_image(name: str, folder: Path, *, files: ImageFiles, split: str) -> Fou
         how = "case"
     chosen = _nearest(same_case or candidates, parts, split=split)
     pieces = PurePosixPath(chosen).parts
-    cut = len(pieces) - _shared(chosen, parts)
+    cut = len(pieces) - shared_parts(chosen, parts)
     return Found(files.root.joinpath(*pieces[:cut]), "/".join(pieces[cut:]), how)
 
 
 def _nearest(candidates: Sequence[str], parts: Sequence[str], *, split: str) -> str:
-    longest = max(_shared(path, parts) for path in candidates)
-    nearest = [path for path in candidates if _shared(path, parts) == longest]
-    if len(nearest) > 1:
-        own = [path for path in nearest if any(_names_split(part, split) for part in path.split("/")[:-1])]
+    fitting = nearest(candidates, parts)
+    if len(fitting) > 1:
+        own = [path for path in fitting if any(_names_split(part, split) for part in path.split("/")[:-1])]
         if len(own) != 1:
-            raise SeveralFilesError(" and ".join(nearest[:2]))
-        nearest = own
-    return nearest[0]
-
-
-def _shared(path: str, parts: Sequence[str]) -> int:
-    """Returns how many last parts are the same in any case; the file itself always counts."""
-    count = 1
-    for one, other in zip(reversed(path.split("/")[:-1]), reversed(parts[:-1]), strict=False):
-        if one.lower() != other.lower():
-            break
-        count += 1
-    return count
+            raise SeveralFilesError(" and ".join(fitting[:2]))
+        fitting = own
+    return fitting[0]
 
 
 def _names_split(folder: str, split: str) -> bool:
@@ -130,11 +91,7 @@ def _names_split(folder: str, split: str) -> bool:
     return any(usual_name(word) == usual_name(split) for word in words)
 
 
-def _folders(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
-
-
 def _is_file(folder: Path, name: str) -> bool:
     path = PurePosixPath(name.replace("\\", "/"))
     safe = name and "\0" not in name and not path.is_absolute() and ".." not in path.parts
-    return bool(safe) and os.path.isfile(folder / path)  # links out of the folder are refused later
+    return bool(safe) and os.path.isfile(folder / path)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from keras_retina.data.formats.csv_files.find_images import (
     Found,
-    ImageFiles,
     SeveralFilesError,
     find_image,
     image_folder,
     image_folders,
 )
+from keras_retina.data.formats.image_files import ImageFiles
+from keras_retina.data.formats.listing import walk_files
 from keras_retina.data.formats.repair import LabelledImage, build_records, problem
 from keras_retina.data.records import Problem, Record
 
@@ -82,17 +82,14 @@ def meant_files(names: Iterable[str], files: ImageFiles, *, labels: Path, split:
 def left_over(files: ImageFiles, used: Collection[Path]) -> list[Problem]:
     """Returns one fixed problem for each image, and each file that looks like labels, that is not in `used`."""
     problems = []
-    for path in (files.root / name for names in files.paths.values() for name in names):
+    for path in (files.root / name for names in files.by_name.values() for name in names):
         if path not in used:
-            detail = "no row of a CSV file names this image, left out"
+            detail = "no label names this image, left out"
             problems.append(problem("unlabelled_image", str(path), detail=detail, fixed=True))
-    for folder, folders, names in os.walk(files.root):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        for name in sorted(names):
-            path = Path(folder, name)
-            if name.lower().endswith(_LABEL_SUFFIXES) and not name.startswith(".") and path not in used:
-                detail = "no CSV file of labels, or one without all of their columns, not read"
-                problems.append(problem("stray_file", str(path), detail=detail, fixed=True))
+    for path in walk_files(files.root):
+        if path.name.lower().endswith(_LABEL_SUFFIXES) and path not in used:
+            detail = "no file of labels, or one without all of their columns, not read"
+            problems.append(problem("stray_file", str(path), detail=detail, fixed=True))
     return problems
 
 

@@ -16,11 +16,11 @@ from keras_retina.data.formats.csv_files.box_values import with_box_values
 from keras_retina.data.formats.csv_files.boxes import NoBoxError
 from keras_retina.data.formats.csv_files.classes import Classes, find_classes
 from keras_retina.data.formats.csv_files.columns import Columns, Incomplete
-from keras_retina.data.formats.csv_files.find_images import list_images
 from keras_retina.data.formats.csv_files.place_images import left_over, meant_files, place_images
 from keras_retina.data.formats.csv_files.rows import class_reader, has_box, read_labels
 from keras_retina.data.formats.csv_files.sources import LabelFiles, Source, find_splits, label_files
 from keras_retina.data.formats.csv_files.table import Row, read_rows
+from keras_retina.data.formats.image_files import list_images
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
 from keras_retina.foundation.errors import InputError, printable

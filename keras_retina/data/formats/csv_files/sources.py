@@ -9,12 +9,11 @@ from pathlib import Path
 
 from keras_retina.data.formats.csv_files.columns import Columns, Incomplete, class_file, label_file, recognise
 from keras_retina.data.formats.csv_files.table import SUFFIXES, Row, read_sample
-from keras_retina.data.formats.split_names import SAME, WHOLE, split_in_name, usual_name
-from keras_retina.data.images import IMAGE_SUFFIXES
+from keras_retina.data.formats.listing import files_in, label_folders
+from keras_retina.data.formats.split_names import WHOLE, is_split_name, split_in_name
 from keras_retina.foundation.errors import InputError
 
 _LABEL_FOLDERS = ("annotations", "annotation", "labels", "label", "csv", "csv_folder", "data", "metadata")
-_SPLITS = tuple(names[0] for names in SAME)
 _OTHER_SETS = ("unassigned", "validate")  # of Google AutoML
 _MOST_SPLITS = 20
 
@@ -56,7 +55,8 @@ def label_files(place: Path) -> LabelFiles | None:
         first = next((",".join(rows[0][1]) for rows in sample.rows.values() if rows), "")
         found = recognise(sample) or Incomplete(first, ())
         return LabelFiles(root, {place: found}, tuple(file for file in csv_files(beside) if class_file(file)))
-    files = [file for folder in _label_folders(place) for file in csv_files(folder)]
+    folders = label_folders(place, (*_LABEL_FOLDERS, "images"), around=_LABEL_FOLDERS, suffixes=SUFFIXES)
+    files = [file for folder in folders for file in csv_files(folder)]
     tables: dict[Path, Columns | Incomplete] = {}
     empty = []
     for file in files:
@@ -81,10 +81,7 @@ def label_files(place: Path) -> LabelFiles | None:
 
 def csv_files(folder: Path) -> list[Path]:
     """Returns the CSV files in a folder by name."""
-    return sorted(
-        path for path in folder.iterdir()
-        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
-    )  # fmt: skip
+    return [file for file in files_in(folder, SUFFIXES) if file.is_file()]
 
 
 def find_splits(labels: LabelFiles, rows_of: Callable[[Path], Sequence[Row]]) -> dict[str, list[Source]]:
@@ -112,7 +109,7 @@ def _split_values(file: Path, columns: Columns | Incomplete, rows_of: Callable[[
     except InputError:
         return []  # it is raised again where the labels are read
     values = list(dict.fromkeys(row[place] for _, row in rows if place < len(row) and row[place]))
-    usual = all(usual_name(value) in _SPLITS or value.lower() in _OTHER_SETS for value in values)
+    usual = all(is_split_name(value) or value.lower() in _OTHER_SETS for value in values)
     return values if usual or (columns.split_named and len(values) <= _MOST_SPLITS) else []
 
 
@@ -121,30 +118,7 @@ def _split_of(file: Path, labels: LabelFiles) -> str:
     named = split_in_name(file.stem)
     if named is None and file.parent != labels.root and file.is_relative_to(labels.root):
         parts = file.relative_to(labels.root).parts[:-1]
-        named = next((part for part in reversed(parts) if usual_name(part) in _SPLITS), None)
+        named = next((part for part in reversed(parts) if is_split_name(part)), None)
     if named is None:
         named = WHOLE if len(labels.tables) == 1 else re.sub(r"[-_ ]?labels$", "", file.stem)
     return named
-
-
-def _label_folders(folder: Path) -> list[Path]:
-    """Returns the folder, the folders in it, and in those of labels and splits the folders of labels and splits."""
-    inside = _folders(folder)
-    if len(inside) == 1 and inside[0].name.lower() in _LABEL_FOLDERS and not _holds_data(folder):
-        return []  # the folder in it is the data folder
-    found = [folder]
-    for inner in filter(_holds_labels, inside):
-        found += [inner, *filter(_holds_labels, _folders(inner))]
-    return found
-
-
-def _holds_labels(folder: Path) -> bool:
-    return folder.name.lower() in (*_LABEL_FOLDERS, "images") or usual_name(folder.name) in _SPLITS
-
-
-def _holds_data(folder: Path) -> bool:
-    return any(path.name.lower().endswith((*SUFFIXES, *IMAGE_SUFFIXES)) for path in folder.iterdir())
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_retina.data.formats.encoding import read_beginning, read_text
 from keras_retina.foundation.errors import InputError, printable
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -15,7 +16,6 @@ SUFFIXES = (".csv", ".tsv")
 
 _SAMPLE_BYTES = 1 << 16
 _SEPARATOR = re.compile(r'"?sep=', re.IGNORECASE)  # a first line that tells Excel the delimiter
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 Row = tuple[int, list[str]]
 """The number of a line and its cells without blanks around them."""
@@ -30,14 +30,12 @@ class Sample:
 
 def read_sample(file: Path) -> Sample:
     """Reads the beginning of a file, damaged or not; the most frequent delimiter of the first line comes first."""
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(_SAMPLE_BYTES)
-    except OSError:
+    beginning = read_beginning(file, _SAMPLE_BYTES)
+    if beginning is None:
         return Sample({})  # reading all of it says why
-    text = data.decode(_encoding(data), errors="replace").removeprefix("\ufeff")
+    text, is_all = beginning
     lines = text.splitlines(keepends=True)
-    if len(data) == _SAMPLE_BYTES:
+    if not is_all:
         lines = lines[:-1]  # cut off
     first = next((line for line in lines if line.strip() and not _SEPARATOR.match(line)), "")
     counts = {delimiter: _count_outside_quotes(first, delimiter) for delimiter in DELIMITERS}
@@ -58,21 +56,8 @@ def read_rows(file: Path, delimiter: str) -> list[Row]:
     Raises:
         InputError: the file cannot be read, is not UTF-8, or has a quote that does not end.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{printable(file)}: a CSV file was expected. Received: {printable(error.strerror)}. Check the file."
-        ) from error
-    try:
-        text = data.decode(_encoding(data))
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{printable(file)}: line {line}: UTF-8 text was expected. "
-            f"Received: the byte 0x{data[error.start]:02x}, which is another encoding. Save the file as CSV UTF-8."
-        ) from error
-    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=delimiter, strict=True)
+    text = read_text(file, "a CSV file")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         return _rows(reader)
     except csv.Error as error:
@@ -85,10 +70,6 @@ def read_rows(file: Path, delimiter: str) -> list[Row]:
 def _rows(reader) -> list[Row]:
     rows = [(reader.line_num, list(map(str.strip, line))) for line in reader]
     return [(number, line) for number, line in rows if any(line) and not (number == 1 and _SEPARATOR.match(line[0]))]
-
-
-def _encoding(data: bytes) -> str:
-    return "utf-16" if data.startswith(_UTF16_MARKS) else "utf-8"
 
 
 def _count_outside_quotes(line: str, delimiter: str) -> int:

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from keras_retina.data.formats.coco.json_file import read_json
 from keras_retina.data.formats.csv_files.boxes import NoBoxError, OtherShapeError, class_of_attributes, shape_boxes
 from keras_retina.data.formats.csv_files.classes import ONLY_CLASS
 from keras_retina.data.formats.others.named import NamedBox, NamedImage, NamedLabels
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.records import Problem
 from keras_retina.foundation.errors import InputError, printable
-
-
-def load_json(file: Path) -> Any:
-    """Returns the contents of a JSON file.
-
-    Raises:
-        InputError: it cannot be read or is damaged.
-    """
-    try:
-        return json.loads(file.read_bytes())
-    except OSError as error:
-        raise InputError(
-            f"{printable(file)}: a readable JSON file was expected. Received: {error.strerror}. Check the path."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{printable(file)}: a complete JSON file in UTF-8 was expected. Received: {printable(error)}. "
-            "Is the file cut off?"
-        ) from error
 
 
 def read_createml(file: Path) -> NamedLabels:
@@ -41,7 +22,7 @@ def read_createml(file: Path) -> NamedLabels:
     Raises:
         InputError: the file is damaged.
     """
-    content = load_json(file)
+    content = read_json(file)
     if not isinstance(content, list):
         raise InputError(f"{printable(file)}: a list of images was expected. Received: an object. Export it again.")
     images: list[NamedImage] = []
@@ -73,7 +54,7 @@ def read_via(file: Path) -> NamedLabels:
     Raises:
         InputError: the file is damaged.
     """
-    content = load_json(file)
+    content = read_json(file)
     entries = content.get("_via_img_metadata", content) if isinstance(content, dict) else None
     if not isinstance(entries, dict):
         raise InputError(f"{printable(file)}: images of VIA were expected. Received: a list. Export it again.")

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
+from keras_retina.data.formats.coco.json_file import read_json
 from keras_retina.data.formats.encoding import decode_text
-from keras_retina.data.formats.others.json_file import load_json
 from keras_retina.data.formats.others.named import NamedBox, NamedImage, NamedLabels
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.images import IMAGE_SUFFIXES
@@ -33,7 +33,7 @@ def read_label_studio(file: Path) -> NamedLabels:
     Raises:
         InputError: the file is damaged, or is no list of tasks.
     """
-    tasks = _rows(file) if file.suffix.lower() == ".csv" else load_json(file)
+    tasks = _rows(file) if file.suffix.lower() == ".csv" else read_json(file)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise InputError(f"{printable(file)}: a list of tasks was expected. Received: something else. Export it again.")
     images: list[NamedImage] = []

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
-from keras_retina.data.formats.others.json_file import load_json
+from keras_retina.data.formats.coco.json_file import read_json
 from keras_retina.data.formats.others.named import NamedBox, NamedImage, NamedLabels
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.records import Problem
@@ -28,7 +28,7 @@ def read_labelme(file: Path) -> NamedLabels:
         InputError: globox is not installed, or the file is damaged.
     """
     globox = _globox(file)
-    content = load_json(file)
+    content = read_json(file)
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
         raise _damaged(file, "no list of shapes")

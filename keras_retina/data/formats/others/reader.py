@@ -10,20 +10,20 @@ from functools import cache
 from pathlib import Path
 
 from keras_retina.data.formats.csv_files.box_values import with_box_values
-from keras_retina.data.formats.csv_files.find_images import ImageFiles, list_images
 from keras_retina.data.formats.csv_files.place_images import left_over, meant_files, place_images
+from keras_retina.data.formats.encoding import read_beginning
+from keras_retina.data.formats.image_files import ImageFiles, list_images
+from keras_retina.data.formats.listing import files_in, label_folders
 from keras_retina.data.formats.others.json_file import read_createml, read_via
 from keras_retina.data.formats.others.label_studio import SIGN, read_label_studio, without_upload
 from keras_retina.data.formats.others.library import read_cvat, read_labelme
 from keras_retina.data.formats.others.named import NamedImage, NamedLabels, class_names, numbered
 from keras_retina.data.formats.repair import problem
-from keras_retina.data.formats.split_names import SAME, WHOLE, usual_name
-from keras_retina.data.images import IMAGE_SUFFIXES
+from keras_retina.data.formats.split_names import WHOLE, is_split_name
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
 
 _BEGINNING = 1 << 16  # bytes
 _MOST_FILES = 20  # more files of one kind in a folder are one for each image
-_SPLITS = tuple(names[0] for names in SAME)
 _FOLDERS = ("annotations", "annotation", "labels", "label", "json", "images", "data")
 
 
@@ -57,7 +57,7 @@ def _find(place: Path) -> list[Layout]:
         kind = _kind_of(place)
         return [] if kind is None else [_layout(kind, {WHOLE: [place]}, place.parent)]
     found: dict[str, dict[str, list[Path]]] = {}
-    for folder in _label_folders(place):
+    for folder in label_folders(place, _FOLDERS, around=("data",), suffixes=(".json", ".xml")):
         for kind, files in _files_of(folder).items():
             for file in files:
                 split = _split_of(file, place, one_for_each_image=kind.one_for_each_image)
@@ -118,7 +118,7 @@ def _from_root(name: str, file: Path, *, root: Path, kind: _Kind, files: ImageFi
 
     Label Studio calls an uploaded file otherwise: the name that it had counts where only that is there.
     """
-    if kind.read is read_label_studio and name.rpartition("/")[2].lower() not in files.paths:
+    if kind.read is read_label_studio and name.rpartition("/")[2].lower() not in files.by_name:
         return without_upload(name)
     path = Path(os.path.normpath(file.parent / name.replace("\\", "/")))
     beside = kind.one_for_each_image and path.is_file() and path.is_relative_to(os.path.normpath(root))
@@ -129,7 +129,7 @@ def _files_of(folder: Path) -> dict[_Kind, list[Path]]:
     """Returns the label files in a folder; of many the first ones tell the kind of all."""
     found: dict[_Kind, list[Path]] = {}
     for suffix in (".json", ".xml", ".csv"):
-        files = sorted(path for path in folder.iterdir() if _visible(path) and path.name.lower().endswith(suffix))
+        files = files_in(folder, (suffix,))
         kinds = [_kind_of(file) for file in files[:_MOST_FILES]]
         for file, kind in zip(files, kinds, strict=False):
             if kind is not None:
@@ -142,12 +142,12 @@ def _files_of(folder: Path) -> dict[_Kind, list[Path]]:
 
 
 def _kind_of(file: Path) -> _Kind | None:
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(_BEGINNING).decode("utf-8-sig", errors="replace")
-    except OSError:
+    beginning = read_beginning(file, _BEGINNING)
+    if beginning is None:
         return None
-    return next((kind for kind in _KINDS if file.name.lower().endswith(kind.suffix) and kind.sign.search(text)), None)
+    return next(
+        (kind for kind in _KINDS if file.name.lower().endswith(kind.suffix) and kind.sign.search(beginning[0])), None
+    )
 
 
 def _subsets(kind: _Kind, file: Path) -> list[str]:
@@ -165,30 +165,4 @@ def _split_of(file: Path, root: Path, *, one_for_each_image: bool) -> str:
     """Names the split of a file by the folder that it is in, or by its own name when it labels many images."""
     parts = [] if one_for_each_image else [word for word in re.split(r"[^a-zA-Z0-9]+", file.stem)]
     parts += reversed(file.relative_to(root).parts[:-1])
-    return next((part for part in parts if usual_name(part) in _SPLITS), WHOLE)
-
-
-def _label_folders(folder: Path) -> list[Path]:
-    inside = _folders(folder)
-    if len(inside) == 1 and inside[0].name.lower() == "data" and not _holds_data(folder):
-        return []  # the folder in it is the data folder
-    found = [folder]
-    for inner in filter(_holds_labels, inside):
-        found += [inner, *filter(_holds_labels, _folders(inner))]
-    return found
-
-
-def _holds_labels(folder: Path) -> bool:
-    return folder.name.lower() in _FOLDERS or usual_name(folder.name) in _SPLITS
-
-
-def _holds_data(folder: Path) -> bool:
-    return any(path.name.lower().endswith((".json", ".xml", *IMAGE_SUFFIXES)) for path in folder.iterdir())
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and _visible(path))
-
-
-def _visible(path: Path) -> bool:
-    return not path.name.startswith((".", "__MACOSX"))
+    return next((part for part in parts if is_split_name(part)), WHOLE)

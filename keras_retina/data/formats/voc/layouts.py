@@ -8,17 +8,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from keras_retina.data.formats.image_files import (
-    IMAGE_FOLDERS,
-    ImageFinder,
-    folders_in,
-    named_folders,
-    some_files,
-    stem_finder,
-    unread_files,
-)
+from keras_retina.data.formats.image_files import IMAGE_FOLDERS, ImageFinder, stem_finder, unread_files
+from keras_retina.data.formats.listing import folders_in, named_folders, some_files
 from keras_retina.data.formats.repair import problem
-from keras_retina.data.formats.split_names import WHOLE, is_usual, split_in_name, usual_name
+from keras_retina.data.formats.split_names import WHOLE, is_split_name, split_in_name, usual_name
 from keras_retina.data.formats.voc.labels import image_of, read_voc, voc_class_names
 from keras_retina.data.formats.voc.lists import LabelFolder, VocEntry, find_lists, listed_entries
 from keras_retina.data.formats.voc.xml_file import VocLabels, looks_like_voc, read_labels
@@ -75,7 +68,7 @@ def _in_label_folder(data: Path) -> tuple[str, dict[str, VocSplit]]:
             lists = {WHOLE: lists["default"]}
         if lists:
             return "Pascal VOC", {name: VocSplit(folder, images, file) for name, file in lists.items()}
-        if any(is_usual(path.name) for path in inner):
+        if any(is_split_name(path.name) for path in inner):
             return "VOC with label folders", {
                 path.name: VocSplit(path, (*_of_split(images, path.name), *images)) for path in inner
             }
@@ -94,9 +87,9 @@ def _in_split_folders(data: Path) -> tuple[str, dict[str, VocSplit]]:
         if _has_labels(folder):
             splits[folder.name] = VocSplit(folder, (folder, *named_folders(folder, IMAGE_FOLDERS)))
             beside.append(folder)
-        elif inner and is_usual(folder.name):
+        elif inner and is_split_name(folder.name):
             splits[folder.name] = VocSplit(inner[0], (*named_folders(folder, IMAGE_FOLDERS), folder))
-    if any(map(is_usual, splits)):
+    if any(map(is_split_name, splits)):
         return ("Roboflow VOC" if len(beside) == len(splits) else "VOC in split folders"), splits
     named = {split_in_name(folder.name): folder for folder in beside}
     if None not in named and len(named) == len(beside) > 0:  # `train_annotations` with the images in `train`

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from keras_retina.data.formats.encoding import decode_text
-from keras_retina.data.formats.image_files import files_in, named_folders, walk_files
+from keras_retina.data.formats.encoding import read_text
+from keras_retina.data.formats.listing import files_in, named_folders, walk_files
 from keras_retina.data.formats.repair import problem
-from keras_retina.data.formats.split_names import is_usual
+from keras_retina.data.formats.split_names import is_split_name
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Problem
-from keras_retina.foundation.errors import InputError, printable
 
 _FLAG = re.compile(r"\s+[-+]?[01]$")  # ImageSets/Main/cat_train.txt: "2008_000008 -1"
 _SUFFIXES = (*IMAGE_SUFFIXES, ".xml")
@@ -57,7 +56,7 @@ def find_lists(data_dir: Path) -> dict[str, Path]:
             if lists:
                 return lists
     beside = {file.stem: file for file in files_in(data_dir, (".txt",))}
-    return {stem: file for stem, file in beside.items() if is_usual(stem) or stem.lower() == "trainval"}
+    return {stem: file for stem, file in beside.items() if is_split_name(stem) or stem.lower() == "trainval"}
 
 
 def listed_entries(list_file: Path, folder: LabelFolder) -> tuple[list[VocEntry], list[Problem]]:
@@ -90,12 +89,7 @@ def listed_entries(list_file: Path, folder: LabelFolder) -> tuple[list[VocEntry]
 
 def read_lines(file: Path) -> list[str]:
     """Returns the lines of a list; raises InputError where it cannot be read."""
-    try:
-        return decode_text(file.read_bytes(), file).splitlines()
-    except OSError as error:
-        raise InputError(
-            f"{printable(file)}: a list of image names was expected. Received: {error.strerror}. Check the file."
-        ) from error
+    return read_text(file, "a list of image names").splitlines()
 
 
 def _is_of_one_class(stem: str, files: Mapping[str, Path]) -> bool:

@@ -10,8 +10,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from keras_retina.data.formats.encoding import read_text
 from keras_retina.data.formats.yolo.description import Description, is_there
-from keras_retina.data.formats.yolo.tree import Tree, read_utf8
+from keras_retina.data.formats.yolo.tree import Tree
 from keras_retina.foundation.errors import InputError
 
 _SPLITS = ("train", "valid", "val", "test")
@@ -35,7 +36,7 @@ def describe_darknet(file: Path, folder: str, *, tree: Tree, anywhere: bool = Fa
         anywhere: whether its paths may leave the folder: the user has named the file.
     """
     try:
-        lines = read_utf8(file).splitlines()
+        lines = read_text(file).splitlines()
     except InputError:
         return None
     pairs = [line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#")]

@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_retina.data.formats.yolo.tree import Tree, is_image, is_split_name, read_utf8
+from keras_retina.data.formats.encoding import read_text
+from keras_retina.data.formats.listing import is_image
+from keras_retina.data.formats.split_names import is_split_name
+from keras_retina.data.formats.yolo.tree import Tree
 from keras_retina.foundation.errors import InputError, printable
 
 
@@ -166,7 +169,7 @@ def _absolute(folder: str, path: str) -> str:
 def _listed(description: Description, file: str, tree: Tree) -> Iterator[Image]:
     """Yields the images that a list names, one a line."""
     places: dict[str, list[str]] = {}  # the same few folders for all lines
-    for number, line in enumerate(read_utf8(file).splitlines(), start=1):
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
         text = line.strip().replace("\\", "/")
         if not text:
             continue

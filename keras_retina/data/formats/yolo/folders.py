@@ -13,11 +13,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 
-from keras_retina.data.formats.split_names import WHOLE
+from keras_retina.data.formats.encoding import read_beginning
+from keras_retina.data.formats.listing import is_image
+from keras_retina.data.formats.split_names import WHOLE, is_split_name
 from keras_retina.data.formats.yolo.description import Description, split_images
 from keras_retina.data.formats.yolo.names import class_files
-from keras_retina.data.formats.yolo.tree import IMAGE_FOLDERS, Tree, is_image, is_split_name
+from keras_retina.data.formats.yolo.tree import IMAGE_FOLDERS, Tree
 
 _TRIED = 50  # label files that are opened to tell the format
 _FLAT_FOLDERS = ("data", "obj", "obj_train_data")
@@ -48,12 +51,13 @@ def has_labels(folder: str, root: str, tree: Tree) -> bool:
 
 def is_label_file(file: str) -> bool:
     """Tells whether a text file begins as YOLO labels do, or is empty, as for an image without objects."""
+    beginning = read_beginning(Path(file), 1000)
+    if beginning is None:
+        return False
+    line = beginning[0].strip().partition("\n")[0]
     try:
-        with open(file, "rb") as stream:
-            text = stream.read(1000).removeprefix(b"\xff\xfe").replace(b"\0", b"")  # of UTF-16
-        line = text.lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n")[0]
         return len([float(word) for word in line.split()]) >= 5 or not line
-    except (OSError, ValueError):
+    except ValueError:
         return False
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_retina.data.formats.yolo.tree import IMAGE_FOLDERS, LABEL_FOLDERS, Tree, is_split_name, read_utf8
+from keras_retina.data.formats.encoding import read_text
+from keras_retina.data.formats.split_names import is_split_name
+from keras_retina.data.formats.yolo.tree import IMAGE_FOLDERS, LABEL_FOLDERS, Tree
 from keras_retina.foundation.errors import InputError, printable
 
 CLASS_FILES = ("classes.txt", "labels.txt", "_darknet.labels", "predefined_classes.txt")
@@ -99,7 +101,7 @@ def read_class_files(files: Iterable[str]) -> dict[int, str]:
 
 
 def _read_class_file(file: str) -> list[str]:
-    names = [line.strip() for line in read_utf8(file).rstrip().splitlines()]
+    names = [line.strip() for line in read_text(file).rstrip().splitlines()]
     for number, name in enumerate(names, start=1):
         if not name or name in names[: number - 1]:
             wrong = f"{name!r} twice" if name else "an empty line"

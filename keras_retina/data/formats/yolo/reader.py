@@ -8,13 +8,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_retina.data.formats.encoding import read_text
 from keras_retina.data.formats.repair import LabelledImage, build_records, problem
 from keras_retina.data.formats.yolo.darknet import darknet_descriptions, describe_darknet
 from keras_retina.data.formats.yolo.description import Description, Image, is_inside, is_there, locate, split_images
 from keras_retina.data.formats.yolo.folders import folder_descriptions
 from keras_retina.data.formats.yolo.lines import Line, read_lines, settle
 from keras_retina.data.formats.yolo.names import class_files, names_of, read_class_files
-from keras_retina.data.formats.yolo.tree import Tree, read_utf8
+from keras_retina.data.formats.yolo.tree import Tree
 from keras_retina.data.formats.yolo.unread import unread_files
 from keras_retina.data.formats.yolo.yaml_file import describe_yaml, yaml_descriptions, yaml_names
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
@@ -27,19 +28,19 @@ def find_yolo(data: Path) -> list[Layout]:
     Raises:
         InputError: a file that names splits and classes is damaged.
     """
+    tree = Tree()
 
     def layout(own: Description) -> Layout:
         def read(split: str, reading: Reading) -> Dataset:
-            return read_yolo(own, split, reading=reading)
+            return read_yolo(own, split, reading=reading, tree=tree)
 
-        return Layout("yolo", own.kind, tuple(own.splits), read, lambda: unread_files(own))
+        return Layout("yolo", own.kind, tuple(own.splits), read, lambda: unread_files(own, tree))
 
-    return [layout(own) for own in find_descriptions(data)]
+    return [layout(own) for own in find_descriptions(data, tree)]
 
 
-def find_descriptions(data: Path) -> list[Description]:
+def find_descriptions(data: Path, tree: Tree) -> list[Description]:
     """Returns what a folder or a file says about itself, once for each way to read it."""
-    tree = Tree()
     if data.is_file():
         folder = os.path.abspath(data.parent)
         lower = data.name.lower()
@@ -51,13 +52,12 @@ def find_descriptions(data: Path) -> list[Description]:
     return found or folder_descriptions(folder, tree)
 
 
-def read_yolo(description: Description, split: str, *, reading: Reading) -> Dataset:
+def read_yolo(description: Description, split: str, *, reading: Reading, tree: Tree) -> Dataset:
     """Reads one split; what could not be fixed is in `Dataset.problems`. Category ids are YOLO's own, from 0.
 
     Raises:
         InputError: the split or the class names are not there.
     """
-    tree = Tree()
     images = split_images(description, split, tree)
     root = _root(description, images)
     names = _class_names(description, reading, tree)
@@ -111,7 +111,7 @@ def _read_file(
     file: str, class_index: dict[int, int], *, names: dict[int, str], keypoints: tuple[int, int] | None
 ) -> tuple[list[Line], list[Problem]]:
     try:
-        text = read_utf8(file)
+        text = read_text(file)
     except InputError as error:
         detail = str(error).removeprefix(f"{printable(file)}: ")
         return [], [problem("unreadable_labels", file, detail=detail, fixed=False)]
@@ -140,7 +140,7 @@ def _without_names(description: Description, root: str, *, images: Sequence[Imag
     numbers: set[float] = set()
     for image in images:
         label = tree.label(image.path, root) if image.is_there else None
-        for line in read_utf8(label[0]).splitlines() if label else ():
+        for line in read_text(label[0]).splitlines() if label else ():
             with contextlib.suppress(ValueError, IndexError):  # a bad line is reported once there are names
                 numbers.add(float(line.split()[0]))
     used = [number for number in numbers if math.isfinite(number)]

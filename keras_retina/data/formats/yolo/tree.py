@@ -7,69 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 
-from keras_retina.data.formats.encoding import decode_text
-from keras_retina.data.formats.split_names import usual_name
-from keras_retina.data.images import IMAGE_SUFFIXES
-from keras_retina.foundation.errors import InputError, printable
+from keras_retina.data.formats.listing import Listing, is_image, list_folder
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 LABEL_FOLDERS = ("labels", "label", "annotations")
-_IGNORED = ("__macosx", "thumbs.db", "desktop.ini", "lost+found", "$recycle.bin", "system volume information")
-
-
-def is_split_name(name: str) -> bool:
-    """Tells whether a name, in any case and with a year behind it, means training, validation or test."""
-    return usual_name(name) in ("train", "val", "test")
-
-
-def is_image(name: str) -> bool:
-    """Tells by its suffix whether a file is an image that can be read."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def read_utf8(file: str | Path) -> str:
-    """Returns a text file in UTF-8 or UTF-16, without the byte order mark.
-
-    Raises:
-        InputError: there is no such file, or it has another encoding.
-    """
-    try:
-        return decode_text(Path(file).read_bytes(), Path(file))
-    except OSError as error:
-        raise InputError(
-            f"{printable(file)}: a readable text file was expected. Received: {error.strerror}. Check the path."
-        ) from error
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Sorted names in one folder; hidden files and those of operating systems are left out."""
-
-    files: tuple[str, ...]
-    folders: tuple[str, ...]
-
-    def file(self, name: str) -> str | None:
-        """Returns a file of this name, or else the only one whose name differs in upper and lower case alone."""
-        return name if name in self._files else _only(self._folded.get(name.lower(), ()))
-
-    def folder(self, name: str) -> str | None:
-        """Returns a folder of this name, or else the only one whose name differs in upper and lower case alone."""
-        return name if name in self.folders else _only([own for own in self.folders if own.lower() == name.lower()])
-
-    @cached_property
-    def _files(self) -> frozenset[str]:
-        return frozenset(self.files)
-
-    @cached_property
-    def _folded(self) -> dict[str, list[str]]:
-        folded: dict[str, list[str]] = {}
-        for name in self.files:
-            folded.setdefault(name.lower(), []).append(name)
-        return folded
 
 
 class Tree:
@@ -80,14 +22,10 @@ class Tree:
         self._label_folders: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def listing(self, folder: str) -> Listing:
-        """Returns the names in a folder; a folder that is not there has none.
-
-        Raises:
-            InputError: the folder may not be read.
-        """
+        """Returns what `list_folder` does."""
         found = self._listings.get(folder)
         if found is None:
-            found = self._listings[folder] = _list(folder)
+            found = self._listings[folder] = list_folder(folder)
         return found
 
     def files(self, folder: str) -> Iterator[str]:
@@ -156,24 +94,3 @@ class Tree:
         inner = self.listing(folder).folder("labels")
         if inner:
             yield os.path.join(folder, inner)
-
-
-def _list(folder: str) -> Listing:
-    files: list[str] = []
-    folders: list[str] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith(".") and entry.name.lower() not in _IGNORED:
-                    (folders if entry.is_dir() else files).append(entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return Listing((), ())
-    except OSError as error:
-        raise InputError(
-            f"{printable(folder)}: a readable folder was expected. Received: {error.strerror}. Check its permissions."
-        ) from error
-    return Listing(tuple(sorted(files)), tuple(sorted(folders)))
-
-
-def _only(names: list[str] | tuple[str, ...]) -> str | None:
-    return names[0] if len(names) == 1 else None

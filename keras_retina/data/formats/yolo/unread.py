@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from keras_retina.data.formats.listing import is_image
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.formats.yolo.description import Description, split_images
 from keras_retina.data.formats.yolo.folders import is_label_file
 from keras_retina.data.formats.yolo.names import class_files
-from keras_retina.data.formats.yolo.tree import Tree, is_image
+from keras_retina.data.formats.yolo.tree import Tree
 from keras_retina.data.records import Problem
 from keras_retina.foundation.errors import InputError
 
@@ -20,9 +21,8 @@ _IMAGE_LIKE = (
 )
 
 
-def unread_files(description: Description) -> list[Problem]:
+def unread_files(description: Description, tree: Tree) -> list[Problem]:
     """Returns one fixed problem for each image and each label file below the folder that no split reads."""
-    tree = Tree()
     read: set[str] = set()
     for split in description.splits:
         try:

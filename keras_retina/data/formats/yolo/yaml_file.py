@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
+from keras_retina.data.formats.encoding import read_text
 from keras_retina.data.formats.yolo.description import Description, is_there, locate
 from keras_retina.data.formats.yolo.names import names_of
-from keras_retina.data.formats.yolo.tree import Tree, read_utf8
+from keras_retina.data.formats.yolo.tree import Tree
 from keras_retina.foundation.errors import InputError, printable
 
 _SPLITS = ("train", "val", "valid", "validation", "test")
@@ -87,7 +88,7 @@ def load_yaml(file: Path) -> Any:
         InputError: it is damaged, and it names splits and classes, or is called `data.yaml`.
     """
     try:
-        return yaml.safe_load(read_utf8(file))
+        return yaml.safe_load(read_text(file))
     except (InputError, ValueError, yaml.YAMLError, RecursionError) as error:
         if not (_is_usual(file) or _MEANT.search(file.read_bytes().decode("latin-1"))):
             return None
@@ -104,7 +105,7 @@ def _names_as_written(file: Path, content: dict[Any, Any]) -> Any:
     names = content.get("names")
     if not isinstance(names, list | dict):
         return names
-    whole = yaml.load(read_utf8(file), yaml.BaseLoader)  # noqa: S506 - it makes texts, lists and mappings alone
+    whole = yaml.load(read_text(file), yaml.BaseLoader)  # noqa: S506 - it makes texts, lists and mappings alone
     return whole.get("names", names)  # a merge key (<<) would hide it
 
 

@@ -107,7 +107,7 @@ def test_copies_within_a_split_are_a_warning(tmp_path):
 def test_a_damaged_file_of_one_split_is_refused_by_its_name(tmp_path):
     write_csv(tmp_path, train=["1.png,20,10,50,40,cat"], val=["1.png,20,10,50,40,cat"])
     (tmp_path / "val.csv").write_bytes(b"1.png,20,10,50,40,caf\xe9\n")
-    with pytest.raises(InputError, match=r"val\.csv: line 1: UTF-8 text was expected"):
+    with pytest.raises(InputError, match=r"val\.csv: line 1: text in UTF-8 was expected"):
         check_dataset(tmp_path)
 
 

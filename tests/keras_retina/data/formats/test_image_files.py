@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from keras_retina.data.formats.image_files import Found, ImageFinder, image_finder, unread_files, walk_files
+from keras_retina.data.formats.image_files import Found, ImageFinder, image_finder, nearest, unread_files
+from keras_retina.data.formats.listing import walk_files
 
 
 def touch(root, *names):
@@ -71,3 +72,11 @@ def test_each_unused_image_and_label_is_named_once(tmp_path):
         ("unlabelled_image", str(tmp_path / "b.PNG"), True),
         ("stray_file", str(tmp_path / "c.json"), True),
     ]
+
+
+def test_the_nearest_files_share_the_most_last_folders_in_any_case():
+    paths = ["a.jpg", "cam1/a.jpg", "cam2/A.jpg", "night/CAM2/a.jpg"]
+    assert nearest(paths, ("x", "cam2", "a.jpg")) == ["cam2/A.jpg", "night/CAM2/a.jpg"]
+    assert nearest(paths, ("night", "cam2", "a.jpg")) == ["night/CAM2/a.jpg"]
+    assert nearest(paths, ("a.jpg",)) == paths
+    assert nearest([], ("a.jpg",)) == []

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_retina.data.formats.split_names import find_split, in_order, is_usual, split_in_name, usual_name
+from keras_retina.data.formats.split_names import find_split, in_order, is_split_name, split_in_name, usual_name
 from keras_retina.foundation.errors import InputError
 
 
@@ -47,9 +47,9 @@ def test_usual_splits_come_first_whatever_they_are_called():
     assert in_order(["extra", "test", "valid", "training"]) == ["training", "valid", "test", "extra"]
 
 
-def test_usual_names_are_those_of_the_three_splits():
-    assert all(map(is_usual, ("train", "VALID", "test2017", "validation")))
-    assert not any(map(is_usual, ("all", "cam1", "night_train", "")))
+def test_split_names_are_those_of_the_three_splits():
+    assert all(map(is_split_name, ("train", "VALID", "test2017", "validation")))
+    assert not any(map(is_split_name, ("all", "cam1", "night_train", "")))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_retina.data.reading.folder import READERS, available_splits, find_format, load_dataset, read_dataset
+from keras_retina.data.reading.folder import (
+    READERS,
+    available_splits,
+    find_layout,
+    load_dataset,
+    load_split,
+    open_folder,
+    read_dataset,
+)
 from keras_retina.data.records import Dataset, Layout, Reader, Record
 from keras_retina.foundation.errors import InputError
 
@@ -90,7 +98,7 @@ each_format = pytest.mark.parametrize("format", WRITERS)
 @each_format
 def test_every_format_is_recognised_and_gives_the_same_records(tmp_path, format):
     WRITERS[format](tmp_path)
-    assert find_format(tmp_path) == format
+    assert find_layout(tmp_path).format == format
     assert available_splits(tmp_path) == ["train", "val"]
     for split, images in SPLITS.items():
         dataset = load_dataset(tmp_path, split)
@@ -101,6 +109,25 @@ def test_every_format_is_recognised_and_gives_the_same_records(tmp_path, format)
             assert record.boxes.dtype == np.float32 and record.classes.dtype == np.int32
             np.testing.assert_allclose(record.boxes, np.array([[b[2], b[1], b[4], b[3]] for b in boxes]).reshape(-1, 4))
             assert [dataset.class_names[index] for index in record.classes] == [box[0] for box in boxes]
+
+
+@each_format
+def test_a_folder_that_is_open_does_not_read_the_labels_of_a_split_again(tmp_path, format):
+    WRITERS[format](tmp_path)
+    folder = open_folder(tmp_path)
+    train = load_split(folder, "train")
+    for pattern in (
+        "annotations/train.json",
+        "Annotations/[ab].xml",
+        "train.txt",
+        "labels/[ab].txt",
+        "train_labels.csv",
+    ):
+        for file in tmp_path.glob(pattern):
+            file.unlink()
+    val = load_split(folder, "val")
+    assert val.class_names == train.class_names == ("cat", "dog")
+    assert [record.classes.tolist() for record in val.records] == [[1]]
 
 
 @each_format
@@ -155,13 +182,13 @@ def test_splits_come_in_the_usual_order(tmp_path):
 
 def test_folder_that_is_missing_empty_ambiguous_or_of_an_unknown_format_is_refused(tmp_path):
     with pytest.raises(InputError, match="an existing data folder"):
-        find_format(tmp_path / "none")
+        find_layout(tmp_path / "none")
     with pytest.raises(InputError, match="Received: an empty folder"):
-        find_format(tmp_path)
+        find_layout(tmp_path)
     write_coco(tmp_path)
     (tmp_path / "train.csv").touch()
     with pytest.raises(InputError, match="Received: COCO and CSV"):
-        find_format(tmp_path)
+        find_layout(tmp_path)
     assert len(load_dataset(tmp_path, "val", format="coco").records) == 1
     with pytest.raises(InputError, match=r"data\.format: one of auto, coco, .* was expected.*Did you mean 'coco'"):
         load_dataset(tmp_path, "val", format="cocoo")
@@ -178,15 +205,15 @@ def test_an_entry_in_the_table_is_all_that_a_label_format_needs(tmp_path, monkey
 
     monkeypatch.setitem(READERS, "toy", Reader("toy", "labels.toy", find))
     with pytest.raises(InputError, match=r"known layouts were expected: .*, labels\.toy\. Received: an empty folder"):
-        find_format(tmp_path)
+        find_layout(tmp_path)
     (tmp_path / "labels.toy").touch()
-    assert find_format(tmp_path) == "toy"
+    assert find_layout(tmp_path).format == "toy"
     assert available_splits(tmp_path) == ["train", "extra"]
     dataset = load_dataset(tmp_path, "train")
     assert (dataset.name, dataset.split, dataset.class_names) == (tmp_path.name, "train", ("cat",))
     (tmp_path / "train.csv").touch()
     with pytest.raises(InputError, match="Received: CSV and Toy.*--set data.format='csv', or 'toy'"):
-        find_format(tmp_path)
+        find_layout(tmp_path)
     assert load_dataset(tmp_path, "extra", format="toy").records == (record,)
 
 

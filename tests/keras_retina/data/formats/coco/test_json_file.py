@@ -63,7 +63,7 @@ def test_damage_is_told_apart(tmp_path, content, message):
     (tmp_path / "a.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=rf"a\.json: .*{message}"):
         load_json(tmp_path / "a.json")
-    with pytest.raises(InputError, match=r"none\.json: a readable COCO JSON"):
+    with pytest.raises(InputError, match=r"none\.json: a JSON file that can be read was expected"):
         load_json(tmp_path / "none.json")
 
 

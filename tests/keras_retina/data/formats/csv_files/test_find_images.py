@@ -7,8 +7,8 @@ from keras_retina.data.formats.csv_files.find_images import (
     find_image,
     image_folder,
     image_folders,
-    list_images,
 )
+from keras_retina.data.formats.image_files import list_images
 
 
 def make(root, *names):

@@ -5,7 +5,14 @@ import pytest
 from PIL import Image
 
 from keras_retina.data.formats.csv_files.reader import CSV
-from keras_retina.data.reading.folder import available_splits, find_layout, load_dataset, load_split, read_dataset
+from keras_retina.data.reading.folder import (
+    available_splits,
+    find_layout,
+    load_dataset,
+    load_split,
+    open_folder,
+    read_dataset,
+)
 from keras_retina.foundation.errors import InputError
 from keras_retina.recipe.data import Data
 
@@ -318,7 +325,7 @@ def test_pixels_in_a_format_of_shares_are_one_problem_with_the_setting(tmp_path)
     write(tmp_path, {"import.csv": text}, IMAGES)
     (found,) = read_dataset(tmp_path, "train").problems
     assert (found.kind, found.fixed) == ("pixel_boxes", False) and "--set data.boxes=pixels" in found.detail
-    dataset = load_split(tmp_path, "train", settings=Data(boxes="pixels"))
+    dataset = load_split(open_folder(tmp_path, Data(boxes="pixels")), "train")
     np.testing.assert_array_equal(dataset.records[0].boxes, [[10, 20, 40, 50]])
 
 
@@ -354,7 +361,7 @@ def test_numbers_become_the_names_that_the_user_gives(tmp_path):
     write(tmp_path, {"train.csv": train, "val.csv": val}, IMAGES)
     assert load_dataset(tmp_path, "train").class_names == ("0", "1", "10")
     write(tmp_path, {"val.csv": header + "c,1,1,2,3,4\n"}, ())
-    dataset = load_split(tmp_path, "train", settings=Data(classes=("cat", "dog")))
+    dataset = load_split(open_folder(tmp_path, Data(classes=("cat", "dog"))), "train")
     assert boxes_of(dataset) == {"a": [("dog", 1, 2, 3, 4)], "b": [("cat", 1, 2, 3, 4)]}
 
 

@@ -147,7 +147,7 @@ def test_pixels_are_obeyed_too(tmp_path):
     ("text", "line"),
     [
         ('a.png,1,2,3,4,cat\na.png,"1,2,3\n', "line 2: rows of CSV were expected"),
-        ("a.png,1,2,3,4,\xe9\n", "line 1: UTF-8"),
+        ("a.png,1,2,3,4,\xe9\n", "line 1: text in UTF-8"),
     ],
 )
 def test_damaged_file_is_refused_by_line(tmp_path, text, line):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_retina.data.formats.yolo.lines import read_lines, settle
-from keras_retina.data.reading.folder import find_layout, read_split
+from keras_retina.data.reading.folder import find_layout, open_folder, read_split
 from keras_retina.data.records import Reading
 from keras_retina.recipe.data import Data
 
@@ -131,8 +131,8 @@ def test_pixels_are_centre_and_size(pets):
     root = folder(pets, "1 100 50 40 40\n")
     (record,) = find_layout(root).read("all", Reading(boxes="pixels")).records
     np.testing.assert_allclose(record.boxes, [[30, 80, 70, 120]])
-    assert read_split(root, "all", settings=Data(boxes="pixels")).problems == ()
-    assert [item.kind for item in read_split(root, "all", settings=Data()).problems] == ["pixel_boxes"]
+    assert read_split(open_folder(root, Data(boxes="pixels")), "all").problems == ()
+    assert [item.kind for item in read_split(open_folder(root), "all").problems] == ["pixel_boxes"]
 
 
 @pytest.mark.parametrize(
@@ -148,11 +148,11 @@ def test_pixels_are_centre_and_size(pets):
 )
 def test_the_rules_for_boxes_of_all_formats_hold(pets, line, kind, fixed):
     root = folder(pets, f"1 0.5 0.5 0.1 0.1\n{line}\n")
-    (found,) = read_split(root, "all", settings=Data()).problems
+    (found,) = read_split(open_folder(root), "all").problems
     assert (found.kind, found.fixed) == (kind, fixed)
     assert found.where == f"{root / 'labels' / 'a.txt'}: line 2"
 
 
 def test_rounding_over_the_edge_is_no_problem(pets):
-    dataset = read_split(folder(pets, "0 0.500001 0.5 1.000000 1.000000\n"), "all", settings=Data())
+    dataset = read_split(open_folder(folder(pets, "0 0.500001 0.5 1.000000 1.000000\n")), "all")
     assert dataset.problems == () and dataset.records[0].boxes.tolist()[0][3] == 200

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from keras_retina.data.formats.tfrecords import is_tfrecord_pattern, read_tfrecords, tfrecord_splits
+from keras_retina.data.formats.packs.tfrecords import is_tfrecord_pattern, read_tfrecords, tfrecord_splits
 from keras_retina.data.records import Dataset, Layout, PackedImage, Reader, Reading, Record
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import address, file_size, read_bytes

@@ -1,4 +1,4 @@
-"""Writes a data set as the shards and the index that `keras_retina.data.formats.pack` reads."""
+"""Writes a data set as the shards and the index that `keras_retina.data.formats.packs.pack` reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_retina.data.formats.pack import (
+from keras_retina.data.formats.packs.pack import (
     FORMAT,
     PACK_FILE,
     About,
@@ -24,7 +24,7 @@ from keras_retina.data.formats.pack import (
     ReducedFor,
     Shard,
 )
-from keras_retina.data.formats.tfrecords import RECORD_HEAD, RECORD_TAIL
+from keras_retina.data.formats.packs.tfrecords import RECORD_HEAD, RECORD_TAIL
 from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset, Record
 from keras_retina.data.resize import reduced

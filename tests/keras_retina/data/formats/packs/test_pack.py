@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_retina.data.formats.pack import check_pack_input, read_pack
-from keras_retina.data.formats.write_pack import write_pack
+from keras_retina.data.formats.packs.pack import check_pack_input, read_pack
+from keras_retina.data.formats.packs.write_pack import write_pack
 from keras_retina.data.images import read_image
 from keras_retina.data.reading.folder import available_splits, load_dataset
 from keras_retina.data.records import Dataset, Record
