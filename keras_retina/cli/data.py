@@ -63,12 +63,13 @@ def check_data(
         raise InputError(report.unusable[0])
     if report.errors:
         raise typer.Exit(1)
+    overrides = [part for override in set_ for part in ("--set", override)]
     if recipe is None:
-        overrides = [part for override in set_ for part in ("--set", override)]
         suggest(shlex.join(["keras-retina", "plan", address(data), *overrides]))
         return
     poor = any(split.coverage and split.coverage.poor_share() > MANY_POOR for split in report.splits)
-    suggest(f"keras-retina {'fit-anchors' if poor else 'run'} {recipe} --data {data}")
+    verb = "fit-anchors" if poor else "run"
+    suggest(shlex.join(["keras-retina", verb, recipe, "--data", address(data), *overrides]))
 
 
 def pack(

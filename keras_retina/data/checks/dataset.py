@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from keras_retina.foundation.errors import InputError, printable
 from keras_retina.geometry.boxes import area
 from keras_retina.recipe.data import Data
 from keras_retina.recipe.model import Model
+from keras_retina.recipe.yaml_file import flow_yaml
 
 DATA = Data()
 
@@ -199,7 +201,7 @@ def count_by_class_and_size(dataset: Dataset) -> dict[str, dict[str, int]]:
 
 
 def _warnings(reports: Sequence[SplitReport], duplicates: Duplicates) -> list[str]:
-    warnings = []
+    warnings = _alike_names(name for report in reports for name in report.boxes)
     for report in reports:
         for name, sizes in report.boxes.items():
             if not any(sizes.values()):
@@ -221,6 +223,19 @@ def _warnings(reports: Sequence[SplitReport], duplicates: Duplicates) -> list[st
             first, second = printable(pair.first), printable(pair.second)
             warnings.append(f"nearly the same image in two splits: {first} and {second}")
     return warnings
+
+
+def _alike_names(names: Iterable[str]) -> list[str]:
+    """Returns a warning for classes whose names differ in upper and lower case, blanks and underscores alone."""
+    alike: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        alike.setdefault(re.sub(r"[\s_-]+", "", name).casefold(), []).append(name)
+    return [
+        f"{' and '.join(repr(name) for name in group)} may be one class: "
+        f"--set data.rename={printable(flow_yaml(dict.fromkeys(group[1:], group[0])))!r}"
+        for group in alike.values()
+        if len(group) > 1
+    ]
 
 
 def _in_two_splits(pair: DuplicatePair) -> bool:

@@ -94,7 +94,7 @@ def _parts(labelled: Mapping[Path, Sequence[Layout]]) -> dict[str, tuple[Layout,
         if len(layouts) != 1:
             return {}
         for own in layouts[0].splits:
-            name = own if own != WHOLE else split_in_name(folder.name)
+            name = own if is_split_name(own) or len(layouts[0].splits) > 1 else split_in_name(folder.name)
             if name is None or not is_split_name(name) or usual_name(name) in map(usual_name, parts):
                 return {}
             parts[name] = (layouts[0], own)

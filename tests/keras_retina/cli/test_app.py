@@ -234,6 +234,24 @@ def test_check_data_looks_at_the_splits_that_set_names(tiny_coco, tmp_path):
     assert missing.returncode == 1 and "Did you mean 'holdout'?" in missing.stdout
 
 
+def test_the_way_to_read_a_folder_is_chosen_with_format_and_kept_in_the_next_command(tiny_coco, tmp_path):
+    import shutil
+
+    both, recipe = tmp_path / "both", tmp_path / "recipe.yaml"
+    shutil.copytree(tiny_coco, both)
+    (both / "test.csv").write_text("filename,class,xmin,ymin,xmax,ymax\n")
+    line = one_line_of(keras_retina("check-data", "--data", str(both)))
+    assert "COCO and CSV" in line and "--set data.format='coco', or 'csv'" in line and "--format" in line
+    chosen = keras_retina("check-data", "--data", str(both), "--format", "coco")
+    assert chosen.returncode == 0
+    next_command = f"keras-retina plan {both} --set data.format=coco"
+    assert chosen.stdout.splitlines()[-1] == f"next: {next_command}"
+    planned = keras_retina(*next_command.split()[1:], "--out", str(recipe))
+    assert planned.returncode == 0 and "format: coco" in recipe.read_text()
+    assert keras_retina("plan", str(both), "--format", "coco", "--out", str(tmp_path / "other.yaml")).returncode == 0
+    assert (tmp_path / "other.yaml").read_text().split("\n", 1)[1] == recipe.read_text().split("\n", 1)[1]
+
+
 def test_check_data_refuses_a_split_without_a_box_after_the_report(tiny_coco, tmp_path):
     import shutil
 

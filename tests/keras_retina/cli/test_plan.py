@@ -95,3 +95,10 @@ def test_the_same_command_goes_on_with_the_plan_that_is_there(call, runs, tiny_c
 def test_check_data_without_a_recipe_leads_to_plan(call, tiny_coco):
     status, lines, _ = call("check-data", "--data", tiny_coco)
     assert (status, lines[-1]) == (0, f"next: keras-retina plan {tiny_coco}")
+
+
+def test_run_plans_with_the_format_that_is_named(call, runs, tiny_coco, tmp_path):
+    status, _, _ = call("run", "--data", tiny_coco, "--out", tmp_path / "run", "--format", "coco")
+    assert status == 0 and runs[0][0].data.format == "coco"
+    status, _, error = call("run", "--data", tiny_coco, "--out", tmp_path / "run", "--format", "yolo")
+    assert status == 2 and "Set data.format to it" in error

@@ -25,22 +25,8 @@ MISSING = ("", "nan", "none", "null", "na", "n/a", "[]", "()", "no_box")
 
 FILE = ("filename", "file", "image", "imagepath", "path", "filepath", "imagename", "imageid", "imagefile", "img",
         "imgname", "imgpath", "imageurl", "imagefilename", "frame", "id")  # fmt: skip
-CLASS_NAME = (
-    "class",
-    "classname",
-    "label",
-    "labelname",
-    "name",
-    "category",
-    "categoryname",
-    "objectclass",
-    "classes",
-    "celltype",
-    "objecttype",
-    "labels",
-    "species",
-    "tag",
-)
+CLASS_NAME = ("class", "classname", "label", "labelname", "name", "category", "categoryname", "objectclass", "classes",
+              "celltype", "objecttype", "labels", "species", "tag")  # fmt: skip
 CLASS_NUMBER = ("classid", "labelid", "categoryid", "classnumber", "classindex")
 SPLIT = ("split", "subset", "set", "dataset", "usage", "mluse", "fold", "type", "partition", "data")
 HEIGHT = ("height", "imageheight", "imgheight", "imageh", "imgh")

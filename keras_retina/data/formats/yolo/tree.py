@@ -83,7 +83,8 @@ class Tree:
         for index in reversed(range(len(below))):
             if below[index].lower() in IMAGE_FOLDERS:
                 base = os.path.normpath(os.path.join(root, *below[:index]))
-                for name in LABEL_FOLDERS:
+                dated = [name for name in self.listing(base).folders if name.lower().startswith("labels_")]
+                for name in (*LABEL_FOLDERS, *dated[:1]):  # makesense: labels_my-project-name_2024-01-31-10-00-00
                     place = self.folder(os.path.join(base, name))
                     for part in below[index + 1 :]:
                         place = self.folder(os.path.join(place, part)) if place else None

@@ -225,3 +225,11 @@ def test_known_duplicates_and_grey_images_of_raccoon_are_found():
     assert {frozenset((pair.first, pair.second)) for pair in report.duplicates if pair.exact} == identical
     assert report.splits[0].modes == {"L": 3, "RGB": 157}
     assert report.errors == ()
+
+
+def test_classes_whose_names_are_nearly_the_same_are_told_with_the_setting_that_joins_them(tmp_path):
+    write_csv(tmp_path, train=["1.png,20,10,50,40,Red Cell", "2.png,20,10,50,40,red_cell", "3.png,20,10,50,40,cell"])
+    (warning,) = check_dataset(tmp_path).warnings
+    assert warning == "'Red Cell' and 'red_cell' may be one class: --set data.rename='{red_cell: Red Cell}'"
+    joined = check_dataset(tmp_path, settings=Data(rename={"red_cell": "Red Cell"}))
+    assert joined.warnings == () and list(joined.splits[0].boxes) == ["Red Cell", "cell"]

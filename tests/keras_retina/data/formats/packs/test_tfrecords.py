@@ -205,3 +205,14 @@ def test_two_names_for_one_number_are_refused(tmp_path):
     write(tmp_path / "train.tfrecord", example(png(1)), example(png(2), texts=("ball",)))
     with pytest.raises(InputError, match=r"one number for each class name .* Received: 1 'ball' beside 1 'disc'"):
         load_dataset(tmp_path, "train")
+
+
+def test_splits_in_folders_of_their_own_are_named_after_the_folders(tmp_path):
+    for split, texts, labels in (("train", ("disc",), (1,)), ("valid", ("star",), (2,))):
+        (tmp_path / split).mkdir()
+        write(tmp_path / split / "cells.tfrecord", example(png(10), labels=labels, texts=texts))
+        (tmp_path / split / "cells_label_map.pbtxt").touch()
+    assert available_splits(tmp_path) == ["train", "valid"]
+    train, val = load_dataset(tmp_path, "train"), load_dataset(tmp_path, "val")
+    assert train.class_names == val.class_names == ("disc", "star")
+    assert (train.records[0].classes.tolist(), val.records[0].classes.tolist()) == ([0], [1])

@@ -178,3 +178,11 @@ def test_two_sets_of_splits_are_two_readings(pets, pairs):
 def test_folders_of_other_kinds_are_not_taken(pets, files):
     with pytest.raises(InputError, match="known layouts"):
         find_layout(pets(files))
+
+
+def test_the_label_folder_of_makesense_has_a_date(pets, pairs):
+    label = "labels_my-project-name_2024-01-31-10-00-00/a.txt"
+    root = pets({"labels.txt": "cat\ndog", **pairs("images/a.jpg", label)})
+    dataset = load_dataset(root, "all")
+    assert (dataset.class_names, dataset.records[0].classes.tolist()) == (("cat", "dog"), [1])
+    assert find_layout(root).unread() == []
