@@ -10,6 +10,7 @@ from typing import Literal
 from edge.compress.distillation import with_teacher
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
+from keras_retina.evaluate.predict import detect_function
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.foundation.run_paths import CompressedPaths
@@ -21,6 +22,7 @@ from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch
 from keras_retina.train.clock import time_keeper
 from keras_retina.train.duration import DURATION, measure_pace, within_minutes
 from keras_retina.train.fit import compile_detector, fit_detector
+from keras_retina.train.optimizer import set_epochs
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,9 @@ def fit_network(
         )
     train_dir = task.folder.train
     train_dir.mkdir(parents=True, exist_ok=True)
-    keep_time = None
+    detect, keep_time = detect_function(detector, task.spec, nms=task.recipe.export.nms), None
     if training.minutes is not None:
-        most, is_new = training.epochs, not (train_dir / DURATION).exists()
+        most = training.epochs
         training = within_minutes(
             training,
             training.minutes,
@@ -117,7 +119,7 @@ def fit_network(
             path=train_dir / DURATION,
             measure=lambda: measure_pace(
                 network,
-                detector,
+                detect,
                 batches=fine_tune_batches(task),
                 spec=task.spec,
                 validation_set=task.validation_set,
@@ -125,12 +127,8 @@ def fit_network(
             started=task.started,
             section=f"{task.section}.fine_tune",
         )
-        with task.strategy.scope():
-            compile_detector(
-                network, task.spec, settings=training, steps_per_epoch=steps_per_epoch(task), precision="float32"
-            )
-        if is_new:
-            keep_time = time_keeper(training, started=task.started, most=most, path=train_dir / DURATION)
+        set_epochs(network.optimizer, training.epochs)
+        keep_time = time_keeper(training, started=task.started, most=most, path=train_dir / DURATION)
     fit_detector(
         network,
         detector,
@@ -142,7 +140,7 @@ def fit_network(
         train_dir=train_dir,
         callbacks=callbacks,
         section=f"{task.section}.fine_tune",
-        nms=task.recipe.export.nms,
+        detect=detect,
         keep_time=keep_time,
     )
 

@@ -95,6 +95,9 @@ def with_targets(views: tf.data.Dataset, spec: DetectorSpec, *, matching: Matchi
     batches = batches.map(labelled, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # The thread that tunes sleeps for up to a minute, and whoever deletes the iterator may have to wait for it:
+    # TensorFlow wakes it before the flag is set that tells it to end. Without it, as many calls as cores run at a time.
+    options.autotune.enabled = False
     return batches.with_options(options)
 
 

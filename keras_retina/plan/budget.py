@@ -64,9 +64,9 @@ def divide(minutes: float, *, small: bool, quantized: bool) -> Budget:
 
 def updates_within(minutes: float, pace: Pace) -> int:
     """Returns how many steps fit, evaluations left out."""
-    from keras_retina.train.duration import MARGIN
+    from keras_retina.train.duration import AFTER_TRACING, MARGIN
 
-    return max(0, int((60 * minutes * (1 - MARGIN) - 2 * pace.tracing) / pace.step))
+    return max(0, int((60 * minutes * (1 - MARGIN) - (1 + AFTER_TRACING) * pace.tracing) / pace.step))
 
 
 def shrink_for(minutes: float, pace: Pace) -> float:
@@ -91,6 +91,7 @@ def wants_small(wishes: Wishes) -> tuple[bool, bool]:
 def measured_pace(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> Pace:
     """Times steps and one evaluation of the recipe's network with random weights, on its own batches."""
     from keras_retina.data.pipeline import training_batches
+    from keras_retina.evaluate.predict import detect_function
     from keras_retina.foundation.legacy_keras import keras
     from keras_retina.model.retinanet import detector_network
     from keras_retina.model.spec import detector_spec
@@ -117,4 +118,5 @@ def measured_pace(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -
         first_sample=0,
         cache_mebibytes=recipe.data.cache_mebibytes,
     )
-    return measure_pace(network, detector, batches=batches, spec=spec, validation_set=validation_set)
+    detect = detect_function(detector, spec)
+    return measure_pace(network, detect, batches=batches, spec=spec, validation_set=validation_set)

@@ -49,7 +49,8 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
 
     Adds `AP`, `AP50` and `evaluation_seconds` to the logs of the epoch, writes pictures with detections for TensorBoard
     and keeps the weights with the highest AP in `best.weights.h5`: those of `detector`, which shares the variables of
-    the model in training. Training stops when that AP is `patience` epochs old. `nms` is the suppression of the files.
+    the model in training. Training stops when that AP is `patience` epochs old. `nms` is the suppression of the files;
+    `detect` is the function of `detector` with it, where it was traced before.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
         writer: Any,
         patience: int | None = None,
         nms: Literal["per_class", "fast"] = "per_class",
+        detect: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None,
     ) -> None:
         super().__init__()
         self.detector, self.spec, self.dataset, self.every, self.epochs = detector, spec, dataset, every, epochs
@@ -70,7 +72,7 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
         self.best = read_state(train_dir).get("best_AP", -1.0)
         self._images: dict[int, np.ndarray] = {}
         self._room = IMAGE_CACHE_BYTES
-        self._detect: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
+        self._detect = detect
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:

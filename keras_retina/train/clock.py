@@ -13,13 +13,13 @@ from keras_retina.foundation.files import write_json
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.recipe.recipe import Training
 from keras_retina.train.batch_norm import STEPS
+from keras_retina.train.duration import AFTER_TRACING
 from keras_retina.train.history import evaluations_between
-from keras_retina.train.optimizer import stretch_of
+from keras_retina.train.optimizer import set_epochs
 
-UNUSED_EPOCHS = 1  # the first one traces the graph and reads the images
+UNUSED_EPOCHS = 1  # the first one reads the images, and traces the graph where a training is resumed
 END = 0.01  # of the time: the saved model, after the last epoch
 FORWARD = 1 / 3  # of a step: the statistics of BatchNorm need no gradients
-TRACING = 1 / 2  # of what the first epoch took longer: they are traced too, and read the images from the start
 
 
 class KnowsItsEnd(Protocol):
@@ -32,34 +32,37 @@ class KeepTime(keras.callbacks.Callback):
     """Ends a training at a time, and takes the learning rate to its last value there.
 
     Must be called before the callback that evaluates, whose time it measures as that between two epochs. The epochs are
-    counted anew after each epoch but the first; the decision is written to `path`, so that a resumed training keeps it.
+    counted anew after each epoch but the first. They are written to `path` with the seconds that are spent, so that a
+    resumed training keeps to both.
 
     Args:
-        ends: when everything has to be done, a time of `clock`.
-        minutes: that were wished; a hundredth of them is kept for the end, and the time of the statistics of BatchNorm.
-        epochs: that were decided before, for which the schedule was made.
+        began: when the work began, a time of `clock`.
+        seconds: that it may take. A hundredth of them is kept for the end, and the time of the statistics of BatchNorm.
+        epochs: that were decided before.
         most: epochs, however fast they are.
         evaluate_every: epochs between two evaluations.
         path: of `duration.json`.
         evaluation: seconds of one, as measured before the training; counts until two are done.
+        tracing: seconds of the training's graph, as measured before the training.
     """
 
     def __init__(
         self,
-        ends: float,
+        began: float,
         *,
-        minutes: float,
+        seconds: float,
         epochs: int,
         most: int,
         evaluate_every: int,
         path: Path,
         evaluation: float = 0.0,
+        tracing: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__()
-        self.evaluation = evaluation
-        self.ends, self.planned, self.epochs, self.most = ends - END * 60 * minutes, epochs, epochs, most
-        self.every, self.path, self.clock = evaluate_every, path, clock
+        self.began, self.ends = began, began + seconds * (1 - END) - AFTER_TRACING * tracing
+        self.epochs, self.most = epochs, most
+        self.every, self.path, self.evaluation, self.clock = evaluate_every, path, evaluation, clock
         self.followers: list[KnowsItsEnd] = []
         self._began = self._ended = 0.0
         self._was_evaluated = False
@@ -77,6 +80,9 @@ class KeepTime(keras.callbacks.Callback):
         self._epochs.append(self._ended - self._began)
         if len(self._epochs) > UNUSED_EPOCHS:
             self._decide(done)
+        facts = json.loads(self.path.read_text(encoding="utf-8"))
+        spent = self._ended - self.began
+        write_json(self.path, {**facts, "epochs": self.epochs, "done": done, "spent_seconds": spent})
         if done >= self.epochs:
             self.model.stop_training = True
 
@@ -85,31 +91,38 @@ class KeepTime(keras.callbacks.Callback):
         plain = statistics.median(self._after[False] or [0.0])
         evaluated = statistics.median(self._after[True][1:] or [self.evaluation + plain])  # the first one traces
         statistics_of_norms = STEPS * FORWARD * epoch / self.params["steps"]
-        tracing = TRACING * max(0.0, self._epochs[0] - epoch)
-        left = self.ends - self._ended - statistics_of_norms - tracing
+        left = self.ends - self._ended - statistics_of_norms
         chosen = epochs_left(left, epoch, plain=plain, evaluated=evaluated, done=done, every=self.every, most=self.most)
         if chosen == self.epochs:
             return
         self.epochs = chosen
         for one in self.followers:
             one.epochs = chosen
-        stretch_of(self.model.optimizer).assign(self.planned / chosen)
-        facts = json.loads(self.path.read_text(encoding="utf-8"))
-        write_json(self.path, {**facts, "epochs": chosen})
+        set_epochs(self.model.optimizer, chosen)
 
 
 def time_keeper(settings: Training, *, started: float, most: int, path: Path) -> KeepTime | None:
-    """Returns what ends a training `minutes` after `started`, a time of `time.perf_counter`; None without minutes."""
+    """Returns what ends a training in time; None without minutes.
+
+    Args:
+        settings: with the epochs of `within_minutes`, which wrote `path`.
+        started: when this call began, a time of `time.perf_counter`. What an interrupted one spent, as `path` tells,
+            counts too.
+        most: epochs of the recipe.
+        path: of `duration.json`.
+    """
     if settings.minutes is None:
         return None
+    facts = json.loads(path.read_text(encoding="utf-8"))
     return KeepTime(
-        started + 60 * settings.minutes,
-        minutes=settings.minutes,
+        started - facts.get("spent_seconds", 0.0),
+        seconds=60 * settings.minutes,
         epochs=settings.epochs,
         most=most,
         evaluate_every=settings.evaluate_every,
         path=path,
-        evaluation=json.loads(path.read_text(encoding="utf-8"))["evaluation_seconds"],
+        evaluation=facts["evaluation_seconds"],
+        tracing=facts["tracing_seconds"],
     )
 
 

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
-from keras_retina.evaluate.predict import BATCH, detect_function, predict_dataset
+from keras_retina.evaluate.predict import BATCH, predict_dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import write_json
 from keras_retina.foundation.legacy_keras import keras, tf
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 DURATION = "duration.json"
 MARGIN = 0.05  # of the time: checkpoints, pictures and statistics are not measured
+AFTER_TRACING = 1 / 4  # of the tracing before: the statistics of BatchNorm are traced too
 MEASURED_STEPS = 12
 UNTIMED_STEPS = 4  # of them: the first traces the graph, the next are fed from what was read meanwhile
 
@@ -37,16 +40,23 @@ class Pace:
 
 
 def measure_pace(
-    model: keras.Model, detector: keras.Model, *, batches: tf.data.Dataset, spec: DetectorSpec, validation_set: Dataset
+    model: keras.Model,
+    detect: Callable[[np.ndarray], dict[str, np.ndarray]],
+    *,
+    batches: tf.data.Dataset,
+    spec: DetectorSpec,
+    validation_set: Dataset,
 ) -> Pace:
-    """Times steps of a compiled model and one evaluation of its detector, and puts model and optimiser back."""
+    """Times steps of a compiled model and one evaluation, and puts model and optimiser back.
+
+    The graphs of both stay: a `fit` of the model and `detect`, its `detect_function`, need not be traced again.
+    """
     variables = [*model.variables, *model.optimizer.variables]
     values = [variable.numpy() for variable in variables]
     ends = [time.perf_counter()]
     tick = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(time.perf_counter()))
     model.fit(batches, steps_per_epoch=MEASURED_STEPS, callbacks=[tick], verbose=0)
     step = (ends[-1] - ends[UNTIMED_STEPS]) / (MEASURED_STEPS - UNTIMED_STEPS)
-    detect = detect_function(detector, spec)
     predict_dataset(detect, spec, dataset=replace(validation_set, records=validation_set.records[:BATCH]))  # traces
     started = time.perf_counter()
     coco_metrics(validation_set, predict_dataset(detect, spec, dataset=validation_set))
@@ -80,18 +90,19 @@ def within_minutes(
 
     `section` of the recipe has the minutes, for messages.
 
-    The decision is written to `path` and read from there when the training is resumed: schedule and batches stay the
-    same, whatever the pace is then.
+    The decision is written to `path`. Where an interrupted training left it, nothing is measured: the seconds that its
+    whole epochs took, and all before them, count as spent, and the epochs that fit in what is left follow them. Maybe
+    there are none. The interrupted epoch and the time until the next call do not count.
 
     Raises:
         InputError: not even one epoch fits.
     """
     if path.exists():
-        return settings.model_copy(update={"epochs": json.loads(path.read_text(encoding="utf-8"))["epochs"]})
+        epochs = _epochs_of_resumed(path, settings, minutes=minutes, steps_per_epoch=steps_per_epoch, started=started)
+        return settings.model_copy(update={"epochs": epochs})
     pace = measure()
     epoch = pace.step * steps_per_epoch
-    # The graph is traced again, with the schedule of the epochs that are decided here.
-    left = 60 * minutes * (1 - MARGIN) - (time.perf_counter() - started) - pace.tracing
+    left = 60 * minutes * (1 - MARGIN) - (time.perf_counter() - started) - AFTER_TRACING * pace.tracing
     epochs = epochs_within(
         left, epoch, evaluation=pace.evaluation, evaluate_every=settings.evaluate_every, most=settings.epochs
     )
@@ -101,10 +112,28 @@ def within_minutes(
             f"{pace.evaluation:.0f} s. Received: {minutes}, of which {max(left, 0.0):.0f} s are left for them. "
             "Raise it, or lower training.steps_per_epoch."
         )
-    write_json(path, {"epochs": epochs, "step_seconds": pace.step, "evaluation_seconds": pace.evaluation})
+    facts = {"step_seconds": pace.step, "evaluation_seconds": pace.evaluation, "tracing_seconds": pace.tracing}
+    write_json(path, {"epochs": epochs, **facts})
     limit = "minutes" if epochs < settings.epochs else "epochs"
     logger.info(
         f"{epochs} epochs in {minutes:g} min at {pace.step:.2f} s a step and {pace.evaluation:.1f} s an evaluation; "
         f"the limit is {section}.{limit}"
     )
     return settings.model_copy(update={"epochs": epochs})
+
+
+def _epochs_of_resumed(path: Path, settings: Training, *, minutes: float, steps_per_epoch: int, started: float) -> int:
+    """Returns the epochs that were decided if none of them is done, else those that are done and what still fits."""
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    done, tracing = facts.get("done", 0), facts["tracing_seconds"]
+    if not done:
+        return facts["epochs"]
+    spent = facts["spent_seconds"] + time.perf_counter() - started
+    logger.info(f"{facts['spent_seconds'] / 60:.1f} of {minutes:g} min were spent before")
+    return done + epochs_within(
+        60 * minutes * (1 - MARGIN) - spent - (1 + AFTER_TRACING) * tracing,
+        facts["step_seconds"] * steps_per_epoch,
+        evaluation=facts["evaluation_seconds"],
+        evaluate_every=settings.evaluate_every,
+        most=settings.epochs - done,
+    )

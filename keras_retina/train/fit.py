@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.run_paths import HISTORY
@@ -48,6 +50,7 @@ def fit_detector(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     section: str = "training",
     nms: Literal["per_class", "fast"] = "per_class",
+    detect: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None,
     keep_time: KeepTime | None = None,
 ) -> None:
     """Fits a compiled network to the last epoch of `settings` and leaves the final weights in it.
@@ -63,6 +66,7 @@ def fit_detector(
         callbacks: more of them, called before the epoch is evaluated and saved.
         section: of the recipe that has the learning rate, for messages.
         nms: the suppression of the files, with which the AP of the epochs is measured.
+        detect: the function of `detector` with that suppression, where it was traced before.
         keep_time: ends the training by the clock, earlier or later than at the last epoch of `settings`.
 
     Raises:
@@ -76,7 +80,16 @@ def fit_detector(
     if first_epoch < settings.epochs and not patience_is_over(read_state(train_dir), first_epoch, patience=patience):
         writer = tf.summary.create_file_writer(str(train_dir / "tensorboard"))
         evaluate = EvaluateAveragePrecision(
-            detector, spec, validation_set, settings.evaluate_every, settings.epochs, train_dir, writer, patience, nms
+            detector,
+            spec,
+            validation_set,
+            settings.evaluate_every,
+            settings.epochs,
+            train_dir,
+            writer,
+            patience,
+            nms,
+            detect,
         )
         images_per_epoch = steps * settings.batch_size
         history = History(train_dir / HISTORY, writer, settings.epochs, images_per_epoch, settings.evaluate_every, wait)

@@ -14,52 +14,66 @@ def learning_rate_schedule(settings: Training, steps_per_epoch: int) -> keras.op
 
     `steps_per_epoch` counts batches; the schedule counts updates, of `accumulate_steps` batches each.
     """
-    total = settings.epochs * steps_per_epoch // settings.accumulate_steps
-    warmup = min(settings.warmup_steps, total // 2)
+    return _schedule(settings, settings.epochs * steps_per_epoch // settings.accumulate_steps)
+
+
+def _schedule(settings: Training, total: Any) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Returns the schedule of `total` updates: a number, or an int32 tensor that is read at each step."""
+    is_known = isinstance(total, int)
+    lower, higher = (min, max) if is_known else (tf.minimum, tf.maximum)
+    warmup = lower(settings.warmup_steps, total // 2) if settings.warmup_steps else 0
     if settings.decay_at is not None:
-        boundaries = [max(1, round(fraction * total)) for fraction in settings.decay_at]
+        whole = round if is_known else lambda number: tf.cast(tf.round(number), tf.int32)
+        length = total if is_known else tf.cast(total, tf.float32)
+        boundaries = [higher(1, whole(fraction * length)) for fraction in settings.decay_at]
         factor = settings.final_learning_rate_fraction ** (1.0 / len(boundaries))
         return StepDecay(settings.learning_rate, boundaries, factor, warmup)
     return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else settings.learning_rate,
-        decay_steps=max(1, total - warmup),
+        initial_learning_rate=0.0 if settings.warmup_steps else settings.learning_rate,
+        decay_steps=higher(1, total - warmup),
         alpha=settings.final_learning_rate_fraction,
-        warmup_target=settings.learning_rate if warmup else None,
+        warmup_target=settings.learning_rate if settings.warmup_steps else None,
         warmup_steps=warmup,
     )
 
 
-class Stretched(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule over a length that changes while it runs: `schedule(step * stretch)`, with a variable `stretch`."""
+class OfChangingLength(keras.optimizers.schedules.LearningRateSchedule):
+    """The schedule of a recipe over a number of epochs that may change while it runs: the variable `epochs`."""
 
-    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule) -> None:
+    def __init__(self, settings: Training, steps_per_epoch: int) -> None:
         super().__init__()
-        self.schedule = schedule
-        self.stretch = tf.Variable(1.0, trainable=False)
+        self.settings, self.steps_per_epoch = settings, steps_per_epoch
+        self.epochs = tf.Variable(settings.epochs, dtype=tf.int32, trainable=False)
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        return self.schedule(tf.cast(step, tf.float32) * self.stretch)
+        total = self.epochs * self.steps_per_epoch // self.settings.accumulate_steps
+        return _schedule(self.settings, total)(step)
 
     def get_config(self) -> dict:
-        return {"schedule": self.schedule}
+        return {"settings": self.settings, "steps_per_epoch": self.steps_per_epoch}
 
 
-def stretch_of(optimizer: keras.optimizers.Optimizer) -> tf.Variable:
-    """Returns the variable by which the steps of the schedule of `training.minutes` are multiplied."""
-    return getattr(optimizer, "inner_optimizer", optimizer)._learning_rate.stretch
+def set_epochs(optimizer: keras.optimizers.Optimizer, epochs: int) -> None:
+    """Makes the schedule of a training of `training.minutes` end after so many epochs."""
+    getattr(optimizer, "inner_optimizer", optimizer)._learning_rate.epochs.assign(epochs)
 
 
 class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """`rate * step / warmup` before step `warmup`, then `rate`, multiplied by `factor` from each of `boundaries` on."""
+    """`rate * step / warmup` before step `warmup`, then `rate`, multiplied by `factor` from each of `boundaries` on.
 
-    def __init__(self, rate: float, boundaries: list[int], factor: float, warmup: int) -> None:
+    Steps are numbers or tensors.
+    """
+
+    def __init__(self, rate: float, boundaries: list[Any], factor: float, warmup: Any) -> None:
         super().__init__()
         self.rate, self.boundaries, self.factor, self.warmup = rate, list(boundaries), factor, warmup
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         step = tf.cast(step, tf.float32)
-        passed = tf.reduce_sum(tf.cast(step >= tf.constant(self.boundaries, tf.float32), tf.float32))
-        ramp = tf.minimum(step / max(1, self.warmup), 1.0) if self.warmup else 1.0
+        boundaries = tf.stack([tf.cast(one, tf.float32) for one in self.boundaries])
+        passed = tf.reduce_sum(tf.cast(step >= boundaries, tf.float32))
+        warmup = tf.cast(self.warmup, tf.float32)
+        ramp = tf.where(step < warmup, step / tf.maximum(warmup, 1.0), 1.0)
         return self.rate * self.factor**passed * ramp
 
     def get_config(self) -> dict:
@@ -73,9 +87,9 @@ def build_optimizer(settings: Training, steps_per_epoch: int) -> keras.optimizer
     average, count updates: one for each `accumulate_steps` batches.
     """
     average = settings.weight_average
-    schedule = learning_rate_schedule(settings, steps_per_epoch)
+    schedule = OfChangingLength if settings.minutes is not None else learning_rate_schedule
     common: dict[str, Any] = {
-        "learning_rate": schedule if settings.minutes is None else Stretched(schedule),
+        "learning_rate": schedule(settings, steps_per_epoch),
         "weight_decay": settings.weight_decay or None,
         "global_clipnorm": settings.clip_norm,
         "use_ema": average is not None,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from keras_retina.data.pipeline import check_augmentation, training_batches
 from keras_retina.data.records import Dataset
+from keras_retina.evaluate.predict import detect_function
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
@@ -31,6 +32,7 @@ from keras_retina.train.devices import (
 from keras_retina.train.duration import DURATION, measure_pace, within_minutes
 from keras_retina.train.feature_cache import build_feature_cache, feature_batches, split_at_frozen
 from keras_retina.train.fit import compile_detector, fit_detector
+from keras_retina.train.optimizer import set_epochs
 
 logger = logging.getLogger(__name__)
 
@@ -101,22 +103,20 @@ def train(
             cache_mebibytes=recipe.data.cache_mebibytes,
         )
 
-    keep_time = None
+    detect, keep_time = detect_function(model, spec, nms=recipe.export.nms), None
     if settings.minutes is not None:
-        most, is_new = settings.epochs, not (train_dir / DURATION).exists()
+        most = settings.epochs
         settings = within_minutes(
             settings,
             settings.minutes,
             steps_per_epoch=steps,
             path=train_dir / DURATION,
-            measure=lambda: measure_pace(network, model, batches=batches(0), spec=spec, validation_set=validation_set),
+            measure=lambda: measure_pace(network, detect, batches=batches(0), spec=spec, validation_set=validation_set),
             started=started,
         )
         _check_updates(settings, steps)
-        with strategy.scope():
-            compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision=precision)
-        if is_new:
-            keep_time = time_keeper(settings, started=started, most=most, path=train_dir / DURATION)
+        set_epochs(network.optimizer, settings.epochs)
+        keep_time = time_keeper(settings, started=started, most=most, path=train_dir / DURATION)
 
     fit_detector(
         network,
@@ -127,7 +127,7 @@ def train(
         batches=batches,
         validation_set=validation_set,
         train_dir=train_dir,
-        nms=recipe.export.nms,
+        detect=detect,
         keep_time=keep_time,
     )
     if model is not detector:

@@ -129,7 +129,7 @@ def test_a_recipe_that_keeps_the_last_epoch_keeps_it_of_smaller_models_too(task,
     assert seen == [kept]
 
 
-def test_minutes_are_for_one_fine_tuning_from_its_first_work_on_and_resumed_without_the_clock(task, monkeypatch):
+def test_minutes_are_for_one_fine_tuning_from_its_first_work_on_and_a_resumed_one_keeps_to_them(task, monkeypatch):
     """Epochs of one step of 60 s: eighteen in 20 minutes less 5 %, of which nothing is spent."""
     calls = []
     monkeypatch.setattr("edge.compress.fine_tune.measure_pace", lambda *_, **__: Pace(60.0, 0.0, 0.0))
@@ -143,7 +143,7 @@ def test_minutes_are_for_one_fine_tuning_from_its_first_work_on_and_resumed_with
     assert [call["settings"].epochs for call in calls] == [18, 18]
     assert calls[0]["keep_time"].most == 99
     assert calls[0]["keep_time"].ends == pytest.approx(timed.started + 1200 * 0.99)
-    assert calls[1]["keep_time"] is None
+    assert calls[1]["keep_time"].ends == calls[0]["keep_time"].ends  # nothing was spent in between
 
 
 def test_minutes_and_zeros_that_rise_over_epochs_are_refused_together():

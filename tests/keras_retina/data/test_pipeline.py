@@ -26,6 +26,7 @@ from keras_retina.geometry.matching import BACKGROUND, IGNORED
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.data import Augmentation
 from keras_retina.recipe.recipe import Matching
+from keras_retina.train.history import InputWait
 
 SPEC = DetectorSpec(
     class_names=("a", "b"),
@@ -121,6 +122,12 @@ def test_shapes_are_known_before_the_first_batch(dataset):
     assert images.shape.as_list() == [2, 64, 64, 3]
     assert wanted["classes"].shape.as_list() == [2, len(SPEC.anchors())]
     assert wanted["boxes"].shape.as_list() == [2, len(SPEC.anchors()), 5]
+
+
+def test_no_thread_tunes_the_batches_so_nobody_waits_for_it_when_they_are_deleted(dataset):
+    batches = training_batches(dataset, SPEC)
+    assert batches.options().autotune.enabled is False
+    assert InputWait().watch(batches).take(1).options().autotune.enabled is False
 
 
 def test_pixels_go_from_minus_one_to_one(tmp_path):

@@ -14,13 +14,14 @@ import pytest
 
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.reading.folder import load_dataset
+from keras_retina.evaluate.predict import detect_function
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.recipe.recipe import Training
-from keras_retina.train.clock import KeepTime, epochs_left
-from keras_retina.train.duration import Pace, epochs_within, measure_pace, within_minutes
-from keras_retina.train.optimizer import build_optimizer, learning_rate_schedule, stretch_of
+from keras_retina.train.clock import KeepTime, epochs_left, time_keeper
+from keras_retina.train.duration import AFTER_TRACING, Pace, epochs_within, measure_pace, within_minutes
+from keras_retina.train.optimizer import build_optimizer, learning_rate_schedule, set_epochs
 
 LONG = Pace(step=1e4, tracing=100.0, evaluation=3e3)  # so slow that the seconds of a test do not matter
 
@@ -91,7 +92,8 @@ def test_measuring_leaves_model_and_optimiser_as_they_were(tiny_recipe, tiny_det
     variables = [*model.variables, *model.optimizer.variables]
     before = [variable.numpy() for variable in variables]
     batches = training_batches(load_dataset(tiny_coco, "train"), spec, batch_size=2)
-    pace = measure_pace(model, model, batches=batches, spec=spec, validation_set=load_dataset(tiny_coco, "val"))
+    detect = detect_function(model, spec)
+    pace = measure_pace(model, detect, batches=batches, spec=spec, validation_set=load_dataset(tiny_coco, "val"))
     assert min(pace.step, pace.tracing, pace.evaluation) > 0
     assert len(before) > len(model.variables)
     for variable, value in zip(variables, before, strict=True):
@@ -117,54 +119,58 @@ def test_epochs_that_fit_in_what_is_left(seconds, plain, evaluated, done, every,
     assert chosen == expected
 
 
-def simulate(tmp_path, pace, *, ends=1000.0, planned=50, every=10, evaluation=5.0, most=500):
-    """Runs epochs of `pace(number)` seconds by a false clock; returns how many, when it ended, and the stretch."""
-    now = [0.0]
-    stretch = tf.Variable(1.0)
-    optimizer = SimpleNamespace(_learning_rate=SimpleNamespace(stretch=stretch))
+def simulate(tmp_path, pace, *, seconds=1000.0, spent=0.0, planned=50, every=10, evaluation=5.0, most=500, tracing=0.0):
+    """Runs epochs of `pace(number)` seconds by a false clock; returns how many, when it ended, and the schedule's."""
+    now = [spent]
+    schedule = SimpleNamespace(epochs=tf.Variable(planned))
     path = tmp_path / "duration.json"
     path.write_text(json.dumps({"epochs": planned, "evaluation_seconds": evaluation}))
     keeper = KeepTime(
-        ends,
-        minutes=ends / 60,
+        0.0,
+        seconds=seconds,
         epochs=planned,
         most=most,
         evaluate_every=every,
         path=path,
         evaluation=evaluation,
+        tracing=tracing,
         clock=lambda: now[0],
     )
     follower = SimpleNamespace(epochs=planned)
     keeper.followers.append(follower)
     keeper.set_params({"steps": 40})
-    keeper.set_model(SimpleNamespace(optimizer=optimizer, stop_training=False))
+    keeper.set_model(SimpleNamespace(optimizer=SimpleNamespace(_learning_rate=schedule), stop_training=False))
     epoch = 0
     while not keeper.model.stop_training:
         keeper.on_epoch_begin(epoch)
         now[0] += pace(epoch)
         keeper.on_epoch_end(epoch)
         epoch += 1
+        written = json.loads(path.read_text())
+        assert (written["done"], written["spent_seconds"]) == (epoch, pytest.approx(now[0]))
         now[0] += evaluation if epoch % every == 0 or epoch == follower.epochs else 0.0
-    now[0] += 20 * pace(epoch) / 40 + max(0.0, pace(0) - pace(epoch)) / 3  # 60 batches forward, traced
+    now[0] += 20 * pace(epoch) / 40 + AFTER_TRACING * tracing  # 60 batches forward, traced
     assert epoch == keeper.epochs == follower.epochs == json.loads(path.read_text())["epochs"]
-    return epoch, now[0], float(stretch.numpy())
+    return epoch, now[0], int(schedule.epochs.numpy())
 
 
 @pytest.mark.parametrize(
-    "pace",
+    ("pace", "tracing"),
     [
-        lambda epoch: 18.0,  # as was planned
-        lambda epoch: 9.0,
-        lambda epoch: 30.0,
-        lambda epoch: 200.0 if epoch == 0 else 9.0,  # the first one traces
-        lambda epoch: 9.0 if epoch < 20 else 18.0,  # other work begins
-        lambda epoch: 18.0 if epoch < 20 else 9.0,  # other work ends
+        (lambda epoch: 18.0, 0.0),  # as was planned
+        (lambda epoch: 9.0, 0.0),
+        (lambda epoch: 30.0, 0.0),
+        (lambda epoch: 200.0 if epoch == 0 else 9.0, 0.0),  # the first one reads the images
+        (lambda epoch: 9.0, 160.0),
+        (lambda epoch: 9.0 if epoch < 20 else 18.0, 0.0),  # other work begins
+        (lambda epoch: 18.0 if epoch < 20 else 9.0, 0.0),  # other work ends
     ],
 )
-def test_it_ends_within_five_percent_of_its_time(tmp_path, pace):
-    epochs, ended, stretch = simulate(tmp_path, pace)
+@pytest.mark.parametrize("spent", [0.0, 400.0])
+def test_it_ends_within_five_percent_of_its_time(tmp_path, pace, tracing, spent):
+    epochs, ended, scheduled = simulate(tmp_path, pace, tracing=tracing, spent=spent)
     assert 950 <= ended <= 1000
-    assert stretch * epochs == pytest.approx(50)  # the schedule is at its end
+    assert scheduled == epochs  # the schedule is at its end
 
 
 def test_the_recipe_can_limit_the_epochs(tmp_path):
@@ -173,14 +179,47 @@ def test_the_recipe_can_limit_the_epochs(tmp_path):
     assert ended < 200
 
 
-def test_a_stretched_schedule_is_the_schedule_of_the_other_length():
-    settings = Training(epochs=10, warmup_steps=0, minutes=5.0)
+@pytest.mark.parametrize(
+    "changes",
+    [{"warmup_steps": 0}, {"warmup_steps": 6}, {"warmup_steps": 30}, {"schedule": "step", "decay_at": (0.4,)}],
+)
+def test_a_schedule_whose_epochs_change_is_then_that_of_the_other_length(changes):
+    settings = Training(epochs=1000, minutes=5.0, accumulate_steps=2, **changes)
     optimizer = build_optimizer(settings, 4)
-    stretched, longer = optimizer._learning_rate, learning_rate_schedule(settings.model_copy(update={"epochs": 20}), 4)
-    stretch_of(optimizer).assign(0.5)
-    for step in (0, 13, 40, 79, 80):
-        assert float(stretched(tf.constant(step, tf.int64))) == pytest.approx(float(longer(step)), rel=1e-5)
+    set_epochs(optimizer, 21)
+    expected = learning_rate_schedule(settings.model_copy(update={"epochs": 21}), 4)
+    changing = tf.function(optimizer._learning_rate.__call__)
+    for step in (0, 1, 5, 13, 16, 17, 25, 41, 42, 50):
+        step = tf.constant(step, tf.int64)
+        assert float(changing(step)) == pytest.approx(float(expected(step)), rel=1e-4, abs=1e-9)
 
 
 def test_a_training_without_minutes_has_the_plain_schedule():
-    assert not hasattr(build_optimizer(Training(), 4)._learning_rate, "stretch")
+    assert isinstance(build_optimizer(Training(), 4)._learning_rate, keras.optimizers.schedules.CosineDecay)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, 9),  # nothing is done: as was decided
+        ({"done": 4, "spent_seconds": 580.0}, 8),  # 950 s less 580, less 25 for graphs: four epochs of 80 s, evaluated
+        ({"done": 4, "spent_seconds": 830.0}, 5),
+        ({"done": 4, "spent_seconds": 900.0}, 4),
+        ({"done": 4, "spent_seconds": 5000.0}, 4),
+    ],
+)
+def test_what_was_spent_before_an_interruption_counts(tmp_path, decided, facts, expected):
+    path = tmp_path / "duration.json"
+    path.write_text(
+        json.dumps({"epochs": 9, "step_seconds": 40.0, "evaluation_seconds": 5.0, "tracing_seconds": 20.0, **facts})
+    )
+    settings, lines = decided(Training(epochs=99, evaluate_every=2), 1000 / 60, path)
+    assert settings.epochs == expected
+    assert lines == ([f"{facts['spent_seconds'] / 60:.1f} of 16.6667 min were spent before"] if facts else [])
+
+
+def test_the_clock_of_a_resumed_training_has_run_before(tmp_path):
+    path = tmp_path / "duration.json"
+    path.write_text(json.dumps({"evaluation_seconds": 5.0, "tracing_seconds": 0.0, "spent_seconds": 60.0}))
+    keeper = time_keeper(Training(minutes=3.0), started=500.0, most=9, path=path)
+    assert keeper.ends == pytest.approx(440 + 180 * 0.99)
