@@ -9,9 +9,9 @@ Each seed draws other labels and trains anew, in `OUT/seed-N`; what is there is 
 
 The list is read as a person reads it, from the top: as many lines as 10 % of the labels. A removed label counts as
 found where a line shows a box over it (IoU 0.5), a moved one where a line shows its label or a box over its old place,
-and a swapped one where a line shows its label. Recall is the share of the damaged labels that are found so, precision the
-share of these lines that show one. Two other orders stand beside it: the same lines by chance (mean of 100 orders), and
-by plain confidence, where a label scores 1 minus the best score of its class there (IoU 0.5), and a finding without a
+and a swapped one where a line shows its label. Recall is the share of the damaged labels that are found so, precision
+the share of these lines that show one. Two other orders stand beside it: the same lines by chance (mean of 100
+orders), and by plain confidence, where a label scores 1 minus the best score of its class there (IoU 0.5), and a finding without a
 label its score. The labels of a set are not without faults before the damage, so the true precision is higher.
 """
 
@@ -198,7 +198,7 @@ def damage(labels: dict[str, Any], split: str, *, share: float, chance: random.R
 
 
 def moved(box: Sequence[float], width: int, *, height: int, chance: random.Random) -> list[float]:
-    """Returns the box moved and scaled by chance, inside the image, with an IoU in `OVERLAP_OF_MOVED` to where it was."""
+    """Returns the box moved and scaled inside the image; its IoU with the old place is in `OVERLAP_OF_MOVED`."""
     lowest, highest = OVERLAP_OF_MOVED
     while True:
         x, y, across, down = box

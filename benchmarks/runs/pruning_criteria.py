@@ -73,7 +73,9 @@ def validation_ap(run_folder: Path, model_file: Path) -> float:
     run = open_run(run_folder)
     validation_set = load_split(run, run.recipe.data.validation)
     model, spec = load_detector(model_file)
-    return coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, dataset=validation_set))["AP"]
+    return coco_metrics(validation_set, predict_dataset(detect_function(model, spec), spec, dataset=validation_set))[
+        "AP"
+    ]
 
 
 if __name__ == "__main__":

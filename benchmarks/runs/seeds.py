@@ -43,7 +43,13 @@ def main() -> None:
         for kernels in arguments.kernels:
             folder = arguments.out / (f"seed-{seed}" if kernels == "native" else f"seed-{seed}-{kernels}")
             if not (folder / "verify.json").exists():
-                run(arguments.recipe, arguments.data, folder=folder, overrides=[*arguments.set, f"seed={seed}"], environment=ENVIRONMENTS[kernels])
+                run(
+                    arguments.recipe,
+                    arguments.data,
+                    folder=folder,
+                    overrides=[*arguments.set, f"seed={seed}"],
+                    environment=ENVIRONMENTS[kernels],
+                )
             runs.append(measured_run(folder, vector_instructions() if kernels == "native" else kernels.upper()))
     print_table([accuracies(one) for one in runs])
     command = arguments.command or f"keras-retina run {arguments.recipe} --data {arguments.data}"
