@@ -68,8 +68,8 @@ def without_upload(name: str) -> str:
 
 def _image_name(task: Mapping[str, Any]) -> str:
     """Returns the path in the address of the image: `/data/upload/1/a.jpg`, `/data/local-files/?d=photos/a.jpg`."""
-    data = task.get("data") if isinstance(task.get("data"), dict) else task
-    for value in data.values():
+    data = task.get("data")
+    for value in (data if isinstance(data, dict) else task).values():
         if isinstance(value, str):
             path = unquote(value.partition("?d=")[2] or value.partition("?")[0])
             if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES:
