@@ -63,7 +63,8 @@ def check_data(
         raise InputError(report.unusable[0])
     if report.errors:
         raise typer.Exit(1)
-    overrides = [part for override in set_ for part in ("--set", override)]
+    reading = [override for override in set_ if override.strip().startswith("data.")]  # the folder needs them again
+    overrides = [part for override in reading for part in ("--set", override)]
     if recipe is None:
         suggest(shlex.join(["keras-retina", "plan", address(data), *overrides]))
         return

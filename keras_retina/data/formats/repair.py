@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -71,12 +72,14 @@ def first_unfixed(problems: Iterable[Problem]) -> str | None:
 
 
 BAD_IMAGES = ("unreadable_image", "missing_image")
+_SKIP = "To leave such images out: --set data.bad_images=skip"
+_PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z")
 
 
 def skip_bad_images(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """Returns the problems with images that cannot be read counted as left out."""
     return tuple(
-        problem(item.kind, item.where, detail=f"image left out. {item.detail}", fixed=True)
+        problem(item.kind, item.where, detail=f"image left out. {item.detail.removesuffix(_SKIP).rstrip()}", fixed=True)
         if item.kind in BAD_IMAGES
         else item
         for item in problems
@@ -107,6 +110,7 @@ def build_records(images: Iterable[LabelledImage], image_dir: Path) -> tuple[lis
     records: list[Record] = []
     problems: list[Problem] = []
     seen: dict[Path, str] = {}
+    advice = cache(lambda: _advice_for_missing(image_dir))
     for image in tell_progress(images, total=len(images), title=f"image files in {printable(image_dir)}"):
         try:
             path = safe_path(image_dir, image.file_name)
@@ -120,9 +124,7 @@ def build_records(images: Iterable[LabelledImage], image_dir: Path) -> tuple[lis
         seen[path] = image.where
         if not os.path.isfile(path):  # unlike Path.is_file, it is False for a name that is too long
             detail = f"an image file in {image_dir} was expected. Received: {image.file_name!r}, which is not there."
-            problems.append(
-                problem("missing_image", image.where, detail=f"{detail} Add it or remove its label.", fixed=False)
-            )
+            problems.append(problem("missing_image", image.where, detail=f"{detail} {advice()}", fixed=False))
             continue
         record, found = _build_record(image, path)
         problems.extend(found)
@@ -200,11 +202,20 @@ def turn_boxes(boxes: np.ndarray, height: int, *, width: int, orientation: int) 
     return np.stack(corners, axis=-1).astype(np.float32)
 
 
+def _advice_for_missing(image_dir: Path) -> str:
+    """Returns what to do about images that are not there: they may still be packed, as on Kaggle."""
+    folders = [folder for folder in (image_dir, image_dir.parent) if folder.is_dir()]
+    packed = [path.name for folder in folders for path in sorted(folder.iterdir()) if path.name.endswith(_PACKED)]
+    if packed:
+        return f"Unpack {packed[0]}, if it is in there."
+    return f"Add it or remove its label. {_SKIP}"
+
+
 def _build_record(image: LabelledImage, path: Path) -> tuple[Record | None, list[Problem]]:
     try:
         height, width, mode, rotated = inspect_complete(path)
     except InputError as error:
-        return None, [problem("unreadable_image", image.where, detail=str(error), fixed=False)]
+        return None, [problem("unreadable_image", image.where, detail=f"{error} {_SKIP}", fixed=False)]
     problems = []
     if mode != "RGB":
         detail = f"{image.file_name!r}: pixels of mode {mode} become RGB"

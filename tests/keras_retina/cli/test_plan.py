@@ -71,7 +71,8 @@ def test_a_plan_has_no_figures_to_check(call, runs, tiny_coco):
 def test_run_without_a_recipe_shows_the_plan_and_runs_it(call, runs, tiny_coco, tmp_path):
     status, lines, error = call("run", "--data", tiny_coco, "--out", tmp_path / "run", "--objective", "best")
     assert (status, error) == (0, "")
-    assert len(lines) == 10
+    assert len(lines) == 11
+    assert lines[0] == "data            COCO: train 10, val 4"
     ((settings, text),) = runs
     assert settings.compress == {}
     assert "# Wishes: --objective best" in text.splitlines()

@@ -14,6 +14,7 @@ from keras_retina.data.formats.repair import (
     refuse_unfixed,
     repair_boxes,
     safe_path,
+    skip_bad_images,
     turn_boxes,
 )
 from keras_retina.data.images import read_image
@@ -203,3 +204,17 @@ def test_refusal_names_the_first_problem_and_counts_the_others():
 def test_problem_texts_are_one_printable_line():
     made = problem("kind", "a\nb", detail="red \x1b[31m text\r", fixed=True)
     assert made.where == "a\\nb" and made.detail == "red \\x1b[31m text\\r"
+
+
+def test_an_image_that_is_missing_or_damaged_comes_with_what_to_do(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "bad.png").write_bytes(b"no picture")
+    _, problems = build_records([labelled("none.png"), labelled("bad.png")], images)
+    assert all(item.detail.endswith("To leave such images out: --set data.bad_images=skip") for item in problems)
+    assert not any("--set" in item.detail for item in skip_bad_images(problems))  # it is set then
+    (tmp_path / "train.zip").touch()
+    _, (packed,) = build_records([labelled("none.png")], images)
+    assert packed.detail.endswith("Received: 'none.png', which is not there. Unpack train.zip, if it is in there.")
+    _, (nowhere,) = build_records([labelled("none.png")], tmp_path / "none" / "images")
+    assert nowhere.kind == "missing_image"
