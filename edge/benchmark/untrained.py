@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from edge.detectors.measure import invoke_latency
+from edge.benchmark.interleave import interleaved_latency
+from edge.edgetpu.predict import predict
 from edge.export.convert import convert_heads, quantize_heads
 from edge.export.export import write_detector
 from edge.quantize.calibration import network_samples
-from edge.runtime import Detector
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import detector_spec
@@ -24,28 +24,49 @@ from keras_retina.recipe.recipe import Export
 OVER_THRESHOLD = 0.2  # of all scores: in a trained demo file 0.17 are over 0.01, and post-processing takes its time
 PREDICTIONS = ("classes_prediction", "classes_prediction_pointwise")  # full and separable heads
 CALIBRATED_ON = 2  # images of noise: ranges take no time
-TURNS, RUNS = 12, 10  # other work on the machine must last through all turns to count
+ROUNDS = 12  # other work on the machine must last through all of them to count
 
 
-def untrained_latency(
-    settings: Model, class_count: int, *, kind: RecipeFormat, head: Form, threads: int, files: Export
-) -> float:
-    """Returns the milliseconds of a single-image invoke of the file that a trained network of these settings has.
+class UntrainedLatency:
+    """Times the file that a trained network of some settings has, beside the first one that it was asked for.
 
-    The median of the fastest of a few turns.
+    The call takes the settings of a network, the number of classes, the number format and the end of the file, threads,
+    and the thresholds of the post-processing, which gets as many scores over the threshold as in a trained file. It
+    returns the milliseconds of single-image invokes: of this file, and of the first one in the same rounds. The first
+    are the fastest round of the first file times the median ratio of the rounds.
+    """
 
-    Args:
-        kind: number format of the file.
-        head: how it ends. Post-processing gets as many scores over the threshold as in a trained file.
-        threads: of the interpreter.
-        files: thresholds of the post-processing.
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+
+    def __call__(
+        self, settings: Model, class_count: int, kind: RecipeFormat, head: Form, threads: int, files: Export
+    ) -> tuple[float, float]:
+        first, other = (Path(self._folder.name) / f"{name}.tflite" for name in ("first", "other"))
+        path = other if first.exists() else first
+        write_untrained(path, settings, class_count=class_count, kind=kind, head=head, files=files)
+        paths = list(dict.fromkeys((first, path)))
+        rounds = interleaved_latency(paths, threads, rounds=ROUNDS, image=None)
+        return beside(rounds[-1], rounds[0])
+
+
+def untrained_mapping(settings: Model, class_count: int, *, files: Export) -> tuple[int, int]:
+    """Returns how many operators of the raw int8 file of a network the Edge TPU is predicted to run, and of how many.
+
+    Weights do not matter for that.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "untrained.tflite"
-        write_untrained(path, settings, class_count=class_count, kind=kind, head=head, files=files)
-        detector = Detector(path, threads)
-        (image,) = _noise(settings, 1)
-        return min(statistics.median(invoke_latency(detector, image, runs=RUNS)) for _ in range(TURNS))
+        write_untrained(path, settings, class_count=class_count, kind="int8", head="raw", files=files)
+        operators = predict(path).operators
+    return sum(operator.status == "mapped" for operator in operators), len(operators)
+
+
+def beside(rounds: Sequence[Sequence[float]], reference: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Returns the milliseconds of a file, and of another one that was timed in the same rounds."""
+    medians = [(statistics.median(one), statistics.median(other)) for one, other in zip(rounds, reference, strict=True)]
+    fastest = min(other for _, other in medians)
+    return fastest * statistics.median(one / other for one, other in medians), fastest
 
 
 def write_untrained(

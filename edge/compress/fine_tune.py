@@ -47,7 +47,8 @@ class CompressTask:
     strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
     """The devices that fit, as in `train`; what is fitted must be made in its scope."""
     started: float = field(default_factory=time.perf_counter)
-    """When the work on this model began, a time of `time.perf_counter`; `fine_tune.minutes` count from then on."""
+    """When the work on this model began, a time of `time.perf_counter`, earlier by what an interrupted call spent.
+    `fine_tune.minutes` count from then on."""
 
 
 def fine_tune(model: keras.Model, task: CompressTask) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 
 from keras_retina.data.records import Dataset
@@ -20,6 +21,7 @@ from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.recipe import CompressedModel, Recipe
 from keras_retina.run import RunFolder
 from keras_retina.train.devices import distribution_strategy
+from keras_retina.train.duration import DURATION, seconds_spent
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ def compress_model(run: RunFolder, name: str, *, train_set: Dataset, validation_
 
     settings = run.recipe.compress[name]
     folder = run.compressed(name)
+    started = time.perf_counter() - seconds_spent(folder.train / DURATION)
     folder.path.mkdir(parents=True, exist_ok=True)
     write_file(folder.settings, _settings(ancestry(run.recipe.compress, name)).encode())
     parent, spec = load_detector(parent_file(run, settings))
@@ -45,7 +48,7 @@ def compress_model(run: RunFolder, name: str, *, train_set: Dataset, validation_
     with strategy.scope():
         teacher = load_detector(run.model)[0] if settings.fine_tune.distillation else None
     sets = (train_set, validation_set)
-    task = CompressTask(section, parent, spec, run.recipe, settings, *sets, folder, teacher, strategy)
+    task = CompressTask(section, parent, spec, run.recipe, settings, *sets, folder, teacher, strategy, started)
     if settings.quantize is not None:
         model = train_quantized(task)
         save_quantize_aware(model, spec, path=folder.model)
@@ -54,6 +57,9 @@ def compress_model(run: RunFolder, name: str, *, train_set: Dataset, validation_
         make = prune_rounds if settings.channels else train_sparse if settings.sparsity else train_clustered
         model = plain = make(task)
         save_detector(model, spec, folder.model)
+    if settings.fine_tune.minutes is not None:
+        took = (time.perf_counter() - task.started) / 60
+        logger.info(f"compress {name}: took {took:.2f} of {settings.fine_tune.minutes:g} min")
     files = run.recipe.export
     detect = detect_function(
         model, spec, iou_threshold=files.iou_threshold, max_detections=files.max_detections, nms=files.nms

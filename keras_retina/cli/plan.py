@@ -31,7 +31,6 @@ if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
     from keras_retina.plan.plan import Plan
     from keras_retina.plan.wishes import Wishes
     from keras_retina.recipe.export import Export
-    from keras_retina.recipe.formats import Form, RecipeFormat
     from keras_retina.recipe.model import Model
 
 NO_WISHES = "none"
@@ -72,11 +71,18 @@ def planned(data: Path, wishes: Wishes, *, set_: list[str] | None) -> Plan:
     """Plans, with what is measured on this machine."""
     from keras_retina.plan.plan import plan_recipe
 
-    return plan_recipe(data, wishes, overrides=set_ or (), command=command(), latency_of=_latency_of)
+    latency_of = None
+    if wishes.latency is not None:  # loads TensorFlow, which other plans do not need
+        from edge.benchmark.untrained import UntrainedLatency
+
+        latency_of = UntrainedLatency()
+    return plan_recipe(
+        data, wishes, overrides=set_ or (), command=command(), latency_of=latency_of, mapped_of=_mapped_of
+    )
 
 
-def _latency_of(model: Model, classes: int, kind: RecipeFormat, head: Form, threads: int, files: Export) -> float:
-    """Times the file of an untrained network on this machine."""
-    from edge.benchmark.untrained import untrained_latency
+def _mapped_of(model: Model, classes: int, files: Export) -> tuple[int, int]:
+    """Predicts how many operators of the raw int8 file of an untrained network the Edge TPU runs, and of how many."""
+    from edge.benchmark.untrained import untrained_mapping
 
-    return untrained_latency(model, classes, kind=kind, head=head, threads=threads, files=files)
+    return untrained_mapping(model, classes, files=files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from keras_retina.recipe.recipe import Recipe
 
 if TYPE_CHECKING:  # loads TensorFlow, which a plan without a time does not need
     from keras_retina.train.duration import Pace
+
+logger = logging.getLogger(__name__)
 
 FLOAT_SHARE = 0.6  # of the minutes: the smaller models get the rest, and their steps are cheaper
 QAT_OF_SMALLER = 0.25  # of the minutes of the smaller models, where one of two is quantized
@@ -100,7 +103,8 @@ def measured_pace(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -
     from keras_retina.train.duration import measure_pace
     from keras_retina.train.fit import compile_detector
 
-    settings = recipe.training
+    settings, size = recipe.training, recipe.model.input
+    logger.info(f"timing the training of a {size.height} x {size.width} px network, a minute or less")
     keras.backend.clear_session()
     spec = detector_spec(recipe.model, train_set.class_names)
     with distribution_strategy(settings.strategy, settings.batch_size).scope():

@@ -112,6 +112,15 @@ def files_choice(wishes: Wishes) -> Choice:
     return Choice("export", value, why, f"{', '.join(formats)}; {', '.join(heads)}", "files")
 
 
+def edge_tpu_choice(mapped: int, operators: int) -> Choice:
+    """Says what the Edge TPU is predicted to run of the raw int8 file; for the screen alone."""
+    if mapped == operators:
+        why = "the raw int8 file of this network maps completely, as predicted for compiler 16"
+    else:
+        why = "the rest of the raw int8 file stays on the CPU. `keras-retina edgetpu FILE` says why"
+    return Choice("", None, f"{why}.", f"{mapped} of {operators} operators", "Edge TPU")
+
+
 def gate_choice(objects: int, wishes: Wishes, *, split: str) -> Choice:
     """Says the gate; `objects` are those of the split that `verify` measures."""
     why = f"a file must keep 0.99 of the AP of its float model, measured on the {objects} objects of {split}."

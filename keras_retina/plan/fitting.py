@@ -35,7 +35,7 @@ from keras_retina.plan.network import (
     pyramid_choice,
     wanted_side,
 )
-from keras_retina.plan.sizing import Timed, fit_latency
+from keras_retina.plan.sizing import ENOUGH, Timed, fit_latency
 from keras_retina.plan.wishes import Choice, Wishes
 from keras_retina.recipe.export import Export, Verification
 from keras_retina.recipe.formats import Form, RecipeFormat
@@ -47,8 +47,10 @@ if TYPE_CHECKING:  # loads TensorFlow, which a plan without a time does not need
 WIDTH, CONVOLUTIONS = 96, 3  # of pyramid and heads: bccd.yaml, raccoon.yaml, edgetpu_bccd.yaml
 ALPHA = 1.0  # the ImageNet weights that come with every plan; other widths have to be at hand
 
-LatencyOf = Callable[[Model, int, RecipeFormat, Form, int, Export], float]
-"""Network, number of classes, format, form, threads and thresholds of a file -> its milliseconds for an image."""
+LatencyOf = Callable[[Model, int, RecipeFormat, Form, int, Export], tuple[float, float]]
+"""Network, number of classes, format, form, threads and thresholds of a file -> its milliseconds for an image.
+
+And those of the first file that was asked for, timed beside it."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def network_of_latency(start: Network, facts: DataFacts, *, wishes: Wishes, late
     threads = wishes.threads or Verification().threads
     classes = len(facts.class_counts)
 
-    def measure(one: Candidate) -> float:
+    def measure(one: Candidate) -> tuple[float, float]:
         return latency_of(network(one, frozen=0), classes, kind, head, threads, Export())
 
     side, _ = wanted_side(facts, dataclasses.replace(wishes, target=None, objective="best"))
@@ -119,6 +121,8 @@ def network_of_latency(start: Network, facts: DataFacts, *, wishes: Wishes, late
 
 def _latency_note(timed: Timed, wishes: Wishes, *, what: str, threads: int) -> Choice:
     met = "within the wish" if timed.met else "slower than the wish; ask for more, or prune it (compress)"
+    if timed.is_most and timed.milliseconds < ENOUGH * (wishes.latency or 0.0):
+        met = "less than the wish, since nothing larger is expected to help"
     why = (
         f"{what} of the untrained network, {threads} thread{'s' if threads > 1 else ''} of {machine_name()}, {met}. "
         f"No other device was timed{f', so not the {wishes.target}' if wishes.target else ''}."

@@ -16,7 +16,7 @@ from keras_retina.data.records import Dataset, require_boxes, require_other_imag
 from keras_retina.foundation.files import address
 from keras_retina.plan.budget import Timing, measured_pace
 from keras_retina.plan.facts import DataFacts, data_facts, facts_lines
-from keras_retina.plan.files import files_choice, gate_choice, smaller_choice
+from keras_retina.plan.files import edge_tpu_choice, files_choice, gate_choice, smaller_choice
 from keras_retina.plan.fitting import LatencyOf, Network, first_network, network_of_latency, network_of_minutes
 from keras_retina.plan.learning import (
     augmentation_choices,
@@ -31,6 +31,8 @@ from keras_retina.plan.splits import choose_splits, data_choice
 from keras_retina.plan.wishes import Choice, Wishes
 from keras_retina.plan.write import commented_yaml, plan_lines, recipe_fields
 from keras_retina.recipe.data import Data
+from keras_retina.recipe.export import Export
+from keras_retina.recipe.model import Model
 from keras_retina.recipe.recipe import Recipe, recipe_from_fields
 from keras_retina.recipe.yaml_file import apply_override, parse_yaml
 
@@ -39,6 +41,9 @@ if TYPE_CHECKING:  # loads TensorFlow, which a plan without a time does not need
 
 PaceOf = Callable[[Recipe, Dataset, Dataset], "Pace"]
 """A recipe, its training split and its validation split -> how fast it trains here."""
+
+MappedOf = Callable[[Model, int, Export], tuple[int, int]]
+"""Network, number of classes and settings of a raw int8 file -> operators on the Edge TPU, and all of them."""
 
 LONGEST_NAME = 64
 WISHES = "Wishes"
@@ -78,6 +83,7 @@ def plan_recipe(
     overrides: Sequence[str] = (),
     command: str = "",
     latency_of: LatencyOf | None = None,
+    mapped_of: MappedOf | None = None,
     pace_of: PaceOf = measured_pace,
 ) -> Plan:
     """Plans a recipe for a data folder.
@@ -86,6 +92,7 @@ def plan_recipe(
         overrides: `section.key=value` of the person, which win; those of the section `data` are used while planning.
         command: what was typed, for the head of the file.
         latency_of: times the file of an untrained network; needed for a wish of a latency.
+        mapped_of: predicts what the Edge TPU runs; used for the target `coral`.
         pace_of: times the training of a recipe; used for a wish of a time.
 
     Raises:
@@ -119,6 +126,8 @@ def plan_recipe(
         )
     choices = [data_choice(data), *network.choices(facts), _anchors(sets[0], network), *network.notes]
     choices += _learning_choices(facts, wishes, network=network, timing=timing)
+    if wishes.target == "coral" and mapped_of is not None:
+        choices.append(edge_tpu_choice(*mapped_of(network.model, len(facts.class_counts), Export(mediapipe_raw=False))))
     objects = sum(int(np.count_nonzero(~record.crowd)) for record in sets[2].records)
     choices += [files_choice(wishes), gate_choice(objects, wishes, split=sets[2].split)]
     head = [

@@ -12,7 +12,7 @@ from keras_retina.plan.network import LAST_LEVEL_STRIDES, Candidate, Size, level
 
 logger = logging.getLogger(__name__)
 
-MOST_TIMED = 5  # candidates: building and converting one takes longer than timing it
+MOST_TIMED = 6  # candidates: building and converting one takes longer than timing it
 ENOUGH, OVER = 0.93, 1.0  # of the wish: a file in between is taken
 AIM = 0.97  # of the wish: what a candidate is predicted to take
 LARGEST_SIDE, SMALLEST_SIDE = 640, 96
@@ -36,11 +36,18 @@ DEPTHWISE_SLOWNESS = 4.0  # a multiply-add of a depthwise convolution waits for 
 
 @dataclass(frozen=True)
 class Timed:
-    """The candidate that was chosen, the milliseconds of its file, and whether they are within the wish."""
+    """The candidate that was chosen.
+
+    Attributes:
+        milliseconds: of its file.
+        met: they are within the wish.
+        is_most: no other network is expected to be better, however slow.
+    """
 
     candidate: Candidate
     milliseconds: float
     met: bool
+    is_most: bool = False
 
 
 def work(candidate: Candidate, class_count: int) -> float:
@@ -99,35 +106,51 @@ def fit_latency(
     start: Candidate,
     side: float,
     alphas: Sequence[float],
-    measure: Callable[[Candidate], float],
+    measure: Callable[[Candidate], tuple[float, float]],
 ) -> Timed:
     """Returns the best candidate whose file is within `wish` milliseconds, and nearly as slow.
 
     Args:
-        start: is timed first, so that the speed of the machine is known.
+        start: is timed first, and then again beside every other one.
         side: of the input that the objects need.
         alphas: widths of the backbone whose weights are at hand.
-        measure: the milliseconds of a candidate's file.
+        measure: the milliseconds of a candidate's file, and of the file of `start` in the same seconds. Only their
+            ratio counts, and the fastest time of `start`: a machine that slows down meanwhile slows both.
     """
     class_count = len(facts.class_counts)
     pool = [(one, work(one, class_count), loss(one, facts, side=side)) for one in candidates(facts, alphas, side=side)]
-    timed: dict[Candidate, float] = {}
-    candidate = start
+    losses = {one: lost for one, _, lost in pool}
+    ratios: dict[Candidate, float] = {}
+    speed, candidate = math.inf, start
     while True:
-        timed[candidate] = measure(candidate)
-        logger.info(f"timed {candidate}: {timed[candidate]:.1f} ms")
-        if ENOUGH * wish <= timed[candidate] <= OVER * wish or len(timed) == MOST_TIMED:
+        milliseconds, of_start = measure(candidate)
+        ratios[candidate], speed = milliseconds / of_start, min(speed, of_start)
+        timed = {one: ratio * speed for one, ratio in ratios.items()}
+        logger.info(f"timed {describe(candidate)}: {timed[candidate]:.1f} ms")
+        within = [one for one in timed if timed[one] <= OVER * wish]
+        best = min(within, key=lambda one: loss(one, facts, side=side), default=None)
+        if (best and timed[best] >= ENOUGH * wish) or len(timed) == MOST_TIMED:
             break
-        following = _next(pool, timed, wish=wish, class_count=class_count)
-        if following is None or following in timed:
+        least = loss(best, facts, side=side) if best else math.inf
+        better = [entry for entry in pool if entry[0] not in timed and entry[2] < least]
+        following = _next(better, timed, wish=wish, class_count=class_count, has_fitting=bool(best))
+        if following is None:
             break
         candidate = following
-    within = [one for one, milliseconds in timed.items() if milliseconds <= OVER * wish]
-    if within:
-        best = min(within, key=lambda one: loss(one, facts, side=side))
-        return Timed(best, timed[best], True)
+    if best:
+        is_most = loss(best, facts, side=side) <= min(losses.values(), default=math.inf)
+        return Timed(best, timed[best], True, is_most)
     best = min(timed, key=lambda one: timed[one])
     return Timed(best, timed[best], False)
+
+
+def describe(candidate: Candidate) -> str:
+    """Returns a candidate in a few words."""
+    size, (first, last) = candidate.size, candidate.levels
+    return (
+        f"{size.height} x {size.width} px, levels {first} to {last}, width {candidate.width}, "
+        f"{candidate.convolutions} convolutions"
+    )
 
 
 def predicted(amount: float, known: Sequence[tuple[float, float]]) -> float:
@@ -145,11 +168,19 @@ def predicted(amount: float, known: Sequence[tuple[float, float]]) -> float:
 
 
 def _next(
-    pool: Sequence[tuple[Candidate, float, float]], timed: dict[Candidate, float], *, wish: float, class_count: int
+    pool: Sequence[tuple[Candidate, float, float]],
+    timed: dict[Candidate, float],
+    *,
+    wish: float,
+    class_count: int,
+    has_fitting: bool,
 ) -> Candidate | None:
-    """Returns the best candidate that is predicted to be within the wish, the least work of all where none is."""
+    """Returns the best candidate that is predicted to be within the wish.
+
+    Where there is none, and nothing that was timed fits either, the least work of all.
+    """
     known = [(work(one, class_count), milliseconds) for one, milliseconds in timed.items()]
     allowed = [one for one in pool if predicted(one[1], known) <= AIM * wish]
     if allowed:
         return min(allowed, key=lambda one: (one[2], one[1]))[0]
-    return min(pool, key=lambda one: one[1])[0] if pool else None
+    return min(pool, key=lambda one: one[1])[0] if pool and not has_fitting else None

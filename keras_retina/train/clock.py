@@ -106,8 +106,7 @@ def time_keeper(settings: Training, *, started: float, most: int, path: Path) ->
 
     Args:
         settings: with the epochs of `within_minutes`, which wrote `path`.
-        started: when this call began, a time of `time.perf_counter`. What an interrupted one spent, as `path` tells,
-            counts too.
+        started: when the work began, a time of `time.perf_counter`, earlier by what an interrupted call spent.
         most: epochs of the recipe.
         path: of `duration.json`.
     """
@@ -115,7 +114,7 @@ def time_keeper(settings: Training, *, started: float, most: int, path: Path) ->
         return None
     facts = json.loads(path.read_text(encoding="utf-8"))
     return KeepTime(
-        started - facts.get("spent_seconds", 0.0),
+        started,
         seconds=60 * settings.minutes,
         epochs=settings.epochs,
         most=most,

@@ -88,6 +88,8 @@ def within_minutes(
 ) -> Training:
     """Returns the settings with the epochs that end `minutes` after `started`, a time of `time.perf_counter`.
 
+    A resumed training has started earlier, by its `seconds_spent`.
+
     `section` of the recipe has the minutes, for messages.
 
     The decision is written to `path`. Where an interrupted training left it, nothing is measured: the seconds that its
@@ -122,13 +124,18 @@ def within_minutes(
     return settings.model_copy(update={"epochs": epochs})
 
 
+def seconds_spent(path: Path) -> float:
+    """Returns what an interrupted training of a given time spent, as it wrote to `path`; 0 without one."""
+    return json.loads(path.read_text(encoding="utf-8")).get("spent_seconds", 0.0) if path.exists() else 0.0
+
+
 def _epochs_of_resumed(path: Path, settings: Training, *, minutes: float, steps_per_epoch: int, started: float) -> int:
     """Returns the epochs that were decided if none of them is done, else those that are done and what still fits."""
     facts = json.loads(path.read_text(encoding="utf-8"))
     done, tracing = facts.get("done", 0), facts["tracing_seconds"]
     if not done:
         return facts["epochs"]
-    spent = facts["spent_seconds"] + time.perf_counter() - started
+    spent = time.perf_counter() - started
     logger.info(f"{facts['spent_seconds'] / 60:.1f} of {minutes:g} min were spent before")
     return done + epochs_within(
         60 * minutes * (1 - MARGIN) - spent - (1 + AFTER_TRACING) * tracing,

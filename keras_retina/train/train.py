@@ -29,7 +29,7 @@ from keras_retina.train.devices import (
     in_precision,
     training_devices,
 )
-from keras_retina.train.duration import DURATION, measure_pace, within_minutes
+from keras_retina.train.duration import DURATION, measure_pace, seconds_spent, within_minutes
 from keras_retina.train.feature_cache import build_feature_cache, feature_batches, split_at_frozen
 from keras_retina.train.fit import compile_detector, fit_detector
 from keras_retina.train.optimizer import set_epochs
@@ -58,6 +58,9 @@ def train(
     """
     started = time.perf_counter()
     settings = recipe.training
+    paths = RunPaths(run_dir)
+    train_dir = paths.train
+    started -= seconds_spent(train_dir / DURATION)
     precision = choose_precision(settings.precision, training_devices())
     keep_freed_memory()
     keras.utils.set_random_seed(recipe.seed)
@@ -72,8 +75,6 @@ def train(
         compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision=precision)
     logger.info(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
-    paths = RunPaths(run_dir)
-    train_dir = paths.train
     train_dir.mkdir(parents=True, exist_ok=True)
 
     features = Path(settings.feature_cache) if settings.feature_cache else train_dir / "features"
@@ -135,6 +136,8 @@ def train(
     reader = split_at_frozen(detector)[1] if settings.feature_views else detector  # of what the batches hold
     estimate_batch_norm(reader, batches(settings.epochs * steps))
     save_detector(detector, spec, paths.model)
+    if settings.minutes is not None:
+        logger.info(f"training took {(time.perf_counter() - started) / 60:.2f} of {settings.minutes:g} min")
     return detector, spec
 
 

@@ -103,7 +103,7 @@ def test_a_latency_is_met_and_said_for_which_machine(tiny_coco):
 
     def latency_of(model, classes, kind, head, threads, files):
         asked.append((classes, kind, head, threads))
-        return model.input.height * model.input.width * model.pyramid.width / 1e6
+        return model.input.height * model.input.width * model.pyramid.width / 1e6, 3.0
 
     plan = plan_recipe(tiny_coco, Wishes(latency=4.0, threads=1, target="pi"), latency_of=latency_of)
     size, width = plan.recipe.model.input, plan.recipe.model.pyramid.width
@@ -114,6 +114,23 @@ def test_a_latency_is_met_and_said_for_which_machine(tiny_coco):
     line = next(line for line in plan.lines if line.startswith("latency"))
     assert "1 thread of" in line
     assert "so not the pi" in plan.text
+
+
+def test_a_plan_for_the_coral_says_what_the_edge_tpu_runs(tiny_coco):
+    asked = []
+
+    def mapped_of(model, classes, files):
+        asked.append((classes, files.mediapipe_raw))
+        return 60, 60
+
+    line = next(
+        one for one in plan_recipe(tiny_coco, Wishes(target="coral"), mapped_of=mapped_of).lines if "TPU" in one
+    )
+    assert asked == [(2, False)]
+    assert line.startswith("Edge TPU        60 of 60 operators: the raw int8 file of this network maps completely")
+    lines = plan_recipe(tiny_coco, Wishes(target="coral"), mapped_of=lambda *_: (58, 60)).lines
+    assert any("58 of 60 operators: the rest of the raw int8 file stays on the CPU" in one for one in lines)
+    assert not any("Edge TPU " in one for one in plan_recipe(tiny_coco, Wishes(), mapped_of=mapped_of).lines)
 
 
 def test_a_latency_that_nobody_can_time_is_refused(tiny_coco):

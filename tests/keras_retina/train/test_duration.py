@@ -20,7 +20,7 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.recipe.recipe import Training
 from keras_retina.train.clock import KeepTime, epochs_left, time_keeper
-from keras_retina.train.duration import AFTER_TRACING, Pace, epochs_within, measure_pace, within_minutes
+from keras_retina.train.duration import AFTER_TRACING, Pace, epochs_within, measure_pace, seconds_spent, within_minutes
 from keras_retina.train.optimizer import build_optimizer, learning_rate_schedule, set_epochs
 
 LONG = Pace(step=1e4, tracing=100.0, evaluation=3e3)  # so slow that the seconds of a test do not matter
@@ -51,7 +51,12 @@ def decided(logged):
     def decide(settings: Training, minutes: float, path: Path, pace: Pace = LONG) -> tuple[Training, list[str]]:
         with logged() as lines:
             chosen = within_minutes(
-                settings, minutes, steps_per_epoch=2, path=path, measure=lambda: pace, started=time.perf_counter()
+                settings,
+                minutes,
+                steps_per_epoch=2,
+                path=path,
+                measure=lambda: pace,
+                started=time.perf_counter() - seconds_spent(path),
             )
         return chosen, lines
 
@@ -218,8 +223,9 @@ def test_what_was_spent_before_an_interruption_counts(tmp_path, decided, facts, 
     assert lines == ([f"{facts['spent_seconds'] / 60:.1f} of 16.6667 min were spent before"] if facts else [])
 
 
-def test_the_clock_of_a_resumed_training_has_run_before(tmp_path):
+def test_the_clock_leaves_time_for_the_end_and_for_what_is_still_traced(tmp_path):
     path = tmp_path / "duration.json"
-    path.write_text(json.dumps({"evaluation_seconds": 5.0, "tracing_seconds": 0.0, "spent_seconds": 60.0}))
+    path.write_text(json.dumps({"evaluation_seconds": 5.0, "tracing_seconds": 8.0}))
     keeper = time_keeper(Training(minutes=3.0), started=500.0, most=9, path=path)
-    assert keeper.ends == pytest.approx(440 + 180 * 0.99)
+    assert keeper.ends == pytest.approx(500 + 180 * 0.99 - AFTER_TRACING * 8)
+    assert seconds_spent(path) == seconds_spent(tmp_path / "missing.json") == 0
