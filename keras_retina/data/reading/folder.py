@@ -185,7 +185,8 @@ def find_layout(data: Path, format: str = "auto") -> Layout:
         found = ", ".join(f"{layout.kind} ({layout.format})" for layout in layouts)
         raise InputError(
             f"{shown}: labels in one of the known layouts were expected: {expected}. "
-            f"Received: {found or _contents(data)}. {'Set data.format to it.' if found else 'Check the path.'}"
+            f"Received: {found or _contents(data)}. "
+            f"{'Set data.format to it.' if found else 'Check the path; name the folder that holds images and labels.'}"
         )
     # A format is enough to tell two formats apart; two layouts of one format are told apart by their kinds.
     same = len({layout.format for layout in fitting}) < len(fitting)
