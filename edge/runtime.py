@@ -258,6 +258,13 @@ class Detector:
             raise _not_ours(self.path, f"tensors {inputs} -> {received}, not the described {expected}")
 
 
+def _files_beside(path: Path) -> str:
+    """Returns which `.tflite` files are where one was looked for; nothing where there is none."""
+    folder = path if path.is_dir() else path.parent
+    names = sorted(file.name for file in folder.glob("*.tflite"))
+    return _line(f"In {folder}: {', '.join(names)}") if names else ""
+
+
 def read_description(path: str | Path) -> Description:
     """Reads and checks the description at the end of a `.tflite` file; nothing of the network is loaded.
 
@@ -266,7 +273,10 @@ def read_description(path: str | Path) -> Description:
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelFileError(f"{_line(path)}: expected a .tflite file. Received: no such file. Correct the path.")
+        raise ModelFileError(
+            f"{_line(path)}: expected a .tflite file. Received: {'a folder' if path.is_dir() else 'no such file'}. "
+            f"{_files_beside(path) or 'Correct the path'}."
+        )
     with path.open("rb") as file:
         if file.read(8)[4:] != b"TFL3":
             raise _not_ours(path, "no TFL3 mark at byte 4, so this is no .tflite")

@@ -42,8 +42,7 @@ def start_run(path: Path, recipe: Recipe, *, data_dir: Path, command: str, overw
         InputError: the folder holds another run or other files, and `overwrite` was not given.
     """
     path = Path(path)
-    if path.is_file():
-        raise InputError(f"--out: expected a folder. Received: {path}, a file. Choose another name.")
+    refuse_other_files(path, overwrite=overwrite)
     if overwrite or _has_only_begun(path):
         _remove_run(path)
     elif path.is_dir() and any(path.iterdir()):
@@ -64,6 +63,17 @@ def start_run(path: Path, recipe: Recipe, *, data_dir: Path, command: str, overw
     return run
 
 
+def refuse_other_files(path: Path, *, overwrite: bool) -> None:
+    """Refuses a place where no run can be: a file, or a folder of other things, unless it shall be overwritten."""
+    if path.is_file():
+        raise InputError(f"--out: expected a folder. Received: {path}, a file. Choose another name.")
+    if not overwrite and path.is_dir() and any(path.iterdir()) and not RunPaths(path).recipe_file.is_file():
+        raise InputError(
+            f"--out: expected a new folder or a run of this recipe. Received: {path}, which holds other files. "
+            "Choose another folder."
+        )
+
+
 def open_run(path: Path, data_dir: Path | None = None) -> RunFolder:
     """Opens a run folder that exists; the data is where it was unless `data_dir` says otherwise.
 
@@ -73,10 +83,11 @@ def open_run(path: Path, data_dir: Path | None = None) -> RunFolder:
     path = Path(path)
     recipe_file = RunPaths(path).recipe_file
     if not recipe_file.is_file():
-        raise InputError(
-            f"{path}: expected a run folder, with recipe.yaml inside. Received: "
-            f"{'a folder without it' if path.is_dir() else 'no such folder'}. Make one with `keras-retina train`."
-        )
+        received = "a folder without it" if path.is_dir() else "no such folder"
+        advice = "Make one with `keras-retina run`"
+        if RunPaths(path.parent).recipe_file.is_file():
+            advice = f"The run folder is {path.parent}"
+        raise InputError(f"{path}: expected a run folder, with recipe.yaml inside. Received: {received}. {advice}.")
     recipe = load_recipe(recipe_file)
     return RunFolder(path, recipe, Path(data_dir) if data_dir else Path(run_facts(path)["data"]))
 
@@ -208,13 +219,7 @@ def _has_only_begun(path: Path) -> bool:
 
 
 def _refuse_another_run(path: Path, recipe: Recipe, *, data_dir: Path) -> None:
-    recipe_file = RunPaths(path).recipe_file
-    if not recipe_file.is_file():
-        raise InputError(
-            f"--out: expected a new folder or a run of this recipe. Received: {path}, which holds other files. "
-            "Choose another folder."
-        )
-    there = load_recipe(recipe_file)
+    there = load_recipe(RunPaths(path).recipe_file)
     # Smaller models may be added later; each of them keeps the settings that it was made with.
     known = {"expected", "published", "compress"}
     if there.model_dump(exclude=known) != recipe.model_dump(exclude=known):

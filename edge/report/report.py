@@ -24,6 +24,7 @@ from edge.report.tables import (
     repeat_pairs,
     sidecar_pairs,
     table_rows,
+    to_ship,
     verdict,
 )
 from edge.verify.rows import Row
@@ -83,6 +84,7 @@ def _context(run: Run, dataset: Dataset | None, *, command: str | None, pictures
     context: dict[str, Any] = {
         "name": plain(run.recipe.get("name")) or run.paths.path.resolve().name,
         "verdict": verdict(run),
+        "ship": to_ship(run),
         "facts": facts(run),
         "maximum_drop": 2.0 if number(drop) is None else number(drop),
         "show_score": SHOW_SCORE_THRESHOLD,

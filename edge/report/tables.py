@@ -6,6 +6,7 @@ import json
 import platform
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from edge.report.formatting import ap, duration, megabytes, milliseconds, package_versions, plain, ratio
@@ -14,6 +15,7 @@ from edge.report.run import Run
 from edge.verify.expected import is_of_other_data
 from edge.verify.result import Split
 from edge.verify.rows import Row, ap_value
+from edge.verify.ship import ship_line
 from keras_retina.foundation.json_values import count_of
 from keras_retina.recipe.formats import FORMATS, KERAS
 
@@ -115,6 +117,13 @@ def hero_row(rows: Sequence[Row]) -> Row | None:
     files = sorted((row for row in passed if row.kind != "keras"), key=lambda row: row.size_bytes or 0)
     fallback = files[0] if files else None
     return _first(passed, int8_kinds()) or fallback or int8_row(rows) or float_reference(rows)
+
+
+def to_ship(run: Run) -> str:
+    """Returns which file to ship, as the last lines of `run` say it; nothing where nothing was measured."""
+    if run.verify is None or not any(row.is_measured and row.key == KERAS.name for row in run.rows):
+        return ""
+    return ship_line(Path("export"), run.rows).replace("ship:", "Ship:", 1)
 
 
 def verdict(run: Run) -> dict[str, str]:

@@ -100,7 +100,8 @@ def read_graphs(path: Path) -> list[Graph]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: expected a .tflite file. Received: no such file. Correct the path.")
+        received = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: expected a .tflite file. Received: {received}. Correct the path.")
     data = path.read_bytes()
     if data[4:8] != IDENTIFIER:
         raise _damaged(path, f"{len(data)} bytes without the mark TFL3 at byte 4")

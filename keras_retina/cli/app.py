@@ -29,32 +29,49 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-VERBS: dict[str, Callable[..., None]] = {
-    "demo": demo,
-    "check-data": check_data,
-    "plan": plan,
-    "fit-anchors": fit_anchors,
-    "show-batch": show_batch,
-    "pack": pack,
-    "weights": weights,
-    "train": train,
-    "compress": compress,
-    "evaluate": evaluate,
-    "review": review,
-    "export": export,
-    "verify": verify,
-    "detect": detect,
-    "benchmark": benchmark,
-    "edgetpu": edgetpu,
-    "inspect": inspect,
-    "serve-web": serve_web,
-    "report": report,
-    "run": run,
+GROUPS: dict[str, dict[str, Callable[..., None]]] = {
+    "From labelled images to a file": {
+        "demo": demo,
+        "check-data": check_data,
+        "run": run,
+        "plan": plan,
+        "review": review,
+        "detect": detect,
+    },
+    "Only one stage of run": {
+        "train": train,
+        "compress": compress,
+        "export": export,
+        "verify": verify,
+        "report": report,
+    },
+    "Files that end in .tflite": {
+        "benchmark": benchmark,
+        "evaluate": evaluate,
+        "inspect": inspect,
+        "edgetpu": edgetpu,
+        "serve-web": serve_web,
+    },
+    "Before training": {
+        "show-batch": show_batch,
+        "fit-anchors": fit_anchors,
+        "pack": pack,
+        "weights": weights,
+    },
 }
-"""Every verb and its function, in the order of `--help`."""
+"""Every verb and its function, in the order and under the titles of `--help`."""
 
-for _name, _verb in VERBS.items():
-    app.command(_name)(_verb)
+RESUMABLE = ("demo", "run", "train", "compress")
+INTERRUPTED = 130  # what typer returns after Ctrl-C
+WHERE_DATA_GOES = {  # what typer says -> what it does not say
+    ("check-data", "Missing option '--data'"): "The data folder comes behind --data",
+    ("run", "Missing option '--data'"): "The data folder comes behind --data; the recipe, without an option, may be "
+    "left out",
+}
+
+for _group, _verbs in GROUPS.items():
+    for _name, _verb in _verbs.items():
+        app.command(_name, rich_help_panel=_group)(_verb)
 
 
 def main() -> None:
@@ -68,6 +85,9 @@ def main() -> None:
             raise
         print(f"keras-retina: {message}", file=sys.stderr)
         sys.exit(2)
+    if status == INTERRUPTED and sys.argv[1] in RESUMABLE:
+        changed = " without --overwrite" if "--overwrite" in sys.argv else ""
+        print(f"keras-retina: interrupted. The same command{changed} goes on where it stopped.", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -84,7 +104,12 @@ def usage_error(error: Exception) -> str | None:
     format_message, context = getattr(error, "format_message", None), getattr(error, "ctx", None)
     if format_message is None:
         return None
-    return f"{format_message().rstrip('.')}. See: {context.command_path if context else 'keras-retina'} --help"
+    message = format_message().rstrip(".")
+    hint = WHERE_DATA_GOES.get((context.info_name if context else "", message))
+    if not message.endswith("?"):
+        message += "."
+    told = f"{message} {hint}." if hint else message
+    return f"{told} See: {context.command_path if context else 'keras-retina'} --help"
 
 
 def file_error(error: OSError) -> str:

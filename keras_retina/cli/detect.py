@@ -22,7 +22,7 @@ INTERRUPTED = 130  # as a shell says it of a program that Ctrl-C ended
 
 
 def detect(
-    model: Annotated[Path, typer.Argument(help="A .tflite file that `export` wrote.")],
+    model: Annotated[Path, typer.Argument(help="A .tflite file that `run` or `export` wrote.")],
     source: Annotated[str, typer.Argument(help="An image, a folder of images, a video file, or camera:0.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for pictures, video and results.")] = Path("detections"),
     score: Annotated[
@@ -61,7 +61,7 @@ def detect(
         objects = f"{found.objects} object{'s' * (found.objects != 1)}"
         images = f"{found.images} image{'s' * (found.images != 1)}"
         tell(f"{objects} of score {threshold:g} or more in {images}{hint}")
-        tell(f"wrote {found.results}")
+        tell(f"wrote the pictures into {out}, and {found.results}")
 
 
 def _watch(

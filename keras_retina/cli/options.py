@@ -45,25 +45,33 @@ JsonOption = Annotated[
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")]
 MinutesOption = Annotated[
-    float | None, typer.Option("--minutes", help="Time for the training of all models, measured on this machine.")
+    float | None, typer.Option("--minutes", help="For training alone, on this machine; export and verify come on top.")
 ]
 LatencyOption = Annotated[
-    float | None, typer.Option("--latency", help="Milliseconds of the file for an image, timed on this machine.")
+    float | None, typer.Option("--latency", help="Milliseconds the file may take for an image, timed on this machine.")
 ]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Of the file that --latency times. Default: 2.")]
-TargetOption = Annotated[str | None, typer.Option("--target", help="phone, pi, coral or browser: where the file runs.")]
-ObjectiveOption = Annotated[str | None, typer.Option("--objective", help="smallest, fastest or best.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Threads of the file, for --latency. Default: 2.")]
+TargetOption = Annotated[str | None, typer.Option("--target", help="Where the file runs: phone, pi, coral or browser.")]
+ObjectiveOption = Annotated[
+    str | None, typer.Option("--objective", help="What counts most: smallest, fastest or best.")
+]
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe that is installed.")]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
 AnyFileArgument = Annotated[Path, typer.Argument(help="Any .tflite file, whoever wrote it.")]
-LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Class names of a file of others, one a line.")]
+LabelsOption = Annotated[
+    Path | None, typer.Option("--labels", help="Class names, one a line. For a file that is not ours.")
+]
 ClassMapOption = Annotated[
     str | None, typer.Option("--class-map", help="class of the file=class of the data,...; or a file of such lines.")
 ]
-MeanOption = Annotated[float | None, typer.Option("--input-mean", help="Of the pixels of a float file of others.")]
-StdOption = Annotated[float | None, typer.Option("--input-std", help="Of the pixels of a float file of others.")]
+MeanOption = Annotated[
+    float | None, typer.Option("--input-mean", help="Mean of the pixels. For a float file that is not ours.")
+]
+StdOption = Annotated[
+    float | None, typer.Option("--input-std", help="Deviation of the pixels. For a float file that is not ours.")
+]
 ResizeOption = Annotated[
-    str | None, typer.Option("--resize", help="stretch (default) or letterbox, of a file of others.")
+    str | None, typer.Option("--resize", help="stretch (default) or letterbox. For a file that is not ours.")
 ]
 
 
@@ -131,6 +139,11 @@ def find_recipe(name: str) -> Path:
     here = Path(__file__).parents[1]
     folder = here / "recipes" if (here / "recipes").is_dir() else here.parent / "recipes"
     installed = {file.stem: file for file in folder.glob("*.yaml")}
+    if name not in installed and path.exists():
+        raise InputError(
+            f"recipe: expected a .yaml file or an installed recipe. Received: {name}, "
+            f"{'a folder' if path.is_dir() else 'another file'}. If it is your data, say --data {name}"
+        )
     if name not in installed:
         raise InputError(
             f"recipe: expected a .yaml file or an installed recipe. Received: {name!r}. {closest(name, installed)}"

@@ -92,7 +92,9 @@ def show_rows(result: VerifyResult) -> None:
             escape(row.status + (f": {row.reason}" if row.reason else "")),
         )
     Console(width=None if sys.stdout.isatty() else 140).print(table)
-    say(f"gate {'passed' if result.gate.passed else 'FAILED'}: {result.gate.rule}")
+    failed = [row for row in result.rows if row.status == "failed" and not row.also]
+    of_files = f" for {len(failed)} of {len(result.rows)} files" if failed else ""
+    say(f"gate {'passed' if result.gate.passed else f'FAILED{of_files}'}: {result.gate.rule}")
 
 
 def show_quantization(result: dict[str, Any]) -> None:

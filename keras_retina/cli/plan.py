@@ -37,7 +37,8 @@ NO_WISHES = "none"
 
 
 def plan(
-    data: Annotated[Path, typer.Argument(help=DATA_HELP)],
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help=f"The data. {DATA_HELP}")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="The same, as other verbs take it.")] = None,
     out: Annotated[Path, typer.Option("--out", help="The recipe to write.", callback=output_file)] = Path(
         "recipe.yaml"
     ),
@@ -53,28 +54,37 @@ def plan(
     json_: JsonOption = None,
 ) -> None:
     """Read a data folder and write a recipe for it that says of every choice why."""
+    given = [place for place in (folder, data) if place is not None]
+    if len(given) != 1:
+        received = " and ".join(map(str, given)) or "none"
+        raise InputError(f"plan: expected one data folder, as plan DIR or plan --data DIR. Received: {received}.")
+    if out.suffix not in {".yaml", ".yml"}:
+        raise InputError(f"--out: expected a file that ends in .yaml. Received: {out}. Choose another name.")
     if out.exists() and not overwrite:
         raise InputError(
             f"--out: expected a new file. Received: {out}, which is there. Choose another, or --overwrite."
         )
     wishes = wishes_of(minutes=minutes, latency=latency, threads=threads, target=target, objective=objective, seed=seed)
-    made = planned(data, wishes, set_=with_format(set_, format_))
+    made = planned(given[0], wishes, set_=with_format(set_, format_))
     for line in made.lines:
         say(line)
     out.write_text(made.text, encoding="utf-8")
     say(f"wrote {out}")
     write_json(json_, made.to_json())
-    suggest(shlex.join(["keras-retina", "run", str(out), "--data", address(data)]))
+    suggest(shlex.join(["keras-retina", "run", str(out), "--data", address(given[0])]))
 
 
 def planned(data: Path, wishes: Wishes, *, set_: list[str] | None) -> Plan:
     """Plans, with what is measured on this machine."""
     from keras_retina.plan.plan import plan_recipe
 
+    if wishes.minutes is not None:
+        say("planning: times some training steps here, which takes a minute or two")
     latency_of = None
     if wishes.latency is not None:  # loads TensorFlow, which other plans do not need
         from edge.benchmark.untrained import UntrainedLatency
 
+        say("planning: builds, converts and times files here, up to five, each about a minute")
         latency_of = UntrainedLatency()
     return plan_recipe(
         data, wishes, overrides=set_ or (), command=command(), latency_of=latency_of, mapped_of=_mapped_of

@@ -194,7 +194,7 @@ def run(
     target: TargetOption = None,
     objective: ObjectiveOption = None,
 ) -> None:
-    """Train, make the smaller models, export, verify and report in one command, resuming where it stopped."""
+    """Plan, train, make the smaller models, export, verify and report in one command, resuming where it stopped."""
     wishes = wishes_of(minutes=minutes, latency=latency, threads=threads, target=target, objective=objective)
     set_ = with_format(set_, format_)
     if recipe is None:
@@ -221,6 +221,7 @@ def run_planned(
     from keras_retina.foundation.run_paths import RunPaths
     from keras_retina.plan.plan import recipe_name, wishes_in
     from keras_retina.recipe.recipe import load_recipe
+    from keras_retina.run import refuse_other_files
 
     out = out or Path("runs") / recipe_name(data)
     there = RunPaths(out)
@@ -235,6 +236,7 @@ def run_planned(
         say(f"going on with the plan that is there: {there.plan}")
         settings = load_recipe(there.plan, set_)
     else:
+        refuse_other_files(out, overwrite=overwrite)  # before the minutes that a plan may take
         plan = planned(data, wishes, set_=set_)
         settings, text = plan.recipe, plan.text
         for line in plan.lines:

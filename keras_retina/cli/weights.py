@@ -31,11 +31,16 @@ def weights(
     out: Annotated[Path, typer.Option("--out", help="Folder for the file that is made.")] = Path("weights"),
 ) -> None:
     """List the trained weights that each backbone can start from, or make the file of one."""
+    from keras_retina.foundation.errors import InputError
+    from keras_retina.foundation.files import remote_address
+
     if make is not None:
         path = make_weights(make, images, out=out)
         say(f"wrote {path}")
         say(f"next: export KERAS_RETINA_WEIGHTS={out}")
         return
+    if data is not None and not remote_address(data) and not data.exists():
+        raise InputError(f"--data: expected an existing data folder. Received: {data}, nothing there. Check the path.")
     for line in listed_weights(data):
         say(line)
 

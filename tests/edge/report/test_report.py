@@ -269,6 +269,15 @@ def test_rows_that_were_all_not_run_are_not_a_pass(tmp_path):
     assert "Nothing was measured" in shown.text and "Gate passed" not in shown.text and "no interpreter" in shown.text
 
 
+def test_the_page_names_the_file_to_ship_beside_a_failed_gate(tmp_path):
+    table = [row("model.keras", "keras", 60.0), row("a.tflite", "int8", 60.0), row("b.tflite", "float16", 1.0)]
+    table[2] |= {"status": "failed", "reason": "AP fell"}
+    write_verify(tmp_path, table, passed=False)
+    assert "Ship: export/a.tflite: AP 60.00" in page(tmp_path).text
+    write_verify(tmp_path, table[1:], passed=False)
+    assert "Ship:" not in page(tmp_path).text
+
+
 def test_a_drop_of_a_class_beyond_the_limit_is_marked(tmp_path):
     table = [row("model.keras", "keras", 60.0), row("a.tflite", "int8", 60.0, per_class={"disc": 57.9, "new": 1.0})]
     write_verify(tmp_path, table)

@@ -12,9 +12,10 @@ import pytest
 from keras_retina.cli.app import file_error, main
 
 VERBS = (
-    *("demo", "check-data", "plan", "fit-anchors", "show-batch", "pack", "weights"),
-    *("train", "compress", "evaluate", "review", "export", "verify", "detect", "benchmark", "edgetpu", "inspect"),
-    *("serve-web", "report", "run"),
+    *("demo", "check-data", "run", "plan", "review", "detect"),
+    *("train", "compress", "export", "verify", "report"),
+    *("benchmark", "evaluate", "inspect", "edgetpu", "serve-web"),
+    *("show-batch", "fit-anchors", "pack", "weights"),
 )
 
 
@@ -57,6 +58,48 @@ def one_line_of(result: subprocess.CompletedProcess[str]) -> str:
     assert len(lines) == 1
     assert "Traceback" not in result.stderr
     return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("check-data", "DIR"), "The data folder comes behind --data. See: keras-retina check-data --help"),
+        (("run", "DIR"), "The data folder comes behind --data; the recipe"),
+        (("run", "DIR", "--data", "DIR"), "a folder. If it is your data, say --data DIR"),
+        (("plan", "DIR", "--data", "DIR"), "expected one data folder"),
+        (("plan",), "expected one data folder"),
+        (("weights", "--data", "DIR/none"), "DIR/none, nothing there"),
+        (("plan", "--data", "DIR", "--out", "mine"), "expected a file that ends in .yaml"),
+        (("trian",), "Did you mean 'train'? See:"),
+        (("review", "DIR/sub"), "The run folder is DIR."),
+        (("detect", "DIR/NAME_int8.tflite", "DIR"), "no such file. In DIR: mine_int8.tflite."),
+        (("detect", "DIR", "DIR"), "Received: a folder. In DIR: mine_int8.tflite."),
+    ],
+)
+def test_a_slip_of_a_newcomer_is_answered_with_what_was_meant(arguments, told, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "recipe.yaml").write_text("name: r\n")
+    (tmp_path / "mine_int8.tflite").touch()
+    typed = [word.replace("DIR", str(tmp_path)) for word in arguments]
+    assert told.replace("DIR", str(tmp_path)) in one_line_of(keras_retina(*typed))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("run", "--data", "x"), "keras-retina: interrupted. The same command goes on where it stopped.\n"),
+        (("run", "--data", "x", "--overwrite"), "keras-retina: interrupted. The same command without --overwrite goes"),
+        (("inspect", "x"), ""),
+    ],
+)
+def test_a_run_that_is_interrupted_says_how_it_goes_on(arguments, told, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["keras-retina", *arguments])
+    monkeypatch.setattr("keras_retina.cli.app.app", lambda **_: 130)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+    error = capsys.readouterr().err
+    assert error.startswith(told) and bool(error) == bool(told)
 
 
 def test_a_packed_data_set_is_checked_like_its_folder(tiny_coco, recipe_file, tmp_path):

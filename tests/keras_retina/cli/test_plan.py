@@ -46,6 +46,19 @@ def test_a_recipe_is_written_and_the_next_command_takes_it(call, tiny_coco, tmp_
     assert json.loads((tmp_path / "plan.json").read_text())["recipe"]["name"] == load_recipe(recipe).name
 
 
+def test_the_data_may_stand_behind_an_option_as_for_other_verbs(call, tiny_coco, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    assert call("plan", "--data", tiny_coco, "--out", recipe)[0] == 0
+    assert load_recipe(recipe).name
+
+
+def test_a_folder_of_other_things_is_refused_before_anything_is_planned(call, runs, tiny_coco, tmp_path):
+    (tmp_path / "photo.jpg").touch()
+    status, lines, error = call("run", "--data", tiny_coco, "--out", tmp_path)
+    assert (status, lines, runs) == (2, [], [])
+    assert "which holds other files" in error
+
+
 def test_a_recipe_that_is_there_is_kept(call, tiny_coco, tmp_path):
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("name: precious\n")
