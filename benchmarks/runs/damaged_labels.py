@@ -11,8 +11,9 @@ The list is read as a person reads it, from the top: as many lines as 10 % of th
 found where a line shows a box over it (IoU 0.5), a moved one where a line shows its label or a box over its old place,
 and a swapped one where a line shows its label. Recall is the share of the damaged labels that are found so, precision
 the share of these lines that show one. Two other orders stand beside it: the same lines by chance (mean of 100
-orders), and by plain confidence, where a label scores 1 minus the best score of its class there (IoU 0.5), and a finding
-without a label its score. The labels of a set are not without faults before the damage, so the true precision is higher.
+orders), and by plain confidence, where a label scores 1 minus the best score of its class there (IoU 0.5), and a
+finding without a label its score. The labels of a set are not without faults before the damage, so the true precision
+is higher.
 """
 
 from __future__ import annotations
