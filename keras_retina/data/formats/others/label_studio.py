@@ -22,7 +22,8 @@ from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Problem
 from keras_retina.foundation.errors import InputError, printable
 
-SIGN = re.compile(r'(?=.*"original_width")(?=.*"(rectangle|polygon)labels")', re.DOTALL)
+# Without `^` a long file of another tool would be searched again from each of its letters.
+SIGN = re.compile(r'^(?=.*"original_width")(?=.*"(rectangle|polygon)labels")', re.DOTALL)
 _SHAPES = ("rectanglelabels", "polygonlabels")
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # put before the name of a file that was uploaded
 
