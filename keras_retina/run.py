@@ -132,7 +132,7 @@ def train_stage(run: RunFolder) -> None:
     )
     metrics = coco_metrics(validation_set, predict_dataset(detect, spec, dataset=validation_set))
     write_metrics(run.metrics, run.recipe.data.validation, metrics=metrics)
-    logger.info(f"validation AP {metrics['AP']}, AP50 {metrics['AP50']}")
+    logger.info(f"validation AP {_points(metrics['AP'])}, AP50 {_points(metrics['AP50'])}")
 
 
 def verification_split(recipe: Recipe) -> str:
@@ -242,6 +242,10 @@ def _remove_run(path: Path) -> None:
             shutil.rmtree(target)
         else:
             target.unlink(missing_ok=True)
+
+
+def _points(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1f}"
 
 
 def write_metrics(path: Path, split: str, *, metrics: dict) -> None:

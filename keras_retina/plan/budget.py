@@ -47,12 +47,14 @@ class Timing:
         step: seconds of one step.
         updates: how many are expected to fit in the float training.
         steps: of an epoch, None for those of all images.
+        evaluation: seconds of one.
     """
 
     budget: Budget
     step: float
     updates: int
     steps: int | None
+    evaluation: float = 0.0
 
 
 def divide(minutes: float, *, small: bool, quantized: bool) -> Budget:

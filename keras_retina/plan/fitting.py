@@ -153,7 +153,7 @@ def network_of_minutes(
             pace = pace_of(chosen)
     updates = updates_within(budget.of_float, pace)
     steps = shortened_epoch(budget.of_float, pace, steps=steps_per_epoch(facts.images))
-    return chosen, Timing(budget, pace.step, updates, steps)
+    return chosen, Timing(budget, pace.step, updates, steps, pace.evaluation)
 
 
 def _shrunk(start: Network, facts: DataFacts, *, shrink: float, minutes: float) -> Network:

@@ -23,6 +23,7 @@ REFERENCE_EPOCHS, REFERENCE_IMAGES = 60, 200
 LEAST_EPOCHS, MOST_EPOCHS = 12, 150
 LONGER_FOR_BEST = 1.5  # 93 epochs of bccd.yaml were better than 60 at that time
 EVALUATIONS = 6  # of a training: each costs as much as some steps
+EVALUATION_SHARE = 0.08  # of the minutes: over a tenth, the training warns
 LIMITLESS_EPOCHS = 1000  # more than any number of minutes makes: the time is the limit
 WARMUP_SHARE, MOST_WARMUP = 0.05, 100
 
@@ -77,9 +78,13 @@ def steps_per_epoch(images: int) -> int:
     return max(1, images // BATCH)
 
 
-def evaluate_every(epochs: int) -> int:
-    """Returns after how many epochs the AP is measured."""
-    return max(1, round(epochs / EVALUATIONS))
+def evaluate_every(epochs: int, timing: Timing | None = None) -> int:
+    """Returns after how many epochs the AP is measured, less often where that would take over a tenth of the minutes."""
+    evaluations = EVALUATIONS
+    if timing is not None and timing.evaluation:
+        affordable = EVALUATION_SHARE * 60 * timing.budget.of_float / timing.evaluation
+        evaluations = max(1, min(EVALUATIONS, int(affordable)))
+    return max(1, round(epochs / evaluations))
 
 
 def training_choices(facts: DataFacts, wishes: Wishes, timing: Timing | None = None) -> list[Choice]:
@@ -96,7 +101,7 @@ def training_choices(facts: DataFacts, wishes: Wishes, timing: Timing | None = N
     rate = "AdamW with a cosine schedule; half and twice of it were worse on few photographs."
     return [
         *length,
-        Choice("training.evaluate_every", evaluate_every(epochs), "The best epoch on the validation split is kept."),
+        Choice("training.evaluate_every", evaluate_every(epochs, timing), "The best epoch on validation is kept."),
         Choice("training.batch_size", BATCH, ""),
         Choice("training.learning_rate", 1e-3, rate),
         Choice("training.warmup_steps", warmup, ""),
@@ -111,13 +116,13 @@ def _epochs_choices(epochs: int, *, steps: int) -> list[Choice]:
 
 def _minutes_choices(timing: Timing, *, epochs: int) -> list[Choice]:
     budget = timing.budget
-    parts = [f"{budget.of_float:g} for the float model"]
-    parts += [f"{budget.of_small:g} for the smaller one"] if budget.of_small else []
-    parts += [f"{budget.of_quantized:g} for its training in int8"] if budget.of_quantized else []
+    parts = f"{budget.of_float:g} float" if budget.of_small else "all float"
+    parts += f", {budget.of_small:g} smaller" if budget.of_small else ""
+    parts += f", {budget.of_quantized:g} int8" if budget.of_quantized else ""
     why = (
-        f"of {budget.minutes:g} min {', '.join(parts)}; about {timing.updates} updates here. The minutes cover the "
-        f"training of all models with its evaluations, not export and verify. A step takes {timing.step:.2f} s on "
-        "this machine; it is measured again when the training begins."
+        f"of {budget.minutes:g} for training with evaluations ({parts}), export and verify come on top; "
+        f"about {timing.updates} updates. The plan is made before them, too. A step takes {timing.step:.2f} s on this "
+        "machine; it is measured again when the training begins."
     )
     shown = f"{budget.of_float:g} min"
     choices = [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_retina.data.checks.fit_anchors import best_ious, fit_anchors, input_boxes
+from keras_retina.data.reading.archive import without_suffix
 from keras_retina.data.reading.folder import describe_folder, load_split, made_splits, open_folder
 from keras_retina.data.records import Dataset, require_boxes, require_other_images
 from keras_retina.foundation.files import address
@@ -159,7 +160,7 @@ def _learning_choices(facts: DataFacts, wishes: Wishes, *, network: Network, tim
 def recipe_name(data_dir: Path) -> str:
     """Returns a name for the recipe from that of the data folder: letters, digits, `_`, `.` and `-`."""
     last = address(data_dir).rstrip("/").rpartition("/")[2] if str(data_dir) != "." else Path.cwd().name
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", last).strip("_.-")[:LONGEST_NAME]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", without_suffix(last)).strip("_.-")[:LONGEST_NAME]
     return name or "planned"
 
 

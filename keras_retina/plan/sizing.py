@@ -117,8 +117,8 @@ def fit_latency(
         measure: the milliseconds of a candidate's file, and of the file of `start` in the same seconds. Only their
             ratio counts, and the fastest time of `start`: a machine that slows down meanwhile slows both.
     """
-    class_count = len(facts.class_counts)
-    pool = [(one, work(one, class_count), loss(one, facts, side=side)) for one in candidates(facts, alphas, side=side)]
+    class_count, most = len(facts.class_counts), max(side, start.size.side)
+    pool = [(one, work(one, class_count), loss(one, facts, side=side)) for one in candidates(facts, alphas, side=most)]
     losses = {one: lost for one, _, lost in pool}
     ratios: dict[Candidate, float] = {}
     speed, candidate = math.inf, start

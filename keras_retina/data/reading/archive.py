@@ -24,6 +24,12 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES) and path.is_file()
 
 
+def without_suffix(name: str) -> str:
+    """Returns the name of an archive without `.zip`, `.tar.gz` and the like; any other name as it is."""
+    endings = [end for end in SUFFIXES if name.lower().endswith(end)]
+    return name[: -len(max(endings, key=len))] if endings else name
+
+
 def unpacked(archive: Path) -> Path:
     """Returns a folder with the contents of an archive, unpacked the first time and kept for the next.
 
@@ -35,9 +41,7 @@ def unpacked(archive: Path) -> Path:
     """
     state = archive.stat()
     key = hashlib.sha256(f"{archive.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:12]
-    stem = next(archive.name[: -len(end)] for end in sorted(SUFFIXES, key=len, reverse=True)
-                if archive.name.lower().endswith(end))  # fmt: skip
-    folder = _cache() / key / (stem or "data")
+    folder = _cache() / key / (without_suffix(archive.name) or "data")
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

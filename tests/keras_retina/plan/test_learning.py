@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -12,6 +13,7 @@ from keras_retina.plan.learning import (
     MOST_EPOCHS,
     augmentation_choices,
     epochs_for,
+    evaluate_every,
     flip_choice,
     steps_per_epoch,
     training_choices,
@@ -79,11 +81,18 @@ def test_a_time_is_the_limit_and_says_what_it_covers(facts):
     assert found["training.steps_per_epoch"] == 32
     assert found["training.evaluate_every"] == 7  # a sixth of 1300 / 32 epochs
     why = next(choice.why for choice in choices if choice.place == "training.minutes")
-    assert "12 for the float model, 8 for the smaller one" in why
-    assert "not export and verify" in why
+    assert why.startswith("of 20 for training with evaluations (12 float, 8 smaller), export and verify come on top;")
 
 
 @pytest.mark.parametrize("minutes", [None, 5.0])
 def test_every_choice_says_a_field_of_the_recipe(facts, minutes):
     timing = Timing(Budget(5.0, 5.0), step=0.5, updates=500, steps=None) if minutes else None
     assert all(one.place.startswith("training.") for one in training_choices(facts(), Wishes(minutes=minutes), timing))
+
+
+def test_slow_evaluations_come_less_often():
+    """8 % of ten minutes are 48 s: two evaluations of 20 s, so one after each half."""
+    timing = Timing(Budget(10.0, 10.0), step=1.0, updates=400, steps=10, evaluation=20.0)
+    assert evaluate_every(40, timing) == 20
+    assert evaluate_every(40) == 7
+    assert evaluate_every(40, dataclasses.replace(timing, evaluation=900.0)) == 40
