@@ -24,7 +24,7 @@ from keras_retina.recipe.recipe import Export
 OVER_THRESHOLD = 0.2  # of all scores: in a trained demo file 0.17 are over 0.01, and post-processing takes its time
 PREDICTIONS = ("classes_prediction", "classes_prediction_pointwise")  # full and separable heads
 CALIBRATED_ON = 2  # images of noise: ranges take no time
-ROUNDS = 12  # other work on the machine must last through all of them to count
+ROUNDS = 40  # other work on the machine must last through all of them to count
 
 
 class UntrainedLatency:
@@ -32,8 +32,8 @@ class UntrainedLatency:
 
     The call takes the settings of a network, the number of classes, the number format and the end of the file, threads,
     and the thresholds of the post-processing, which gets as many scores over the threshold as in a trained file. It
-    returns the milliseconds of single-image invokes: of this file, and of the first one in the same rounds. The first
-    are the fastest round of the first file times the median ratio of the rounds.
+    returns the milliseconds of single-image invokes: of this file, and of the first one in the same rounds. Each is the
+    median of the fastest round, the one that other work on the machine disturbed least.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class UntrainedLatency:
         write_untrained(path, settings, class_count=class_count, kind=kind, head=head, files=files)
         paths = list(dict.fromkeys((first, path)))
         rounds = interleaved_latency(paths, threads, rounds=ROUNDS, image=None)
-        return beside(rounds[-1], rounds[0])
+        return fastest(rounds[-1]), fastest(rounds[0])
 
 
 def untrained_mapping(settings: Model, class_count: int, *, files: Export) -> tuple[int, int]:
@@ -62,11 +62,9 @@ def untrained_mapping(settings: Model, class_count: int, *, files: Export) -> tu
     return sum(operator.status == "mapped" for operator in operators), len(operators)
 
 
-def beside(rounds: Sequence[Sequence[float]], reference: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Returns the milliseconds of a file, and of another one that was timed in the same rounds."""
-    medians = [(statistics.median(one), statistics.median(other)) for one, other in zip(rounds, reference, strict=True)]
-    fastest = min(other for _, other in medians)
-    return fastest * statistics.median(one / other for one, other in medians), fastest
+def fastest(rounds: Sequence[Sequence[float]]) -> float:
+    """Returns the median of the fastest round."""
+    return min(statistics.median(one) for one in rounds)
 
 
 def write_untrained(

@@ -122,9 +122,10 @@ def network_of_latency(start: Network, facts: DataFacts, *, wishes: Wishes, late
 def _latency_note(timed: Timed, wishes: Wishes, *, what: str, threads: int) -> Choice:
     met = "within the wish" if timed.met else "slower than the wish; ask for more, or prune it (compress)"
     if timed.is_most and timed.milliseconds < ENOUGH * (wishes.latency or 0.0):
-        met = "less than the wish, since nothing larger is expected to help"
+        met = "under the wish, since nothing larger should help"
+    cores = f"{threads} thread{'s' if threads > 1 else ''} of {machine_name()}"
     why = (
-        f"{what} of the untrained network, {threads} thread{'s' if threads > 1 else ''} of {machine_name()}, {met}. "
+        f"{met}; {what}, untrained, {cores}. "
         f"No other device was timed{f', so not the {wishes.target}' if wishes.target else ''}."
     )
     return Choice("", None, why, f"{timed.milliseconds:.1f} ms of {wishes.latency:g}", "latency")

@@ -79,7 +79,7 @@ def steps_per_epoch(images: int) -> int:
 
 
 def evaluate_every(epochs: int, timing: Timing | None = None) -> int:
-    """Returns after how many epochs AP is measured, less often where that would take over a tenth of the minutes."""
+    """Returns after how many epochs the AP is measured: less often where it would take over a tenth of the time."""
     evaluations = EVALUATIONS
     if timing is not None and timing.evaluation:
         affordable = EVALUATION_SHARE * 60 * timing.budget.of_float / timing.evaluation

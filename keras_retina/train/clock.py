@@ -121,7 +121,7 @@ def time_keeper(settings: Training, *, started: float, most: int, path: Path) ->
         evaluate_every=settings.evaluate_every,
         path=path,
         evaluation=facts["evaluation_seconds"],
-        tracing=facts["tracing_seconds"],
+        tracing=facts.get("tracing_seconds", 0.0),
     )
 
 

@@ -132,7 +132,7 @@ def seconds_spent(path: Path) -> float:
 def _epochs_of_resumed(path: Path, settings: Training, *, minutes: float, steps_per_epoch: int, started: float) -> int:
     """Returns the epochs that were decided if none of them is done, else those that are done and what still fits."""
     facts = json.loads(path.read_text(encoding="utf-8"))
-    done, tracing = facts.get("done", 0), facts["tracing_seconds"]
+    done, tracing = facts.get("done", 0), facts.get("tracing_seconds", 0.0)
     if not done:
         return facts["epochs"]
     spent = time.perf_counter() - started
