@@ -223,8 +223,8 @@ def test_random_bytes_are_bad_input(tmp_path, size, mark):
 
 
 def test_a_missing_file_and_a_folder_are_bad_input(tmp_path):
-    for path in (tmp_path / "none.tflite", tmp_path):
-        with pytest.raises(InputError, match="no such file"):
+    for path, received in ((tmp_path / "none.tflite", "no such file"), (tmp_path, "a folder")):
+        with pytest.raises(InputError, match=f"Received: {received}"):
             predict(path)
 
 
