@@ -14,9 +14,9 @@ from keras_retina.data.formats.csv_files.place_images import left_over, meant_fi
 from keras_retina.data.formats.encoding import read_beginning
 from keras_retina.data.formats.image_files import ImageFiles, list_images
 from keras_retina.data.formats.listing import files_in, label_folders
+from keras_retina.data.formats.others.globox_labels import read_cvat, read_labelme
 from keras_retina.data.formats.others.json_file import read_createml, read_via
 from keras_retina.data.formats.others.label_studio import SIGN, read_label_studio, without_upload
-from keras_retina.data.formats.others.globox_labels import read_cvat, read_labelme
 from keras_retina.data.formats.others.named import NamedImage, NamedLabels, class_names, numbered
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.formats.split_names import WHOLE, is_split_name
