@@ -18,7 +18,7 @@ def distribution_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
     """Returns the strategy for `training.strategy`.
 
     `auto` mirrors over all local GPUs, or over all logical CPU devices when there is no GPU and more than one of them;
-    on one device it is the default strategy. `gpu` is `auto` that does not fall back on the CPU. `mirrored` insists on
+    on one CPU it is the default strategy. `gpu` is `auto` that does not fall back on the CPU. `mirrored` insists on
     several devices, `one_device` takes the first.
 
     Raises:
@@ -35,7 +35,9 @@ def distribution_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
         )
     devices = gpus or tf.config.list_logical_devices("CPU")
     if name == "one_device" or (name in ("auto", "gpu") and len(devices) == 1):
-        return tf.distribute.OneDeviceStrategy(devices[0].name)
+        # On a CPU OneDeviceStrategy would only read each batch through one more iterator. TensorFlow tunes that one in
+        # a thread, and whoever deletes it may wait up to a minute for the thread.
+        return tf.distribute.OneDeviceStrategy(gpus[0].name) if gpus else tf.distribute.get_strategy()
     if len(devices) == 1:
         raise InputError(
             "training.strategy: 'mirrored' needs at least two devices. "

@@ -34,12 +34,17 @@ def cpus(monkeypatch):
 
 @pytest.mark.parametrize("name", ["auto", "one_device"])
 def test_one_device_is_used_as_it_is(name: str):
-    with tf.device("/CPU:0"):
-        strategy = distribution_strategy("one_device", 3)
-    assert isinstance(strategy, tf.distribute.OneDeviceStrategy)
+    if len(tf.config.list_logical_devices("CPU")) > 1 or tf.config.list_logical_devices("GPU"):
+        pytest.skip("the machine has more than one CPU device, or a GPU")
+    strategy = distribution_strategy(name, 3)
+    assert strategy is tf.distribute.get_strategy()
     assert strategy.num_replicas_in_sync == 1
-    if len(tf.config.list_logical_devices("CPU")) == 1 and not tf.config.list_logical_devices("GPU"):
-        assert isinstance(distribution_strategy(name, 3), tf.distribute.OneDeviceStrategy)
+
+
+@pytest.mark.parametrize("name", ["auto", "one_device", "gpu"])
+def test_of_several_kinds_of_devices_the_only_gpu_is_taken(cpus, name: str):
+    cpus(2, gpus=1)
+    assert distribution_strategy(name, 3) == "/device:GPU:0"
 
 
 def test_auto_mirrors_over_all_gpus_and_over_cpus_only_without_a_gpu(cpus):
