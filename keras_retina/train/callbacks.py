@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -49,8 +49,8 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
 
     Adds `AP`, `AP50` and `evaluation_seconds` to the logs of the epoch, writes pictures with detections for TensorBoard
     and keeps the weights with the highest AP in `best.weights.h5`: those of `detector`, which shares the variables of
-    the model in training. Training stops when that AP is `patience` epochs old. `nms` is the suppression of the files;
-    `detect` is the function of `detector` with it, where it was traced before.
+    the model in training. Training stops when that AP is `patience` epochs old. `detect` is the `detect_function` of
+    `detector` with the suppression of the files; by default it suppresses per class.
     """
 
     def __init__(
@@ -63,12 +63,11 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
         train_dir: Path,
         writer: Any,
         patience: int | None = None,
-        nms: Literal["per_class", "fast"] = "per_class",
         detect: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None,
     ) -> None:
         super().__init__()
         self.detector, self.spec, self.dataset, self.every, self.epochs = detector, spec, dataset, every, epochs
-        self.train_dir, self.writer, self.patience, self.nms = train_dir, writer, patience, nms
+        self.train_dir, self.writer, self.patience = train_dir, writer, patience
         self.best = read_state(train_dir).get("best_AP", -1.0)
         self._images: dict[int, np.ndarray] = {}
         self._room = IMAGE_CACHE_BYTES
@@ -79,7 +78,7 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
             return
         started = time.perf_counter()
         if self._detect is None:
-            self._detect = detect_function(self.detector, self.spec, nms=self.nms)
+            self._detect = detect_function(self.detector, self.spec)
         trained = swap_in_average(self.model)
         results = predict_dataset(self._detect, self.spec, dataset=self.dataset, load=self._load)
         metrics = coco_metrics(self.dataset, results)

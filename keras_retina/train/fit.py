@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -49,7 +48,6 @@ def fit_detector(
     train_dir: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     section: str = "training",
-    nms: Literal["per_class", "fast"] = "per_class",
     detect: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None,
     keep_time: KeepTime | None = None,
 ) -> None:
@@ -65,8 +63,8 @@ def fit_detector(
         batches: the first step -> the endless batches from that step on.
         callbacks: more of them, called before the epoch is evaluated and saved.
         section: of the recipe that has the learning rate, for messages.
-        nms: the suppression of the files, with which the AP of the epochs is measured.
-        detect: the function of `detector` with that suppression, where it was traced before.
+        detect: `detect_function` of `detector`, with the suppression of the files; by default with suppression per
+            class.
         keep_time: ends the training by the clock, earlier or later than at the last epoch of `settings`.
 
     Raises:
@@ -88,7 +86,6 @@ def fit_detector(
             train_dir,
             writer,
             patience,
-            nms,
             detect,
         )
         images_per_epoch = steps * settings.batch_size
