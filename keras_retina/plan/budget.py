@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 FLOAT_SHARE = 0.6  # of the minutes: the smaller models get the rest, and their steps are cheaper
 QAT_OF_SMALLER = 0.25  # of the minutes of the smaller models, where one of two is quantized
 LEAST_UPDATES = 600  # for the float model: half of what the recipes for few photographs have. Not measured.
+FEWEST_UPDATES = 100  # fewer are refused: one network had AP 0.2 after 40 and 6 after 120
 LEAST_SHRINK = 0.6  # of the side: with less, an input would lose the objects to save time
 EPOCHS_OF_MINUTES = 40  # at least so many, by shorter epochs: whole ones must fill the time
 LEAST_STEPS = 4  # of a shortened epoch
@@ -72,6 +74,14 @@ def updates_within(minutes: float, pace: Pace) -> int:
     from keras_retina.train.duration import AFTER_TRACING, MARGIN
 
     return max(0, int((60 * minutes * (1 - MARGIN) - (1 + AFTER_TRACING) * pace.tracing) / pace.step))
+
+
+def minutes_for(updates: int, pace: Pace) -> float:
+    """Returns the minutes in which so many steps and one evaluation fit, up to the next tenth."""
+    from keras_retina.train.duration import AFTER_TRACING, MARGIN
+
+    seconds = updates * pace.step + (1 + AFTER_TRACING) * pace.tracing + pace.evaluation
+    return math.ceil(seconds / (1 - MARGIN) / 6) / 10
 
 
 def shrink_for(minutes: float, pace: Pace) -> float:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.machine import machine_name
 from keras_retina.plan.budget import (
+    FEWEST_UPDATES,
     LEAST_UPDATES,
     Timing,
     divide,
+    minutes_for,
     shortened_epoch,
     shrink_for,
     updates_within,
@@ -96,7 +98,7 @@ def network_of_latency(start: Network, facts: DataFacts, *, wishes: Wishes, late
     """Returns the best network whose file takes the wished milliseconds or a little less.
 
     Raises:
-        InputError: nobody can time a file here.
+        InputError: nobody can time a file here, or no network is as fast as that.
     """
     if latency_of is None or wishes.latency is None:
         raise InputError("--latency: expected something that times a file. Received: nothing. Use the command line.")
@@ -110,17 +112,21 @@ def network_of_latency(start: Network, facts: DataFacts, *, wishes: Wishes, late
 
     side, _ = wanted_side(facts, dataclasses.replace(wishes, target=None, objective="best"))
     timed = fit_latency(wishes.latency, facts, start=start.candidate, side=side, alphas=(ALPHA,), measure=measure)
+    if not timed.met:
+        raise InputError(
+            f"--latency: expected at least {timed.milliseconds:.1f} ms, the {kind} file of the fastest network that "
+            f"was tried here. Received: latency={wishes.latency:g}. Raise it, or plan without it: the smaller model "
+            "that is pruned after training is faster."
+        )
     why = f"the largest that keeps the {kind} file within {wishes.latency:g} ms"
     note = _latency_note(timed, wishes, what=f"{kind} file", threads=threads)
-    if not timed.met:
-        why = f"the fastest network that was tried, still slower than {wishes.latency:g} ms"
     return dataclasses.replace(
         start, candidate=timed.candidate, reasons=(why, start.reasons[1]), notes=(*start.notes, note)
     )
 
 
 def _latency_note(timed: Timed, wishes: Wishes, *, what: str, threads: int) -> Choice:
-    met = "within the wish" if timed.met else "slower than the wish; ask for more, or prune it (compress)"
+    met = "within the wish"
     if timed.is_most and timed.milliseconds < ENOUGH * (wishes.latency or 0.0):
         met = "under the wish, since nothing larger should help"
     cores = f"{threads} thread{'s' if threads > 1 else ''} of {machine_name()}"
@@ -139,7 +145,7 @@ def network_of_minutes(
     First the smaller models give up their share, then the input shrinks; one of a wished latency stays as it is.
 
     Raises:
-        InputError: there are no minutes in the wishes.
+        InputError: there are no minutes in the wishes, or too few to learn anything.
     """
     if wishes.minutes is None:
         raise InputError("--minutes: expected a number of minutes. Received: none. Set it.")
@@ -149,9 +155,15 @@ def network_of_minutes(
         budget = divide(wishes.minutes, small=False, quantized=False)
     chosen, shrink = start, shrink_for(budget.of_float, pace)
     if shrink < 1 and wishes.latency is None:
-        chosen = _shrunk(start, facts, shrink=shrink, minutes=wishes.minutes)
-        if chosen.candidate != start.candidate:
-            pace = pace_of(chosen)
+        smaller = _shrunk(start, facts, shrink=shrink, minutes=wishes.minutes)
+        if smaller.candidate != start.candidate:
+            chosen, pace = smaller, pace_of(smaller)
+    least = minutes_for(FEWEST_UPDATES, pace)
+    if budget.of_float < least:
+        raise InputError(
+            f"--minutes: expected at least {least:g} here, in which {FEWEST_UPDATES} updates of {pace.step:.2f} s fit. "
+            f"Received: minutes={wishes.minutes:g}. Raise it, or train on a faster machine."
+        )
     updates = updates_within(budget.of_float, pace)
     steps = shortened_epoch(budget.of_float, pace, steps=steps_per_epoch(facts.images))
     return chosen, Timing(budget, pace.step, updates, steps, pace.evaluation)

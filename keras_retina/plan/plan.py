@@ -30,7 +30,7 @@ from keras_retina.plan.learning import (
 from keras_retina.plan.network import anchors_choice
 from keras_retina.plan.splits import choose_splits, data_choice
 from keras_retina.plan.wishes import Choice, Wishes
-from keras_retina.plan.write import commented_yaml, plan_lines, recipe_fields
+from keras_retina.plan.write import commented_yaml, overruled, plan_lines, recipe_fields
 from keras_retina.recipe.data import Data
 from keras_retina.recipe.export import Export
 from keras_retina.recipe.model import Model
@@ -139,9 +139,10 @@ def plan_recipe(
         *(f"{note.title}: {note.shown}. {note.why}" for note in network.notes),
         "Change what you know better. `keras-retina run` and every other verb take this file as it is.",
     ]
-    text = commented_yaml(recipe_fields(name, wishes.seed, choices=choices, overrides=overrides), choices, head=head)
+    told = overruled(choices, overrides)
+    text = commented_yaml(recipe_fields(name, wishes.seed, choices=choices, overrides=overrides), told, head=head)
     recipe = recipe_from_fields(parse_yaml(text, "the planned recipe"), "the planned recipe")
-    return Plan(recipe, text, (f"data            {read_as}", *plan_lines(choices)), facts, tuple(choices))
+    return Plan(recipe, text, (f"data            {read_as}", *plan_lines(told)), facts, tuple(told))
 
 
 def _learning_choices(facts: DataFacts, wishes: Wishes, *, network: Network, timing: Timing | None) -> list[Choice]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from keras_retina.foundation.errors import printable
@@ -28,6 +30,42 @@ def recipe_fields(name: str, seed: int, *, choices: Sequence[Choice], overrides:
     for override in overrides:
         apply_override(fields, override)
     return fields
+
+
+def overruled(choices: Sequence[Choice], overrides: Sequence[str]) -> list[Choice]:
+    """Returns the choices, and where the person set another value that value and the reason "set by you".
+
+    Settings that no line on the screen speaks of follow in one more line.
+
+    Args:
+        overrides: `section.key=value`, later ones win.
+    """
+    shown = [_overruled(choice, overrides) for choice in choices]
+    spoken = {override for choice in choices if choice.shown for override in overrides if _concerns(override, choice)}
+    others = [override for override in overrides if override not in spoken]
+    if others:
+        shown.append(Choice("", None, "as you asked.", ", ".join(others), "set by you"))
+    return shown
+
+
+def _overruled(choice: Choice, overrides: Sequence[str]) -> Choice:
+    given = [override for override in overrides if choice.place and _concerns(override, choice)]
+    fields = {"value": copy.deepcopy(choice.value)}
+    for override in given:
+        key, _, value = override.partition("=")
+        rest = key.strip()[len(choice.place) :]
+        apply_override(fields, f"value{rest}={value}")
+    if fields["value"] == choice.value:
+        return choice
+    planned = choice.shown or flow_yaml(choice.value)
+    why = f"set by you; the plan had {planned}. {choice.why}".strip()
+    return replace(choice, value=fields["value"], why=why, shown=", ".join(given) if choice.shown else "")
+
+
+def _concerns(override: str, choice: Choice) -> bool:
+    """Tells whether `section.key=value` sets the choice, or a part of it."""
+    key = override.partition("=")[0].strip()
+    return bool(choice.place) and (key == choice.place or key.startswith(f"{choice.place}."))
 
 
 def commented_yaml(fields: dict[str, Any], choices: Sequence[Choice], *, head: Sequence[str]) -> str:

@@ -56,6 +56,8 @@ def test_what_a_person_sets_is_in_the_recipe_and_its_splits_are_read(tiny_coco, 
     plan = plan_recipe(tiny_coco, Wishes(), overrides=["training.epochs=2", "data.validation=train"])
     assert written(plan, tmp_path).training.epochs == 2
     assert plan.recipe.data.validation == "train"
+    assert any(line.startswith("training        training.epochs=2: set by you; the plan had") for line in plan.lines)
+    assert "# Set by you; the plan had" in plan.text
 
 
 def test_the_wishes_are_found_again_in_the_text(tiny_coco):
@@ -138,6 +140,11 @@ def test_a_plan_for_the_coral_says_what_the_edge_tpu_runs(tiny_coco):
     assert not any("Edge TPU " in one for one in plan_recipe(tiny_coco, Wishes(), mapped_of=mapped_of).lines)
 
 
+def test_a_latency_that_no_network_meets_is_refused_with_the_least_one(tiny_coco):
+    with pytest.raises(InputError, match=r"--latency: expected at least 3\.0 ms, .*Received: latency=0\.01"):
+        plan_recipe(tiny_coco, Wishes(latency=0.01), latency_of=lambda *_: (3.0, 3.0))
+
+
 def test_a_latency_that_nobody_can_time_is_refused(tiny_coco):
     with pytest.raises(InputError, match="--latency"):
         plan_recipe(tiny_coco, Wishes(latency=4.0))
@@ -157,6 +164,25 @@ def test_enough_minutes_are_shared_and_few_are_left_to_the_float_model(tiny_coco
     assert little.recipe.training.minutes == 0.5
     assert little.recipe.compress == {}
     assert little.recipe.model.input.height < much.recipe.model.input.height
+
+
+def test_minutes_that_teach_nothing_are_refused_with_the_least_ones(tiny_coco):
+    def pace_of(*_):
+        return Pace(step=3.0, tracing=20.0, evaluation=2.0)
+
+    # 100 x 3 + 1.25 x 20 + 2 = 327 s of training, and a twentieth on top: 5.74 minutes
+    with pytest.raises(InputError, match=r"--minutes: expected at least 5\.8 here, .* Received: minutes=1\. Raise it"):
+        plan_recipe(tiny_coco, Wishes(minutes=1.0), pace_of=pace_of)
+    assert plan_recipe(tiny_coco, Wishes(minutes=5.8), pace_of=pace_of).recipe.training.minutes == 5.8
+
+
+def test_an_input_that_cannot_shrink_keeps_the_reason_of_the_objects(tiny_coco):
+    free, timed = (
+        plan_recipe(tiny_coco, Wishes(latency=4.0, minutes=minutes), latency_of=lambda *_: (4.0, 4.0), pace_of=pace)
+        for minutes, pace in ((None, None), (0.5, lambda *_: Pace(step=0.1, tracing=0.0, evaluation=0.1)))
+    )
+    assert timed.recipe.model == free.recipe.model
+    assert "smaller than the objects ask for" not in timed.text
 
 
 def test_a_plan_is_json(tiny_coco):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_retina.foundation.errors import InputError
 from keras_retina.plan.wishes import Choice
-from keras_retina.plan.write import WIDTH, commented_yaml, plan_lines, recipe_fields
+from keras_retina.plan.write import WIDTH, commented_yaml, overruled, plan_lines, recipe_fields
 from keras_retina.recipe.yaml_file import flow_yaml, parse_yaml
 
 CHOICES = [
@@ -92,3 +93,47 @@ def test_flow_yaml_reads_back(value):
 @pytest.mark.parametrize("value", [None, 1, "1e3", "null", "", [], {}])
 def test_flow_yaml_of_a_scalar_is_one_line(value):
     assert "\n" not in flow_yaml(value)
+
+
+# What a person set
+
+INPUT = Choice("model.input", {"height": 256, "width": 256}, "objects are large. More.", "256 x 256 px", "input")
+BATCH = Choice("training.batch_size", 8, "")
+NOTE = Choice("", None, "as predicted.", "100 of 100", "Edge TPU")
+PLANNED = [INPUT, BATCH, NOTE]
+
+
+def test_without_overrides_nothing_changes():
+    assert overruled(PLANNED, []) == PLANNED
+
+
+def test_a_part_of_a_choice_is_shown_with_what_was_planned():
+    changed, *others = overruled(PLANNED, ["model.input.height=320"])
+    assert changed.value == {"height": 320, "width": 256}
+    assert changed.line == "input           model.input.height=320: set by you; the plan had 256 x 256 px"
+    assert changed.why.endswith("objects are large. More.")
+    assert others == [BATCH, NOTE]
+    assert INPUT.value == {"height": 256, "width": 256}
+
+
+def test_the_value_that_was_planned_anyway_keeps_its_reason():
+    assert overruled(PLANNED, ["model.input={height: 256, width: 256}"]) == PLANNED
+
+
+def test_what_no_line_speaks_of_gets_one():
+    _, batch, _, last = overruled(PLANNED, ["training.batch_size=16", "seed=3"])
+    assert (batch.value, batch.why, batch.shown) == (16, "set by you; the plan had 8.", "")
+    assert last.line == "set by you      training.batch_size=16, seed=3: as you asked"
+
+
+def test_of_two_settings_the_later_one_wins():
+    assert overruled([BATCH], ["training.batch_size=16", "training.batch_size=4"])[0].value == 4
+
+
+def test_a_field_that_only_begins_alike_is_another_one():
+    assert overruled([BATCH], ["training.batch_size_of_others=1"])[0] == BATCH
+
+
+def test_a_value_that_is_no_yaml_is_refused():
+    with pytest.raises(InputError, match="--set"):
+        overruled(PLANNED, ["model.input={"])
