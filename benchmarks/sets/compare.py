@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from functools import cache
 from pathlib import Path
 from typing import TextIO
@@ -36,7 +35,8 @@ from jobs import (
 from results import Result, add_result, read_results
 from show import BASE, tables
 from speeds import kept_speeds, steps_for
-from work import alone_in, environment, succeeded
+from trainings import check_same, evaluate, train
+from work import WHOLE, Share, alone_in
 
 from keras_retina.data.reading.folder import available_splits, load_dataset
 from keras_retina.foundation.errors import InputError
@@ -44,7 +44,6 @@ from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, load_recipe
 
 SETTINGS_FILE = Path(__file__).parent / "settings.yaml"
-NOT_TRAINED = {"expected", "published", "compress"}  # sections of a recipe
 
 
 def main() -> None:
@@ -58,7 +57,7 @@ def main() -> None:
             common=arguments.set,
         )
         recipes = {f"{one.name}/{name}": one.resolved(changes) for one in sets for name, changes in settings.items()}
-        with alone_in(arguments.out) as lock:
+        with alone_in(arguments.out, arguments.share) as locks:
             speeds = kept_speeds(recipes, arguments.out / "speeds.json") if arguments.steps is None else {}
             if arguments.only_measure:
                 return
@@ -68,7 +67,7 @@ def main() -> None:
                 or steps_for(arguments.minutes, speeds[name], batch_size=recipe.training.batch_size)
                 for name, recipe in recipes.items()
             }
-            failed = work(arguments, sets, settings=settings, steps=steps, speeds=speeds, lock=lock)
+            failed = work(arguments, sets, settings=settings, steps=steps, speeds=speeds, locks=locks)
     except InputError as error:
         raise SystemExit(str(error)) from error
     names = {one.name for one in sets}
@@ -97,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--only-measure", action="store_true", help="time the steps and stop")
     made.add_argument("--nice", type=int, default=0, help="lower the priority of the trainings by so much, up to 19")
+    made.add_argument("--share", type=Share.read, default=WHOLE, help="1/2 and 2/2: two calls, each with half of them")
     made.add_argument("--split", choices=["val", "test"], default="val", help="test: for the last measurement")
     return made
 
@@ -108,18 +108,18 @@ def work(
     settings: Settings,
     steps: dict[str, int],
     speeds: dict[str, float],
-    lock: TextIO,
+    locks: list[TextIO],
 ) -> list[str]:
     """Does what is not done of the queue and returns the folders of trainings that failed."""
     out, failed = arguments.out, []
-    for job in ordered_jobs(sets, settings, seeds=arguments.seeds):
+    for job in arguments.share.of(ordered_jobs(sets, settings, seeds=arguments.seeds)):
         name, folder = f"{job.of.name}/{job.setting}", job.folder(out)
         overrides = [*length_overrides(steps[name]), *job.of.common, *settings[job.setting], f"seed={job.seed}"]
         recipe = load_recipe(job.of.recipe, overrides)
         done = RunPaths(folder).metrics.exists()
         if done:
             check_same(recipe, folder)
-        elif not train(job, overrides, folder=folder, lock=lock):
+        elif not train(job, overrides, folder=folder, locks=locks):
             failed.append(str(folder))
             continue
         metrics = RunPaths(folder).metrics
@@ -128,7 +128,7 @@ def work(
             if split not in available_splits(job.of.folder, recipe.data.format):
                 continue
             metrics = folder.with_name(f"{folder.name}.test.json")
-            if not metrics.exists() and not evaluate(folder, split, json_file=metrics, lock=lock):
+            if not metrics.exists() and not evaluate(folder, split, json_file=metrics, locks=locks):
                 failed.append(f"{folder} on {split}")
                 continue
         add_result(
@@ -136,30 +136,6 @@ def work(
             result_of(job, recipe, metrics=metrics, speed=speeds.get(name), split=arguments.split),
         )
     return failed
-
-
-def train(job: Job, overrides: list[str], *, folder: Path, lock: TextIO) -> bool:
-    """Trains, or continues, through `keras-retina train`, and tells whether it is finished."""
-    command = [sys.executable, "-m", "keras_retina", "train", str(job.of.recipe), "--data", str(job.of.folder)]
-    command += ["--out", str(folder), *(word for override in overrides for word in ("--set", override))]
-    return succeeded(command, log=folder.with_name(f"{folder.name}.log"), lock=lock, environment=environment())
-
-
-def evaluate(folder: Path, split: str, *, json_file: Path, lock: TextIO) -> bool:
-    """Measures a finished training on another split, and tells whether that worked."""
-    command = [sys.executable, "-m", "keras_retina", "evaluate", str(folder), "--split", split]
-    command += ["--json", str(json_file)]
-    return succeeded(command, log=folder.with_name(f"{folder.name}.log"), lock=lock, environment=environment())
-
-
-def check_same(recipe: Recipe, folder: Path) -> None:
-    """Raises InputError where a finished training had other settings than the ones that are asked for now."""
-    there = load_recipe(RunPaths(folder).recipe_file)
-    if there.model_dump(exclude=NOT_TRAINED) != recipe.model_dump(exclude=NOT_TRAINED):
-        raise InputError(
-            f"{folder}: expected a training with the recipe and the length that are asked for. Received: one with "
-            "others. Use another --out."
-        )
 
 
 def result_of(job: Job, recipe: Recipe, *, metrics: Path, speed: float | None, split: str) -> Result:

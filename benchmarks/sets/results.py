@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import fcntl
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,10 +57,12 @@ def read_results(path: Path) -> list[Result]:
 
 
 def add_result(path: Path, result: Result) -> None:
-    """Writes the file anew with this line, in place of an older one of the same training."""
-    results = [one for one in read_results(path) if one.key != result.key]
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(COLUMNS)
-    lines.writerows(dataclasses.astuple(one) for one in [*results, result])
-    write_file(path, text.getvalue().encode())
+    """Writes the file anew with this line, in place of an older one of the same training. Other queues wait for it."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        results = [one for one in read_results(path) if one.key != result.key]
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(COLUMNS)
+        lines.writerows(dataclasses.astuple(one) for one in [*results, result])
+        write_file(path, text.getvalue().encode())

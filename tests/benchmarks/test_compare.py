@@ -13,6 +13,7 @@ from pathlib import Path
 import compare
 import pytest
 import results
+import trainings
 import work
 
 from keras_retina.recipe.recipe import dump_recipe, load_recipe
@@ -30,7 +31,7 @@ def commands(monkeypatch):
     """The command lines that the queue starts; a stand-in for training writes the metrics, but `sgd` fails."""
     started = []
 
-    def succeeded(command, *, log, lock, environment):
+    def succeeded(command, *, log, locks, environment):
         started.append(command)
         if "evaluate" in command:
             Path(option(command, "--json")[0]).write_text(json.dumps(metrics(20.0)), encoding="utf-8")
@@ -44,7 +45,7 @@ def commands(monkeypatch):
             (folder / "metrics.json").write_text(json.dumps(metrics(AP[setting] + int(seed))), encoding="utf-8")
         return setting != "sgd"
 
-    monkeypatch.setattr(compare, "succeeded", succeeded)
+    monkeypatch.setattr(trainings, "succeeded", succeeded)
     return started
 
 
@@ -76,6 +77,31 @@ def test_every_training_has_a_line_and_is_not_repeated(monkeypatch, commands, wo
     assert "| giou | not shown | +2.0 |" in capsys.readouterr().out
     run(monkeypatch, "giou", *words)
     assert len(commands) == 4
+
+
+def test_two_shares_train_each_job_once(monkeypatch, commands, words, tmp_path):
+    run(monkeypatch, "giou", *words, "--share", "1/2")
+    assert [Path(option(command, "--out")[0]).name for command in commands] == ["recipe-0", "recipe-1"]
+    run(monkeypatch, "giou", *words, "--share", "2/2")
+    assert [Path(option(command, "--out")[0]).name for command in commands[2:]] == ["giou-0", "giou-1"]
+    assert len(results.read_results(tmp_path / "out" / "results.csv")) == 4
+
+
+@pytest.mark.parametrize("share", ["0/2", "3/2", "half", "1/0"])
+def test_what_is_no_share_is_refused(monkeypatch, words, share, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "giou", *words, "--share", share)
+    assert "expected a share such as 1/2" in capsys.readouterr().err
+
+
+def test_shares_of_one_queue_run_beside_each_other_and_not_beside_the_whole(tmp_path):
+    first, second = work.Share(1, 2), work.Share(2, 2)
+    with work.alone_in(tmp_path, first), work.alone_in(tmp_path, second):
+        for taken in (first, work.WHOLE):
+            with pytest.raises(SystemExit, match="another --out"), work.alone_in(tmp_path, taken):
+                pass
+    with work.alone_in(tmp_path), pytest.raises(SystemExit, match="another --out"), work.alone_in(tmp_path, first):
+        pass
 
 
 def test_a_training_that_fails_is_named_and_the_others_go_on(monkeypatch, commands, words):
@@ -115,9 +141,9 @@ import sys
 sys.path.insert(0, {sets!r})
 from pathlib import Path
 import work
-with work.alone_in(Path({out!r})) as lock:
+with work.alone_in(Path({out!r})) as locks:
     child = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
-    work.succeeded(child, log=Path({out!r}) / "log", lock=lock, environment=work.environment())
+    work.succeeded(child, log=Path({out!r}) / "log", locks=locks, environment=work.environment())
 """
 
 
