@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edge.export.float16 import halve_kernels
 from edge.export.float_layers import chosen_operators, leave_in_float
 from edge.export.int16 import join_scales, own_biases, take_camera_bytes
+from edge.quantize.bias import correct_biases
 from edge.quantize.equalize import equalized, has_clusters
 from edge.quantize.ranges import best_range, class_logits, class_range, observed_values, set_ranges, wide_range
 from edge.tflite.flatbuffer import (
@@ -28,6 +29,7 @@ from keras_retina.recipe.formats import FORMATS, FormatName
 Samples = Callable[[], Iterable[list[np.ndarray]]]
 
 EQUALIZE_IMAGES = 32
+BIAS_IMAGES = 8  # of each, thousands of values of every channel
 FIRST_RANGES_IMAGES = 4  # TensorFlow's own ranges are replaced, so few images are enough for them
 
 OPERATOR_SETS = {
@@ -99,7 +101,7 @@ def float_heads(model: keras.Model, spec: DetectorSpec) -> bytes:
 def quantize_heads(
     model: keras.Model, spec: DetectorSpec, *, kind: str, samples: Samples, float_layers: Sequence[str] = ()
 ) -> bytes:
-    """Quantizes a model as it is, and replaces the ranges that TensorFlow measures by better ones."""
+    """Quantizes a model as it is, with better ranges than those that TensorFlow measures, and corrected biases."""
     float_network = float_heads(model, spec)
     converter = _converter(model, spec, camera_bytes=False)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -122,6 +124,8 @@ def quantize_heads(
     parent = read_flatbuffer(float_network)
     if kind == "int16":
         own_biases(network, parent)
+    else:
+        correct_biases(network, float_network, samples=itertools.islice(samples(), BIAS_IMAGES), spec=spec)
     if float_layers:
         leave_in_float(network, parent, layers=float_layers)
         check_operators(network, kind, float_layers=float_layers)

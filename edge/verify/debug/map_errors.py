@@ -24,6 +24,7 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.model.spec import DetectorSpec
 
 QUANTIZED = ("int8", "int16")
+TOWARDS = 1e-4  # steps of the input: above the rounding of float32, whose values of 127 have steps of 8e-6
 
 
 def side_by_side(float_model: schema.ModelT, model: schema.ModelT) -> dict[str, int]:
@@ -159,7 +160,7 @@ def map_errors(
     alone = side_by_side(joined, model)
     reference, quantized = _keeping(write_flatbuffer(joined)), _keeping(network)
     for (image,) in samples:
-        _run(reference, image)
+        _run(reference, _towards_bytes(image, model, spec=spec))
         _run(quantized, spec.unscale(image))
         for error in errors:
             values = reference.get_tensor(expected[error.name])
@@ -243,6 +244,19 @@ def _keeping(network: bytes) -> Interpreter:
 def _run(interpreter: Interpreter, image: np.ndarray) -> None:
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
     interpreter.invoke()
+
+
+def _towards_bytes(image: np.ndarray, model: schema.ModelT, *, spec: DetectorSpec) -> np.ndarray:
+    """Returns the image moved a little, a ten-thousandth of a grey level, so that it is rounded as in the file.
+
+    (byte - 127.5) / 127.5 lies half way between two steps of the input. The file takes the same one of them always.
+    """
+    tensor = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]]
+    if tensor_quantization(tensor) is None:  # a network of 16 bits scales its pixels in float
+        return image
+    scale, zero_point = tensor_quantization(tensor) or (1.0, 0)
+    in_file = (spec.unscale(image).astype(np.float32) - zero_point) * scale
+    return image + TOWARDS * scale * np.sign(in_file - image).astype(np.float32)
 
 
 def _real(interpreter: Interpreter, model: schema.ModelT, *, index: int) -> np.ndarray:

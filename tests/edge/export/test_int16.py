@@ -50,10 +50,10 @@ def head_errors(small, path) -> dict[str, float]:
     return errors
 
 
-def test_int16_follows_the_float_network_far_closer_than_int8(small_quantized, files):
+def test_int16_follows_the_float_network_closer_than_int8(small_quantized, files):
     int8, int16 = (head_errors(small_quantized, files[kind, "raw"]) for kind in ("int8", "int16"))
     assert int16["classes"] < 0.5 * int8["classes"]
-    assert int16["boxes"] < 0.5 * int8["boxes"]
+    assert int16["boxes"] < int8["boxes"]  # the kernels of both have 8 bits, and int8 has corrected biases
 
 
 def test_weights_have_8_bits_and_feature_maps_16(small_quantized):

@@ -1,0 +1,182 @@
+"""Moves the biases of a quantized network so that every channel has the mean that it has in float.
+
+Rounded kernels and clipped ranges shift the mean of what a convolution computes, each channel its own way, and the
+shifts of all layers add up. A bias has 32 bits, so it can take a shift back. The convolutions are corrected one after
+the other in the order of execution, each in the network whose earlier layers are corrected already: what they could
+not take back is then part of what the later ones take back.
+
+Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, section 4.2 and appendix
+D, with calibration images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from edge.tflite.flatbuffer import operator_name, read_flatbuffer, tensor_quantization, tensor_type, write_flatbuffer
+from edge.tflite.layer_names import feature_maps
+from keras_retina.model.spec import DetectorSpec
+
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+EDGE = 4  # steps: a value that is so far from a limit in float is not cut off in int8
+LEAST_VALUES = 64  # of a channel: fewer give no mean
+
+
+@dataclass
+class FloatValues:
+    """What one feature map has in the float network, on all images together.
+
+    Attributes:
+        total: sum of the values that count, by channel.
+        count: how many they are, by channel.
+        counted: for each image which values count, as packed bits. They are chosen by the float value alone: if the
+            int8 one had a say, those whose error goes to one side would be missing.
+    """
+
+    total: np.ndarray
+    count: np.ndarray
+    counted: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, values: np.ndarray, *, low: float, high: float) -> None:
+        """Adds the values `[..., channels]` of an image, of which those between `low` and `high` count."""
+        rows = values.reshape(-1, values.shape[-1])
+        inside = (rows > low) & (rows < high)
+        self.total = self.total + np.where(inside, rows, 0.0).sum(axis=0, dtype=np.float64)
+        self.count = self.count + inside.sum(axis=0)
+        self.counted.append(np.packbits(inside))
+
+    def shift_of(self, received: Iterable[np.ndarray]) -> np.ndarray:
+        """Returns by channel how far the mean of `received`, values for each image, is below the float mean.
+
+        It is 0 for a channel with fewer than LEAST_VALUES.
+        """
+        total = np.zeros_like(self.total)
+        for values, bits in zip(received, self.counted, strict=True):
+            rows = values.reshape(-1, values.shape[-1])
+            inside = np.unpackbits(bits, count=rows.size).reshape(rows.shape).astype(bool)
+            total += np.where(inside, rows, 0.0).sum(axis=0, dtype=np.float64)
+        return np.where(self.count < LEAST_VALUES, 0.0, (self.total - total) / np.maximum(self.count, 1))
+
+
+def correct_biases(
+    model: schema.ModelT, float_network: bytes, *, samples: Iterable[list[np.ndarray]], spec: DetectorSpec
+) -> int:
+    """Adds to each bias of a quantized network what its channel misses in the mean; returns how many were corrected.
+
+    Values near the limits of a range are left out of the means: the range or a ReLU may cut them off.
+
+    Args:
+        model: int8 up to the heads, with camera bytes as input; changed in place.
+        float_network: of the same weights, with scaled float pixels as input.
+        samples: calibration inputs, each `[float32 [1, H, W, 3]]`.
+    """
+    images = [image for (image,) in samples]
+    if not images:
+        return 0
+    expected = float_values(model, float_network, images=images)
+    pixels = [spec.unscale(image) for image in images]
+    corrected = 0
+    for layer in _layers_in_order(model, set(expected)):
+        shifts = mean_shifts(model, {name: expected[name] for name in layer}, pixels=pixels)
+        maps = feature_maps(model)
+        for name in layer:
+            _add_to_bias(model, int(maps[name].inputs[2]), shifts[name])
+        corrected += len(layer)
+    return corrected
+
+
+def float_values(model: schema.ModelT, float_network: bytes, *, images: Iterable[np.ndarray]) -> dict[str, FloatValues]:
+    """Returns by the name of its feature map what each convolution with a bias has in the float network."""
+    parent = read_flatbuffer(float_network)
+    places = {name: int(operator.outputs[0]) for name, operator in feature_maps(parent).items()}
+    limits = {
+        name: _limits(model, int(operator.outputs[0]))
+        for name, operator in feature_maps(model).items()
+        if name in places and operator_name(model, operator) in CONVOLUTIONS and _has_bias(operator)
+    }
+    found: dict[str, FloatValues] = {}
+    interpreter = _keeping(float_network)
+    for image in images:
+        _run(interpreter, image)
+        for name, (low, high) in limits.items():
+            values = interpreter.get_tensor(places[name])
+            channels = values.shape[-1]
+            one = found.setdefault(name, FloatValues(np.zeros(channels), np.zeros(channels, np.int64)))
+            one.add(values, low=low, high=high)
+    return found
+
+
+def mean_shifts(
+    model: schema.ModelT, expected: dict[str, FloatValues], *, pixels: Iterable[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Returns by name how far each channel of a quantized network is below its float mean, on these camera bytes."""
+    maps = feature_maps(model)
+    received: dict[str, list[np.ndarray]] = {name: [] for name in expected}
+    interpreter = _keeping(write_flatbuffer(model))
+    for image in pixels:
+        _run(interpreter, image)
+        for name, values in received.items():
+            index = int(maps[name].outputs[0])
+            scale, zero_point = tensor_quantization(model.subgraphs[0].tensors[index]) or (1.0, 0)
+            values.append((interpreter.get_tensor(index).astype(np.float32) - zero_point) * scale)
+    return {name: expected[name].shift_of(values) for name, values in received.items()}
+
+
+def _layers_in_order(model: schema.ModelT, names: set[str]) -> list[list[str]]:
+    """Returns the convolutions in groups: none reads, even through others, what another of its group computes."""
+    depth_of: dict[int, int] = {}
+    by_output = {int(operator.outputs[0]): name for name, operator in feature_maps(model).items()}
+    groups: dict[int, list[str]] = {}
+    for operator in model.subgraphs[0].operators:  # in order of execution
+        depth = max((depth_of.get(int(index), 0) for index in operator.inputs), default=0)
+        name = by_output.get(int(operator.outputs[0]))
+        if name in names:
+            depth += 1
+            groups.setdefault(depth, []).append(name)
+        depth_of |= {int(index): depth for index in operator.outputs}
+    return [groups[depth] for depth in sorted(groups)]
+
+
+def _has_bias(operator: schema.OperatorT) -> bool:
+    return len(operator.inputs) > 2 and operator.inputs[2] >= 0
+
+
+def _limits(model: schema.ModelT, index: int) -> tuple[float, float]:
+    """Returns between which values of a feature map nothing is cut off."""
+    tensor = model.subgraphs[0].tensors[index]
+    scale, zero_point = tensor_quantization(tensor) or (1.0, 0)
+    stored = np.iinfo(tensor_type(tensor))
+    return (stored.min + EDGE - zero_point) * scale, (stored.max - EDGE - zero_point) * scale
+
+
+def _keeping(network: bytes) -> Interpreter:
+    """Returns an interpreter that keeps every feature map; delegates would not."""
+    interpreter = Interpreter(
+        model_content=network,
+        num_threads=2,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _run(interpreter: Interpreter, image: np.ndarray) -> None:
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    interpreter.invoke()
+
+
+def _add_to_bias(model: schema.ModelT, index: int, values: np.ndarray) -> None:
+    bias = model.subgraphs[0].tensors[index]
+    stored = np.dtype(tensor_type(bias))
+    before = np.frombuffer(bytes(model.buffers[bias.buffer].data), stored)
+    limits = np.iinfo(stored)
+    steps = before + np.round(values / bias.quantization.scale.astype(np.float64))
+    data = np.clip(steps, limits.min, limits.max).astype(stored)
+    model.buffers.append(schema.BufferT(data=data.view(np.uint8)))
+    bias.buffer = len(model.buffers) - 1
