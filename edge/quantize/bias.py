@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from edge.quantize.feature_values import keeping_interpreter, run_on
 from edge.tflite.flatbuffer import operator_name, read_flatbuffer, tensor_quantization, tensor_type, write_flatbuffer
 from edge.tflite.layer_names import feature_maps
 from keras_retina.model.spec import DetectorSpec
@@ -100,9 +100,9 @@ def float_values(model: schema.ModelT, float_network: bytes, *, images: Iterable
         if name in places and operator_name(model, operator) in CONVOLUTIONS and _has_bias(operator)
     }
     found: dict[str, FloatValues] = {}
-    interpreter = _keeping(float_network)
+    interpreter = keeping_interpreter(float_network)
     for image in images:
-        _run(interpreter, image)
+        run_on(interpreter, image)
         for name, (low, high) in limits.items():
             values = interpreter.get_tensor(places[name])
             channels = values.shape[-1]
@@ -117,9 +117,9 @@ def mean_shifts(
     """Returns by name how far each channel of a quantized network is below its float mean, on these camera bytes."""
     maps = feature_maps(model)
     received: dict[str, list[np.ndarray]] = {name: [] for name in expected}
-    interpreter = _keeping(write_flatbuffer(model))
+    interpreter = keeping_interpreter(write_flatbuffer(model))
     for image in pixels:
-        _run(interpreter, image)
+        run_on(interpreter, image)
         for name, values in received.items():
             index = int(maps[name].outputs[0])
             scale, zero_point = tensor_quantization(model.subgraphs[0].tensors[index]) or (1.0, 0)
@@ -152,23 +152,6 @@ def _limits(model: schema.ModelT, index: int) -> tuple[float, float]:
     scale, zero_point = tensor_quantization(tensor) or (1.0, 0)
     stored = np.iinfo(tensor_type(tensor))
     return (stored.min + EDGE - zero_point) * scale, (stored.max - EDGE - zero_point) * scale
-
-
-def _keeping(network: bytes) -> Interpreter:
-    """Returns an interpreter that keeps every feature map; delegates would not."""
-    interpreter = Interpreter(
-        model_content=network,
-        num_threads=2,
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
-    interpreter.allocate_tensors()
-    return interpreter
-
-
-def _run(interpreter: Interpreter, image: np.ndarray) -> None:
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
-    interpreter.invoke()
 
 
 def _add_to_bias(model: schema.ModelT, index: int, values: np.ndarray) -> None:

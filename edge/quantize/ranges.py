@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from edge.quantize.feature_values import keeping_interpreter, run_on
 from edge.tflite.flatbuffer import operator_name, read_flatbuffer, tensor_type
 
 HALF = 1024
@@ -94,16 +94,9 @@ def observed_values(float_network: bytes, samples: Iterable[list[np.ndarray]]) -
         for operator in graph.operators
         if operator_name(model, operator) in CHOSEN
     }
-    interpreter = Interpreter(
-        model_content=float_network,
-        num_threads=2,
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
-    interpreter.allocate_tensors()
+    interpreter = keeping_interpreter(float_network)
     for (image,) in samples:
-        interpreter.set_tensor(int(graph.inputs[0]), image)
-        interpreter.invoke()
+        run_on(interpreter, image)
         for index, histogram in watched.items():
             histogram.add(interpreter.get_tensor(index))
     return {graph.tensors[index].name: histogram for index, histogram in watched.items()}

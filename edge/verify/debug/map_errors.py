@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.interpreter import Interpreter
 
+from edge.quantize.feature_values import keeping_interpreter, run_on
 from edge.tflite.flatbuffer import (
     constant_values,
     operator_name,
@@ -158,10 +159,10 @@ def map_errors(
     expected = {name: int(operator.outputs[0]) for name, operator in feature_maps(joined).items()}
     received = {name: int(operator.outputs[0]) for name, operator in feature_maps(model).items()}
     alone = side_by_side(joined, model)
-    reference, quantized = _keeping(write_flatbuffer(joined)), _keeping(network)
+    reference, quantized = keeping_interpreter(write_flatbuffer(joined)), keeping_interpreter(network)
     for (image,) in samples:
-        _run(reference, _towards_bytes(image, model, spec=spec))
-        _run(quantized, spec.unscale(image))
+        run_on(reference, _towards_bytes(image, model, spec=spec))
+        run_on(quantized, spec.unscale(image))
         for error in errors:
             values = reference.get_tensor(expected[error.name])
             error.low, error.high = min(error.low, float(values.min())), max(error.high, float(values.max()))
@@ -227,23 +228,6 @@ def _dequantized(stored: np.ndarray, tensor: schema.TensorT) -> np.ndarray:
         shape[quantization.quantizedDimension] = -1
     scale, zero_point = quantization.scale.reshape(shape), quantization.zeroPoint.reshape(shape)
     return (stored.astype(np.float32) - zero_point.astype(np.float32)) * scale
-
-
-def _keeping(network: bytes) -> Interpreter:
-    """Returns an interpreter that keeps every feature map; delegates would not."""
-    interpreter = Interpreter(
-        model_content=network,
-        num_threads=2,
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
-    interpreter.allocate_tensors()
-    return interpreter
-
-
-def _run(interpreter: Interpreter, image: np.ndarray) -> None:
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
-    interpreter.invoke()
 
 
 def _towards_bytes(image: np.ndarray, model: schema.ModelT, *, spec: DetectorSpec) -> np.ndarray:
