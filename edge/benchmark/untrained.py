@@ -11,9 +11,10 @@ import numpy as np
 
 from edge.benchmark.interleave import interleaved_latency
 from edge.edgetpu.predict import predict
-from edge.export.convert import convert_heads, quantize_heads
+from edge.export.convert import convert_heads, quantize_heads, rounded_heads
 from edge.export.export import write_detector
 from edge.quantize.calibration import network_samples
+from edge.tflite.flatbuffer import write_flatbuffer
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import detector_spec
@@ -81,7 +82,9 @@ def write_untrained(
     keras.backend.clear_session()
     model = detector_network(settings, class_count)
     _shift_scores(model, next(samples())[0], threshold=files.score_threshold)
-    if FORMATS[kind].calibrated:  # without the search for equal channels, which changes weights alone
+    if kind == "int8":  # without equal channels and corrected biases, which change weights alone
+        network = write_flatbuffer(rounded_heads(model, spec, kind=kind, samples=samples)[0])
+    elif FORMATS[kind].calibrated:
         network = quantize_heads(model, spec, kind=kind, samples=samples)
     else:
         network = convert_heads(model, spec, kind=kind)

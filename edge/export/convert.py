@@ -102,6 +102,24 @@ def quantize_heads(
     model: keras.Model, spec: DetectorSpec, *, kind: str, samples: Samples, float_layers: Sequence[str] = ()
 ) -> bytes:
     """Quantizes a model as it is, with better ranges than those that TensorFlow measures, and corrected biases."""
+    network, float_network = rounded_heads(model, spec, kind=kind, samples=samples, float_layers=float_layers)
+    if kind == "int8":
+        correct_biases(network, float_network, samples=itertools.islice(samples(), BIAS_IMAGES), spec=spec)
+    if float_layers:
+        leave_in_float(network, read_flatbuffer(float_network), layers=float_layers)
+        check_operators(network, kind, float_layers=float_layers)
+    if kind == "int16":
+        take_camera_bytes(network, spec)
+    return write_flatbuffer(network)
+
+
+def rounded_heads(
+    model: keras.Model, spec: DetectorSpec, *, kind: str, samples: Samples, float_layers: Sequence[str] = ()
+) -> tuple[schema.ModelT, bytes]:
+    """Returns a quantized network whose biases are rounded only, all of it in `kind`, and the float one.
+
+    The operators and the speed are those of `quantize_heads`. `float_layers` are only checked here.
+    """
     float_network = float_heads(model, spec)
     converter = _converter(model, spec, camera_bytes=False)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -121,17 +139,9 @@ def quantize_heads(
         join_scales(network)
         ranges = {name: wide_range(seen) for name, seen in values.items()}
     set_ranges(network, ranges)
-    parent = read_flatbuffer(float_network)
     if kind == "int16":
-        own_biases(network, parent)
-    else:
-        correct_biases(network, float_network, samples=itertools.islice(samples(), BIAS_IMAGES), spec=spec)
-    if float_layers:
-        leave_in_float(network, parent, layers=float_layers)
-        check_operators(network, kind, float_layers=float_layers)
-    if kind == "int16":
-        take_camera_bytes(network, spec)
-    return write_flatbuffer(network)
+        own_biases(network, read_flatbuffer(float_network))
+    return network, float_network
 
 
 def _convert_quantize_aware(model: keras.Model, spec: DetectorSpec) -> bytes:

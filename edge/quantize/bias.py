@@ -11,6 +11,7 @@ D, with calibration images.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -21,6 +22,8 @@ from edge.quantize.feature_values import keeping_interpreter, run_on
 from edge.tflite.flatbuffer import operator_name, read_flatbuffer, tensor_quantization, tensor_type, write_flatbuffer
 from edge.tflite.layer_names import feature_maps
 from keras_retina.model.spec import DetectorSpec
+
+logger = logging.getLogger(__name__)
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 EDGE = 4  # steps: a value that is so far from a limit in float is not cut off in int8
@@ -68,7 +71,8 @@ def correct_biases(
 ) -> int:
     """Adds to each bias of a quantized network what its channel misses in the mean; returns how many were corrected.
 
-    Values near the limits of a range are left out of the means: the range or a ReLU may cut them off.
+    Values near the limits of a range are left out of the means: the range or a ReLU may cut them off. Nothing is
+    corrected, with a warning, in a network that runs with a delegate only.
 
     Args:
         model: int8 up to the heads, with camera bytes as input; changed in place.
@@ -77,6 +81,12 @@ def correct_biases(
     """
     images = [image for (image,) in samples]
     if not images:
+        return 0
+    try:
+        keeping_interpreter(write_flatbuffer(model))
+    except RuntimeError as error:
+        # Of random weights, for instance, whose maps have ranges that fit no kernel but those of a delegate.
+        logger.warning(f"int8: the biases are only rounded, since LiteRT cannot keep the maps of this network: {error}")
         return 0
     expected = float_values(model, float_network, images=images)
     pixels = [spec.unscale(image) for image in images]

@@ -133,3 +133,17 @@ def test_no_image_changes_nothing(networks, tiny_spec):
     model = read_flatbuffer(networks[1])
     assert correct_biases(model, networks[0], samples=[], spec=tiny_spec) == 0
     assert write_flatbuffer(model) == write_flatbuffer(read_flatbuffer(networks[1]))
+
+
+def test_a_network_that_only_a_delegate_can_run_keeps_its_biases_with_a_warning(
+    networks, tiny_spec, monkeypatch, caplog
+):
+    def refused(network):
+        raise RuntimeError("no_integer_overflow_from_quantization was not true")
+
+    monkeypatch.setattr(bias, "keeping_interpreter", refused)
+    model = read_flatbuffer(networks[1])
+    with caplog.at_level("WARNING"):
+        assert correct_biases(model, networks[0], samples=networks[2](), spec=tiny_spec) == 0
+    assert "the biases are only rounded" in caplog.text
+    assert write_flatbuffer(model) == write_flatbuffer(read_flatbuffer(networks[1]))
