@@ -10,6 +10,7 @@ setup(
         "edge": ["py.typed"],
         "keras_retina.recipes": ["*.yaml"],
         "edge.report": ["*.html.jinja"],
+        "edge.report.review": ["*.html.jinja"],
         "edge.detect.web": ["page/*.*"],
     },
 )

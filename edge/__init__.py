@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edge.compress.weights.detector import finish_sparse, sparse_model
     from edge.detectors.evaluation import evaluate_tflite
     from edge.export.one_file import export_detector
-    from edge.quantize.aware import float_model
+    from edge.quantize.aware.model import float_model
     from edge.quantize.detector import quantize_aware
     from edge.runtime import Detections, Detector
     from edge.stages import verify_run
@@ -37,7 +37,7 @@ _HOMES = {
     "evaluate_tflite": "edge.detectors.evaluation",
     "export_detector": "edge.export.one_file",
     "finish_sparse": "edge.compress.weights.detector",
-    "float_model": "edge.quantize.aware",
+    "float_model": "edge.quantize.aware.model",
     "prune_channels": "edge.compress.channels.detector",
     "quantize_aware": "edge.quantize.detector",
     "sparse_model": "edge.compress.weights.detector",

@@ -1,4 +1,4 @@
-"""The stages of a run after its training, in this order: compress, export, debug, verify, report.
+"""The stages of a run after its training, in this order: compress, export, heal, debug, verify, report.
 
 A stage whose result is there is skipped.
 """
@@ -15,6 +15,7 @@ from edge.compress.models import check_settings, compress_model, is_done, load_c
 from edge.export.artifact import Artifact
 from edge.export.export import export_files, is_exported, needs_calibration, origin_of
 from edge.quantize.calibration import choose_calibration_images
+from edge.verify.heal.healing import Healing
 from edge.verify.result import VerifyResult
 from edge.verify.verify import SmallerModel
 from keras_retina.data.records import ImageFile
@@ -112,6 +113,13 @@ def export_stage(run: RunFolder) -> list[Path]:
     return written
 
 
+def heal_stage(run: RunFolder) -> list[Healing]:
+    """Judges every int8 file on the validation split, and replaces one that misses its gate by a better one."""
+    from edge.verify.heal.heal import heal_run
+
+    return heal_run(run)
+
+
 def debug_stage(run: RunFolder) -> tuple[Path, dict[str, Any]]:
     """Measures the int8 file of an exported run layer by layer; writes `export/NAME_int8_debug.json` and returns it."""
     from edge.quantize.calibration import choose_calibration_images
@@ -149,6 +157,7 @@ def verify_stage(
     from the model of the run is held to it like the exported ones.
     """
     from edge.detectors.reading import ReadingOptions
+    from edge.verify.heal.heal import healings_of
     from edge.verify.others import add_other_files, files_of_run, read_others, require_files
     from edge.verify.verify import verify_files
     from keras_retina.model.saving import load_detector
@@ -177,6 +186,7 @@ def verify_stage(
         files=[*files, *own],
         smaller=smaller,
         unmade=unmade,
+        healing=healings_of(run),
     )
     return add_other_files(run, result, others=others, dataset=dataset, settings=settings) if others else result
 

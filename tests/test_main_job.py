@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -136,3 +138,59 @@ def test_the_report_is_one_page_without_outside_references(finished_run):
     for outside in ("http://", "https://", "<script", 'href="/', 'src="/'):
         assert outside not in page.replace("http://www.w3.org/", "")
     assert os.path.getsize(finished_run / "report.html") < 5_000_000
+
+
+@pytest.fixture(scope="module")
+def damaged_run(finished_run, tmp_path_factory):
+    """The finished run with int8 files that find nothing: the kernel of the scores is 0 in them."""
+    from edge.export.convert import quantize_heads
+    from edge.export.export import write_detector
+    from edge.quantize.calibration import calibration_samples
+    from keras_retina.data.records import ImageFile
+    from keras_retina.model.saving import load_detector
+    from keras_retina.run import open_run, read_split
+
+    folder = tmp_path_factory.mktemp("damaged") / "run"
+    shutil.copytree(finished_run, folder)
+    run = open_run(folder)
+    model, spec = load_detector(run.model)
+    layer = model.get_layer("classes_prediction_pointwise")
+    kernel, bias = layer.get_weights()
+    layer.set_weights([0 * kernel, bias])
+    images: list[ImageFile] = [record.path for record in read_split(run, "train").records]
+    heads = quantize_heads(model, spec, kind="int8", samples=lambda: calibration_samples(images, spec))
+    for form in run.recipe.export.heads:
+        path = folder / f"export/small_int8{'' if form == 'postprocess' else '_raw'}.tflite"
+        write_detector(path, heads, spec=spec, kind="int8", head=form, settings=run.recipe.export)
+    return folder
+
+
+def test_an_int8_file_that_misses_its_gate_is_made_again(damaged_run, monkeypatch):
+    from edge.report.report import write_report
+    from edge.stages import export_stage, heal_stage, verify_stage
+    from keras_retina.run import open_run
+
+    monkeypatch.setattr("edge.verify.heal.ladder.LEAST_BOXES", 1)
+    run = open_run(damaged_run)
+    (healing,) = heal_stage(run)
+    assert healing.outcome in ("healed", "not healed")
+    assert healing.tries[0].status == "failed" and healing.tries[healing.chosen].ratio > 0.5
+    assert export_stage(run) and heal_stage(run) == [healing], "both are done, and nothing is made again"
+    result = verify_stage(run)
+    assert result.healing == (healing,)
+    rows = {row.file: row for row in result.rows}
+    assert rows["small_int8.tflite"].is_verified and rows["small_int8_raw.tflite"].is_verified
+    page = write_report(damaged_run).read_text()
+    assert "What was tried for int8" in page and healing.tries[0].reason.split(":")[0] in page
+
+
+def test_a_split_with_few_boxes_does_not_decide_and_healing_can_be_off(damaged_run):
+    from edge.stages import heal_stage
+    from keras_retina.run import open_run
+
+    run = open_run(damaged_run)
+    shutil.rmtree(run.heal)
+    off = dataclasses.replace(
+        run, recipe=run.recipe.model_copy(update={"export": run.recipe.export.model_copy(update={"heal": "off"})})
+    )
+    assert heal_stage(off) == [] and not run.heal.exists()

@@ -114,7 +114,7 @@ assert not np.array_equal(edge.float_model(aware)(batch)["classes"], aware(batch
 from keras_retina.model.graph import multiply_adds
 assert multiply_adds(smaller) <= 0.5 * multiply_adds(model)
 from edge.compress.weights.clusters import clustered_model, clusters_of, strip
-from edge.quantize.aware import quantizable
+from edge.quantize.aware.model import quantizable
 clustered = clustered_model(quantizable(model, [batch.numpy()]), 8)
 train_again(clustered)
 assert max(clusters_of(strip(clustered)).values()) <= 8

@@ -18,7 +18,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edge.export.artifact import Artifact
-from edge.quantize.saving import load_quantize_aware
+from edge.quantize.aware.saving import load_quantize_aware
 from edge.runtime import Detector
 from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset

@@ -21,6 +21,7 @@ Nothing is chosen here, so any split may be measured.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 from collections.abc import Callable, Iterable
@@ -34,15 +35,17 @@ import edge.export.convert as convert
 from edge.export.export import described
 from edge.export.int16 import take_camera_bytes
 from edge.export.tails import end_at_heads
-from edge.quantize.aware import quantizable
+from edge.quantize.aware.model import quantizable
+from edge.quantize.aware.places import measured_ranges, quantized_places
+from edge.quantize.aware.quantizers import PIXEL_RANGE, RoundedImage, RoundedMap
 from edge.quantize.calibration import calibration_samples, choose_calibration_images
-from edge.quantize.places import measured_ranges, quantized_places
-from edge.quantize.quantizers import PIXEL_RANGE, RoundedImage, RoundedMap
 from edge.runtime import Detector
 from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from edge.tflite.layer_names import layer_operators
-from edge.verify.debug.trials import PARTS, TrialFiles, head_error
+from edge.verify.debug.search import PARTS
 from edge.verify.debug.trials import Heads as Pair
+from edge.verify.debug.trials import TrialFiles, head_error
+from edge.verify.heal.steps import whole_range
 from keras_retina.data.reading.folder import load_dataset
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, coco_metrics
@@ -218,13 +221,12 @@ def with_rounded_maps(model: keras.Model, samples: convert.Samples) -> keras.Mod
 
 def extremes(model: keras.Model, spec: DetectorSpec, *, samples: convert.Samples) -> Path:
     """Returns the int8 file whose ranges hold every value that was seen."""
-    before = convert.best_range
-    convert.best_range = lambda seen: (seen.low, seen.high)
-    try:
-        network = convert.quantize_heads(model, spec, kind="int8", samples=samples)
-    finally:
-        convert.best_range = before
-    return temporary(raw_file(network, spec))
+    float_network = convert.float_heads(model, spec)
+    network = convert.first_quantization(model, spec, kind="int8", samples=samples)
+    convert.set_int8_ranges(network, convert.observed_values(float_network, samples()), choose=whole_range)
+    images = itertools.islice(samples(), convert.BIAS_IMAGES)
+    convert.correct_biases(network, float_network, samples=images, spec=spec)
+    return temporary(raw_file(write_flatbuffer(network), spec))
 
 
 def without_bias_correction(model: keras.Model, spec: DetectorSpec, *, samples: convert.Samples) -> Path:

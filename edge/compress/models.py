@@ -33,8 +33,8 @@ def compress_model(run: RunFolder, name: str, *, train_set: Dataset, validation_
     from edge.compress.fine_tune import CompressTask
     from edge.compress.quantized import train_quantized
     from edge.compress.weights.train import train_clustered, train_sparse
-    from edge.quantize.aware import float_model
-    from edge.quantize.saving import save_quantize_aware
+    from edge.quantize.aware.model import float_model
+    from edge.quantize.aware.saving import save_quantize_aware
 
     settings = run.recipe.compress[name]
     folder = run.compressed(name)
@@ -82,7 +82,7 @@ def load_compressed(run: RunFolder, name: str) -> tuple[keras.Model, DetectorSpe
     path = run.compressed(name).model
     if run.recipe.compress[name].quantize is None:
         return load_detector(path)
-    from edge.quantize.saving import load_quantize_aware
+    from edge.quantize.aware.saving import load_quantize_aware
 
     return load_quantize_aware(path)
 

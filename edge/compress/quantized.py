@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.compress.fine_tune import CompressTask, fit_network, freeze_stages
-from edge.quantize.aware import quantize_aware_model
+from edge.quantize.aware.model import quantize_aware_model
+from edge.quantize.aware.quantizers import Preserve
+from edge.quantize.aware.saving import load_quantize_aware, save_quantize_aware
 from edge.quantize.calibration import calibration_samples, choose_calibration_images, images_used
-from edge.quantize.quantizers import Preserve
-from edge.quantize.saving import load_quantize_aware, save_quantize_aware
 from keras_retina.data.records import ImageFile
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.spec import DetectorSpec

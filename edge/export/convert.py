@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -13,7 +13,16 @@ from edge.export.float_layers import chosen_operators, leave_in_float
 from edge.export.int16 import join_scales, own_biases, take_camera_bytes
 from edge.quantize.bias import correct_biases
 from edge.quantize.equalize import equalized, has_clusters
-from edge.quantize.ranges import best_range, class_logits, class_range, observed_values, set_ranges, wide_range
+from edge.quantize.ranges import (
+    Histogram,
+    Range,
+    best_range,
+    class_logits,
+    class_range,
+    observed_values,
+    set_ranges,
+    wide_range,
+)
 from edge.tflite.flatbuffer import (
     operator_name,
     read_flatbuffer,
@@ -54,7 +63,7 @@ def convert_heads(
     In the float kinds, `dynamic` among them, the pixel scaling is part of the graph. In `int8` it is the quantization
     of the input, everything is int8 up to one DEQUANTIZE per head, and convolutions have a scale per channel. `int16`
     has 16-bit activations between a float pixel scaling and the DEQUANTIZEs. `int8_qat` is the int8 of a model that
-    `edge.quantize.aware` made, which brings its ranges.
+    `edge.quantize.aware.model` made, which brings its ranges.
 
     Args:
         samples: for `int8` and `int16`: returns the calibration inputs, each `[float32 [1, H, W, 3]]` scaled as for
@@ -121,6 +130,36 @@ def rounded_heads(
     The operators and the speed are those of `quantize_heads`. `float_layers` are only checked here.
     """
     float_network = float_heads(model, spec)
+    network = first_quantization(model, spec, kind=kind, samples=samples)
+    chosen_operators(network, float_layers)  # an unknown name is told before minutes of calibration
+    values = observed_values(float_network, samples())
+    if kind == "int8":
+        set_int8_ranges(network, values)
+    else:
+        join_scales(network)
+        set_ranges(network, {name: wide_range(seen) for name, seen in values.items()})
+        own_biases(network, read_flatbuffer(float_network))
+    return network, float_network
+
+
+def set_int8_ranges(
+    network: schema.ModelT,
+    values: Mapping[bytes, Histogram],
+    *,
+    choose: Callable[[Histogram], Range] = best_range,
+) -> None:
+    """Gives every feature map of an int8 network the range that `choose` finds; logits have a rule of their own.
+
+    Args:
+        network: of `first_quantization`, changed in place.
+        values: what `observed_values` saw in the float network.
+    """
+    logits = class_logits(network)
+    set_ranges(network, {name: (class_range if name in logits else choose)(seen) for name, seen in values.items()})
+
+
+def first_quantization(model: keras.Model, spec: DetectorSpec, *, kind: str, samples: Samples) -> schema.ModelT:
+    """Returns the quantized network as TensorFlow makes it, all operators checked, with ranges of a few images."""
     converter = _converter(model, spec, camera_bytes=False)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [OPERATOR_SETS[kind]]
@@ -129,24 +168,14 @@ def rounded_heads(
         converter.inference_input_type = tf.uint8
     network = read_flatbuffer(converter.convert())
     check_operators(network, kind)
-    chosen_operators(network, float_layers)  # an unknown name is told before minutes of calibration
-    values = observed_values(float_network, samples())
     if kind == "int8":
         check_input_quantization(network, spec)
-        logits = class_logits(network)
-        ranges = {name: class_range(seen) if name in logits else best_range(seen) for name, seen in values.items()}
-    else:
-        join_scales(network)
-        ranges = {name: wide_range(seen) for name, seen in values.items()}
-    set_ranges(network, ranges)
-    if kind == "int16":
-        own_biases(network, read_flatbuffer(float_network))
-    return network, float_network
+    return network
 
 
 def _convert_quantize_aware(model: keras.Model, spec: DetectorSpec) -> bytes:
     """Converts a model that carries its own ranges; no calibration input is looked at."""
-    from edge.quantize.aware import model_of_file  # loads tfmot, which no other format needs
+    from edge.quantize.aware.model import model_of_file  # loads tfmot, which no other format needs
 
     converter = _converter(model_of_file(model), spec, camera_bytes=False)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]

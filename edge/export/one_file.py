@@ -81,7 +81,7 @@ def export_detector(
     full_kind: FormatName = kind
     samples = None
     if is_quantize_aware(model):
-        from edge.quantize.aware import float_model
+        from edge.quantize.aware.model import float_model
 
         if kind == "int8":
             full_kind = "int8_qat"

@@ -15,7 +15,7 @@ from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import DetectorSpec
 
 if TYPE_CHECKING:
-    from edge.quantize.quantizers import Preserve
+    from edge.quantize.aware.quantizers import Preserve
 
 # tensorflow-model-optimization is loaded only where a quantization-aware model is made, saved or opened.
 
@@ -43,7 +43,7 @@ def quantize_aware(
     section 3.
     """
     check_is_finished(model)
-    from edge.quantize.aware import quantize_aware_model
+    from edge.quantize.aware.model import quantize_aware_model
 
     return quantize_aware_model(model, calibration_images(calibration, spec), preserve=preserve)
 
@@ -82,7 +82,7 @@ def save_keras_file(model: keras.Model, spec: DetectorSpec, path: str | Path) ->
     make_folder(path.parent)
     if not is_quantize_aware(model):
         return save_detector(model, spec, path)
-    from edge.quantize.saving import save_quantize_aware
+    from edge.quantize.aware.saving import save_quantize_aware
 
     return save_quantize_aware(model, spec, path=path)
 
@@ -104,7 +104,7 @@ def load_keras_file(path: str | Path) -> tuple[keras.Model, DetectorSpec]:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         if "quantization.json" in names:
-            from edge.quantize.saving import load_quantize_aware
+            from edge.quantize.aware.saving import load_quantize_aware
 
             return load_quantize_aware(path)
     return load_detector(path)

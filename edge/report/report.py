@@ -12,6 +12,7 @@ import jinja2
 from edge.report.curves import curve_section, scatter_section, training_section
 from edge.report.formatting import FILTERS, package_versions, plain
 from edge.report.gallery import class_legend, gallery, shown
+from edge.report.healing import healing_section
 from edge.report.run import Run, read_results, read_run
 from edge.report.tables import (
     expected_section,
@@ -100,6 +101,7 @@ def _context(run: Run, dataset: Dataset | None, *, command: str | None, pictures
     }
     context |= table_rows(run, reference, hero=hero_row(run.rows))
     context |= per_class_section(run, reference)
+    context |= {"healing": healing_section(run)}
     context |= {"scatter": scatter_section(run.rows)}
     context |= training_section(run)
     context |= curve_section(run, compared, results=results, show_score=SHOW_SCORE_THRESHOLD)

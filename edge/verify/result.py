@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge.verify.heal.healing import Healing
 from edge.verify.rows import Row
 from keras_retina.foundation.json_values import count_of, mapping_of, number_of, read_mapping, text_of, unexpected
 
@@ -44,12 +45,16 @@ class Parity:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """What `verify` found. `parity` is None in a file that does not have it."""
+    """What `verify` found. `parity` is None in a file that does not have it.
+
+    `healing` is what was tried on the validation split when an int8 file missed its gate there.
+    """
 
     dataset: Split
     gate: Gate
     parity: Parity | None
     rows: tuple[Row, ...]
+    healing: tuple[Healing, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `verify.json` holds."""
@@ -58,6 +63,7 @@ class VerifyResult:
             "gate": dataclasses.asdict(self.gate),
             **({} if self.parity is None else {"parity": dataclasses.asdict(self.parity)}),
             "rows": [row.to_json() for row in self.rows],
+            **({"healing": [one.to_json() for one in self.healing]} if self.healing else {}),
         }
 
     @classmethod
@@ -70,6 +76,9 @@ class VerifyResult:
         rows = fields.get("rows")
         if not isinstance(rows, list):
             raise unexpected(where, "a list of rows in the field `rows`", received=rows)
+        healing = fields.get("healing", [])
+        if not isinstance(healing, list):
+            raise unexpected(f"{where}.healing", "a list", received=healing)
         data, gate = mapping_of(fields, "dataset", where=where), mapping_of(fields, "gate", where=where)
         return cls(
             Split(
@@ -81,6 +90,7 @@ class VerifyResult:
             Gate(text_of(gate, "rule", where=f"{where}.gate"), gate.get("passed") is True),
             _parity(mapping_of(fields, "parity", where=where), f"{where}.parity"),
             tuple(Row.from_json(row, f"{where} rows[{index}]") for index, row in enumerate(rows)),
+            tuple(Healing.from_json(one, f"{where} healing[{index}]") for index, one in enumerate(healing)),
         )
 
 

@@ -36,11 +36,24 @@ def ship_line(folder: Path, rows: Sequence[Row]) -> str:
     parent, row = _float_ap(rows), row_to_ship(rows)
     if parent < LEAST_AP:
         return f"ship: nothing yet, since the float model finds almost nothing (AP {parent:.2f}). Train it longer."
+    lost = _best_int8(rows, parent)
     if row is None:
-        return "ship: nothing, since no file passed the gate"
+        return f"ship: nothing, since no file passed the gate{lost}"
     found, size = row.ap["AP"] or 0.0, (row.size_bytes or 0) / 1e6
     share = f"{found / parent:.3f} x the AP of the float model"
-    return f"ship: {folder / row.file}: AP {found:.2f}, {share}, {size:.2f} MB; {_reason(row, rows)}"
+    line = f"ship: {folder / row.file}: AP {found:.2f}, {share}, {size:.2f} MB; {_reason(row, rows)}"
+    return line if _is_int8(row) else line + lost
+
+
+def _best_int8(rows: Sequence[Row], parent: float) -> str:
+    """Returns what the int8 file of the best AP lost, as the end of a line; nothing where none was measured."""
+    int8 = [row for row in rows if row.kind in FORMATS and _is_int8(row) and not row.also]
+    measured = [row for row in int8 if row.ap["AP"] is not None]
+    if not measured:
+        return ""
+    best = max(measured, key=lambda row: row.ap["AP"] or 0.0)
+    found = best.ap["AP"] or 0.0
+    return f"; the best int8 file, {best.file}, has AP {found:.2f}, {found / parent:.3f} x"
 
 
 def _float_ap(rows: Sequence[Row]) -> float:

@@ -15,6 +15,7 @@ from edge.export.artifact import Artifact
 from edge.runtime import Description, ModelFileError, read_description
 from edge.tflite.kernels import clusters_of_file, sparsity_of_file
 from edge.verify.gate import rule_text, shortfalls
+from edge.verify.heal.healing import Healing
 from edge.verify.measure import measure_file, measure_keras, summary, unmeasured_row
 from edge.verify.parity import check_parity
 from edge.verify.result import Gate, Parity, Split, VerifyResult
@@ -70,14 +71,15 @@ def verify_files(
     files: Sequence[Path],
     smaller: Sequence[SmallerModel] = (),
     unmade: Sequence[str] = (),
+    healing: Sequence[Healing] = (),
 ) -> VerifyResult:
     """Verifies files against their float parent and writes `verify.json`; returns what it wrote.
 
     Raw heads are compared first; when they differ nothing else runs and every row is `not run`. Then the Keras model
     and every file are evaluated by pycocotools on images read from disk. Detections go to `verify/keras.json` and
     `verify/<file stem>.json` (COCO results), the labels to `verify/ground_truth.json`. The models of `compress/` follow
-    in the same way; all are held against the float
-    Keras model of the run. Those of the recipe that are `unmade` have a row that is `not run`, which passes no gate.
+    in the same way; all are held against the float Keras model of the run. Those of the recipe that are `unmade` have a
+    row that is `not run`, which passes no gate. `healing` is written as it is.
 
     Raises:
         InputError: no files, other classes than the data, no images, an image cannot be read, or the disk is full.
@@ -129,6 +131,7 @@ def verify_files(
         Gate(rule, all(row.is_verified for row in rows)),
         parity,
         tuple(rows),
+        tuple(healing),
     )
     write_json(paths.verify, result.to_json())
     return result

@@ -48,13 +48,16 @@ def export(
         bool, typer.Option("--debug", help="Show what each layer of the int8 file loses, and which to leave in float.")
     ] = False,
 ) -> None:
-    """Write the .tflite files of a trained run and of its smaller models."""
-    from edge.stages import debug_stage, export_compressed, export_stage
+    """Write the .tflite files of a trained run and of its smaller models; heal int8 files that miss their gate."""
+    from edge.stages import debug_stage, export_compressed, export_stage, heal_stage
     from keras_retina.run import open_run
 
     opened = open_run(run, data)
     for path in [*export_stage(opened), *export_compressed(opened)]:
         say(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
+    for healing in heal_stage(opened):
+        if healing.outcome != "kept":
+            say(healing.line)
     if debug:
         written, result = debug_stage(opened)
         show_quantization(result)

@@ -30,7 +30,7 @@ def review(
     json_: JsonOption = None,
 ) -> None:
     """Find wrong labels: compare the detector of a run with the labels of every split, the most suspicious first."""
-    from edge.report.review import summary, write_review
+    from edge.report.review.review import summary, write_review
     from keras_retina.data.records import check_classes
     from keras_retina.evaluate.predict import detect_function
     from keras_retina.evaluate.review import SUSPICIOUS, review_datasets

@@ -73,7 +73,7 @@ def run_all(
         changed: the settings are others than those that `expected:` belongs to.
         plan_text: the commented recipe that was planned, to be kept in the run folder.
     """
-    from edge.stages import compress_stage, export_compressed, export_stage, report_stage, verify_stage
+    from edge.stages import compress_stage, export_compressed, export_stage, heal_stage, report_stage, verify_stage
     from edge.verify.expected import compare, expected_block, expected_lines, measured_run
     from edge.verify.ship import row_to_ship, ship_line
     from keras_retina.foundation.files import write_file
@@ -89,6 +89,7 @@ def run_all(
     compress_stage(run)
     export_stage(run)
     export_compressed(run)
+    heal_stage(run)
     result = verify_stage(run)
     page = report_stage(run)
     show_rows(result)

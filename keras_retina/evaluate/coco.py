@@ -49,12 +49,8 @@ def coco_metrics(dataset: Dataset, detections: list[dict[str, Any]]) -> Metrics:
     `detections` are in the COCO results format: image_id, category_id, bbox `[x, y, width, height]` in pixels of the
     image, score. An empty list scores 0, not an error.
     """
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth = COCO()
-        truth.dataset = ground_truth(dataset)
-        truth.createIndex()
-        evaluation = COCOeval(truth, _results(truth, detections), "bbox")
-        evaluation.evaluate()
+    evaluation = evaluated(dataset, detections)
+    with contextlib.redirect_stdout(io.StringIO()):
         evaluation.accumulate()
         evaluation.summarize()
     metrics: Metrics = {name: _percent(value) for name, value in zip(STATISTICS, evaluation.stats[:6], strict=True)}
@@ -66,6 +62,17 @@ def coco_metrics(dataset: Dataset, detections: list[dict[str, Any]]) -> Metrics:
         for number, name in zip(dataset.category_ids, dataset.class_names, strict=True)
     }
     return metrics
+
+
+def evaluated(dataset: Dataset, detections: list[dict[str, Any]]) -> COCOeval:
+    """Returns pycocotools' evaluation with every detection matched to the labels, not yet summed up."""
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        truth = COCO()
+        truth.dataset = ground_truth(dataset)
+        truth.createIndex()
+        evaluation = COCOeval(truth, _results(truth, detections), "bbox")
+        evaluation.evaluate()
+    return evaluation
 
 
 def results_of_image(

@@ -99,6 +99,11 @@ class RunPaths:
         return self.path / "export"
 
     @property
+    def heal(self) -> Path:
+        """What was tried on int8 files that missed the gate on the validation split, a folder for each model."""
+        return self.path / "heal"
+
+    @property
     def verify(self) -> Path:
         """The measured rows."""
         return self.path / "verify.json"
@@ -132,5 +137,5 @@ class RunPaths:
         """Everything that the program writes here."""
         return (
             self.recipe_file, self.plan, self.facts, self.splits, self.train, self.model, self.metrics, self.compress,
-            self.export, self.detections_folder, self.verify, self.report, self.review,
+            self.export, self.heal, self.detections_folder, self.verify, self.report, self.review,
         )  # fmt: skip

@@ -50,6 +50,8 @@ WHY_FILES: dict[Target | None, str] = {
     ),
 }
 
+WHY_HEAL = "heal: an int8 file that misses the gate is made again in other ways, at last by a short training in int8."
+
 
 def smaller_choice(wishes: Wishes, *, epochs: int, frozen: int, timing: Timing | None = None) -> Choice:
     """Says which smaller models are made, and how.
@@ -104,11 +106,14 @@ def _none(why: str) -> Choice:
 def files_choice(wishes: Wishes) -> Choice:
     """Says formats and forms of the files."""
     formats, heads = FORMATS[wishes.target], HEADS[wishes.target]
-    value: dict[str, Any] = {"formats": list(formats), "heads": list(heads)}
-    why = WHY_FILES[wishes.target]
+    value: dict[str, Any] = {"formats": list(formats), "heads": list(heads), "heal": "full"}
+    why = f"{WHY_FILES[wishes.target]} {WHY_HEAL}"
     if wishes.target == "coral":
-        value["mediapipe_raw"] = False
-        why += " mediapipe_raw: false lets raw files end in int8, which is faster."
+        value |= {"mediapipe_raw": False, "integer_only": True}
+        why += (
+            " mediapipe_raw: false lets raw files end in int8, which is faster. integer_only: the Edge TPU computes "
+            "nothing in float, and layers behind one in float would stay on the CPU too."
+        )
     return Choice("export", value, why, f"{', '.join(formats)}; {', '.join(heads)}", "files")
 
 

@@ -18,7 +18,10 @@ class Export(Section):
     ones end in uint8. Without, it refuses them, and int8 ones end in int8, which is faster.
     `nms`: suppress overlaps within each class, or `fast`, among the best class of every anchor.
     `int16` has int8 weights and 16-bit activations. `float_layers` names Keras layers that stay float in the `int8` and
-    `int16` files; a layer that is shared by the pyramid levels stays float on all of them.
+    `int16` files; a layer that is shared by the pyramid levels stays float on all of them. `integer_only` forbids float
+    layers, for devices that compute with integers alone.
+    `heal` says what happens when an int8 file misses the gate on the validation split: nothing, `quick` steps without
+    training, or `full`, with a short quantization-aware training as the last step.
     """
 
     formats: Annotated[tuple[RecipeFormat, ...], Field(min_length=1, strict=False)] = (
@@ -31,6 +34,8 @@ class Export(Section):
     mediapipe_raw: bool = True
     calibration_images: Count = 300
     float_layers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    integer_only: bool = False
+    heal: Literal["off", "quick", "full"] = "quick"
     score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.01
     iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     nms: Literal["per_class", "fast"] = "per_class"
@@ -42,6 +47,11 @@ class Export(Section):
             raise ValueError(
                 f"float_layers belongs to {calibrated_names()} files. Received: formats={list(self.formats)}. "
                 "Add int8 to formats, or remove float_layers"
+            )
+        if self.float_layers and self.integer_only:
+            raise ValueError(
+                f"integer_only forbids float layers. Received: float_layers={list(self.float_layers)}, "
+                "integer_only=True. Remove one of them"
             )
         return self
 

@@ -108,6 +108,19 @@ class Recipe(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_gate_that_rounding_can_meet(self) -> Recipe:
+        gates = {"verification": self.verification.minimum_ap_ratio}
+        gates |= {f"compress.{name}": model.minimum_ap_ratio for name, model in self.compress.items()}
+        for section, ratio in gates.items():
+            if ratio == 1.0 and self.export.heal != "off":
+                raise ValueError(
+                    f"{section}.minimum_ap_ratio: expected less than 1 where export.heal works towards it: int8 is "
+                    f"above its float model by luck alone. Received: minimum_ap_ratio=1.0, heal={self.export.heal!r}. "
+                    "Set 0.995, or export.heal: off"
+                )
+        return self
+
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Reads a recipe and applies overrides.

@@ -30,7 +30,7 @@ def clustered_model(model: keras.Model, clusters: int = 16, *, start: Start = "k
     Call `strip` after `fit`.
 
     Args:
-        model: without BatchNorm, balanced and perhaps sparse: what `edge.quantize.aware.quantizable` returns.
+        model: without BatchNorm, balanced and perhaps sparse: what `edge.quantize.aware.model.quantizable` returns.
         start: where the values are before the first step: `kmeans++` samples the weights, `linear` spaces them evenly.
 
     Raises:

@@ -9,7 +9,7 @@ from edge.compress.fine_tune import CompressTask, fine_tune_batches, fit_network
 from edge.compress.quantized import calibration_inputs
 from edge.compress.weights import clusters, sparsity
 from edge.compress.weights.sparsity import amounts_by_loss, even_amounts, loss_curvatures
-from edge.quantize.aware import quantizable
+from edge.quantize.aware.model import quantizable
 from edge.quantize.batch_norm import set_effective_kernels
 from keras_retina.foundation.files import write_json
 from keras_retina.foundation.legacy_keras import keras

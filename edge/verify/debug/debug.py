@@ -15,28 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edge.export.convert import balanced_model, float_heads
 from edge.export.int16 import take_camera_bytes
 from edge.quantize.calibration import calibration_samples, choose_calibration_images
 from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from edge.tflite.layer_names import layers_in
 from edge.verify.debug.map_errors import Comparison, MapError, map_errors
-from edge.verify.debug.trials import (
-    CANDIDATES,
-    LEAST_GAIN,
-    Group,
-    Heads,
-    Trial,
-    TrialFiles,
-    average_precision,
-    head_error,
-    layers_and_readers,
-    search_groups,
-    stages_of,
-    try_layers,
-)
+from edge.verify.debug.search import CANDIDATES, Group, Search, ap_candidates, search_layers
+from edge.verify.debug.trials import Trial, TrialFiles, average_precision
 from keras_retina.data.records import Dataset, ImageFile
 from keras_retina.foundation.files import sha256_of
 from keras_retina.foundation.legacy_keras import keras
@@ -75,15 +61,12 @@ def debug_quantization(
     logger.info(f"debug: feature maps of {file.name} on {error_images} training images")
     errors = map_errors(float_network, network, samples=itertools.islice(samples(), ERROR_IMAGES), spec=spec)
     files = TrialFiles(network, float_network, spec=spec)
-    float_heads_only = _camera_bytes(float_network, spec)
+    float_heads_only = with_camera_bytes(float_network, spec)
     images = [image for (image,) in itertools.islice(samples(), HEAD_IMAGES)]
-    readers = layers_and_readers(network)
-    stages = stages_of(network, list(readers))
     expected = files.heads(files.write(float_heads_only), images)
-    error, groups, alone = _search(files, expected, images=images, stages=stages, readers=readers)
-    singles = [*alone, *(group.trial for group in groups if len(group.layers) == 1)]
+    search = search_layers(files, network, expected, images=images)
     subset = training_subset(train_set, AP_IMAGES)
-    ap = _average_precisions(files, float_heads_only, trials=singles, subset=subset)
+    ap = _average_precisions(files, float_heads_only, trials=search.singles, subset=subset)
     chosen, reason = suggestion(ap["float"], ap["int8"], trials=ap["trials"], minimum_ap_ratio=minimum_ap_ratio)
     return {
         "file": file.name,
@@ -92,15 +75,16 @@ def debug_quantization(
         "feature_map_images": error_images,
         "feature_maps": [_map_facts(error) for error in errors],
         "head_error_images": len(images),
-        "head_error": error,
-        "layers": _ranked(readers, groups, alone=alone),
+        "head_error": search.error,
+        "layers": _ranked(search),
         "ap": ap,
         "suggested_float_layers": chosen,
         "reason": reason,
     }
 
 
-def _camera_bytes(float_network: bytes, spec: DetectorSpec) -> bytes:
+def with_camera_bytes(float_network: bytes, spec: DetectorSpec) -> bytes:
+    """Returns a float network of scaled pixels with camera bytes as input."""
     parent = read_flatbuffer(float_network)
     take_camera_bytes(parent, spec)
     return write_flatbuffer(parent)
@@ -124,48 +108,22 @@ def _average_precisions(
     return {"images": len(subset.records), "float": float_ap, "int8": int8_ap, "trials": tried}
 
 
-def _search(
-    files: TrialFiles,
-    expected: Sequence[Heads],
-    *,
-    images: Sequence[np.ndarray],
-    stages: Sequence[tuple[str, ...]],
-    readers: Mapping[str, tuple[str, ...]],
-) -> tuple[float, list[Group], list[Trial]]:
-    """Returns the error of the heads of the file, the groups where the search ended, and trials of layers alone."""
-    error = head_error(expected, files.heads(files.file(()), images))
-    attempt = partial(try_layers, files, expected, images=images, error=error)
-    counted = itertools.count(1)
-
-    def reported(layers: tuple[str, ...]) -> Trial:
-        trial = attempt(layers=layers)
-        gain = trial.reason if trial.gain is None else f"{100 * trial.gain:.1f} % of the error of the heads gone"
-        names = layers[0] if len(layers) == 1 else f"{layers[0]} to {layers[-1]} ({len(layers)} layers)"
-        logger.info(f"debug: file {next(counted)}, in float {names}: {gain}")
-        return trial
-
-    groups = search_groups(stages, readers, attempt=reported)
-    return error, groups, [reported(group.layers) for group in groups if len(group.layers) == 1]
-
-
-def _ranked(
-    readers: Mapping[str, tuple[str, ...]], groups: Sequence[Group], *, alone: Sequence[Trial]
-) -> list[dict[str, Any]]:
+def _ranked(search: Search) -> list[dict[str, Any]]:
     """Returns a row for each layer: best gain first, those without any gain last, in the order of execution."""
-    own = {trial.layers: trial for trial in alone}
+    own = {trial.layers: trial for trial in search.alone}
     rows = {}
-    for group in groups:
+    for group in search.groups:
         together = group.trial
         for layer in group.layers:
             single = own.get(group.layers)  # none of a group of several layers
             rows[layer] = {
                 "layer": layer,
                 "gain": single.gain if single else None,
-                "with_readers": list(readers[layer]),
+                "with_readers": list(search.readers[layer]),
                 "gain_with_readers": together.gain if single else None,
                 "reason": single.reason or together.reason if single else _why_untried(group),
             }
-    return sorted((rows[layer] for layer in readers), key=lambda row: -_best_gain(row))
+    return sorted((rows[layer] for layer in search.readers), key=lambda row: -_best_gain(row))
 
 
 def _best_gain(row: Mapping[str, Any]) -> float:
@@ -185,18 +143,6 @@ def training_subset(train_set: Dataset, count: int) -> Dataset:
     return dataclasses.replace(
         train_set, records=tuple(record for record in train_set.records if record.path in chosen)
     )
-
-
-def ap_candidates(trials: Sequence[Trial], count: int) -> list[tuple[str, ...]]:
-    """Returns the `count` best trials that name another layer, and the unions of the best two, three, ..."""
-    best: list[tuple[str, ...]] = []
-    measured = [(trial.gain, trial.layers) for trial in trials if trial.gain is not None]
-    for gain, layers in sorted(measured, key=lambda trial: (-trial[0], len(trial[1]))):
-        known = {layer for layers in best for layer in layers}
-        if gain >= LEAST_GAIN and len(best) < count and not known & set(layers):
-            best.append(layers)
-    unions = [tuple(layer for layers in best[:end] for layer in layers) for end in range(2, len(best) + 1)]
-    return [*best, *unions]
 
 
 def suggestion(

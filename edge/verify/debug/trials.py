@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,8 @@ from edge.detectors.split import detect_split
 from edge.export.export import described
 from edge.export.float_layers import end_in_float, leave_in_float
 from edge.export.tails import end_at_heads
-from edge.quantize.ranges import SHARING
 from edge.runtime import Detector
-from edge.tflite.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
-from edge.tflite.layer_names import BETWEEN_TYPES, feature_maps, layer_operators, layers_in
+from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.files import write_file
@@ -45,14 +43,6 @@ class Trial:
     layers: tuple[str, ...]
     gain: float | None
     reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Group:
-    """Layers that follow each other in the network, and the trial with them and their readers in float."""
-
-    layers: tuple[str, ...]
-    trial: Trial
 
 
 class TrialFiles:
@@ -99,39 +89,6 @@ class TrialFiles:
         return found
 
 
-def layers_and_readers(network: bytes) -> dict[str, tuple[str, ...]]:
-    """Returns every layer that computes something, with the layers that read its feature maps.
-
-    A map is stored in int8 as long as one of the two sides is: leaving it in float takes the layer and its readers.
-    Layers between them that only move values (SHARING) are among the readers.
-    """
-    model = read_flatbuffer(network)
-    makers = {int(operator.outputs[0]): operator for operator in model.subgraphs[0].operators}
-    names = {int(operator.outputs[0]): name for name, operator in feature_maps(model).items()}
-    reading: dict[int, list[schema.OperatorT]] = {}
-    for operator in feature_maps(model).values():
-        for index in operator.inputs:
-            source = int(index)
-            while source in makers and operator_name(model, makers[source]) in BETWEEN_TYPES:
-                source = int(makers[source].inputs[0])
-            reading.setdefault(source, []).append(operator)
-
-    def readers(operator: schema.OperatorT) -> list[str]:
-        found = []
-        for reader in reading.get(int(operator.outputs[0]), []):
-            found.append(layers_in(names[int(reader.outputs[0])])[0])
-            if operator_name(model, reader) in SHARING:
-                found += readers(reader)
-        return found
-
-    computing: dict[str, tuple[str, ...]] = {}
-    for layer, operators in layer_operators(model).items():
-        own = [op for op in operators if layers_in(names[int(op.outputs[0])])[0] == layer]
-        if own and operator_name(model, own[0]) not in SHARING:
-            computing[layer] = tuple(dict.fromkeys([layer, *(name for op in own for name in readers(op))]))
-    return computing
-
-
 def head_error(expected: Sequence[Heads], received: Sequence[Heads]) -> float:
     """Returns the error of the heads where it can move a detection, as a share of how much they vary; 0 for none.
 
@@ -150,18 +107,6 @@ def head_error(expected: Sequence[Heads], received: Sequence[Heads]) -> float:
     return float(np.mean(shares))
 
 
-def stages_of(network: bytes, layers: Sequence[str]) -> list[tuple[str, ...]]:
-    """Returns these layers in coarse groups: the pyramid, each head, and of the backbone the maps of each size."""
-    model = read_flatbuffer(network)
-    operators = layer_operators(model)
-    stages: dict[object, list[str]] = {}
-    for layer in layers:
-        part = layer.split("_")[0]
-        shape = model.subgraphs[0].tensors[operators[layer][0].outputs[0]].shape
-        stages.setdefault(part if part in PARTS else tuple(shape[1:3].tolist()), []).append(layer)
-    return [tuple(stage) for stage in stages.values()]
-
-
 def try_layers(
     files: TrialFiles, expected: Sequence[Heads], *, images: Sequence[np.ndarray], layers: tuple[str, ...], error: float
 ) -> Trial:
@@ -175,52 +120,6 @@ def try_layers(
     if not math.isfinite(left):
         return Trial(layers, None, "the heads of this file are no finite numbers")
     return Trial(layers, 1 - left / error if error else 0.0)
-
-
-def search_groups(
-    stages: Sequence[tuple[str, ...]],
-    readers: Mapping[str, tuple[str, ...]],
-    *,
-    attempt: Callable[[tuple[str, ...]], Trial],
-) -> list[Group]:
-    """Tries groups of layers with their readers, halves the one that gains most, and so on, down to single layers.
-
-    Ends when `CANDIDATES` layers without a common reader gain more than any group that is left, when no group gains
-    `LEAST_GAIN`, or after `MOST_TRIALS`. No layer is overlooked as long as a group gains at least as much as each of
-    its layers. A group that cannot be run is halved at once: the cause may be one layer.
-
-    Args:
-        stages: the groups to begin with.
-        readers: each layer with those that read its feature maps (`layers_and_readers`).
-
-    Returns the groups where the search ended; each layer is in one.
-    """
-
-    def tried(layers: tuple[str, ...]) -> Group:
-        return Group(layers, attempt(tuple(dict.fromkeys(name for layer in layers for name in readers[layer]))))
-
-    waiting = [tried(stage) for stage in stages]
-    trials, found, ended = len(waiting), 0, list[Group]()
-    named: set[str] = set()
-    while waiting and found < CANDIDATES and trials < MOST_TRIALS:
-        group = max(waiting, key=_promise)
-        if _promise(group) < LEAST_GAIN:
-            break
-        waiting.remove(group)
-        if len(group.layers) > 1:
-            middle = len(group.layers) // 2
-            waiting += [tried(half) for half in (group.layers[:middle], group.layers[middle:])]
-            trials += 2
-            continue
-        ended.append(group)
-        if group.trial.gain is not None and not named & set(group.trial.layers):
-            named |= set(group.trial.layers)
-            found += 1
-    return ended + waiting
-
-
-def _promise(group: Group) -> float:
-    return math.inf if group.trial.gain is None else group.trial.gain
 
 
 def average_precision(path: Path, dataset: Dataset) -> float | None:

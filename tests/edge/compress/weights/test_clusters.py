@@ -81,7 +81,7 @@ def test_the_linear_start_spaces_the_values_evenly(source):
 
 def test_the_int8_files_have_no_more_values_in_a_channel(clustered, small_quantized):
     from edge.export.convert import convert_heads
-    from edge.quantize.aware import quantize_aware_model
+    from edge.quantize.aware.model import quantize_aware_model
 
     spec, inputs = small_quantized.spec, [image for (image,) in small_quantized.samples()]
     trained = convert_heads(quantize_aware_model(clustered, inputs, preserve="clusters"), spec, kind="int8_qat")

@@ -16,18 +16,17 @@ from edge.export.int16 import take_camera_bytes
 from edge.runtime import Detector
 from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from edge.tflite.layer_names import feature_maps, layers_in
-from edge.verify.debug.debug import _ranked, ap_candidates, debug_quantization, suggestion, training_subset
+from edge.verify.debug.debug import _ranked, debug_quantization, suggestion, training_subset
 from edge.verify.debug.map_errors import map_errors
-from edge.verify.debug.trials import (
+from edge.verify.debug.search import (
     MOST_TRIALS,
-    Trial,
-    TrialFiles,
-    head_error,
+    Search,
+    ap_candidates,
     layers_and_readers,
     search_groups,
     stages_of,
-    try_layers,
 )
+from edge.verify.debug.trials import Trial, TrialFiles, head_error, try_layers
 from keras_retina.data.reading.folder import load_dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
@@ -144,9 +143,8 @@ def test_a_layer_without_a_usable_file_is_found_has_its_reason_and_hides_no_othe
 
     groups = search_groups(STAGES, ALONE, attempt=attempt)
     singles = [group for group in groups if len(group.layers) == 1]
-    rows = _ranked(
-        ALONE, groups, alone=[Trial(group.layers, group.trial.gain, group.trial.reason) for group in singles]
-    )
+    alone = [Trial(group.layers, group.trial.gain, group.trial.reason) for group in singles]
+    rows = _ranked(Search(0.1, ALONE, groups, alone))
     by_layer = {row["layer"]: row for row in rows}
     assert rows[0]["layer"] == "layer_51"
     assert (rows[0]["gain"], rows[0]["gain_with_readers"], rows[0]["reason"]) == (0.4, 0.4, None)

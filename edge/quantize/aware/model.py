@@ -14,10 +14,8 @@ from typing import get_args
 
 import numpy as np
 
-from edge.quantize.batch_norm import CONVOLUTIONS, without_batch_norm
-from edge.quantize.equalize import equalized
-from edge.quantize.places import changes_nothing, check_layers, measured_ranges, owner_of_output, quantized_places
-from edge.quantize.quantizers import (
+from edge.quantize.aware.places import changes_nothing, check_layers, measured_ranges, owner_of_output, quantized_places
+from edge.quantize.aware.quantizers import (
     PIXEL_RANGE,
     ChannelScales,
     Preserve,
@@ -28,6 +26,8 @@ from edge.quantize.quantizers import (
     RoundedImage,
     RoundedMap,
 )
+from edge.quantize.batch_norm import CONVOLUTIONS, without_batch_norm
+from edge.quantize.equalize import equalized
 from edge.quantize.ranges import Range
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf

@@ -9,9 +9,9 @@ from typing import get_args
 
 import numpy as np
 
-from edge.quantize.aware import float_model, preserved_by, ranges_of, rounding
-from edge.quantize.places import quantized_places
-from edge.quantize.quantizers import Preserve
+from edge.quantize.aware.model import float_model, preserved_by, ranges_of, rounding
+from edge.quantize.aware.places import quantized_places
+from edge.quantize.aware.quantizers import Preserve
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.graph import Place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.quantize.places import (
+from edge.quantize.aware.places import (
     activation_of,
     changes_nothing,
     measured_ranges,

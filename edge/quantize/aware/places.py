@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from edge.quantize.aware.quantizers import QuantizedWeights, RoundedMap
 from edge.quantize.batch_norm import check_is_flat, readers_of
-from edge.quantize.quantizers import QuantizedWeights, RoundedMap
 from edge.quantize.ranges import Histogram, Range, best_range, class_range
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf

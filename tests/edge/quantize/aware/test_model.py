@@ -7,11 +7,11 @@ import pytest
 
 from edge.compress.weights.sparsity import prunable_layers, sparsity_of
 from edge.export.convert import convert_heads
-from edge.quantize.aware import float_model, quantizable, quantize_aware_model, ranges_of
-from edge.quantize.places import measured_ranges, quantized_places
-from edge.quantize.quantizers import QuantizedWeights
+from edge.quantize.aware.model import float_model, quantizable, quantize_aware_model, ranges_of
+from edge.quantize.aware.places import measured_ranges, quantized_places
+from edge.quantize.aware.quantizers import QuantizedWeights
+from edge.quantize.aware.saving import load_quantize_aware, save_quantize_aware
 from edge.quantize.ranges import LOWEST_LOGIT, ROOM_ABOVE
-from edge.quantize.saving import load_quantize_aware, save_quantize_aware
 from edge.runtime import Detector
 from edge.tflite.flatbuffer import operator_histogram, read_flatbuffer, tensor_quantization
 from edge.tflite.kernels import clusters_of_file, file_kernels, sparsity_of_file

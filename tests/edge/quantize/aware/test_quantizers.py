@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge.quantize.quantizers import (
+from edge.quantize.aware.quantizers import (
     ChannelScales,
     QuantizedWeights,
     RoundedBias,

@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.report.review import BLUE, COLUMNS, GREEN, LONG_SIDE, RED, chosen, close_up, sentence, summary, write_review
+from edge.report.review.review import (
+    BLUE,
+    COLUMNS,
+    GREEN,
+    LONG_SIDE,
+    RED,
+    chosen,
+    close_up,
+    sentence,
+    summary,
+    write_review,
+)
 from keras_retina.data.records import Record
 from keras_retina.evaluate.review import ClassShare, Line, Review
 

@@ -1,0 +1,71 @@
+"""The last step of healing: a short quantization-aware training that also learns from the float model."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator
+
+from edge.export.convert import convert_heads
+from edge.verify.heal.steps import Candidate, StepNotPossibleError
+from keras_retina.data.records import Dataset
+from keras_retina.foundation.run_paths import CompressedPaths
+from keras_retina.model.saving import load_detector
+from keras_retina.recipe.compress import CompressedModel, FineTune, Quantize
+from keras_retina.run import RunFolder
+from keras_retina.train.devices import distribution_strategy
+from keras_retina.train.duration import DURATION, seconds_spent
+
+SHARE = 0.25  # of the time that the float model was trained; the other steps take some time as well
+COST = 3.0  # times the float epoch: rounding, the backbone's own gradients, and the float model that is learnt from
+LEARNING_RATE = 1e-4
+DISTILLATION = 1.0
+
+
+def trained_in_int8(
+    run: RunFolder, model: str | None, *, folder: CompressedPaths, train_set: Dataset, validation_set: Dataset
+) -> Iterator[Candidate]:
+    """Tries the int8 file of a model that was trained with its rounding, resuming where it stopped.
+
+    Args:
+        model: the smaller model, None for the model of the run.
+        folder: gets the checkpoints.
+
+    Raises:
+        StepNotPossibleError: the float training had too few epochs.
+    """
+    # tensorflow-model-optimization is loaded only where a quantized model is made.
+    from edge.compress.fine_tune import CompressTask
+    from edge.compress.quantized import train_quantized
+
+    settings = fine_tuning(run)
+    started = time.perf_counter() - seconds_spent(folder.train / DURATION)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    training = run.recipe.training
+    parent, spec = load_detector(run.model if model is None else run.compressed(model).model)
+    strategy = distribution_strategy(training.strategy, training.batch_size)
+    with strategy.scope():
+        teacher = load_detector(run.model)[0]
+    smaller = CompressedModel(parent=model, quantize=Quantize(), fine_tune=settings)
+    sets = (train_set, validation_set)
+    task = CompressTask("export.heal", parent, spec, run.recipe, smaller, *sets, folder, teacher, strategy, started)
+    quantized = train_quantized(task)
+    changed = f"weights trained with int8 rounding for {settings.epochs} epochs"
+    yield Candidate(changed, convert_heads(quantized, spec, kind="int8_qat"), kind="int8_qat")
+
+
+def fine_tuning(run: RunFolder) -> FineTune:
+    """Returns the settings of the training: as many epochs as should fit into its share of the time."""
+    with run.history.open(newline="", encoding="utf-8") as file:
+        epochs = sum(1 for _ in csv.DictReader(file))
+    fitting = int(SHARE * epochs / COST)
+    if not fitting:
+        raise StepNotPossibleError(f"{epochs} epochs of training are too few for a short one behind them")
+    return FineTune(
+        epochs=fitting,
+        learning_rate=LEARNING_RATE,
+        weight_average=0.99,
+        evaluate_every=fitting,
+        frozen_stages=run.recipe.model.backbone.frozen_stages,
+        distillation=DISTILLATION,
+    )
