@@ -204,7 +204,18 @@ def _datasets(run: RunFolder) -> dict[str, Dataset]:
     splits = used_splits(run.recipe)
     datasets = dict(zip(splits, load_splits(folder, splits), strict=True))
     logger.info(describe_folder(folder, {split: len(dataset.records) for split, dataset in datasets.items()}))
+    _warn_of_other_classes(run, datasets[run.recipe.data.train])
     return datasets
+
+
+def _warn_of_other_classes(run: RunFolder, dataset: Dataset) -> None:
+    """Says that the anchors, the size and the length of a recipe were chosen for other objects."""
+    promised = run.recipe.expected.classes if run.recipe.expected else ()
+    if promised and set(promised) != set(dataset.class_names):
+        logger.warning(
+            f"the recipe {run.recipe.name} was made for other objects ({', '.join(promised)}). Its settings may not "
+            f"fit. `keras-retina run --data {run.data_dir}` without a recipe plans one for this data."
+        )
 
 
 def training_minutes(run: RunPaths) -> float:

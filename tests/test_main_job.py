@@ -162,6 +162,7 @@ def damaged_run(finished_run, tmp_path_factory):
     for form in run.recipe.export.heads:
         path = folder / f"export/small_int8{'' if form == 'postprocess' else '_raw'}.tflite"
         write_detector(path, heads, spec=spec, kind="int8", head=form, settings=run.recipe.export)
+        shutil.copy(path, folder.parent)
     return folder
 
 
@@ -190,7 +191,40 @@ def test_a_split_with_few_boxes_does_not_decide_and_healing_can_be_off(damaged_r
 
     run = open_run(damaged_run)
     shutil.rmtree(run.heal)
+    for name in ("small_int8", "small_int8_raw"):
+        shutil.copy(damaged_run.parent / f"{name}.tflite", run.export)
+    (healing,) = heal_stage(run)
+    assert healing.outcome == "not judged" and "too small to decide: 6 boxes in 4 images" in healing.reason
+    shutil.rmtree(run.heal)
     off = dataclasses.replace(
         run, recipe=run.recipe.model_copy(update={"export": run.recipe.export.model_copy(update={"heal": "off"})})
     )
     assert heal_stage(off) == [] and not run.heal.exists()
+
+
+def test_the_last_step_trains_with_the_rounding_of_int8(damaged_run, monkeypatch):
+    from edge.stages import heal_stage
+    from edge.verify.heal import heal, training
+    from edge.verify.heal.steps import StepNotPossibleError
+    from keras_retina.run import open_run
+
+    def skipped(material, base):
+        raise StepNotPossibleError("left out in this test")
+
+    for step in ("other_ranges", "float_layers"):
+        monkeypatch.setattr(heal, step, skipped)
+    monkeypatch.setattr("edge.verify.heal.ladder.LEAST_BOXES", 1)
+    monkeypatch.setattr(training, "COST", training.SHARE * 2)  # one epoch behind two
+    run = open_run(damaged_run)
+    shutil.rmtree(run.heal, ignore_errors=True)
+    for name in ("small_int8", "small_int8_raw"):
+        shutil.copy(damaged_run.parent / f"{name}.tflite", run.export)
+    export = run.recipe.export.model_copy(update={"heal": "full"})
+    full = dataclasses.replace(run, recipe=run.recipe.model_copy(update={"export": export}))
+    (healing,) = heal_stage(full)
+    assert [one.step for one in healing.tries] == ["plain", "ranges", "float layers", "training"]
+    trained = healing.tries[-1]
+    assert (trained.kind, trained.changed) == ("int8_qat", "weights trained with int8 rounding for 1 epoch")
+    assert trained.ratio > 0.5 and healing.chosen == 3
+    assert json.loads((run.export / "small_int8.json").read_text())["kind"] == "int8_qat"
+    assert heal_stage(full) == [healing]

@@ -7,6 +7,7 @@ from typing import Any
 from edge.report.run import Run
 from edge.verify.heal.healing import Healing, Try
 from edge.verify.heal.ladder import spread_text
+from edge.verify.rows import FLOAT_MODEL
 
 
 def healing_section(run: Run) -> list[dict[str, Any]]:
@@ -23,8 +24,8 @@ def _table(healing: Healing) -> dict[str, Any]:
         spread = f" When the images are drawn anew, the plain file keeps {kept} of it nine times of ten."
     judged = f"Judged on {place}. AP of the float model there: {healing.float_ap:.2f}." if healing.float_ap else ""
     return {
-        "title": healing.model,
-        "line": healing.line,
+        "title": "The model of the run" if healing.model == FLOAT_MODEL else f"The model {healing.model}",
+        "line": healing.sentence,
         "judged": judged + spread,
         "rows": [_row(one, number == healing.chosen) for number, one in enumerate(healing.tries)],
     }

@@ -78,8 +78,9 @@ class History(keras.callbacks.Callback):
         super().__init__()
         self.path, self.writer, self.epochs, self.wait = path, writer, epochs, wait
         self.images_per_epoch, self.evaluate_every = images_per_epoch, evaluate_every
-        self._started = self._last_step = 0.0
+        self._started = self._first_step = self._last_step = 0.0
         self._training: list[float] = []  # seconds of each epoch without its evaluation
+        self._traced = 0.0  # seconds of the first epoch that no other epoch takes
         self._evaluation: list[float] = []
         self._has_warned = self._has_warned_of_evaluation = False
 
@@ -89,6 +90,16 @@ class History(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._last_step = time.perf_counter()
+        if not self._training:
+            self._keep_tracing_time(batch)
+
+    def _keep_tracing_time(self, batch: int) -> None:
+        """Takes the first step apart: it traces the graph, and the next steps say how long it would take without."""
+        if batch == 0:
+            self._first_step = self._last_step
+        else:
+            pace = (self._last_step - self._first_step) / batch
+            self._traced = max(self._first_step - self._started - pace, 0.0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = dict(logs or {})
@@ -140,7 +151,8 @@ class History(keras.callbacks.Callback):
     def _seconds_left(self, epoch: int) -> float:
         left = self.epochs - epoch - 1
         evaluations = evaluations_between(epoch + 1, self.epochs, every=self.evaluate_every)
-        return float(np.median(self._training)) * left + float(np.median(self._evaluation or [0.0])) * evaluations
+        epochs = [self._training[0] - self._traced, *self._training[1:]]
+        return float(np.median(epochs)) * left + float(np.median(self._evaluation or [0.0])) * evaluations
 
     def _learning_rate(self) -> tf.Tensor:
         return tf.convert_to_tensor(self.model.optimizer.learning_rate)

@@ -74,3 +74,24 @@ def test_a_split_that_only_the_end_needs_is_missed_before_the_training(tiny_coco
     with pytest.raises(InputError, match=r"splits train, val was expected\. Received: split='test'.*data\.test=null"):
         train_stage(run)
     assert not run.train.exists()
+
+
+@pytest.mark.parametrize("classes", [[], ["disc", "square"], ["RBC", "WBC"]])
+def test_a_recipe_that_was_made_for_other_classes_is_told(
+    tiny_detector, tiny_coco, tmp_path, monkeypatch, logged, classes
+):
+    monkeypatch.setattr(predict, "detect_function", lambda model, spec, **settings: None)
+    monkeypatch.setattr(predict, "predict_dataset", lambda detect, spec, dataset: [])
+    names = tiny_detector[1].class_names
+    promised = list(names) if classes == ["disc", "square"] else classes
+    facts = {"command": "c", "machine": "m", "date": "d", "split": "val", "training_minutes": 1, "tolerance_ap": 1}
+    expected = {**facts, "classes": promised, "ap": {}, "ap50": {}}
+    recipe = recipe_from_fields({"name": "cells", "expected": expected}, "here")
+    run = start_run(tmp_path / "run", recipe, data_dir=tiny_coco, command="command", overwrite=False)
+    save_detector(*tiny_detector, run.path / "model.keras")
+    with logged() as lines:
+        train_stage(run)
+    told = [line for line in lines if "was made for other objects" in line]
+    assert len(told) == (classes == ["RBC", "WBC"])
+    assert all("cells was made for other objects (RBC, WBC)" in line and str(tiny_coco) in line for line in told)
+    assert not any("\n" in line for line in told)

@@ -134,16 +134,19 @@ class Healing:
 
     @property
     def line(self) -> str:
-        """One line for a person: what came of it."""
-        if self.outcome == "not judged":
-            return f"heal {self.model}: not judged: {self.reason}"
-        if self.chosen is None or self.float_ap is None:
-            return f"heal {self.model}: {self.reason}"
+        """One line for the terminal."""
+        return f"heal {self.model}: {self.sentence}"
+
+    @property
+    def sentence(self) -> str:
+        """What came of it, for a person."""
+        if self.outcome == "not judged" or self.chosen is None or self.float_ap is None:
+            return f"not judged: {self.reason}"
         one = self.tries[self.chosen]
         found = f"AP {one.ap['AP'] or 0.0:.2f} of {self.float_ap:.2f} on {self.split}, {one.ratio or 0.0:.3f} x"
         after = {"kept": "int8 holds", "healed": f"int8 holds with {one.changed}", "not healed": "int8 misses the gate"}
         best = f"; the best file of {len(self.tries)} tries is the one with {one.changed}: {one.reason}"
-        return f"heal {self.model}: {after[self.outcome]}: {found}{best if self.outcome == 'not healed' else ''}"
+        return f"{after[self.outcome]}: {found}{best if self.outcome == 'not healed' else ''}"
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `healing.json` holds, and one object of `healing` in verify.json."""

@@ -50,7 +50,8 @@ def trained_in_int8(
     sets = (train_set, validation_set)
     task = CompressTask("export.heal", parent, spec, run.recipe, smaller, *sets, folder, teacher, strategy, started)
     quantized = train_quantized(task)
-    changed = f"weights trained with int8 rounding for {settings.epochs} epochs"
+    epochs = "1 epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
+    changed = f"weights trained with int8 rounding for {epochs}"
     yield Candidate(changed, convert_heads(quantized, spec, kind="int8_qat"), kind="int8_qat")
 
 

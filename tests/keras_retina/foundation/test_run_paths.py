@@ -16,7 +16,7 @@ def test_the_layout_of_a_run_folder_is_the_contract():
     assert {path.as_posix() for path in paths.members} == {
         *("run/recipe.yaml", "run/plan.yaml", "run/run.json", "run/train", "run/model.keras", "run/metrics.json"),
         *("run/splits.json", "run/compress", "run/export", "run/verify", "run/verify.json", "run/report.html"),
-        "run/review",
+        *("run/review", "run/heal"),
     }
     assert paths.history == RUN / "train" / "history.csv"
     assert paths.ground_truth == RUN / "verify" / "ground_truth.json"

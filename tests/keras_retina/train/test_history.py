@@ -169,6 +169,25 @@ def test_no_history_is_no_problem(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_time_left_does_not_count_the_tracing_of_the_first_step_again(tmp_path, monkeypatch, logged):
+    """The first step takes 600 s, each other one 30 s, two an epoch: 3 epochs of a minute are left."""
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+
+    class Traced(keras.callbacks.Callback):
+        steps = 0
+
+        def on_train_batch_begin(self, batch: int, logs=None) -> None:
+            clock.now += 30.0 if Traced.steps else 600.0
+            Traced.steps += 1
+
+    with logged() as lines:
+        fit(linear_model(), 4, Traced(), History(tmp_path / "history.csv", SilentWriter(), 4, 8, 5, InputWait()))
+    left = [line.partition("about ")[2] for line in lines if line.startswith("epoch")]
+    assert left == ["3.0 min left", "2.0 min left", "1.0 min left", "0.0 min left"]
+    assert [float(row["seconds"]) for row in rows_of(tmp_path / "history.csv")] == [630.0, 60.0, 60.0, 60.0]
+
+
 # Time that evaluation takes
 
 
