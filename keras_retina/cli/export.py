@@ -55,9 +55,7 @@ def export(
     opened = open_run(run, data)
     for path in [*export_stage(opened), *export_compressed(opened)]:
         say(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
-    for healing in heal_stage(opened):
-        if healing.outcome != "kept":
-            say(healing.line)
+    heal_stage(opened)
     if debug:
         written, result = debug_stage(opened)
         show_quantization(result)

@@ -114,9 +114,7 @@ def heal_run(run: RunFolder) -> list[Healing]:
 
 
 def healings_of(run: RunFolder) -> list[Healing]:
-    """Returns what was tried on the int8 files that are there now; nothing where healing is off."""
-    if run.recipe.export.heal == "off":
-        return []
+    """Returns what was tried on the int8 files that are there now."""
     read = [(patient, read_healing(run.heal / patient.name / RESULT)) for patient in patients(run)]
     return [healing for patient, healing in read if healing is not None and _is_of_files(healing, patient)]
 
@@ -151,14 +149,13 @@ def _healed(run: RunFolder, patient: Patient, reference: Reference) -> Healing:
         return Healing(patient.name, reason=reason)
     steps = steps_of(run, patient, folder, reference=reference)
     begun = read_healing(folder / RESULT)
-    if begun is not None and _is_of_files(begun, patient):
-        left = [step.name for step in steps if step.name not in begun.finished]
-        if begun.outcome in ("kept", "healed", "not judged") or (begun.chosen and not left):
-            return begun
-        # Interrupted, or more steps are wanted than before.
-    else:
+    if begun is None or not _is_of_files(begun, patient):
         begun = None
         shutil.rmtree(folder, ignore_errors=True)
+    elif _is_over(begun, steps, reference.validation_set):
+        return begun
+    elif begun.outcome == "not judged":
+        begun = None
     folder.mkdir(parents=True, exist_ok=True)
     gate = run.recipe.verification.model_copy(update={"minimum_ap_ratio": patient.least_ratio})
     judge = Judge(
@@ -213,6 +210,15 @@ def _is_of_files(healing: Healing, patient: Patient) -> bool:
     return sha256 in healing.judged and healing.least_ratio == patient.least_ratio
 
 
+def _is_over(healing: Healing, steps: Sequence[Step], validation_set: Dataset) -> bool:
+    """Tells whether nothing is left to do: else it was interrupted, more steps are wanted, or the split has grown."""
+    if healing.outcome == "not judged":
+        boxes = sum(len(record.boxes) for record in validation_set.records)
+        return (healing.images, healing.boxes) == (len(validation_set.records), boxes)
+    is_written = healing.outcome == "kept" or len(healing.judged) == 2
+    return is_written and (healing.outcome != "not healed" or {step.name for step in steps} <= set(healing.finished))
+
+
 def _save(path: Path, healing: Healing) -> None:
     write_json(path, healing.to_json())
 
@@ -232,7 +238,8 @@ def _replace_files(
     """Writes the chosen network in place of the exported files, one for each form."""
     candidate = candidate_of(healing, healing.chosen or 0, folder)
     source = run.model if patient.model is None else run.compressed(patient.model).model
-    for path, form in zip(patient.files, run.recipe.export.heads, strict=True):
+    forms = list(zip(patient.files, run.recipe.export.heads, strict=True))
+    for path, form in reversed(forms):  # the first one, whose hash tells what was judged, is written last
         write_detector(
             path,
             candidate.heads_only,
