@@ -32,6 +32,7 @@ def test_the_text_is_the_recipe(tiny_coco, tmp_path, target, objective):
     assert plan.recipe.data.test is None
     assert bool(plan.recipe.compress) == (objective != "best")
     assert plan.recipe.export.mediapipe_raw == (target != "coral")
+    assert (plan.recipe.export.heal, plan.recipe.export.integer_only) == ("full", target == "coral")
 
 
 def test_every_choice_of_the_recipe_has_a_reason_above_it(tiny_coco):

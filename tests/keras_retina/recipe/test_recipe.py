@@ -381,6 +381,20 @@ def test_float_layers_need_a_quantized_file():
     assert export.float_layers == ("Conv1",)
 
 
+def test_float_layers_and_integer_only_exclude_each_other():
+    fields = {"name": "x", "export": {"integer_only": True, "float_layers": ["Conv1"]}}
+    with pytest.raises(InputError, match=r"integer_only forbids float layers. Received: float_layers=\['Conv1'\]"):
+        recipe_from_fields(fields, "x.yaml")
+
+
+def test_a_gate_of_one_is_refused_where_healing_would_work_towards_it():
+    small = {"channels": {}, "minimum_ap_ratio": 1.0}
+    for place in ({"verification": {"minimum_ap_ratio": 1.0}}, {"compress": {"small": small}}):
+        with pytest.raises(InputError, match=r"minimum_ap_ratio: expected less than 1 .*Received: .*heal='quick'"):
+            recipe_from_fields({"name": "x", **place}, "x.yaml")
+        recipe_from_fields({"name": "x", **place, "export": {"heal": "off"}}, "x.yaml")
+
+
 def test_int16_is_a_format_but_not_by_default():
     assert "int16" not in recipe_from_fields({"name": "x"}, "x.yaml").export.formats
     assert recipe_from_fields({"name": "x", "export": {"formats": ["int16"]}}, "x.yaml").export.formats == ("int16",)
