@@ -12,6 +12,7 @@ Each variant of a run's network detects on the same images with the same decodin
 - `biases`: the int8 file without corrected biases.
 - `plain`: the int8 file without equalized channels.
 
+`parts` says which share of `head_error` each head, level and class has.
 `head_error` is the mean error of scores and box deltas where they can move a detection, as a share of how much they
 vary (edge.verify.debug.trials). It is far less noisy than AP on a small split.
 
@@ -98,8 +99,35 @@ def measured(
         exact = exact or pairs_of(heads(), pixels)  # the first one is the float network
         if (only and name not in only) or name in known:
             continue
-        error = head_error(exact, pairs_of(heads(), pixels))
-        yield name, {"head_error": round(error, 6), **metrics_of(heads(), spec, dataset=dataset)}
+        received = pairs_of(heads(), pixels)
+        error = {"head_error": round(head_error(exact, received), 6), "parts": error_parts(exact, received, spec)}
+        yield name, error | metrics_of(heads(), spec, dataset=dataset)
+
+
+def error_parts(exact: list[Pair], received: list[Pair], spec: DetectorSpec) -> dict[str, Any]:
+    """Returns where `head_error` comes from: its shares by head, by pyramid level, and that of the scores by class."""
+    scores, others = (
+        1 / (1 + np.exp(-np.stack([pair[0] for pair in one]).astype(np.float64))) for one in (exact, received)
+    )
+    deltas, other_deltas = (np.stack([pair[1] for pair in one]).astype(np.float64) for one in (exact, received))
+    weights = scores.max(axis=-1, keepdims=True)  # [images, anchors, 1]
+    centre = (weights * deltas).sum(axis=(0, 1)) / weights.sum()
+    of_scores = (scores - others) ** 2 / max(((scores - scores.mean(axis=(0, 1))) ** 2).sum(), 1e-12) / 2
+    of_boxes = weights * (deltas - other_deltas) ** 2 / max((weights * (deltas - centre) ** 2).sum(), 1e-12) / 2
+    total = max(of_scores.sum() + of_boxes.sum(), 1e-12)
+    grid = spec.grid
+    levels = range(grid.levels[0], grid.levels[1] + 1)
+    per_cell = len(grid.scales) * len(grid.ratios)
+    ends = np.cumsum([per_cell * (grid.height >> level) * (grid.width >> level) for level in levels])
+    places = [slice(int(start), int(end)) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    by_level = [(of_scores[:, place].sum() + of_boxes[:, place].sum()) / total for place in places]
+    by_class = of_scores.sum(axis=(0, 1)) / max(of_scores.sum(), 1e-12)
+    return {
+        "scores": round(float(of_scores.sum() / total), 3),
+        "boxes": round(float(of_boxes.sum() / total), 3),
+        "levels": {str(level): round(float(share), 3) for level, share in zip(levels, by_level, strict=True)},
+        "classes": {name: round(float(share), 3) for name, share in zip(spec.class_names, by_class, strict=True)},
+    }
 
 
 def pairs_of(heads: Heads, pixels: list[np.ndarray]) -> list[Pair]:
