@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -147,8 +148,9 @@ def _healed(run: RunFolder, patient: Patient, reference: Reference) -> Healing:
     if run.recipe.export.float_layers:
         reason = "export.float_layers chooses by hand what healing would choose. Leave it out, or set export.heal: off"
         return Healing(patient.name, reason=reason)
-    steps = steps_of(run, patient, folder, reference=reference)
     begun = read_healing(folder / RESULT)
+    spent = sum(one.seconds for one in begun.tries) if begun else 0.0
+    steps = steps_of(run, patient, folder, reference=reference, spent=spent)
     if begun is None or not _is_of_files(begun, patient):
         begun = None
         shutil.rmtree(folder, ignore_errors=True)
@@ -183,9 +185,9 @@ def _healed(run: RunFolder, patient: Patient, reference: Reference) -> Healing:
     return healing
 
 
-def steps_of(run: RunFolder, patient: Patient, folder: Path, *, reference: Reference) -> list[Step]:
-    """Returns the steps that the recipe wants, the cheapest first."""
-    settings = run.recipe.export
+def steps_of(run: RunFolder, patient: Patient, folder: Path, *, reference: Reference, spent: float) -> list[Step]:
+    """Returns the steps that the recipe wants, the cheapest first; `spent` are the seconds of an interrupted call."""
+    settings, started = run.recipe.export, time.perf_counter()
     layers = float_layers_forbidden if settings.integer_only else float_layers
     steps = [Step("ranges", other_ranges), Step("float layers", layers)]
     if settings.heal == "full":
@@ -198,6 +200,7 @@ def steps_of(run: RunFolder, patient: Patient, folder: Path, *, reference: Refer
                     folder=CompressedPaths(folder / "training"),
                     train_set=reference.train_set,
                     validation_set=reference.validation_set,
+                    spent=spent + time.perf_counter() - started,
                 ),
             )
         )

@@ -88,7 +88,8 @@ def float_layers(material: Material, base: Candidate) -> Iterator[Candidate]:
         leave_in_float(made, read_flatbuffer(material.float_network), layers=layers)
         check_operators(made, "int8", float_layers=layers)
         heads_only = write_flatbuffer(made)
-        changed = _behind(base, f"{', '.join(layers)} in float")
+        computing = [layer for layer in layers if layer in search.readers]  # others of them only move values
+        changed = _behind(base, f"{', '.join(computing)} in float")
         yield Candidate(changed, heads_only, head_error=material.error(heads_only), float_layers=layers)
 
 

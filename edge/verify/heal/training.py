@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Iterator
+from statistics import median
 
 from edge.export.convert import convert_heads
 from edge.verify.heal.steps import Candidate, StepNotPossibleError
@@ -16,29 +17,36 @@ from keras_retina.run import RunFolder
 from keras_retina.train.devices import distribution_strategy
 from keras_retina.train.duration import DURATION, seconds_spent
 
-SHARE = 0.25  # of the time that the float model was trained; the other steps take some time as well
+SHARE = 1 / 3  # of the time that the float model was trained, for all steps of healing together
 COST = 3.0  # times the float epoch: rounding, the backbone's own gradients, and the float model that is learnt from
 LEARNING_RATE = 1e-4
 DISTILLATION = 1.0
 
 
 def trained_in_int8(
-    run: RunFolder, model: str | None, *, folder: CompressedPaths, train_set: Dataset, validation_set: Dataset
+    run: RunFolder,
+    model: str | None,
+    *,
+    folder: CompressedPaths,
+    train_set: Dataset,
+    validation_set: Dataset,
+    spent: float,
 ) -> Iterator[Candidate]:
     """Tries the int8 file of a model that was trained with its rounding, resuming where it stopped.
 
     Args:
         model: the smaller model, None for the model of the run.
         folder: gets the checkpoints.
+        spent: seconds that the other steps took.
 
     Raises:
-        StepNotPossibleError: the float training had too few epochs.
+        StepNotPossibleError: no epoch fits into the time that is left.
     """
     # tensorflow-model-optimization is loaded only where a quantized model is made.
     from edge.compress.fine_tune import CompressTask
     from edge.compress.quantized import train_quantized
 
-    settings = fine_tuning(run)
+    settings = fine_tuning(run, spent)
     started = time.perf_counter() - seconds_spent(folder.train / DURATION)
     folder.path.mkdir(parents=True, exist_ok=True)
     training = run.recipe.training
@@ -55,13 +63,18 @@ def trained_in_int8(
     yield Candidate(changed, convert_heads(quantized, spec, kind="int8_qat"), kind="int8_qat")
 
 
-def fine_tuning(run: RunFolder) -> FineTune:
-    """Returns the settings of the training: as many epochs as should fit into its share of the time."""
+def fine_tuning(run: RunFolder, spent: float) -> FineTune:
+    """Returns the settings of the training: as many epochs as should fit into what is left of the time."""
     with run.history.open(newline="", encoding="utf-8") as file:
-        epochs = sum(1 for _ in csv.DictReader(file))
-    fitting = int(SHARE * epochs / COST)
-    if not fitting:
-        raise StepNotPossibleError(f"{epochs} epochs of training are too few for a short one behind them")
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    left = SHARE * sum(seconds) - spent
+    fitting = int(left / (COST * median(seconds))) if seconds else 0
+    if fitting < 1:
+        third, others = SHARE * sum(seconds) / 60, spent / 60
+        raise StepNotPossibleError(
+            f"no epoch of it fits into a third of the training time, {third:.1f} min, of which other steps took "
+            f"{others:.1f}"
+        )
     return FineTune(
         epochs=fitting,
         learning_rate=LEARNING_RATE,

@@ -1,0 +1,35 @@
+"""How long the training of the last step is."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge.verify.heal.steps import StepNotPossibleError
+from edge.verify.heal.training import fine_tuning
+from keras_retina.recipe.recipe import recipe_from_fields
+from keras_retina.run import RunFolder
+
+
+@pytest.fixture
+def run(tmp_path):
+    """40 epochs of 15 s: ten minutes; a third of them are 200 s, and an epoch of the last step takes 45 s."""
+    recipe = recipe_from_fields({"name": "one", "model": {"backbone": {"frozen_stages": 2}}}, "here")
+    run = RunFolder(tmp_path, recipe, tmp_path)
+    run.train.mkdir()
+    run.history.write_text("epoch,seconds\n" + "".join(f"{number},15\n" for number in range(40)))
+    return run
+
+
+@pytest.mark.parametrize(("spent", "epochs"), [(0.0, 4), (19.0, 4), (21.0, 3), (108.0, 2), (154.0, 1)])
+def test_it_lasts_for_the_epochs_that_fit_behind_the_other_steps(run, spent, epochs):
+    settings = fine_tuning(run, spent)
+    assert (settings.epochs, settings.evaluate_every, settings.frozen_stages) == (epochs, epochs, 2)
+    assert settings.distillation == 1.0 and settings.minutes is None
+
+
+def test_no_time_for_an_epoch_is_told_with_the_times(run):
+    with pytest.raises(StepNotPossibleError, match=r"a third of the training time, 3\.3 min, of which .* took 2\.6"):
+        fine_tuning(run, 156.0)
+    run.history.write_text("epoch,seconds\n")
+    with pytest.raises(StepNotPossibleError, match=r"training time, 0\.0 min"):
+        fine_tuning(run, 0.0)
