@@ -21,7 +21,7 @@ from edge.verify.heal.steps import float_layers, float_layers_forbidden, other_r
 from edge.verify.heal.training import trained_in_int8
 from edge.verify.rows import FLOAT_MODEL, Row
 from edge.verify.ship import LEAST_AP
-from keras_retina.data.records import Dataset
+from keras_retina.data.records import Dataset, ImageFile
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import detect_function, predict_dataset
 from keras_retina.foundation.files import sha256_of, write_json
@@ -149,14 +149,14 @@ def _healed(run: RunFolder, patient: Patient, reference: Reference) -> Healing:
         reason = "export.float_layers chooses by hand what healing would choose. Leave it out, or set export.heal: off"
         return Healing(patient.name, reason=reason)
     begun = read_healing(folder / RESULT)
-    spent = sum(one.seconds for one in begun.tries) if begun else 0.0
-    steps = steps_of(run, patient, folder, reference=reference, spent=spent)
     if begun is None or not _is_of_files(begun, patient):
         begun = None
         shutil.rmtree(folder, ignore_errors=True)
-    elif _is_over(begun, steps, reference.validation_set):
+    spent = sum(one.seconds for one in begun.tries) if begun else 0.0
+    steps = steps_of(run, patient, folder, reference=reference, spent=spent)
+    if begun is not None and _is_over(begun, steps, reference.validation_set):
         return begun
-    elif begun.outcome == "not judged":
+    if begun is not None and begun.outcome == "not judged":
         begun = None
     folder.mkdir(parents=True, exist_ok=True)
     gate = run.recipe.verification.model_copy(update={"minimum_ap_ratio": patient.least_ratio})
@@ -231,7 +231,7 @@ def _material_of(run: RunFolder, patient: Patient, reference: Reference) -> Mate
     return make_material(model, spec, calibration_images=_calibration_images(run, reference))
 
 
-def _calibration_images(run: RunFolder, reference: Reference) -> Sequence[Any]:
+def _calibration_images(run: RunFolder, reference: Reference) -> Sequence[ImageFile]:
     return choose_calibration_images(reference.train_set, run.recipe.export.calibration_images, seed=run.recipe.seed)
 
 
