@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_retina.data.formats.box_values import with_box_values
 from keras_retina.data.formats.coco.categories import Categories
 from keras_retina.data.formats.coco.json_file import Identifier, field_of, identifier, is_number, list_of
 from keras_retina.data.formats.coco.segmentation import box_around
@@ -57,26 +58,20 @@ def read_coco(
         if box is not None:
             by_image[images_key(annotation)].append(box)
 
-    shares = _are_shares(by_image)
-    if shares and boxes == "auto":
-        detail = "boxes in pixels were expected. Received: no number over 1, as in shares of the image."
-        advice = "Say that they are: --set data.boxes=normalized, or --set data.boxes=pixels if they are not."
-        problems.append(problem("normalized_boxes", str(annotation_file), detail=f"{detail} {advice}", fixed=False))
     ids, found = _image_ids(images, annotation_file)
-    labelled = (
-        LabelledImage(
-            image.where,
-            ids[key],
-            image.file_name,
-            image.size,
-            tuple(by_image[key]),
-            normalized=boxes == "normalized" or (shares and boxes == "auto"),
-        )
-        for key, image in images.items()
-        if key not in twice
+    labelled, unclear = with_box_values(
+        [
+            LabelledImage(image.where, ids[key], image.file_name, image.size, tuple(by_image[key]))
+            for key, image in images.items()
+            if key not in twice
+        ],
+        boxes,
+        normalized=False,
+        kind="COCO",
+        file=annotation_file,
     )
     records, unfit = build_records(labelled, finder.root)
-    problems = [*categories.problems, *problems, *found, *unfit]
+    problems = [*categories.problems, *problems, *unclear, *found, *unfit]
     return Dataset(name, split, categories.names, categories.ids, tuple(records), tuple(problems))
 
 
@@ -173,13 +168,6 @@ def _read_annotation(
         return None, [problem("negative_box", f"{where}.bbox", detail=detail, fixed=False)]
     crowd = field_of(annotation, "iscrowd") in (1, True, "1")
     return LabelledBox(f"{where}.bbox", (y, x, y + height, x + width), categories.index[category], crowd), problems
-
-
-def _are_shares(by_image: Mapping[Identifier, Sequence[LabelledBox]]) -> bool:
-    """Tells whether there are boxes and none of their numbers x, y, width and height is over 1."""
-    corners = [box.corners for boxes in by_image.values() for box in boxes]
-    largest = max((max(y1, x1, y2 - y1, x2 - x1) for y1, x1, y2, x2 in corners), default=0.0)
-    return 0 < largest <= 1 + 1e-9  # y2 - y1 is rounded
 
 
 def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from keras_retina.data.formats.box_values import with_box_values
 from keras_retina.data.formats.csv_files.bbox_column import bbox_form
-from keras_retina.data.formats.csv_files.box_values import with_box_values
 from keras_retina.data.formats.csv_files.boxes import NoBoxError
 from keras_retina.data.formats.csv_files.classes import Classes, find_classes
 from keras_retina.data.formats.csv_files.columns import Columns, Incomplete

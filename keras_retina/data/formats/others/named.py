@@ -11,11 +11,15 @@ from keras_retina.data.records import Problem
 
 @dataclass(frozen=True)
 class NamedBox:
-    """One box as the labels have it: `corners` is `(y1, x1, y2, x2)` in pixels, `where` is file and entry."""
+    """One box as the labels have it: `corners` is `(y1, x1, y2, x2)` in pixels, `where` is file and entry.
+
+    `crowd` is a group of objects. Without a class, it is a region where objects of any class may have no label.
+    """
 
     where: str
-    class_name: str
+    class_name: str | None
     corners: tuple[float, float, float, float]
+    crowd: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,20 +48,29 @@ def class_names(labels: Iterable[NamedLabels]) -> tuple[str, ...]:
     used: set[str] = set()
     for one in labels:
         declared.update(dict.fromkeys(one.class_names))
-        used.update(box.class_name for image in one.images for box in image.boxes)
+        used.update(box.class_name for image in one.images for box in image.boxes if box.class_name is not None)
     return (*declared, *sorted(used - set(declared)))
 
 
 def numbered(images: Sequence[NamedImage], names: Sequence[str]) -> list[LabelledImage]:
-    """Returns the images with ids from 1 on and classes as places in `names`."""
+    """Returns the images with ids from 1 on and classes as places in `names`.
+
+    A region without a class becomes a crowd of each class, which training ignores and evaluation does not count.
+    """
     place = {name: index for index, name in enumerate(names)}
+
+    def labelled(box: NamedBox) -> list[LabelledBox]:
+        if box.class_name is None:
+            return [LabelledBox(box.where, box.corners, index, True) for index in range(len(names))]
+        return [LabelledBox(box.where, box.corners, place[box.class_name], box.crowd)]
+
     return [
         LabelledImage(
             image.where,
             index,
             image.file_name,
             image.size,
-            tuple(LabelledBox(box.where, box.corners, place[box.class_name]) for box in image.boxes),
+            tuple(one for box in image.boxes for one in labelled(box)),
         )
         for index, image in enumerate(images, start=1)
     ]

@@ -1,4 +1,4 @@
-"""Labels of annotation tools that are read as they are saved: LabelMe, CVAT for images, VIA, CreateML, Label Studio."""
+"""Labels of other tools and data sets, read as they are saved: LabelMe, CVAT, Label Studio, KITTI, DOTA and more."""
 
 from __future__ import annotations
 
@@ -9,22 +9,34 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from keras_retina.data.formats.csv_files.box_values import with_box_values
+from keras_retina.data.formats.box_values import with_box_values
 from keras_retina.data.formats.csv_files.place_images import left_over, meant_files, place_images
 from keras_retina.data.formats.encoding import read_beginning
 from keras_retina.data.formats.image_files import ImageFiles, list_images
-from keras_retina.data.formats.listing import files_in, label_folders
+from keras_retina.data.formats.listing import files_in, folders_in, label_folders, named_folders
 from keras_retina.data.formats.others.globox_labels import read_cvat, read_labelme
+from keras_retina.data.formats.others.image_lines import IMAGE_LINES_SIGN, read_image_lines
 from keras_retina.data.formats.others.json_file import read_createml, read_via
 from keras_retina.data.formats.others.label_studio import SIGN, read_label_studio, without_upload
 from keras_retina.data.formats.others.named import NamedImage, NamedLabels, class_names, numbered
+from keras_retina.data.formats.others.scalabel import SCALABEL_SIGN, read_scalabel
+from keras_retina.data.formats.others.text_lines import (
+    DOTA_SIGN,
+    KITTI_SIGN,
+    OIDV4_SIGN,
+    VISDRONE_SIGN,
+    read_dota,
+    read_kitti,
+    read_oidv4,
+    read_visdrone,
+)
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.formats.split_names import WHOLE, is_split_name
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
 
 _BEGINNING = 1 << 16  # bytes
 _MOST_FILES = 20  # more files of one kind in a folder are one for each image
-_FOLDERS = ("annotations", "annotation", "labels", "label", "json", "images", "data")
+_FOLDERS = ("annotations", "annotation", "labels", "label", "label_2", "labeltxt", "json", "images", "data")
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,11 @@ class _Kind:
     sign: re.Pattern[str]
     read: Callable[[Path], NamedLabels]
     one_for_each_image: bool = False
+
+    @property
+    def names_no_image(self) -> bool:
+        """Whether a file labels the image that has its name."""
+        return self.one_for_each_image and self.suffix == ".txt"
 
 
 _LABELME = re.compile(r'^\s*\{(?=.*"shapes"\s*:)(?=.*"(version|flags|imagePath)"\s*:)', re.DOTALL)
@@ -49,23 +66,37 @@ _KINDS = (
     _Kind("CVAT for images", ".xml", _CVAT, read_cvat),
     _Kind("Label Studio JSON", ".json", SIGN, read_label_studio),
     _Kind("Label Studio CSV", ".csv", SIGN, read_label_studio),
+    _Kind("Scalabel JSON", ".json", SCALABEL_SIGN, read_scalabel),
+    _Kind("YOLO Keras lists", ".txt", IMAGE_LINES_SIGN, read_image_lines),
+    _Kind("KITTI", ".txt", KITTI_SIGN, read_kitti, one_for_each_image=True),
+    _Kind("DOTA labelTxt", ".txt", DOTA_SIGN, read_dota, one_for_each_image=True),
+    _Kind("VisDrone", ".txt", VISDRONE_SIGN, read_visdrone, one_for_each_image=True),
+    _Kind("OIDv4 ToolKit", ".txt", OIDV4_SIGN, read_oidv4, one_for_each_image=True),
 )
 
 
 def _find(place: Path) -> list[Layout]:
     if place.is_file():
         kind = _kind_of(place)
-        return [] if kind is None else [_layout(kind, {WHOLE: [place]}, place.parent)]
+        return [] if kind is None or kind.names_no_image else [_layout(kind, {WHOLE: [place]}, place.parent)]
     found: dict[str, dict[str, list[Path]]] = {}
-    for folder in label_folders(place, _FOLDERS, around=("data",), suffixes=(".json", ".xml")):
-        for kind, files in _files_of(folder).items():
+    images = cache(lambda: list_images(place))
+    folders = label_folders(place, _FOLDERS, around=("data",), suffixes=(".json", ".xml", ".txt"))
+    for folder in [*folders, *_folders_of_classes(place)]:
+        for kind, files in _files_of(folder, images=images).items():
             for file in files:
                 split = _split_of(file, place, one_for_each_image=kind.one_for_each_image)
                 found.setdefault(kind.name, {}).setdefault(split, []).append(file)
     return [_layout(kind, found[kind.name], place) for kind in _KINDS if kind.name in found]
 
 
-OTHER = Reader("other", "LabelMe, CVAT, VIA, CreateML or Label Studio files", _find)
+OTHER = Reader("other", "LabelMe, CVAT, VIA, CreateML, Label Studio, Scalabel, KITTI, DOTA or VisDrone files", _find)
+
+
+def _folders_of_classes(place: Path) -> list[Path]:
+    """Returns the folders of labels that the OIDv4 ToolKit writes: `train/Apple/Label`."""
+    inside = [inner for split in folders_in(place) if is_split_name(split.name) for inner in folders_in(split)]
+    return [label for inner in inside for label in named_folders(inner, ("label",))]
 
 
 def _layout(kind: _Kind, files: Mapping[str, Sequence[Path]], root: Path) -> Layout:
@@ -116,8 +147,14 @@ def _layout(kind: _Kind, files: Mapping[str, Sequence[Path]], root: Path) -> Lay
 def _from_root(name: str, file: Path, *, root: Path, kind: _Kind, files: ImageFiles) -> str:
     """Returns the path of an image as LabelMe means it, relative to the data folder; other names as they are.
 
-    Label Studio calls an uploaded file otherwise: the name that it had counts where only that is there.
+    Label Studio calls an uploaded file otherwise: the name that it had counts where only that is there. Labels that
+    name no image mean the one with their name that is nearest to them.
     """
+    if kind.names_no_image:
+        folder = file.parent.relative_to(root).as_posix().lower()
+        mates = (folder.replace("labeltxt", "images"), folder.replace("label", "image"), folder.removesuffix("/label"))
+        same = files.by_stem[name.lower()]
+        return max(same, key=lambda path: (path.rpartition("/")[0].lower() in mates, *_same_beginning(path, folder)))
     if kind.read is read_label_studio and name.rpartition("/")[2].lower() not in files.by_name:
         return without_upload(name)
     path = Path(os.path.normpath(file.parent / name.replace("\\", "/")))
@@ -125,20 +162,31 @@ def _from_root(name: str, file: Path, *, root: Path, kind: _Kind, files: ImageFi
     return path.relative_to(os.path.normpath(root)).as_posix() if beside else name
 
 
-def _files_of(folder: Path) -> dict[_Kind, list[Path]]:
-    """Returns the label files in a folder; of many the first ones tell the kind of all."""
+def _same_beginning(path: str, folder: str) -> tuple[bool, ...]:
+    """Tells of each folder around a file whether it is also around another one, from the outermost on."""
+    return tuple(one == other for one, other in zip(path.lower().split("/")[:-1], folder.split("/"), strict=False))
+
+
+def _files_of(folder: Path, *, images: Callable[[], ImageFiles]) -> dict[_Kind, list[Path]]:
+    """Returns the label files in a folder; of many the first ones tell the kind of all.
+
+    Args:
+        images: lists the images of the data folder.
+    """
     found: dict[_Kind, list[Path]] = {}
-    for suffix in (".json", ".xml", ".csv"):
+    for suffix in (".json", ".xml", ".csv", ".txt"):
         files = files_in(folder, (suffix,))
         kinds = [_kind_of(file) for file in files[:_MOST_FILES]]
         for file, kind in zip(files, kinds, strict=False):
             if kind is not None:
                 found.setdefault(kind, []).append(file)
         rest = files[_MOST_FILES:]
-        for kind in list(found):
-            if kind.one_for_each_image and kind.suffix == suffix:
+        for kind in [kind for kind in found if kind.suffix == suffix]:
+            if kind.names_no_image:  # an empty file is an image without objects, one without an image no label file
+                found[kind] = [file for file in files if file.stem.lower() in images().by_stem]
+            elif kind.one_for_each_image:
                 found[kind] += rest
-    return found
+    return {kind: files for kind, files in found.items() if files}
 
 
 def _kind_of(file: Path) -> _Kind | None:

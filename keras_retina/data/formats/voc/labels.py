@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from keras_retina.data.formats.box_values import with_box_values
 from keras_retina.data.formats.image_files import Found, ImageFinder, file_name_of
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, build_records, problem
 from keras_retina.data.formats.voc.lists import VocEntry
@@ -76,15 +77,12 @@ def read_voc(
             else:
                 kept.append(box)
         images.append((str(entry.file), index, found.name, labels.size, tuple(kept)))
-    shares = _are_shares(box for *_, kept in images for box in kept)
-    if shares and boxes == "auto":
-        detail = "boxes in pixels were expected. Received: no number over 1, as in shares of the image."
-        advice = "Say that they are: --set data.boxes=normalized, or --set data.boxes=pixels if they are not."
-        problems.append(problem("normalized_boxes", f"{name}: {split}", detail=f"{detail} {advice}", fixed=False))
-    normalized = boxes == "normalized" or (shares and boxes == "auto")
-    records, unfit = build_records((LabelledImage(*image, normalized=normalized) for image in images), finder.root)
+    labelled, unclear = with_box_values(
+        [LabelledImage(*image) for image in images], boxes, normalized=False, kind="VOC", file=f"{name}: {split}"
+    )
+    records, unfit = build_records(labelled, finder.root)
     ids = tuple(range(1, len(class_names) + 1))
-    return Dataset(name, split, class_names, ids, tuple(records), tuple(problems + unfit))
+    return Dataset(name, split, class_names, ids, tuple(records), (*problems, *unclear, *unfit))
 
 
 def image_of(entry: VocEntry, labels: VocLabels, *, finder: ImageFinder) -> Found:
@@ -112,8 +110,3 @@ def _read_object(
         return problem("invalid_box", f"{where}.bndbox", detail=detail, fixed=False)
     corners = (y1 - first_pixel, x1 - first_pixel, y2, x2)
     return LabelledBox(f"{where}.bndbox", corners, class_names.index(item.name))
-
-
-def _are_shares(boxes: Iterable[LabelledBox]) -> bool:
-    """Tells whether there are boxes and no corner is over 1."""
-    return 0 < max((max(box.corners) for box in boxes), default=0.0) <= 1

@@ -36,7 +36,7 @@ def find_yolo(data: Path) -> list[Layout]:
 
         return Layout("yolo", own.kind, tuple(own.splits), read, lambda: unread_files(own, tree))
 
-    return [layout(own) for own in find_descriptions(data, tree)]
+    return [layout(own) for own in find_descriptions(data, tree) if not _has_turned_boxes(own.folder, tree)]
 
 
 def find_descriptions(data: Path, tree: Tree) -> list[Description]:
@@ -156,15 +156,19 @@ def _without_names(description: Description, root: str, *, images: Sequence[Imag
 
 def _no_labels(images: Sequence[Image], root: str, *, where: str, tree: Tree) -> Problem:
     places = [os.path.relpath(place, root) for place in tree.label_folders(os.path.dirname(images[0].path), root)]
-    turned = tree.folder(os.path.join(os.path.dirname(os.path.dirname(images[0].path)), "labelTxt"))
-    advice = "Put the label files there, or leave the split out."
-    if turned:  # Roboflow's export for YOLOv5-OBB, in the format of DOTA
-        advice = "labelTxt holds corners of turned boxes: export the labels for YOLOv8 OBB or as COCO."
     detail = (
         f"a label file, NAME.txt, for at least one of {len(images)} images was expected in "
-        f"{' or '.join(places)} of {root}. Received: none. {advice}"
+        f"{' or '.join(places)} of {root}. Received: none. "
+        "Put the label files there, or leave the split out."
     )
     return problem("no_label_files", where, detail=detail, fixed=False)
+
+
+def _has_turned_boxes(folder: str, tree: Tree) -> bool:
+    """Tells whether the labels are in `labelTxt`, as Roboflow exports for YOLOv5-OBB: lines of DOTA, not of YOLO."""
+    places = [folder, *(os.path.join(folder, name) for name in tree.listing(folder).folders)]
+    turned = [place for place in places if tree.folder(os.path.join(place, "labelTxt"))]
+    return bool(turned) and not any(tree.folder(os.path.join(place, "labels")) for place in turned)
 
 
 def _root(description: Description, images: Sequence[Image]) -> str:

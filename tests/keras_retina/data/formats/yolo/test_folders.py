@@ -169,7 +169,6 @@ def test_two_sets_of_splits_are_two_readings(pets, pairs):
         {"images/a.jpg": None},
         {"images/a.jpg": None, "labels/b.txt": "1 .5 .5 .2 .4"},
         {"a.jpg": None, "a.txt": "a photograph of a cat"},  # captions
-        {"images/a.jpg": None, "labels/a.txt": "Car 0.00 0 -1.57 614.24 181.78 727.31 284.77 1 1 1 1 1 1 1"},  # KITTI
         {"a.jpg": None, "train.txt": "a.jpg\n", "classes.txt": "cat"},
         {"train/cat/a.jpg": None, "val/cat/b.jpg": None},  # classification
         {"train.txt": "a\nb", "a.jpg": None, "requirements.txt": "numpy"},

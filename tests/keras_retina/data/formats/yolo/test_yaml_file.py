@@ -290,8 +290,7 @@ def test_names_are_the_texts_that_are_written(pets, pairs, names):
     assert load_dataset(root, "train").class_names == ("no", "007", "1.10")
 
 
-def test_labels_of_turned_boxes_in_labeltxt_say_what_to_export(pets):
+def test_labels_of_turned_boxes_in_labeltxt_are_not_of_yolo(pets):
     files = {"data.yaml": "train: ../train/images\nnames: [a, b]\n", "train/images/a.jpg": None}
     root = pets({**files, "train/labelTxt/a.txt": "0 0 9 0 9 9 0 9 a 0\n"})
-    with pytest.raises(InputError, match="labelTxt holds corners of turned boxes: export the labels for YOLOv8 OBB"):
-        load_dataset(root, "train")
+    assert find_layout(root).kind == "DOTA labelTxt"

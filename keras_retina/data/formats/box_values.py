@@ -14,7 +14,7 @@ _SURELY_PIXELS = 2.0
 
 
 def with_box_values(
-    images: Sequence[LabelledImage], boxes: BoxValues, *, normalized: bool, kind: str, file: Path
+    images: Sequence[LabelledImage], boxes: BoxValues, *, normalized: bool, kind: str, file: Path | str
 ) -> tuple[Sequence[LabelledImage], list[Problem]]:
     """Returns the images of a split, those with shares marked, or no image and one problem that names the setting.
 
@@ -33,7 +33,7 @@ def with_box_values(
                 "If they are pixels, say so: --set data.boxes=pixels"
             )
             return (), [problem("pixel_boxes", str(file), detail=detail, fixed=False)]
-        if not normalized and numbers and low >= -_NEARLY and high <= 1 + _NEARLY:
+        if not normalized and low >= -_NEARLY and 0 < high <= 1 + _NEARLY:
             detail = (
                 f"boxes in pixels were expected. Received: all of them in 0 to 1, from {low:g} to {high:g}. "
                 "If they are shares of the image, say so: --set data.boxes=normalized"
