@@ -80,13 +80,18 @@ class TrialFiles:
 
     def heads(self, path: Path, images: Sequence[np.ndarray]) -> list[Heads]:
         """Returns the heads of scaled images `[1, H, W, 3]`."""
-        detector = Detector(path)
-        found = []
-        for image in images:
-            detector.invoke(self._spec.unscale(image))
-            logits, deltas = detector.heads()
-            found.append((logits.copy(), deltas.copy()))
-        return found
+        return heads_of_file(path, self._spec, images=images)
+
+
+def heads_of_file(path: Path, spec: DetectorSpec, *, images: Sequence[np.ndarray]) -> list[Heads]:
+    """Returns what a raw file finds on scaled images `[1, H, W, 3]`, before decoding."""
+    detector = Detector(path)
+    found = []
+    for image in images:
+        detector.invoke(spec.unscale(image))
+        logits, deltas = detector.heads()
+        found.append((logits.copy(), deltas.copy()))
+    return found
 
 
 def head_error(expected: Sequence[Heads], received: Sequence[Heads]) -> float:

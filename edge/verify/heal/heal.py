@@ -189,7 +189,10 @@ def steps_of(run: RunFolder, patient: Patient, folder: Path, *, reference: Refer
     """Returns the steps that the recipe wants, the cheapest first; `spent` are the seconds of an interrupted call."""
     settings, started = run.recipe.export, time.perf_counter()
     layers = float_layers_forbidden if settings.integer_only else float_layers
-    steps = [Step("ranges", other_ranges), Step("float layers", layers)]
+    steps = [
+        Step("ranges", lambda material, base: other_ranges(material(), base)),
+        Step("float layers", lambda material, base: layers(material(), base)),
+    ]
     if settings.heal == "full":
         steps.append(
             Step(

@@ -88,10 +88,10 @@ class Judge:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of healing; `make` gets the material and the file with the least error of the heads so far."""
+    """One step of healing; `make` gets a function that gives the material, and the file with the least error so far."""
 
     name: str
-    make: Callable[[Material, Candidate], Iterator[Candidate]]
+    make: Callable[[Callable[[], Material], Candidate], Iterator[Candidate]]
 
 
 def first_look(plain: Path, judge: Judge, *, model: str) -> Healing:
@@ -160,7 +160,7 @@ def climb(
         logger.info(f"heal {healing.model}: {step.name}")
         started = time.perf_counter()
         try:
-            for candidate in step.make(material(), base_of(healing, judge.folder)):
+            for candidate in step.make(material, base_of(healing, judge.folder)):
                 healing = _with_try(healing, step, candidate, judge=judge, started=started)
                 save(healing)
                 if healing.tries[-1].status == "passed":

@@ -14,10 +14,9 @@ from edge.export.convert import Samples, balanced_model, first_quantization, flo
 from edge.export.export import write_detector
 from edge.quantize.calibration import calibration_samples
 from edge.quantize.ranges import Histogram, Range, best_range, observed_values
-from edge.runtime import Detector
 from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from edge.verify.debug.debug import with_camera_bytes
-from edge.verify.debug.trials import Heads, head_error
+from edge.verify.debug.trials import Heads, head_error, heads_of_file
 from keras_retina.data.records import ImageFile
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.spec import DetectorSpec
@@ -80,10 +79,4 @@ def heads_of(heads_only: bytes, spec: DetectorSpec, *, images: Sequence[np.ndarr
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "heads_raw.tflite"
         write_detector(path, heads_only, spec=spec, kind="int8", head="raw", settings=Export())
-        detector = Detector(path)
-    found = []
-    for image in images:
-        detector.invoke(spec.unscale(image))
-        logits, deltas = detector.heads()
-        found.append((logits.copy(), deltas.copy()))
-    return found
+        return heads_of_file(path, spec, images=images)

@@ -10,6 +10,8 @@ from statistics import median
 from edge.export.convert import convert_heads
 from edge.verify.heal.steps import Candidate, StepNotPossibleError
 from keras_retina.data.records import Dataset
+from keras_retina.foundation.files import write_json
+from keras_retina.foundation.json_values import count_of, read_mapping
 from keras_retina.foundation.run_paths import CompressedPaths
 from keras_retina.model.saving import load_detector
 from keras_retina.recipe.compress import CompressedModel, FineTune, Quantize
@@ -19,6 +21,7 @@ from keras_retina.train.duration import DURATION, seconds_spent
 
 SHARE = 1 / 3  # of the time that the float model was trained, for all steps of healing together
 COST = 3.0  # times the float epoch: rounding, the backbone's own gradients, and the float model that is learnt from
+EPOCHS = "epochs.json"
 LEARNING_RATE = 1e-4
 DISTILLATION = 1.0
 
@@ -46,25 +49,39 @@ def trained_in_int8(
     from edge.compress.fine_tune import CompressTask
     from edge.compress.quantized import train_quantized
 
-    settings = fine_tuning(run, spent)
+    epochs = begun_epochs(folder) or fitting_epochs(run, spent)
     started = time.perf_counter() - seconds_spent(folder.train / DURATION)
     folder.path.mkdir(parents=True, exist_ok=True)
+    write_json(folder.path / EPOCHS, {"epochs": epochs})
     training = run.recipe.training
     parent, spec = load_detector(run.model if model is None else run.compressed(model).model)
     strategy = distribution_strategy(training.strategy, training.batch_size)
     with strategy.scope():
         teacher = load_detector(run.model)[0]
-    smaller = CompressedModel(parent=model, quantize=Quantize(), fine_tune=settings)
+    smaller = CompressedModel(parent=model, quantize=Quantize(), fine_tune=fine_tuning(run, epochs))
     sets = (train_set, validation_set)
     task = CompressTask("export.heal", parent, spec, run.recipe, smaller, *sets, folder, teacher, strategy, started)
     quantized = train_quantized(task)
-    epochs = "1 epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
-    changed = f"weights trained with int8 rounding for {epochs}"
+    changed = f"weights trained with int8 rounding for {epochs} epoch{'s' if epochs > 1 else ''}"
     yield Candidate(changed, convert_heads(quantized, spec, kind="int8_qat"), kind="int8_qat")
 
 
-def fine_tuning(run: RunFolder, spent: float) -> FineTune:
-    """Returns the settings of the training: as many epochs as should fit into what is left of the time."""
+def begun_epochs(folder: CompressedPaths) -> int | None:
+    """Returns the epochs that an interrupted training began with, so that it goes on with them; None for no such one.
+
+    Raises:
+        InputError: the file that says so is damaged.
+    """
+    file = folder.path / EPOCHS
+    return count_of(read_mapping(file) or {}, "epochs", where=str(file))
+
+
+def fitting_epochs(run: RunFolder, spent: float) -> int:
+    """Returns how many epochs should fit into what is left of the time.
+
+    Raises:
+        StepNotPossibleError: none.
+    """
     with run.history.open(newline="", encoding="utf-8") as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
     left = SHARE * sum(seconds) - spent
@@ -75,11 +92,16 @@ def fine_tuning(run: RunFolder, spent: float) -> FineTune:
             f"no epoch of it fits into a third of the training time, {third:.1f} min, of which other steps took "
             f"{others:.1f}"
         )
+    return fitting
+
+
+def fine_tuning(run: RunFolder, epochs: int) -> FineTune:
+    """Returns the settings of the training."""
     return FineTune(
-        epochs=fitting,
+        epochs=epochs,
         learning_rate=LEARNING_RATE,
         weight_average=0.99,
-        evaluate_every=fitting,
+        evaluate_every=epochs,
         frozen_stages=run.recipe.model.backbone.frozen_stages,
         distillation=DISTILLATION,
     )

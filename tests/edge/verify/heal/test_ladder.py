@@ -193,3 +193,15 @@ def test_what_was_tried_is_the_same_after_reading(tmp_path):
     healing = climbed(Judge(tmp_path), Step("one", giving(("low", "46"), layers=("a", "b"))), Step("two", impossible))
     healing = replace(healing, judged=("ab", "cd"))
     assert Healing.from_json(json.loads(json.dumps(healing.to_json())), "here") == healing
+
+
+def test_a_step_that_needs_no_material_makes_none_again(tmp_path):
+    judge = Judge(tmp_path)
+    failed = climbed(judge, Step("one", giving(("low", "46"))))
+
+    def make_material():
+        raise AssertionError("made again")
+
+    steps = Step("one", giving()), Step("training", giving(("trained", "50"), kind="int8_qat"))
+    healing = climb(failed, steps, judge=judge, make_material=make_material, save=lambda one: None)
+    assert healing.outcome == "healed"

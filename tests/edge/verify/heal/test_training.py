@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from edge.verify.heal.steps import StepNotPossibleError
-from edge.verify.heal.training import fine_tuning
+from edge.verify.heal.training import EPOCHS, begun_epochs, fine_tuning, fitting_epochs
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.run_paths import CompressedPaths
 from keras_retina.recipe.recipe import recipe_from_fields
 from keras_retina.run import RunFolder
 
@@ -22,14 +24,25 @@ def run(tmp_path):
 
 @pytest.mark.parametrize(("spent", "epochs"), [(0.0, 4), (19.0, 4), (21.0, 3), (108.0, 2), (154.0, 1)])
 def test_it_lasts_for_the_epochs_that_fit_behind_the_other_steps(run, spent, epochs):
-    settings = fine_tuning(run, spent)
+    assert fitting_epochs(run, spent) == epochs
+    settings = fine_tuning(run, epochs)
     assert (settings.epochs, settings.evaluate_every, settings.frozen_stages) == (epochs, epochs, 2)
     assert settings.distillation == 1.0 and settings.minutes is None
 
 
 def test_no_time_for_an_epoch_is_told_with_the_times(run):
     with pytest.raises(StepNotPossibleError, match=r"a third of the training time, 3\.3 min, of which .* took 2\.6"):
-        fine_tuning(run, 156.0)
+        fitting_epochs(run, 156.0)
     run.history.write_text("epoch,seconds\n")
     with pytest.raises(StepNotPossibleError, match=r"training time, 0\.0 min"):
-        fine_tuning(run, 0.0)
+        fitting_epochs(run, 0.0)
+
+
+def test_an_interrupted_training_goes_on_with_the_epochs_that_it_began_with(tmp_path):
+    folder = CompressedPaths(tmp_path)
+    assert begun_epochs(folder) is None
+    (tmp_path / EPOCHS).write_text('{"epochs": 3}')
+    assert begun_epochs(folder) == 3
+    (tmp_path / EPOCHS).write_text('{"epochs": "3"}')
+    with pytest.raises(InputError, match="expected a number or null"):
+        begun_epochs(folder)
