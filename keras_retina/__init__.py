@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from keras_retina.data.reading.folder import load_dataset
     from keras_retina.evaluate.detector import CocoAP, evaluate_detector
     from keras_retina.foundation.errors import InputError
-    from keras_retina.losses import BoxLoss, FocalLoss, GIoULoss
+    from keras_retina.losses import (
+        AutomatedFocalLoss,
+        BoxLoss,
+        CIoULoss,
+        CrossEntropyLoss,
+        DIoULoss,
+        EqualizedFocalLoss,
+        FocalLoss,
+        FocalStarLoss,
+        GIoULoss,
+        OHEMLoss,
+        QualityFocalLoss,
+        VarifocalLoss,
+        with_box_quality,
+    )
     from keras_retina.model.detector import retinanet
     from keras_retina.model.spec import DetectorSpec
     from keras_retina.recipe.data import Augmentation
@@ -27,14 +41,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Augmentation",
+    "AutomatedFocalLoss",
     "BoxLoss",
+    "CIoULoss",
     "CocoAP",
+    "CrossEntropyLoss",
+    "DIoULoss",
     "DetectorSpec",
+    "EqualizedFocalLoss",
     "FocalLoss",
+    "FocalStarLoss",
     "GIoULoss",
     "InputError",
     "Model",
+    "OHEMLoss",
+    "QualityFocalLoss",
     "Recipe",
+    "VarifocalLoss",
     "__version__",
     "detector_batches",
     "evaluate_detector",
@@ -44,18 +67,28 @@ __all__ = [
     "retinanet",
     "save_detector",
     "training_batches",
+    "with_box_quality",
 ]
 
 _HOMES = {
     "Augmentation": "keras_retina.recipe.data:Augmentation",
+    "AutomatedFocalLoss": "keras_retina.losses:AutomatedFocalLoss",
     "BoxLoss": "keras_retina.losses:BoxLoss",
+    "CIoULoss": "keras_retina.losses:CIoULoss",
     "CocoAP": "keras_retina.evaluate.detector:CocoAP",
+    "CrossEntropyLoss": "keras_retina.losses:CrossEntropyLoss",
+    "DIoULoss": "keras_retina.losses:DIoULoss",
     "DetectorSpec": "keras_retina.model.spec:DetectorSpec",
+    "EqualizedFocalLoss": "keras_retina.losses:EqualizedFocalLoss",
     "FocalLoss": "keras_retina.losses:FocalLoss",
+    "FocalStarLoss": "keras_retina.losses:FocalStarLoss",
     "GIoULoss": "keras_retina.losses:GIoULoss",
     "InputError": "keras_retina.foundation.errors:InputError",
     "Model": "keras_retina.recipe.model:Model",
+    "OHEMLoss": "keras_retina.losses:OHEMLoss",
+    "QualityFocalLoss": "keras_retina.losses:QualityFocalLoss",
     "Recipe": "keras_retina.recipe.recipe:Recipe",
+    "VarifocalLoss": "keras_retina.losses:VarifocalLoss",
     "detector_batches": "keras_retina.data.own:detector_batches",
     "evaluate_detector": "keras_retina.evaluate.detector:evaluate_detector",
     "load_dataset": "keras_retina.data.reading.folder:load_dataset",
@@ -65,6 +98,7 @@ _HOMES = {
     "retinanet": "keras_retina.model.detector:retinanet",
     "save_detector": "edge.quantize.detector:save_keras_file",
     "training_batches": "keras_retina.data.pipeline:training_batches",
+    "with_box_quality": "keras_retina.losses:with_box_quality",
 }
 
 

@@ -6,11 +6,9 @@ anchors that a label matches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.losses import box_loss_of_images
-from keras_retina.recipe.recipe import Loss
+from keras_retina.losses.boxes import MatchedBoxLoss
+from keras_retina.losses.quality import same_kind
 from keras_retina.train.batch_norm import fold_frozen_batch_norm
 
 TEACHER_SCORE = 0.1
@@ -42,34 +40,31 @@ class DistillationLoss(keras.layers.Layer):
     which the teacher is sure. Both are divided by the number of these anchors, at least 1.
     """
 
-    def __init__(self, settings: Loss, coder_weights: Sequence[float]) -> None:
+    def __init__(self, box_loss: MatchedBoxLoss) -> None:
         super().__init__(name="distillation", dtype="float32")
-        self.settings, self.coder_weights = settings, tuple(coder_weights)
+        self.box_loss = box_loss
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         classes, boxes, teacher_classes, teacher_boxes = inputs
         scores = tf.sigmoid(tf.reduce_max(teacher_classes, axis=-1))  # [batch, A]
         is_sure = tf.cast(scores >= TEACHER_SCORE, tf.float32)
         targets = tf.concat([teacher_boxes, is_sure[..., None]], axis=-1)  # as `targets` makes them
-        box_loss = tf.reduce_sum(box_loss_of_images(self.settings, self.coder_weights, targets=targets, deltas=boxes))
+        box_loss = tf.reduce_sum(self.box_loss.of_anchors(targets, boxes))
         return (class_distillation(teacher_classes, classes) + box_loss) / tf.maximum(tf.reduce_sum(is_sure), 1.0)
 
 
-def with_teacher(
-    student: keras.Model, teacher: keras.Model, *, weight: float, settings: Loss, coder_weights: Sequence[float]
-) -> keras.Model:
+def with_teacher(student: keras.Model, teacher: keras.Model, *, weight: float, box_loss: MatchedBoxLoss) -> keras.Model:
     """Returns a model for `fit` of the student's layers and outputs whose loss has `weight` x the distillation in it.
 
     The teacher becomes untrainable; it has the student's anchors and classes, and an input of the same size.
 
     Args:
-        settings: the loss of the recipe, whose box loss is used.
-        coder_weights: those of the deltas.
+        box_loss: of the recipe.
     """
     teacher.trainable = False
     wanted = fold_frozen_batch_norm(teacher)(student.inputs[0], training=False)
     found = student.output
-    model = keras.Model(student.inputs, found, name=student.name)
+    model = same_kind(student)
     outputs = [found["classes"], found["boxes"], wanted["classes"], wanted["boxes"]]
-    model.add_loss(weight * DistillationLoss(settings, coder_weights)(outputs))
+    model.add_loss(weight * DistillationLoss(box_loss)(outputs))
     return model

@@ -14,6 +14,7 @@ from keras_retina.evaluate.predict import detect_function
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.foundation.run_paths import CompressedPaths
+from keras_retina.losses import detector_losses, network_for_losses
 from keras_retina.model.backbones import freeze
 from keras_retina.model.batch_norm import set_batch_norm_momentum
 from keras_retina.model.spec import DetectorSpec
@@ -100,11 +101,10 @@ def fit_network(
     if checkpoint:
         training = training.model_copy(update={"checkpoint": checkpoint})
     with task.strategy.scope():
+        network = network_for_losses(network, training.loss, task.spec)
         if task.teacher is not None:
-            weight = task.settings.fine_tune.distillation
-            network = with_teacher(
-                network, task.teacher, weight=weight, settings=training.loss, coder_weights=task.spec.coder_weights
-            )
+            weight, box_loss = task.settings.fine_tune.distillation, detector_losses(training.loss, task.spec)["boxes"]
+            network = with_teacher(network, task.teacher, weight=weight, box_loss=box_loss)
         compile_detector(
             network, task.spec, settings=training, steps_per_epoch=steps_per_epoch(task), precision="float32"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from keras_retina.foundation.legacy_keras import tf
@@ -57,3 +58,32 @@ def generalized_iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     low, high = tf.minimum(boxes_a[:, :2], boxes_b[:, :2]), tf.maximum(boxes_a[:, 2:], boxes_b[:, 2:])
     enclosing = tf.reduce_prod(high - low, axis=-1)
     return shared / union - (enclosing - union) / enclosing
+
+
+def distance_iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Returns IoU minus the squared distance of the centres over that of the enclosing box's corners, row by row.
+
+    `[n, 4]` twice to `[n]`, in -1..1; 1 for equal boxes. The boxes must have positive sides.
+
+    Source: Zheng et al., Distance-IoU Loss, equation 7.
+    """
+    shared = intersection(boxes_a, boxes_b)
+    union = area(boxes_a) + area(boxes_b) - shared
+    low, high = tf.minimum(boxes_a[:, :2], boxes_b[:, :2]), tf.maximum(boxes_a[:, 2:], boxes_b[:, 2:])
+    between = 0.5 * (boxes_a[:, :2] + boxes_a[:, 2:] - boxes_b[:, :2] - boxes_b[:, 2:])
+    return shared / union - tf.reduce_sum(between**2, axis=-1) / tf.reduce_sum((high - low) ** 2, axis=-1)
+
+
+def complete_iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Returns `distance_iou` minus how much the aspects differ, row by row, `[n, 4]` twice to `[n]`; 1 for equal boxes.
+
+    The weight of the aspects grows with the IoU, and no gradient flows through it. The boxes must have positive sides.
+
+    Source: Zheng et al., Distance-IoU Loss, equations 8 to 11.
+    """
+    angles = [tf.math.atan((boxes[:, 3] - boxes[:, 1]) / (boxes[:, 2] - boxes[:, 0])) for boxes in (boxes_a, boxes_b)]
+    difference = 4 / math.pi**2 * (angles[0] - angles[1]) ** 2
+    shared = intersection(boxes_a, boxes_b)
+    iou = shared / (area(boxes_a) + area(boxes_b) - shared)
+    weight = tf.stop_gradient(tf.math.divide_no_nan(difference, 1.0 - iou + difference))
+    return distance_iou(boxes_a, boxes_b) - weight * difference

@@ -108,6 +108,7 @@ def measured_pace(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -
     from keras_retina.data.pipeline import training_batches
     from keras_retina.evaluate.predict import detect_function
     from keras_retina.foundation.legacy_keras import keras
+    from keras_retina.losses import network_for_losses
     from keras_retina.model.retinanet import detector_network
     from keras_retina.model.spec import detector_spec
     from keras_retina.train.batch_norm import fold_frozen_batch_norm
@@ -121,7 +122,7 @@ def measured_pace(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -
     spec = detector_spec(recipe.model, train_set.class_names)
     with distribution_strategy(settings.strategy, settings.batch_size).scope():
         detector = detector_network(recipe.model, len(train_set.class_names))
-        network = fold_frozen_batch_norm(detector)
+        network = network_for_losses(fold_frozen_batch_norm(detector), settings.loss, spec)
         precision = choose_precision(settings.precision, training_devices())
         compile_detector(network, spec, settings=settings, steps_per_epoch=1, precision=precision)
     batches = training_batches(

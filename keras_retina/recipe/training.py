@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from keras_retina.recipe.section import Count, Fraction, Inside, Positive, Section
 
-BoxLossName = Literal["smooth_l1", "giou"]
+ClassLossName = Literal[
+    "focal",
+    "cross_entropy",
+    "focal_star",
+    "ohem",
+    "automated_focal",
+    "equalized_focal",
+    "quality_focal",
+    "varifocal",
+]
+BoxLossName = Literal["smooth_l1", "giou", "diou", "ciou"]
+
+LOSS_SETTINGS: dict[ClassLossName, tuple[str, ...]] = {
+    "focal": ("alpha", "gamma"),
+    "cross_entropy": ("alpha",),
+    "focal_star": ("alpha", "gamma", "star_beta"),
+    "ohem": ("hard_anchors", "hard_iou", "hard_negatives"),
+    "automated_focal": ("alpha", "gamma_decay"),
+    "equalized_focal": ("alpha", "gamma", "gamma_scale"),
+    "quality_focal": ("gamma",),
+    "varifocal": ("alpha", "gamma"),
+}
+"""The settings that each loss of classes has."""
+
+_USUAL_ALPHA: dict[str, float | None] = {"cross_entropy": None, "varifocal": 0.75}  # for the others 0.25
 
 
 class Matching(Section):
@@ -29,17 +53,51 @@ class Matching(Section):
 
 
 class Loss(Section):
-    """Focal loss (paper equation 5) and the box loss times `box_weight`: `smooth_l1` of the deltas, or `giou`.
+    """The loss of the classes, by default the focal loss (paper equation 5), and that of the boxes times `box_weight`.
+
+    `LOSS_SETTINGS` says which settings belong to which loss of classes; `keras_retina.losses` has their equations.
+    `alpha` is 0.25 where it is not given, none for `cross_entropy` and 0.75 for `varifocal`.
 
     The coder's weights make the deltas, and so smooth L1 with its transition point `box_beta`, 5 to 10 times the
-    paper's: hence a weight under 1. GIoU is 0 to 2 whatever the coder; 1 is about right for it.
+    paper's: hence a weight under 1. `giou`, `diou` and `ciou` are 0 to 2 whatever the coder; 1 is about right for them.
     """
 
+    classes: ClassLossName = "focal"
     alpha: Fraction | None = 0.25
     gamma: Annotated[float, Field(ge=0)] = 2.0
+    star_beta: Annotated[float, Field(ge=-100, le=100)] = 1.0
+    gamma_decay: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    gamma_scale: Annotated[float, Field(ge=0)] = 8.0
+    hard_anchors: Annotated[int, Field(ge=2)] = 128
+    hard_iou: Fraction = 0.5
+    hard_negatives: Positive | None = None
     box: BoxLossName = "smooth_l1"
     box_beta: Annotated[float, Field(ge=0)] = 0.1
     box_weight: Positive = 0.2
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_alpha(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "alpha" not in fields and fields.get("classes") in _USUAL_ALPHA:
+            return {**fields, "alpha": _USUAL_ALPHA[fields["classes"]]}
+        return fields
+
+    @model_validator(mode="after")
+    def _settings_belong_to_the_loss(self) -> Loss:
+        own = LOSS_SETTINGS[self.classes]
+        for name in sorted({name for names in LOSS_SETTINGS.values() for name in names} - set(own)):
+            default, value = Loss.model_fields[name].default, getattr(self, name)
+            if value != default:
+                raise ValueError(
+                    f"expected settings of {self.classes}: {', '.join(own)}. Received: {name}={value}. Remove it"
+                )
+        if self.classes in ("focal_star", "equalized_focal") and self.gamma < 1e-3:
+            raise ValueError(f"{self.classes} needs a gamma above 0. Received: gamma={self.gamma}. Use 2.0")
+        if self.classes == "quality_focal" and self.gamma < 1:
+            raise ValueError(f"quality_focal needs a gamma of 1 or more. Received: gamma={self.gamma}. Use 2.0")
+        if self.classes == "varifocal" and self.alpha is None:
+            raise ValueError("varifocal needs an alpha. Received: alpha=None. Use 0.75")
+        return self
 
 
 class EarlyStop(Section):

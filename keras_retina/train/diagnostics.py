@@ -7,9 +7,10 @@ from typing import Any
 
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.matching import BACKGROUND
-from keras_retina.losses import box_loss_of_images, focal_loss
+from keras_retina.losses.boxes import MatchedBoxLoss
+from keras_retina.losses.dense import ClassLoss
+from keras_retina.losses.quality import quality_targets
 from keras_retina.model.spec import DetectorSpec
-from keras_retina.recipe.recipe import Loss
 
 
 def losses_per_level(
@@ -17,7 +18,8 @@ def losses_per_level(
     outputs: dict[str, tf.Tensor],
     *,
     counts: Sequence[int],
-    settings: Loss,
+    class_loss: ClassLoss,
+    box_loss: MatchedBoxLoss,
     coder_weights: Sequence[float],
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns class and box loss of each level, `[levels]` each; their sums are the losses of the batch.
@@ -26,23 +28,20 @@ def losses_per_level(
         wanted: targets of `keras_retina.geometry.matching.targets`, batched.
         outputs: logits `[batch, A, K]` and deltas `[batch, A, 4]`.
         counts: anchors of each level, together A.
-        settings: weights and exponents of the recipe.
+        class_loss, box_loss: those of the training.
         coder_weights: those of the deltas.
     """
     positives = tf.maximum(tf.reduce_sum(tf.cast(wanted["classes"] >= 0, tf.float32)), 1.0)
+    codes = wanted["classes"]
+    if class_loss.needs_boxes:
+        codes = quality_targets(wanted, outputs["boxes"], coder_weights=coder_weights)
+    of_classes, count = class_loss.of_anchors(codes, outputs["classes"])
+    of_boxes = box_loss.of_anchors(wanted["boxes"], tf.cast(outputs["boxes"], tf.float32))
 
-    def by_level(tensor: tf.Tensor) -> list[tf.Tensor]:
-        return tf.split(tensor, list(counts), axis=1)
+    def by_level(losses: tf.Tensor) -> tf.Tensor:
+        return tf.stack([tf.reduce_sum(part) for part in tf.split(losses, list(counts), axis=1)])
 
-    classes = [
-        tf.reduce_sum(focal_loss(codes, logits, alpha=settings.alpha, gamma=settings.gamma)) / positives
-        for codes, logits in zip(by_level(wanted["classes"]), by_level(outputs["classes"]), strict=True)
-    ]
-    boxes = [
-        tf.reduce_sum(box_loss_of_images(settings, coder_weights, targets=targets, deltas=deltas)) / positives
-        for targets, deltas in zip(by_level(wanted["boxes"]), by_level(outputs["boxes"]), strict=True)
-    ]
-    return tf.stack(classes), tf.stack(boxes)
+    return by_level(of_classes) / tf.maximum(count, 1.0), by_level(of_boxes) / positives
 
 
 class Diagnostics(keras.callbacks.Callback):
@@ -52,10 +51,10 @@ class Diagnostics(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, batch: tuple[tf.Tensor, dict[str, tf.Tensor]], spec: DetectorSpec, settings: Loss, every: int, writer: Any
+        self, batch: tuple[tf.Tensor, dict[str, tf.Tensor]], spec: DetectorSpec, every: int, writer: Any
     ) -> None:
         super().__init__()
-        self.batch, self.settings, self.every, self.writer = batch, settings, every, writer
+        self.batch, self.every, self.writer = batch, every, writer
         self.counts, self.coder_weights = spec.grid.per_level(), spec.coder_weights
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -64,8 +63,14 @@ class Diagnostics(keras.callbacks.Callback):
         images, wanted = self.batch
         outputs = self.model(images, training=False)
         counts = list(self.counts.values())
+        class_loss, box_loss = self.model.loss["classes"], self.model.loss["boxes"]
         losses = losses_per_level(
-            wanted, outputs, counts=counts, settings=self.settings, coder_weights=self.coder_weights
+            wanted,
+            outputs,
+            counts=counts,
+            class_loss=class_loss,
+            box_loss=box_loss,
+            coder_weights=self.coder_weights,
         )
         is_positive = wanted["classes"] >= 0
         scores = tf.sigmoid(tf.reduce_max(outputs["classes"], axis=-1))  # [batch, A]

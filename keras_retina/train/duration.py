@@ -47,11 +47,11 @@ def measure_pace(
     spec: DetectorSpec,
     validation_set: Dataset,
 ) -> Pace:
-    """Times steps of a compiled model and one evaluation, and puts model and optimiser back.
+    """Times steps of a compiled model and one evaluation, and puts model, optimiser and losses back.
 
     The graphs of both stay: a `fit` of the model and `detect`, its `detect_function`, need not be traced again.
     """
-    variables = [*model.variables, *model.optimizer.variables]
+    variables = [*model.variables, *model.optimizer.variables, *model.loss["classes"].state]
     values = [variable.numpy() for variable in variables]
     ends = [time.perf_counter()]
     tick = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(time.perf_counter()))

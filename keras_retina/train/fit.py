@@ -28,10 +28,13 @@ logger = logging.getLogger(__name__)
 def compile_detector(
     model: keras.Model, spec: DetectorSpec, *, settings: Training, steps_per_epoch: int, precision: str
 ) -> None:
-    """Compiles with the losses, the optimiser and the schedule of a recipe; `precision` as `choose_precision` says."""
+    """Compiles a network of `network_for_losses` with the losses, the optimiser and the schedule of a recipe.
+
+    `precision` is what `choose_precision` says.
+    """
     model.compile(
         optimizer=scale_loss(build_optimizer(settings, steps_per_epoch), precision),
-        loss=detector_losses(settings.loss, spec.coder_weights),
+        loss=detector_losses(settings.loss, spec),
     )
     model.optimizer.build(model.trainable_variables)
 
@@ -97,7 +100,7 @@ def fit_detector(
             *callbacks,
             *([keep_time] if keep_time else []),
             evaluate,
-            Diagnostics(next(iter(batches(0))), spec, settings.loss, settings.evaluate_every, writer),
+            Diagnostics(next(iter(batches(0))), spec, settings.evaluate_every, writer),
             history,
             Progress(settings.batch_size),
             Checkpoint(manager, epoch),
@@ -122,7 +125,8 @@ def _resumed(
 ) -> tuple[tf.train.CheckpointManager, tf.Variable]:
     """Restores the last checkpoint, if there is one; returns who writes the next ones and the epochs that are done."""
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-    checkpoint = tf.train.Checkpoint(model=detector, optimizer=network.optimizer, epoch=epoch)
+    losses = network.loss["classes"].state  # of a gamma that follows the training
+    checkpoint = tf.train.Checkpoint(model=detector, optimizer=network.optimizer, epoch=epoch, losses=losses)
     manager = tf.train.CheckpointManager(checkpoint, str(train_dir / "checkpoints"), max_to_keep=1)
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).expect_partial()

@@ -14,6 +14,7 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.foundation.run_paths import RunPaths
+from keras_retina.losses import network_for_losses
 from keras_retina.model.batch_norm import set_batch_norm_momentum
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.saving import save_detector
@@ -70,7 +71,7 @@ def train(
     _check_updates(settings, steps)
     strategy = distribution_strategy(settings.strategy, settings.batch_size)
     with strategy.scope():
-        networks, source = _networks(recipe, len(train_set.class_names), precision=precision, data_dir=data_dir)
+        networks, source = _networks(recipe, spec, precision=precision, data_dir=data_dir)
         network, model, detector = networks.learning, networks.whole, networks.detector
         compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision=precision)
     logger.info(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
@@ -159,16 +160,17 @@ class _Networks:
 
 
 def _networks(
-    recipe: Recipe, class_count: int, *, precision: str, data_dir: Path | None
+    recipe: Recipe, spec: DetectorSpec, *, precision: str, data_dir: Path | None
 ) -> tuple[_Networks, Path | str | None]:
     """Returns the networks of a recipe with pretrained weights, and where these came from."""
-    detector = detector_network(recipe.model, class_count)
+    detector = detector_network(recipe.model, len(spec.class_names))
     source = find_weights(recipe.model.backbone, data_dir)
     load_pretrained(detector, recipe.model.backbone, source=source)
     set_batch_norm_momentum(detector)
     whole = in_precision(detector, precision)
     frozen, learning = split_at_frozen(whole) if recipe.training.feature_views else (None, whole)
-    return _Networks(detector, whole, frozen, fold_frozen_batch_norm(learning)), source
+    learning = network_for_losses(fold_frozen_batch_norm(learning), recipe.training.loss, spec)
+    return _Networks(detector, whole, frozen, learning), source
 
 
 def _check_updates(settings: Training, steps_per_epoch: int) -> None:

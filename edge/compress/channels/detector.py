@@ -12,7 +12,7 @@ from edge.compress.channels.rank import Batches, loss_changes
 from edge.quantize.detector import check_is_finished, is_quantize_aware
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.losses import detector_losses
+from keras_retina.losses import importance_losses
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.training import Loss
 
@@ -56,7 +56,7 @@ def prune_channels(
             f"batches: batches of kr.detector_batches were expected. Received: {_described(few[0])}. "
             "Pass the data through kr.detector_batches."
         )
-    losses = detector_losses(Loss(), spec.coder_weights)
+    losses = importance_losses(Loss(), spec)
     importance = functools.partial(loss_changes, batches=few, losses=losses)
     return prune_to(model, keep, importance_of=importance, multiple=multiple)
 

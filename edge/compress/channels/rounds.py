@@ -23,7 +23,7 @@ from edge.export.export import write_detector
 from edge.runtime import Detector
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.foundation.run_paths import CompressedPaths
-from keras_retina.losses import detector_losses
+from keras_retina.losses import importance_losses
 from keras_retina.model.graph import multiply_adds
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import DetectorSpec
@@ -105,7 +105,7 @@ def _pruned(model: keras.Model, task: CompressTask, *, channels: Channels) -> ke
 
     def importance(model: keras.Model, groups: Sequence[ChannelGroup]) -> list[np.ndarray]:
         if channels.criterion == "taylor":
-            losses = detector_losses(task.recipe.training.loss, task.spec.coder_weights)
+            losses = importance_losses(task.recipe.training.loss, task.spec)
             return loss_changes(model, groups, batches=fine_tune_batches(task).take(TAYLOR_BATCHES), losses=losses)
         if channels.criterion == "batch_norm":
             return norm_scales(model, groups)

@@ -13,7 +13,7 @@ from edge.quantize.aware.model import quantizable
 from edge.quantize.batch_norm import set_effective_kernels
 from keras_retina.foundation.files import write_json
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.losses import detector_losses
+from keras_retina.losses import importance_losses
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.recipe.compress import Clusters, Sparsity
 from keras_retina.train.batch_norm import estimate_batch_norm
@@ -77,7 +77,7 @@ def _amounts(task: CompressTask, model: keras.Model, *, wanted: Sparsity) -> dic
     path = task.folder.path / AMOUNTS_FILE
     if not path.exists():
         learning = [name for name in sparsity.prunable_layers(model) if model.get_layer(name).trainable]
-        losses = detector_losses(task.recipe.training.loss, task.spec.coder_weights)
+        losses = importance_losses(task.recipe.training.loss, task.spec)
         batches = fine_tune_batches(task).take(CURVATURE_BATCHES)
         curvatures = loss_curvatures(model, learning, batches=batches, losses=losses)
         amounts = amounts_by_loss(model, wanted.amount, curvatures=curvatures)

@@ -7,11 +7,8 @@ import pytest
 
 from edge.compress.distillation import DistillationLoss, class_distillation, with_teacher
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.losses import detector_losses
+from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.model.retinanet import detector_network
-from keras_retina.recipe.recipe import Loss
-
-CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 def logit(score: float) -> float:
@@ -46,14 +43,13 @@ def test_boxes_are_learnt_where_the_teacher_is_sure_by_hand():
     """Beyond a beta of 0.1 smooth L1 is |d| - 0.05; equal logits cost nothing; two of three anchors are sure."""
     scores = tf.constant([[[logit(0.9)], [logit(0.11)], [logit(0.09)]]])
     teacher, student = tf.zeros([1, 3, 4]), tf.constant([[[1.0, 0, 0, 0], [0, 0, 2.0, 0], [9.0, 9.0, 9.0, 9.0]]])
-    settings = Loss(box="smooth_l1", box_beta=0.1, box_weight=2.0)
-    loss = DistillationLoss(settings, CODER_WEIGHTS)([scores, student, scores, teacher])
+    loss = DistillationLoss(BoxLoss(beta=0.1, weight=2.0))([scores, student, scores, teacher])
     assert float(loss) == pytest.approx(2.0 * (0.95 + 1.95) / 2)
 
 
 def test_a_teacher_that_is_sure_of_nothing_teaches_no_box():
     scores = tf.fill([1, 2, 1], logit(0.01))
-    loss = DistillationLoss(Loss(), CODER_WEIGHTS)([scores, tf.ones([1, 2, 4]), scores, tf.zeros([1, 2, 4])])
+    loss = DistillationLoss(BoxLoss())([scores, tf.ones([1, 2, 4]), scores, tf.zeros([1, 2, 4])])
     assert float(loss) == pytest.approx(0.0, abs=1e-9)
 
 
@@ -69,7 +65,7 @@ def pair(tiny_recipe) -> tuple[keras.Model, keras.Model]:
 
 def test_outputs_and_trainable_weights_are_those_of_the_student(pair):
     student, teacher = pair
-    model = with_teacher(student, teacher, weight=1.0, settings=Loss(), coder_weights=CODER_WEIGHTS)
+    model = with_teacher(student, teacher, weight=1.0, box_loss=BoxLoss(weight=0.2))
     image = np.random.default_rng(1).uniform(-1, 1, (1, *student.input_shape[1:])).astype(np.float32)
     for name, values in student(image, training=False).items():
         np.testing.assert_array_equal(model(image, training=False)[name], values)
@@ -81,9 +77,9 @@ def test_a_student_that_learns_from_nothing_else_comes_nearer_to_its_teacher(pai
     image = np.random.default_rng(1).uniform(-1, 1, (2, *student.input_shape[1:])).astype(np.float32)
     anchors = student.output["classes"].shape[1]
     nothing = {"classes": np.full((2, anchors), -2), "boxes": np.zeros((2, anchors, 5), np.float32)}  # all ignored
-    model = with_teacher(student, teacher, weight=1.0, settings=Loss(), coder_weights=CODER_WEIGHTS)
+    model = with_teacher(student, teacher, weight=1.0, box_loss=BoxLoss(weight=0.2))
     before = [values.copy() for values in teacher.get_weights()]
-    model.compile(keras.optimizers.Adam(1e-2), detector_losses(Loss(), CODER_WEIGHTS))
+    model.compile(keras.optimizers.Adam(1e-2), {"classes": FocalLoss(), "boxes": BoxLoss(weight=0.2)})
     losses = model.fit(image, nothing, epochs=30, verbose=0).history
     assert losses["loss"][-1] < 0.2 * losses["loss"][0]
     assert losses["classes_loss"] == [0.0] * 30
@@ -98,7 +94,7 @@ def test_twice_the_weight_is_twice_the_loss(pair):
     targets = {"classes": np.full((1, anchors), -2), "boxes": np.zeros((1, anchors, 5))}
     losses = []
     for weight in (1.0, 2.0):
-        model = with_teacher(student, teacher, weight=weight, settings=Loss(), coder_weights=CODER_WEIGHTS)
-        model.compile("sgd", detector_losses(Loss(), CODER_WEIGHTS))
+        model = with_teacher(student, teacher, weight=weight, box_loss=BoxLoss(weight=0.2))
+        model.compile("sgd", {"classes": FocalLoss(), "boxes": BoxLoss(weight=0.2)})
         losses.append(model.evaluate(image, targets, verbose=0, return_dict=True)["loss"])
     assert losses[0] > 0 and losses[1] == pytest.approx(2 * losses[0], rel=1e-5)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pytest
 
 from keras_retina.foundation.legacy_keras import tf
-from keras_retina.losses import detector_losses
+from keras_retina.losses import BoxLoss, FocalLoss, detector_losses
+from keras_retina.losses.quality import quality_targets
 from keras_retina.model.spec import DetectorSpec
-from keras_retina.recipe.recipe import Loss
+from keras_retina.recipe.training import BoxLossName, ClassLossName, Loss
 from keras_retina.train.diagnostics import losses_per_level
 
+PAIRS = [("smooth_l1", "focal"), ("giou", "ohem"), ("diou", "equalized_focal"), ("ciou", "quality_focal")]
 SPEC = DetectorSpec(
     class_names=("a", "b"),
     height=64,
@@ -47,19 +47,28 @@ def test_every_anchor_belongs_to_one_level():
 
 
 @pytest.mark.parametrize("positives", [0, 17])
-@pytest.mark.parametrize("box", ["smooth_l1", "giou"])
-def test_the_levels_add_up_to_the_losses_of_training(box: Literal["smooth_l1", "giou"], positives: int):
-    settings = Loss(box=box, box_weight=0.3, box_beta=0.2, gamma=1.5)
-    whole = detector_losses(settings, SPEC.coder_weights)
+@pytest.mark.parametrize(("box", "classes"), PAIRS)
+def test_the_levels_add_up_to_the_losses_of_training(box: BoxLossName, classes: ClassLossName, positives: int):
+    gamma = {"gamma": 1.5} if classes == "focal" else {}
+    whole = detector_losses(Loss(classes=classes, box=box, box_weight=0.3, box_beta=0.2, **gamma), SPEC)
     wanted, outputs = random_batch(positives)
     counts = list(SPEC.grid.per_level().values())
-    classes, boxes = losses_per_level(
-        wanted, outputs, counts=counts, settings=settings, coder_weights=SPEC.coder_weights
+    of_classes, of_boxes = losses_per_level(
+        wanted,
+        outputs,
+        counts=counts,
+        class_loss=whole["classes"],
+        box_loss=whole["boxes"],
+        coder_weights=SPEC.coder_weights,
     )
-    assert classes.shape == boxes.shape == (3,)
-    for name, levels in (("classes", classes), ("boxes", boxes)):
-        expected = float(whole[name](wanted[name], outputs[name]))
-        assert float(tf.reduce_sum(levels)) == pytest.approx(expected, rel=1e-5), name
+    assert of_classes.shape == of_boxes.shape == (3,)
+    codes = wanted["classes"]
+    if whole["classes"].needs_boxes:
+        codes = quality_targets(wanted, outputs["boxes"], coder_weights=SPEC.coder_weights)
+    expected_classes = whole["classes"](codes, outputs["classes"])
+    expected_boxes = whole["boxes"](wanted["boxes"], outputs["boxes"])
+    for name, levels, expected in (("classes", of_classes, expected_classes), ("boxes", of_boxes, expected_boxes)):
+        assert float(tf.reduce_sum(levels)) == pytest.approx(float(expected), rel=1e-5), name
 
 
 def test_a_positive_anchor_costs_on_its_own_level():
@@ -72,7 +81,8 @@ def test_a_positive_anchor_costs_on_its_own_level():
         {**wanted, "boxes": tf.constant(flags)},
         outputs,
         counts=counts,
-        settings=Loss(),
+        class_loss=FocalLoss(),
+        box_loss=BoxLoss(),
         coder_weights=SPEC.coder_weights,
     )
     assert boxes.numpy()[:2].tolist() == [0, 0]
