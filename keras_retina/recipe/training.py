@@ -89,7 +89,8 @@ class Loss(Section):
             default, value = Loss.model_fields[name].default, getattr(self, name)
             if value != default:
                 raise ValueError(
-                    f"expected settings of {self.classes}: {', '.join(own)}. Received: {name}={value}. Remove it"
+                    f"expected settings of {self.classes}: {', '.join(own)}. Received: {name}={value}. "
+                    f"Remove it, or set {default}"
                 )
         if self.classes in ("focal_star", "equalized_focal") and self.gamma < 1e-3:
             raise ValueError(f"{self.classes} needs a gamma above 0. Received: gamma={self.gamma}. Use 2.0")

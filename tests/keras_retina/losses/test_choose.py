@@ -70,7 +70,7 @@ def test_each_loss_of_classes_gets_its_settings(settings, expected):
     [
         (
             {"classes": "cross_entropy", "gamma": 1.0},
-            "settings of cross_entropy: alpha. Received: gamma=1.0. Remove it",
+            "settings of cross_entropy: alpha. Received: gamma=1.0. Remove it, or set 2.0",
         ),
         ({"star_beta": 0.0}, "settings of focal: alpha, gamma. Received: star_beta=0.0"),
         ({"classes": "ohem", "alpha": 0.5}, "Received: alpha=0.5"),
