@@ -76,9 +76,12 @@ def published_line(recipe: dict[str, Any]) -> str:
     published = recipe.get("published")
     if not isinstance(published, dict):
         return ""
+    time, device = plain(published.get("milliseconds")), plain(published.get("device"))
+    speed = f", {time} ms an image on {device or 'an unnamed device'}" if time else ""
     return (
         f"Published by others, not measured here: AP {plain(published.get('ap'), 'not given')} on "
-        f"{plain(published.get('split'), 'an unnamed split')} ({plain(published.get('source'), 'no source given')})."
+        f"{plain(published.get('split'), 'an unnamed split')}{speed} "
+        f"({plain(published.get('source'), 'no source given')})."
     )
 
 

@@ -14,8 +14,8 @@ from keras_retina.recipe.model import Head, Model, Pyramid
 def feature_pyramid(features: dict[int, tf.Tensor], settings: Pyramid) -> list[tf.Tensor]:
     """Returns P_first .. P_last, each `[batch, H / 2**level, W / 2**level, width]`.
 
-    P3..P5 are lateral(C) + upsampled P above, then a 3x3 convolution; P6 is a strided 3x3 convolution of C5 (of P5 in
-    the separable form, which has fewer channels) and P7 of relu(P6). There is no BatchNorm: with the few hundred
+    P3..P5 are lateral(C) + upsampled P above, then a 3x3 convolution; P6 is a strided 3x3 convolution of C5, or of what
+    `p6_from` says, and P7 of relu(P6). There is no BatchNorm: with the few hundred
     steps of a fine-tune its statistics on P6 and P7 lag behind the weights.
 
     Source: Lin et al., Focal Loss for Dense Object Detection, section 4, footnote 2.
@@ -36,8 +36,9 @@ def feature_pyramid(features: dict[int, tf.Tensor], settings: Pyramid) -> list[t
         merged[level] = keras.layers.Add(name=f"pyramid_add_{level}")([lateral[level], above])
     outputs = {level: _smooth(merged[level], settings, activation=activation, level=level) for level in range(first, 6)}
     if last >= 6:
-        source = features[5] if settings.convolution == "full" else merged[5]
-        outputs[6] = _strided(source, settings, level=6)
+        sources = {"c5": features[5], "m5": merged[5], "p5": outputs[5]}
+        usual = "c5" if settings.convolution == "full" else "m5"
+        outputs[6] = _strided(sources[settings.p6_from or usual], settings, level=6)
     if last >= 7:
         active = keras.layers.Activation(activation, name="pyramid_activation_6")(outputs[6])
         outputs[7] = _strided(active, settings, level=7)

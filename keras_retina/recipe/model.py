@@ -99,18 +99,26 @@ class Pyramid(Section):
     """FPN from level `levels[0]` to `levels[1]`; levels above 5 come from strided convolutions.
 
     Where `levels` is not given, the last one is the highest of 7, 6 and 5 whose stride divides both sides of the input.
+    `p6_from` is what level 6 is made from: `c5` of the backbone (the paper; the default of `full` convolutions), `m5`,
+    which is level 5 before its own convolution (the default of `separable` ones, which has fewer channels), or `p5`,
+    which is level 5 itself (torchvision).
     """
 
     levels: Annotated[tuple[int, int], Field(strict=False)] = (3, 7)
     width: Annotated[int, Field(ge=8, multiple_of=8)] = 64
     convolution: Literal["separable", "full"] = "separable"
     upsampling: Literal["nearest", "bilinear"] = "bilinear"
+    p6_from: Literal["c5", "m5", "p5"] | None = None
 
     @model_validator(mode="after")
     def _levels_in_order(self) -> Pyramid:
         first, last = self.levels
         if not 3 <= first <= 5 <= last <= 7:
             raise ValueError(f"expected first 3..5 and last 5..7. Received: levels={list(self.levels)}. Use [3, 7]")
+        if self.p6_from is not None and last < 6:
+            raise ValueError(
+                f"there is no level 6. Received: p6_from={self.p6_from!r}, levels={list(self.levels)}. Remove it"
+            )
         return self
 
 

@@ -51,12 +51,14 @@ class Expected(Section):
 
 
 class Published(Section):
-    """A result printed by somebody else for this model; not ours."""
+    """A result printed by somebody else for this model; not ours. `milliseconds` are those of an image on `device`."""
 
     source: str
     ap: Percent
     ap50: Percent | None = None
     split: str
+    milliseconds: Positive | None = None
+    device: str | None = None
 
 
 class Recipe(Section):

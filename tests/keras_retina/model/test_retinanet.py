@@ -132,6 +132,35 @@ def test_the_papers_model_has_the_papers_number_of_weights(papers_model):
     assert papers_model.count_params() == resnet + pyramid + classes + boxes
 
 
+def test_torchvisions_first_version_has_as_many_parameters(papers_recipe):
+    """34,068,119 with 91 classes. Keras' ResNet has biases in its convolutions besides, and counts moving averages."""
+    pyramid = papers_recipe.model.pyramid.model_copy(update={"p6_from": "p5"})
+    model = detector_network(papers_recipe.model.model_copy(update={"pyramid": pyramid}), 91)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    channels = sum(layer.gamma.shape[0] for layer in norms)
+    assert channels == 26_560
+    assert model.count_params() - 2 * channels - channels == 34_068_119
+
+
+@pytest.mark.parametrize(("source", "channels"), [("c5", 2048), ("m5", 256), ("p5", 256)])
+def test_level_6_is_made_from_what_the_recipe_says(papers_recipe, source: str, channels: int):
+    pyramid = papers_recipe.model.pyramid.model_copy(update={"p6_from": source})
+    model = detector_network(papers_recipe.model.model_copy(update={"pyramid": pyramid}), 2)
+    layer = model.get_layer("pyramid_output_6")
+    before = layer.inbound_nodes[0].inbound_layers.name
+    assert layer.kernel.shape[2] == channels
+    assert before == {"c5": "conv5_block3_out", "m5": "pyramid_lateral_5", "p5": "pyramid_output_5"}[source]
+
+
+@pytest.mark.parametrize(
+    ("scale", "anchors"), [(400, 49104), (500, 76725), (600, 110484), (700, 150381), (800, 196416)]
+)
+def test_the_papers_scales_have_nine_anchors_a_cell(scale: int, anchors: int):
+    """512 px have (64 ** 2 + 32 ** 2 + 16 ** 2 + 8 ** 2 + 4 ** 2) * 9 = 49,104."""
+    recipe = load_recipe(RECIPES / f"coco_resnet50_{scale}.yaml")
+    assert len(detector_spec(recipe.model, ("a",)).anchors()) == anchors
+
+
 def test_the_papers_anchors_are_32_to_813_pixels_and_nine_in_a_cell():
     recipe = load_recipe(RECIPES / "coco_resnet50_800.yaml")
     spec = detector_spec(recipe.model, tuple(str(number) for number in range(80)))

@@ -363,14 +363,37 @@ def test_every_recipe_of_the_project_is_valid_and_named_like_its_file(path: Path
     assert load_recipe(path).name == path.stem
 
 
-@pytest.mark.parametrize(
-    ("name", "ap", "ap50"), [("coco_resnet50_800", 35.7, 55.0), ("coco_resnet101_800", 37.8, 57.5)]
-)
-def test_the_papers_recipes_name_its_figures_as_published_not_as_ours(name: str, ap: float, ap50: float):
-    recipe = load_recipe(RECIPES / f"{name}.yaml")
-    assert (recipe.published.ap, recipe.published.ap50) == (ap, ap50)
-    assert recipe.expected is None
+PAPER = {  # depth, scale: AP, AP50 and milliseconds of table 1e
+    (50, 400): (30.5, 47.8, 64),
+    (50, 500): (32.5, 50.9, 72),
+    (50, 600): (34.3, 53.2, 98),
+    (50, 700): (35.1, 54.2, 121),
+    (50, 800): (35.7, 55.0, 153),
+    (101, 400): (31.9, 49.5, 81),
+    (101, 500): (34.4, 53.1, 90),
+    (101, 600): (36.0, 55.2, 122),
+    (101, 700): (37.1, 56.6, 154),
+    (101, 800): (37.8, 57.5, 198),
+}
+
+
+@pytest.mark.parametrize(("depth", "scale"), PAPER)
+def test_the_papers_recipes_name_its_figures_as_published_not_as_ours(depth: int, scale: int):
+    recipe = load_recipe(RECIPES / f"coco_resnet{depth}_{scale}.yaml")
+    published = recipe.published
+    assert (published.ap, published.ap50, published.milliseconds) == PAPER[depth, scale]
+    assert (published.device, recipe.expected) == ("Nvidia M40", None)
     assert recipe.training.epochs * recipe.training.steps_per_epoch == 90_000
+    assert recipe.model.backbone.name == f"resnet{depth}"
+    height, width = recipe.model.input.height, recipe.model.input.width
+    assert height == width and abs(0.75 * width - scale) <= 32  # the shorter side of a photograph of 4:3
+
+
+def test_the_papers_best_recipe_has_jitter_and_is_half_as_long_again():
+    recipe = load_recipe(RECIPES / "coco_resnet101_800_jitter.yaml")
+    assert (recipe.published.ap, recipe.published.ap50) == (39.1, 59.1) and recipe.expected is None
+    assert recipe.training.epochs * recipe.training.steps_per_epoch == 135_000
+    assert recipe.augmentation.scale == (0.8, 1.0)
 
 
 def test_float_layers_need_a_quantized_file():
