@@ -138,7 +138,7 @@ def find_recipe(name: str) -> Path:
         return path
     here = Path(__file__).parents[1]
     folder = here / "recipes" if (here / "recipes").is_dir() else here.parent / "recipes"
-    installed = {file.stem: file for file in folder.glob("*.yaml")}
+    installed = {file.stem: file for file in folder.rglob("*.yaml")}
     if name not in installed and path.exists():
         raise InputError(
             f"recipe: expected a .yaml file or an installed recipe. Received: {name}, "

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from keras_retina.foundation.errors import closest
 from keras_retina.recipe.section import Positive, Section
 
-BackboneName = Literal["mobilenet_v2", "efficientnet_lite0", "resnet50", "resnet101", "plain"]
+BackboneName = Literal[
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "efficientnet_lite3",
+    "efficientnet_lite4",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "plain",
+]
 BACKBONE_ALPHAS: dict[BackboneName, tuple[float, ...]] = {
+    **dict.fromkeys(get_args(BackboneName), (1.0,)),
+    "mobilenet_v1": (0.25, 0.5, 0.75, 1.0),
     "mobilenet_v2": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
-    "efficientnet_lite0": (1.0,),
-    "resnet50": (1.0,),
-    "resnet101": (1.0,),
-    "plain": (1.0,),
 }
 """The widths that each backbone exists in. `keras_retina.model.backbones.BACKBONES` says how each is built."""
 
 BACKBONE_STARTS: dict[BackboneName, dict[str, tuple[float, ...]]] = {
+    **dict.fromkeys(get_args(BackboneName), {}),
+    "mobilenet_v1": {"imagenet": BACKBONE_ALPHAS["mobilenet_v1"]},
     "mobilenet_v2": {"imagenet": BACKBONE_ALPHAS["mobilenet_v2"], "openimages": (1.0,), "voc": (0.5,)},
-    "efficientnet_lite0": {"imagenet": (1.0,)},
-    "resnet50": {"imagenet": (1.0,)},
-    "resnet101": {"imagenet": (1.0,)},
-    "plain": {},
+    **dict.fromkeys(("efficientnet_lite0", "resnet50", "resnet101", "resnet152"), {"imagenet": (1.0,)}),
 }
 """The trained weights that each backbone can start from, by the name in a recipe, and the widths that have them.
 `keras_retina.model.weights.starts.STARTS` says what each was trained on and where it is."""
@@ -155,7 +166,7 @@ class Model(Section):
     Each section may be given as a dictionary: `Model(input={"height": 384, "width": 384})`.
 
     Attributes:
-        backbone: `name` is mobilenet_v2, efficientnet_lite0, resnet50, resnet101 or plain; `alpha` the width of
+        backbone: `name` is one of `BackboneName`; `alpha` the width of
             mobilenet_v2; `weights` is "none", the path of a file, or a name that `keras-retina weights` lists;
             `frozen_stages`, 0 to 5, never train; `batch_norm` is frozen or trained. Random weights cannot be frozen.
         input: `height` and `width` in pixels, multiples of 2 to the power of the last pyramid level (128 for level 7);

@@ -12,7 +12,7 @@ from keras_retina.foundation.errors import InputError
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which `1e-3` is a number, as in YAML 1.2 (PyYAML alone reads text), and no key is there twice."""
+    """Safe YAML 1.2 where PyYAML reads 1.1: `1e-3` is a number and `off` a text. No key may be there twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -31,6 +31,14 @@ for _side in (_Loader, _Dumper):
     _side.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
     )
+
+# In YAML 1.1 yes, no, on and off are booleans: `export.heal: off` would be False.
+for _letter in "yYnNoO":
+    _Loader.yaml_implicit_resolvers[_letter] = [
+        (tag, pattern)
+        for tag, pattern in _Loader.yaml_implicit_resolvers.get(_letter, [])
+        if tag != "tag:yaml.org,2002:bool"
+    ]
 
 # RecursionError: brackets nested by the thousand. ValueError: scalars such as the date 2026-13-45.
 _NOT_YAML = (yaml.YAMLError, RecursionError, ValueError)

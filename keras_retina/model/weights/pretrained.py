@@ -83,7 +83,7 @@ def keras_cache(start: Start, alpha: float) -> Path | None:
     if start.keras_file is None:
         return None
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    path = home / "models" / start.keras_file.format(alpha=alpha)
+    path = home / "models" / start.keras_file.format(alpha=alpha, digits="_".join(f"{100 * alpha:.0f}"[:2]))
     return path if path.is_file() else None
 
 

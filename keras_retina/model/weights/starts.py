@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from keras_retina.recipe.model import Backbone, BackboneName
 
@@ -39,7 +40,8 @@ class Start:
         trained_on: data and task.
         source: who published them, and what may be unusual about the numbers.
         licence: of the source.
-        keras_file: name of the file that Keras downloads by itself, `{alpha}` for the width; None where it has none.
+        keras_file: name of the file that Keras downloads by itself, `{alpha}` for the width or `{digits}` for its first
+            two digits, 7_5 for 0.75; None where it has none.
         package: what our file can be made from; None where only Keras has it.
         package_alpha: the width that `package` has.
     """
@@ -66,6 +68,17 @@ def _resnet(name: str) -> Start:
 
 
 STARTS: dict[BackboneName, tuple[Start, ...]] = {
+    **dict.fromkeys(get_args(BackboneName), ()),
+    "mobilenet_v1": (
+        Start(
+            name="imagenet",
+            file="mobilenet_v1_{alpha}_imagenet_notop.weights.h5",
+            trained_on="ImageNet, classification",
+            source="keras.applications in float32",
+            licence="see keras.applications",
+            keras_file="mobilenet_{digits}_224_tf_no_top.h5",
+        ),
+    ),
     "mobilenet_v2": (
         Start(
             name="imagenet",
@@ -124,9 +137,7 @@ STARTS: dict[BackboneName, tuple[Start, ...]] = {
             ),
         ),
     ),
-    "resnet50": (_resnet("resnet50"),),
-    "resnet101": (_resnet("resnet101"),),
-    "plain": (),
+    **{name: (_resnet(name),) for name in ("resnet50", "resnet101", "resnet152")},
 }
 """The starts of every backbone. The widths that have them are in `keras_retina.recipe.model.BACKBONE_STARTS`."""
 

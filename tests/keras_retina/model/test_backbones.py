@@ -52,6 +52,42 @@ def test_the_starts_of_a_recipe_are_those_that_are_described():
             assert start.package is None or start.package_alpha in BACKBONE_STARTS[name][start.name]
 
 
+@pytest.mark.parametrize("name", get_args(BackboneName))
+def test_every_backbone_has_strides_8_16_32_known_layers_and_stages_in_order(name: BackboneName):
+    settings = Backbone(name=name, weights="none", frozen_stages=0, batch_norm="trained")
+    model = network(settings)
+    assert [model.output_shape[level][1:3] for level in (3, 4, 5)] == [(8, 12), (4, 6), (2, 3)]
+    layers = backbone_layers(model, settings)
+    assert {type(layer) for layer in layers} <= set(LAYERS)
+    assert layers[-1].name == BACKBONES[name].features[-1]
+    names = [layer.name for layer in layers]
+    places = [names.index(stage) for stage in BACKBONES[name].stages]
+    assert places == sorted(places) and places[0] > 0 and len(set(places)) == 4
+    # Each stage begins where the stride doubles, or before the first block of a stride; C3 is not before the third.
+    assert names.index(BACKBONES[name].features[0]) > places[1]
+    freeze(model, settings.model_copy(update={"frozen_stages": 4}))
+    trained = [layer.name for layer in layers if layer.trainable_weights]
+    assert trained and set(trained) <= set(names[places[3] :])
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "parameters"),
+    [
+        # Without the classifier; Keras counts moving averages. 11,176,512 and 21,284,672 are torchvision's.
+        ("resnet18", (128, 256, 512), 11_176_512 + 2 * 4_800),
+        ("resnet34", (128, 256, 512), 21_284_672 + 2 * 8_512),
+        ("resnet152", (512, 1024, 2048), 58_370_944),
+        ("mobilenet_v1", (256, 512, 1024), 3_228_864),
+        ("efficientnet_lite1", (40, 112, 320), None),
+        ("efficientnet_lite4", (56, 160, 448), None),
+    ],
+)
+def test_a_backbone_is_as_wide_and_as_large_as_published(name, channels, parameters):
+    model = network(Backbone(name=name, weights="none", frozen_stages=0, batch_norm="trained"))
+    assert tuple(model.output_shape[level][3] for level in (3, 4, 5)) == channels
+    assert parameters is None or model.count_params() == parameters
+
+
 def test_a_backbone_that_does_not_exist_is_refused_and_not_taken_for_another(smallest):
     unknown = Backbone().model_copy(update={"name": "resnet5"})
     for use in (

@@ -31,7 +31,7 @@ SMALL_AND_RANDOM = [
 
 @pytest.fixture(scope="module")
 def papers_recipe() -> Recipe:
-    return load_recipe(RECIPES / "coco_resnet50_800.yaml", SMALL_AND_RANDOM)
+    return load_recipe(RECIPES / "coco" / "coco_resnet50_800.yaml", SMALL_AND_RANDOM)
 
 
 @pytest.fixture(scope="module")
@@ -157,12 +157,12 @@ def test_level_6_is_made_from_what_the_recipe_says(papers_recipe, source: str, c
 )
 def test_the_papers_scales_have_nine_anchors_a_cell(scale: int, anchors: int):
     """512 px have (64 ** 2 + 32 ** 2 + 16 ** 2 + 8 ** 2 + 4 ** 2) * 9 = 49,104."""
-    recipe = load_recipe(RECIPES / f"coco_resnet50_{scale}.yaml")
+    recipe = load_recipe(RECIPES / "coco" / f"coco_resnet50_{scale}.yaml")
     assert len(detector_spec(recipe.model, ("a",)).anchors()) == anchors
 
 
 def test_the_papers_anchors_are_32_to_813_pixels_and_nine_in_a_cell():
-    recipe = load_recipe(RECIPES / "coco_resnet50_800.yaml")
+    recipe = load_recipe(RECIPES / "coco" / "coco_resnet50_800.yaml")
     spec = detector_spec(recipe.model, tuple(str(number) for number in range(80)))
     anchors = spec.anchors()
     sides = np.sqrt((anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1]))
@@ -172,7 +172,7 @@ def test_the_papers_anchors_are_32_to_813_pixels_and_nine_in_a_cell():
 
 
 def test_the_papers_schedule_is_90_000_steps_divided_by_10_at_60_000_and_80_000():
-    recipe = load_recipe(RECIPES / "coco_resnet50_800.yaml")
+    recipe = load_recipe(RECIPES / "coco" / "coco_resnet50_800.yaml")
     rate = build_optimizer(recipe.training, recipe.training.steps_per_epoch)._learning_rate
     rates = [float(rate(tf.constant(step))) for step in (500, 59_999, 60_000, 79_999, 80_000, 89_999)]
     np.testing.assert_allclose(rates, [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001], rtol=1e-5)
@@ -205,7 +205,7 @@ def test_the_papers_model_takes_training_steps_that_lower_its_loss(papers_model,
 
 
 def test_the_deeper_model_of_the_paper_builds_with_the_same_outputs():
-    recipe = load_recipe(RECIPES / "coco_resnet101_800.yaml", SMALL_AND_RANDOM)
+    recipe = load_recipe(RECIPES / "coco" / "coco_resnet101_800.yaml", SMALL_AND_RANDOM)
     model = detector_network(recipe.model, 80)
     assert model.output_shape == {"classes": (None, 3069, 80), "boxes": (None, 3069, 4)}
     assert sum(layer.name.endswith("_3_conv") for layer in model.layers) == 33

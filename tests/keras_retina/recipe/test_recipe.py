@@ -355,10 +355,20 @@ def test_any_class_names_and_numbers_survive_the_round_trip(tmp_path_factory, cl
     assert load_recipe(path) == recipe
 
 
+@pytest.mark.parametrize("text", ["off", "quick", "full"])
+def test_healing_is_switched_as_the_guide_writes_it(tmp_path, text):
+    (tmp_path / "x.yaml").write_text(f"name: x\nexport: {{heal: {text}}}\n")
+    recipe = load_recipe(tmp_path / "x.yaml")
+    assert recipe.export.heal == text
+    assert load_recipe(tmp_path / "x.yaml", [f"export.heal={text}"]) == recipe
+    (tmp_path / "again.yaml").write_text(dump_recipe(recipe))
+    assert load_recipe(tmp_path / "again.yaml") == recipe
+
+
 # The files in recipes/
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_of_the_project_is_valid_and_named_like_its_file(path: Path):
     assert load_recipe(path).name == path.stem
 
@@ -379,7 +389,7 @@ PAPER = {  # depth, scale: AP, AP50 and milliseconds of table 1e
 
 @pytest.mark.parametrize(("depth", "scale"), PAPER)
 def test_the_papers_recipes_name_its_figures_as_published_not_as_ours(depth: int, scale: int):
-    recipe = load_recipe(RECIPES / f"coco_resnet{depth}_{scale}.yaml")
+    recipe = load_recipe(RECIPES / "coco" / f"coco_resnet{depth}_{scale}.yaml")
     published = recipe.published
     assert (published.ap, published.ap50, published.milliseconds) == PAPER[depth, scale]
     assert (published.device, recipe.expected) == ("Nvidia M40", None)
@@ -390,7 +400,7 @@ def test_the_papers_recipes_name_its_figures_as_published_not_as_ours(depth: int
 
 
 def test_the_papers_best_recipe_has_jitter_and_is_half_as_long_again():
-    recipe = load_recipe(RECIPES / "coco_resnet101_800_jitter.yaml")
+    recipe = load_recipe(RECIPES / "coco" / "coco_resnet101_800_jitter.yaml")
     assert (recipe.published.ap, recipe.published.ap50) == (39.1, 59.1) and recipe.expected is None
     assert recipe.training.epochs * recipe.training.steps_per_epoch == 135_000
     assert recipe.augmentation.scale == (0.8, 1.0)

@@ -11,6 +11,8 @@ import pytest
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.losses import AutomatedFocalLoss, BoxLoss, EqualizedFocalLoss, FocalLoss
+from keras_retina.losses.dense import ClassLoss
 from keras_retina.model.saving import plain_model
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.train import callbacks
@@ -25,6 +27,7 @@ from keras_retina.train.callbacks import (
     swap_in_average,
     write_state,
 )
+from keras_retina.train.fit import _resumed
 
 SPEC = DetectorSpec(
     class_names=("a",),
@@ -340,3 +343,29 @@ def test_the_function_that_was_traced_before_measures_the_ap_of_an_epoch(monkeyp
     hook = EvaluateAveragePrecision(linear_model(), SPEC, one_image, 1, 1, tmp_path, SilentWriter(), detect=len)
     fit(linear_model(), 1, hook)
     assert used == [len]
+
+
+def compiled(loss: ClassLoss) -> keras.Model:
+    inputs = keras.Input((5,))
+    outputs = {"classes": keras.layers.Reshape((6, 3), name="classes")(keras.layers.Dense(18)(inputs)),
+               "boxes": keras.layers.Reshape((6, 4), name="boxes")(keras.layers.Dense(24)(inputs))}  # fmt: skip
+    model = keras.Model(inputs, outputs)
+    model.compile("adam", loss={"classes": loss, "boxes": BoxLoss()})
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+@pytest.mark.parametrize("make", [AutomatedFocalLoss, lambda: EqualizedFocalLoss(3), FocalLoss])
+def test_a_gamma_that_follows_the_training_goes_on_where_it_was(tmp_path, make):
+    first, codes = compiled(make()), np.zeros((2, 6), np.int32)
+    manager, _ = _resumed(first, first, train_dir=tmp_path)
+    boxes = np.zeros((2, 6, 5), np.float32)
+    first.train_on_batch(np.ones((2, 5), np.float32), {"classes": codes, "boxes": boxes})
+    manager.save()
+    state = [variable.numpy() for variable in first.loss["classes"].state]
+    second = compiled(make())
+    _resumed(second, second, train_dir=tmp_path)
+    for variable, saved in zip(second.loss["classes"].state, state, strict=True):
+        assert np.any(saved)
+        np.testing.assert_array_equal(variable, saved)
+    np.testing.assert_array_equal(second.get_weights()[0], first.get_weights()[0])

@@ -1,0 +1,89 @@
+"""ResNets of the first version: 50, 101 and 152 of keras.applications, and 18 and 34 with their basic blocks.
+
+Source: He et al., Deep Residual Learning for Image Recognition, table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.model.backbones.kind import BackboneKind
+from keras_retina.recipe.model import Backbone
+
+
+def _rgb_unit_range_kernel(kernel: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
+    # caffe input: pixel - mean, in BGR. Ours: x = (pixel - 127.5) / 127.5, so pixel - mean = 127.5 x + 127.5 - mean.
+    mean_rgb = np.array([123.68, 116.779, 103.939], np.float32)
+    rgb = kernel[:, :, ::-1, :]  # [7, 7, 3, filters]
+    offset = np.einsum("hwcf,c->f", rgb, 127.5 - mean_rgb)
+    return [rgb * 127.5, bias + offset]
+
+
+_STAGES = ("conv2_block1_1_conv", "conv3_block1_1_conv", "conv4_block1_1_conv", "conv5_block1_1_conv")
+
+
+def _application(network: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+    def build(settings: Backbone, **options: Any) -> keras.Model:
+        return network(**options)
+
+    return build
+
+
+def _bottlenecks(network: Callable[..., keras.Model], blocks: tuple[int, int, int]) -> BackboneKind:
+    """Returns a network of keras.applications; `blocks` are those of the stages that give C3, C4 and C5."""
+    three, four, five = (f"conv{stage}_block{count}_out" for stage, count in zip((3, 4, 5), blocks, strict=True))
+    rewritten = {"conv1_conv": _rgb_unit_range_kernel}
+    return BackboneKind(_application(network), (three, four, five), _STAGES, rewritten)
+
+
+def _basic_blocks(blocks: tuple[int, int, int, int]) -> BackboneKind:
+    """Returns ResNet-18 or 34: two 3x3 convolutions a block, named as those of keras.applications are."""
+
+    def build(settings: Backbone, *, input_tensor: tf.Tensor, **options: Any) -> keras.Model:
+        tensor = keras.layers.ZeroPadding2D(3, name="conv1_pad")(input_tensor)
+        tensor = _normalized(tensor, 64, 7, strides=2, padding="valid", name="conv1", activate=True)
+        tensor = keras.layers.ZeroPadding2D(1, name="pool1_pad")(tensor)
+        tensor = keras.layers.MaxPooling2D(3, strides=2, name="pool1_pool")(tensor)
+        for stage, count in enumerate(blocks, start=2):
+            for number in range(1, count + 1):
+                strides = 2 if number == 1 and stage > 2 else 1
+                tensor = _basic_block(tensor, 32 * 2**stage // 2, strides=strides, name=f"conv{stage}_block{number}")
+        return keras.Model(input_tensor, tensor)
+
+    three, four, five = (f"conv{stage}_block{blocks[stage - 2]}_out" for stage in (3, 4, 5))
+    return BackboneKind(build, (three, four, five), _STAGES)
+
+
+def _basic_block(tensor: tf.Tensor, filters: int, *, strides: int, name: str) -> tf.Tensor:
+    shortcut = tensor
+    # The first convolution comes first in the graph too: stages begin with it.
+    found = _normalized(tensor, filters, 3, strides=strides, name=f"{name}_1", activate=True)
+    if strides > 1:
+        shortcut = _normalized(tensor, filters, 1, strides=strides, name=f"{name}_0", activate=False)
+    found = _normalized(found, filters, 3, name=f"{name}_2", activate=False)
+    found = keras.layers.Add(name=f"{name}_add")([shortcut, found])
+    return keras.layers.Activation("relu", name=f"{name}_out")(found)
+
+
+def _normalized(
+    tensor: tf.Tensor, filters: int, size: int, *, strides: int = 1, padding: str = "same", name: str, activate: bool
+) -> tf.Tensor:
+    convolve = keras.layers.Conv2D(
+        filters, size, strides, padding, use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
+    )
+    tensor = keras.layers.BatchNormalization(epsilon=1.001e-5, name=f"{name}_bn")(convolve(tensor))
+    return keras.layers.Activation("relu", name=f"{name}_relu")(tensor) if activate else tensor
+
+
+RESNETS: dict[str, BackboneKind] = {
+    "resnet18": _basic_blocks((2, 2, 2, 2)),
+    "resnet34": _basic_blocks((3, 4, 6, 3)),
+    "resnet50": _bottlenecks(keras.applications.ResNet50, (4, 6, 3)),
+    "resnet101": _bottlenecks(keras.applications.ResNet101, (4, 23, 3)),
+    "resnet152": _bottlenecks(keras.applications.ResNet152, (8, 36, 3)),
+}
+"""Every ResNet by its name in a recipe."""
