@@ -16,6 +16,7 @@ from keras_retina.data.records import Dataset
 from keras_retina.foundation.files import replacing
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
+from keras_retina.losses import network_for_losses
 from keras_retina.model.batch_norm import set_batch_norm_momentum
 from keras_retina.model.graph import Place, calls_of, output_places, rebuild
 from keras_retina.model.retinanet import detector_network
@@ -142,7 +143,7 @@ def train_variant(
     detector = variant_model(recipe, training, number_of_classes=len(train_set.class_names))
     load_pretrained(detector, recipe.model.backbone, source=find_weights(recipe.model.backbone, data_dir))
     set_batch_norm_momentum(detector)
-    network = fold_frozen_batch_norm(detector)
+    network = network_for_losses(fold_frozen_batch_norm(detector), settings.loss, spec)
     compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision="float32")
 
     def batches(first_step: int) -> tf.data.Dataset:

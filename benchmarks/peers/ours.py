@@ -26,7 +26,7 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.geometry.matching import targets
-from keras_retina.losses import detector_losses
+from keras_retina.losses import detector_losses, network_for_losses
 from keras_retina.model.batch_norm import set_batch_norm_momentum
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import DetectorSpec, detector_spec
@@ -119,9 +119,9 @@ def _compiled_model(recipe: Recipe, classes: int, *, arguments: argparse.Namespa
     detector = detector_network(recipe.model, classes)
     load_pretrained(detector, recipe.model.backbone, source=str(arguments.weights))
     set_batch_norm_momentum(detector)
-    model = fold_frozen_batch_norm(detector)
-    losses = detector_losses(settings.loss, recipe.model.coder_weights)
-    model.compile(optimizer=_optimizer(settings), loss=losses)
+    spec = detector_spec(recipe.model, tuple(map(str, range(classes))))
+    model = network_for_losses(fold_frozen_batch_norm(detector), settings.loss, spec)
+    model.compile(optimizer=_optimizer(settings), loss=detector_losses(settings.loss, spec))
     return model
 
 

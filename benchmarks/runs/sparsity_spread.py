@@ -21,7 +21,7 @@ from edge.compress.weights.train import CURVATURE_BATCHES
 from edge.quantize.batch_norm import set_effective_kernels
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.run_paths import CompressedPaths
-from keras_retina.losses import detector_losses
+from keras_retina.losses import importance_losses
 from keras_retina.model.saving import load_detector
 from keras_retina.recipe.compress import Sparsity
 from keras_retina.recipe.recipe import CompressedModel
@@ -43,7 +43,7 @@ def main() -> None:
     task = CompressTask("", model, spec, run.recipe, settings, train_set, train_set, folder, lambda line: None)
     freeze_stages(model, task, batch_norm="trained")
     set_effective_kernels(model)
-    losses = detector_losses(run.recipe.training.loss, spec.coder_weights)
+    losses = importance_losses(run.recipe.training.loss, spec)
     batches = list(fine_tune_batches(task).take(CURVATURE_BATCHES + LOSS_BATCHES))
     curvatures = loss_curvatures(model, prunable_layers(model), batches=batches[:CURVATURE_BATCHES], losses=losses)
 

@@ -17,7 +17,7 @@ from keras_retina.data.pipeline import training_batches
 from keras_retina.data.reading.folder import load_dataset
 from keras_retina.foundation.legacy_keras import tf
 from keras_retina.foundation.machine import keep_freed_memory
-from keras_retina.losses import detector_losses
+from keras_retina.losses import detector_losses, network_for_losses
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import load_recipe
@@ -50,7 +50,8 @@ def main() -> None:
         seed=recipe.seed,
     )
     model = fold_frozen_batch_norm(detector_network(recipe.model, len(dataset.class_names)))
-    losses = detector_losses(recipe.training.loss, spec.coder_weights)
+    model = network_for_losses(model, recipe.training.loss, spec)
+    losses = detector_losses(recipe.training.loss, spec)
     model.compile(optimizer=build_optimizer(recipe.training, 100), loss=losses)
     step = model.make_train_function()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses.boxes import MatchedBoxLoss
-from keras_retina.losses.quality import same_kind
 from keras_retina.train.batch_norm import fold_frozen_batch_norm
 
 TEACHER_SCORE = 0.1
@@ -25,7 +24,7 @@ def class_distillation(teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
     Args:
         teacher, student: logits `[batch, A, K]`.
 
-    Source: Li et al., Generalized Focal Loss, equation 5 (quality focal loss), with the teacher's score as quality.
+    Source: Li et al., Generalized Focal Loss (quality focal loss), with the teacher's score as quality.
     """
     wanted = tf.sigmoid(teacher)
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(wanted, teacher)
@@ -64,7 +63,7 @@ def with_teacher(student: keras.Model, teacher: keras.Model, *, weight: float, b
     teacher.trainable = False
     wanted = fold_frozen_batch_norm(teacher)(student.inputs[0], training=False)
     found = student.output
-    model = same_kind(student)
+    model = type(student)(student.inputs, found, name=student.name)  # with_box_quality stays
     outputs = [found["classes"], found["boxes"], wanted["classes"], wanted["boxes"]]
     model.add_loss(weight * DistillationLoss(box_loss)(outputs))
     return model

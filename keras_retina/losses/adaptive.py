@@ -88,8 +88,9 @@ def sizes_of_slopes(
 class AutomatedFocalLoss(ClassLoss):
     """Focal loss whose gamma falls as the network learns: `-log` of the moving mean of `p_t` of positive anchors.
 
-    The mean is taken over positive anchors: over all of them, background would keep it near 1 and gamma near 0. A
-    validation during `fit` takes part in the mean as well. Inputs and normaliser are those of `FocalLoss`.
+    The mean is taken over positive anchors: over all of them, background would keep it near 1 and gamma near 0. It
+    has a state, which every call changes, validation and `evaluate` too, and which no file of the model holds; make it
+    inside `strategy.scope()`. Inputs and normaliser are those of `FocalLoss`.
 
     Args:
         decay: of the moving mean, for each batch.
@@ -140,8 +141,8 @@ class EqualizedFocalLoss(ClassLoss):
     """Focal loss for long tails: a rare class, pushed down more than up so far, gets a larger gamma and weight.
 
     `gamma_j = gamma + scale (1 - g_j)` and the weight `gamma_j / gamma`, where `g_j` in 0..1 is the gradient that class
-    j got as target over the gradient that it got otherwise, over all batches so far. A validation during `fit` counts
-    as well. Inputs and normaliser are those of `FocalLoss`.
+    j got as target over the gradient that it got otherwise, over all batches so far. This is a state,
+    as that of `AutomatedFocalLoss`. Inputs and normaliser are those of `FocalLoss`.
 
     Args:
         classes: K.
@@ -151,7 +152,7 @@ class EqualizedFocalLoss(ClassLoss):
     Raises:
         InputError: no class, alpha outside 0..1, a gamma that is not above 0, or a negative scale.
 
-    Source: Li et al., Equalized Focal Loss for Dense Long-Tailed Object Detection, equations 4 and 5.
+    Source: Li et al., Equalized Focal Loss for Dense Long-Tailed Object Detection, section 3.
     """
 
     def __init__(

@@ -25,8 +25,8 @@ CLASS_LOSSES: dict[str, Callable[[Loss, DetectorSpec], ClassLoss]] = {
     "equalized_focal": lambda settings, spec: EqualizedFocalLoss(
         len(spec.class_names), settings.alpha, gamma=settings.gamma, scale=settings.gamma_scale
     ),
-    "quality_focal": lambda settings, spec: QualityFocalLoss(settings.gamma),
-    "varifocal": lambda settings, spec: VarifocalLoss(settings.alpha or 0.0, settings.gamma),
+    "quality_focal": lambda settings, spec: QualityFocalLoss(spec.coder_weights, settings.gamma),
+    "varifocal": lambda settings, spec: VarifocalLoss(spec.coder_weights, settings.alpha or 0.0, gamma=settings.gamma),
 }
 """The loss of the classes by its name in a recipe, made from the section `loss` and the detector."""
 
@@ -49,10 +49,15 @@ def detector_losses(settings: Loss, spec: DetectorSpec) -> dict[str, keras.losse
 
 def network_for_losses(network: keras.Model, settings: Loss, spec: DetectorSpec) -> keras.Model:
     """Returns the network to compile: itself, or one of the same layers whose class loss needs the boxes."""
-    return with_box_quality(network, spec) if CLASS_LOSSES[settings.classes](settings, spec).needs_boxes else network
+    return with_box_quality(network) if CLASS_LOSSES[settings.classes](settings, spec).needs_boxes else network
 
 
 def importance_losses(settings: Loss, spec: DetectorSpec) -> dict[str, keras.losses.Loss]:
-    """Returns losses of plain outputs, to rank weights and channels by: the focal loss where one needs boxes."""
+    """Returns losses of plain outputs, to rank weights and channels by.
+
+    For the classes it is the focal loss where that of the recipe needs boxes, or follows the training: rankings look at
+    one image after the other, and must not depend on their order.
+    """
     losses = detector_losses(settings, spec)
-    return {**losses, "classes": FocalLoss()} if losses["classes"].needs_boxes else losses
+    classes = losses["classes"]
+    return {**losses, "classes": FocalLoss()} if classes.needs_boxes or classes.state else losses

@@ -1,4 +1,4 @@
-"""What the losses of classes share: one pass over all anchors and classes, and the division by the positive anchors.
+"""What the losses of classes share: one pass over all anchors and classes, and the division by a count of anchors.
 
 Each loss is a function of a logit that gives its value and its slope. The pass is compiled, so that neither the value
 nor the slope of an anchor is kept: half the time, and no memory but the gradient. Differentiated by TensorFlow, every
@@ -100,7 +100,7 @@ def check_number(
 
 
 class ClassLoss(keras.losses.Loss):
-    """A loss of class logits, divided by the positive anchors of the global batch.
+    """A loss of class logits, divided by a count of anchors of the global batch: the positive ones, if nothing is said.
 
     `y_true`: int `[batch, A]`, codes of `keras_retina.geometry.matching`. `y_pred`: logits `[batch, A, K]`. The images
     of a batch are summed, and so are the replicas' gradients: the reduction is SUM and must stay so.

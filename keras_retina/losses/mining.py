@@ -11,8 +11,9 @@ from keras_retina.geometry.matching import IGNORED
 from keras_retina.losses.dense import ClassLoss, check_number, class_codes, sum_over_classes
 from keras_retina.losses.focal import focal_terms
 
-CANDIDATES = 4096
-"""Hardest anchors of an image that non-maximum suppression looks at; the others are easier than all that it keeps."""
+CANDIDATES = 32
+"""Hardest anchors of an image that non-maximum suppression looks at for each one that it may keep."""
+LEAST_CANDIDATES = 4096
 
 
 def hard_anchors(
@@ -35,7 +36,8 @@ def hard_anchors(
     """
 
     def hardest(allowed: tf.Tensor, most: int) -> tf.Tensor:
-        found, places = tf.math.top_k(tf.where(allowed, losses, -1.0), tf.minimum(CANDIDATES, tf.size(losses)))
+        candidates = tf.minimum(max(LEAST_CANDIDATES, CANDIDATES * most), tf.size(losses))
+        found, places = tf.math.top_k(tf.where(allowed, losses, -1.0), candidates)
         kept = tf.image.non_max_suppression(tf.gather(anchors, places), found, most, iou, score_threshold=-0.5)
         return tf.gather(places, kept)
 

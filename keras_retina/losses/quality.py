@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.boxes_tf import area, intersection
-from keras_retina.losses.boxes import boxes_in_anchor_sides
+from keras_retina.losses.boxes import CODER_WEIGHTS, boxes_in_anchor_sides
 from keras_retina.losses.dense import (
     ClassLoss,
     check_number,
@@ -20,7 +20,6 @@ from keras_retina.losses.dense import (
     sum_over_classes,
     targets_of,
 )
-from keras_retina.model.spec import DetectorSpec
 
 
 def quality_focal_terms(
@@ -33,7 +32,7 @@ def quality_focal_terms(
         qualities: `y` of the target class, 0..1, `[batch, A]`; y of the other classes is 0.
         beta: at least 1.
 
-    Source: Li et al., Generalized Focal Loss, equation 5.
+    Source: Li et al., Generalized Focal Loss, quality focal loss.
     """
     is_target, counts = targets_of(codes, logits)
     wanted = tf.where(is_target, qualities[..., None], 0.0)
@@ -98,18 +97,28 @@ def quality_targets(wanted: Mapping[str, tf.Tensor], deltas: tf.Tensor, *, coder
     return tf.stack([tf.cast(wanted["classes"], tf.float32), qualities], axis=-1)
 
 
+@keras.saving.register_keras_serializable(package="keras_retina")
 class BoxQualityModel(keras.Model):
     """A detector whose loss of the classes also gets how well the predicted boxes fit; made by `with_box_quality`."""
 
-    coder_weights: tuple[float, ...]
-
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None) -> tf.Tensor:
-        y = {**y, "classes": quality_targets(y, y_pred["boxes"], coder_weights=self.coder_weights)}
+        class_loss = self.loss.get("classes") if isinstance(self.loss, dict) else None
+        if not isinstance(class_loss, QualityLoss):
+            raise InputError(
+                "a model of with_box_quality needs compile(loss={'classes': QualityFocalLoss(), 'boxes': ...}), or "
+                f"VarifocalLoss. Received: loss={self.loss!r}. For other losses compile the model without it."
+            )
+        # In float32: 16 bits would round the codes of the classes, too.
+        y_pred = {name: tf.cast(value, tf.float32) for name, value in y_pred.items()}
+        y = {**y, "classes": quality_targets(y, y_pred["boxes"], coder_weights=class_loss.coder_weights)}
         return super().compute_loss(x, y, y_pred, sample_weight)
 
 
-def with_box_quality(model: keras.Model, spec: DetectorSpec) -> keras.Model:
+def with_box_quality(model: keras.Model) -> keras.Model:
     """Returns a detector of the same layers and outputs for `compile(loss={"classes": QualityFocalLoss(), ...})`.
+
+    Call it last: functions that build a new model, such as `edge.quantize_aware` and `edge.prune_channels`, return a
+    plain one.
 
     Raises:
         InputError: a model whose outputs are not "classes" and "boxes".
@@ -119,27 +128,35 @@ def with_box_quality(model: keras.Model, spec: DetectorSpec) -> keras.Model:
             "with_box_quality needs a model with the outputs 'classes' and 'boxes'. "
             f"Received: {model.name!r} with the outputs {model.output_names}. Build it with kr.retinanet."
         )
-    quality_model = BoxQualityModel(model.inputs, model.output, name=model.name)
-    quality_model.coder_weights = tuple(spec.coder_weights)
-    return quality_model
+    return BoxQualityModel(model.inputs, model.output, name=model.name)
 
 
-def same_kind(model: keras.Model) -> keras.Model:
-    """Returns a new model of the same inputs, outputs and layers; one of `with_box_quality` stays one."""
-    new = type(model)(model.inputs, model.output, name=model.name)
-    if isinstance(model, BoxQualityModel):
-        new.coder_weights = model.coder_weights
-    return new
-
-
-class _QualityLoss(ClassLoss):
+class QualityLoss(ClassLoss):
     """What both losses share: `y_true` is float `[batch, A, 2]` as `quality_targets` makes it."""
 
     needs_boxes = True
 
+    def __init__(self, coder_weights: Sequence[float], name: str) -> None:
+        super().__init__(name)
+        self.coder_weights = tuple(coder_weights)
+
+    def split(self, y_true: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns codes and qualities, `[batch, A]` each.
+
+        Raises:
+            InputError: there are codes alone.
+        """
+        y_true = tf.convert_to_tensor(y_true)
+        if y_true.shape.rank != 3 or y_true.shape[-1] != 2:
+            raise InputError(
+                f"{type(self).__name__} needs targets [batch, anchors, 2], code and quality. "
+                f"Received: shape={tuple(y_true.shape)}. Compile a model of kr.with_box_quality, and call that last."
+            )
+        return class_codes(y_true[..., 0]), tf.cast(y_true[..., 1], tf.float32)
+
 
 @keras.saving.register_keras_serializable(package="keras_retina")
-class QualityFocalLoss(_QualityLoss):
+class QualityFocalLoss(QualityLoss):
     """Quality focal loss, divided by the positive anchors of the global batch; for a model of `with_box_quality`.
 
     `|y - s| ** beta` times the cross entropy of the score s against y, the IoU of the predicted box of a positive
@@ -148,25 +165,27 @@ class QualityFocalLoss(_QualityLoss):
     Raises:
         InputError: a beta under 1.
 
-    Source: Li et al., Generalized Focal Loss, equation 5.
+    Source: Li et al., Generalized Focal Loss, quality focal loss.
     """
 
-    def __init__(self, beta: float = 2.0, *, name: str = "quality_focal_loss") -> None:
+    def __init__(
+        self, coder_weights: Sequence[float] = CODER_WEIGHTS, beta: float = 2.0, *, name: str = "quality_focal_loss"
+    ) -> None:
         check_number(self, "beta", beta, least=1, usual="2.0")
-        super().__init__(name)
+        super().__init__(coder_weights, name)
         self.beta = beta
 
     def of_anchors(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        codes, qualities = class_codes(y_true[..., 0]), tf.cast(y_true[..., 1], tf.float32)
+        codes, qualities = self.split(y_true)
         losses = sum_over_classes(quality_focal_terms, tf.cast(y_pred, tf.float32), codes, qualities, self.beta)
         return losses, count_positives(codes)
 
     def get_config(self) -> dict:
-        return {"beta": self.beta, "name": self.name}
+        return {"coder_weights": list(self.coder_weights), "beta": self.beta, "name": self.name}
 
 
 @keras.saving.register_keras_serializable(package="keras_retina")
-class VarifocalLoss(_QualityLoss):
+class VarifocalLoss(QualityLoss):
     """Varifocal loss, divided by the positive anchors of the global batch; for a model of `with_box_quality`.
 
     Positive anchors count by the IoU of their predicted box, background by a power of its score. Inputs are those of
@@ -176,17 +195,29 @@ class VarifocalLoss(_QualityLoss):
         InputError: alpha outside 0..1, or a negative gamma.
     """
 
-    def __init__(self, alpha: float = 0.75, gamma: float = 2.0, *, name: str = "varifocal_loss") -> None:
+    def __init__(
+        self,
+        coder_weights: Sequence[float] = CODER_WEIGHTS,
+        alpha: float = 0.75,
+        *,
+        gamma: float = 2.0,
+        name: str = "varifocal_loss",
+    ) -> None:
         check_number(self, "alpha", alpha, least=0, most=1, usual="0.75")
         check_number(self, "gamma", gamma, least=0, usual="2.0")
-        super().__init__(name)
+        super().__init__(coder_weights, name)
         self.alpha, self.gamma = alpha, gamma
 
     def of_anchors(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        codes, qualities = class_codes(y_true[..., 0]), tf.cast(y_true[..., 1], tf.float32)
+        codes, qualities = self.split(y_true)
         settings = self.alpha, self.gamma
         losses = sum_over_classes(varifocal_terms, tf.cast(y_pred, tf.float32), codes, qualities, *settings)
         return losses, count_positives(codes)
 
     def get_config(self) -> dict:
-        return {"alpha": self.alpha, "gamma": self.gamma, "name": self.name}
+        return {
+            "coder_weights": list(self.coder_weights),
+            "alpha": self.alpha,
+            "gamma": self.gamma,
+            "name": self.name,
+        }

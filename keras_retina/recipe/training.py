@@ -59,18 +59,18 @@ class Loss(Section):
     `alpha` is 0.25 where it is not given, none for `cross_entropy` and 0.75 for `varifocal`.
 
     The coder's weights make the deltas, and so smooth L1 with its transition point `box_beta`, 5 to 10 times the
-    paper's: hence a weight under 1. `giou`, `diou` and `ciou` are 0 to 2 whatever the coder; 1 is about right for them.
+    paper's: hence a weight under 1. `giou`, `diou` and `ciou` are small whatever the coder; 1 is about right for them.
     """
 
     classes: ClassLossName = "focal"
     alpha: Fraction | None = 0.25
     gamma: Annotated[float, Field(ge=0)] = 2.0
     star_beta: Annotated[float, Field(ge=-100, le=100)] = 1.0
-    gamma_decay: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    gamma_decay: Annotated[float, Field(ge=0, le=0.9999)] = 0.95
     gamma_scale: Annotated[float, Field(ge=0)] = 8.0
     hard_anchors: Annotated[int, Field(ge=2)] = 128
     hard_iou: Fraction = 0.5
-    hard_negatives: Positive | None = None
+    hard_negatives: Annotated[float, Field(ge=0.01)] | None = None
     box: BoxLossName = "smooth_l1"
     box_beta: Annotated[float, Field(ge=0)] = 0.1
     box_weight: Positive = 0.2
@@ -78,8 +78,9 @@ class Loss(Section):
     @model_validator(mode="before")
     @classmethod
     def _usual_alpha(cls, fields: Any) -> Any:
-        if isinstance(fields, dict) and "alpha" not in fields and fields.get("classes") in _USUAL_ALPHA:
-            return {**fields, "alpha": _USUAL_ALPHA[fields["classes"]]}
+        name = fields.get("classes") if isinstance(fields, dict) else None
+        if isinstance(name, str) and name in _USUAL_ALPHA and "alpha" not in fields:
+            return {**fields, "alpha": _USUAL_ALPHA[name]}
         return fields
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_retina.data.formats.repair import LabelledImage, problem
 from keras_retina.data.records import BoxValues, Problem
 
-_NEARLY = 0.05  # shares of an image may stand over its border by so much
+_LARGEST_SHARE = 1.5  # of a box that stands over the border; in pixels, no split has all its corners in so few
 _SURELY_PIXELS = 2.0
 
 
@@ -33,9 +33,9 @@ def with_box_values(
                 "If they are pixels, say so: --set data.boxes=pixels"
             )
             return (), [problem("pixel_boxes", str(file), detail=detail, fixed=False)]
-        if not normalized and low >= -_NEARLY and 0 < high <= 1 + _NEARLY:
+        if not normalized and low >= -1 and 0 < high <= _LARGEST_SHARE:
             detail = (
-                f"boxes in pixels were expected. Received: all of them in 0 to 1, from {low:g} to {high:g}. "
+                f"boxes in pixels were expected. Received: all of them as small as shares, from {low:g} to {high:g}. "
                 "If they are shares of the image, say so: --set data.boxes=normalized"
             )
             return (), [problem("normalized_boxes", str(file), detail=detail, fixed=False)]

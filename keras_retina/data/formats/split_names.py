@@ -38,7 +38,8 @@ def split_in_name(name: str) -> str | None:
     """Returns the one word of a file or folder name that means a split: `train` of `oidv6-train-annotations-bbox`."""
     if is_split_name(name):
         return name
-    words = [word for word in re.split(r"[^a-zA-Z0-9]+", name) if is_split_name(word)]
+    plain = re.sub(r"(test)[-_ ]dev", r"\1", name, flags=re.IGNORECASE)  # test-dev is one word
+    words = [word for word in re.split(r"[^a-zA-Z0-9]+", plain) if is_split_name(word)]
     return words[0] if len(set(map(usual_name, words))) == 1 else None
 
 

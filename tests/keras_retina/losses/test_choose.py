@@ -8,7 +8,7 @@ import pytest
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.losses import FocalLoss, GIoULoss, detector_losses, importance_losses, network_for_losses
+from keras_retina.losses import FocalLoss, GIoULoss, OHEMLoss, detector_losses, importance_losses, network_for_losses
 from keras_retina.losses.choose import BOX_LOSSES, CLASS_LOSSES
 from keras_retina.losses.quality import BoxQualityModel
 from keras_retina.model.spec import DetectorSpec
@@ -78,6 +78,8 @@ def test_each_loss_of_classes_gets_its_settings(settings, expected):
         ({"classes": "focal_star", "gamma": 0.0}, "focal_star needs a gamma above 0. Received: gamma=0.0"),
         ({"classes": "quality_focal", "gamma": 0.5}, "gamma of 1 or more. Received: gamma=0.5"),
         ({"classes": "varifocal", "alpha": None}, "varifocal needs an alpha. Received: alpha=None"),
+        ({"classes": ["focal"]}, "classes: "),
+        ({"classes": "automated_focal", "gamma_decay": 0.99995}, "gamma_decay: "),
     ],
 )
 def test_settings_of_another_loss_are_refused(settings, message):
@@ -91,4 +93,9 @@ def test_losses_that_need_boxes_get_a_network_that_gives_them_and_the_others_kee
     assert network_for_losses(network, Loss(), SPEC) is network
     for name in ("quality_focal", "varifocal"):
         assert isinstance(network_for_losses(network, Loss(classes=name), SPEC), BoxQualityModel)
+
+
+def test_weights_are_ranked_by_a_loss_of_plain_outputs_without_a_state():
+    for name in ("quality_focal", "varifocal", "automated_focal", "equalized_focal"):
         assert isinstance(importance_losses(Loss(classes=name), SPEC)["classes"], FocalLoss)
+    assert isinstance(importance_losses(Loss(classes="ohem"), SPEC)["classes"], OHEMLoss)

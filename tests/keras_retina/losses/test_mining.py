@@ -52,6 +52,17 @@ def test_an_image_without_a_positive_gives_its_share_of_background():
     assert chosen([1.0, 5.0, 0.9, 4.0, 3.0, 2.0], [BACKGROUND] * 6, keep=4, negatives=3.0) == [1, 3, 4]
 
 
+def test_more_anchors_than_usual_may_be_kept():
+    count = 5000
+    boxes = np.stack([np.arange(count), np.zeros(count), np.arange(count) + 1, np.ones(count)], axis=1).astype(
+        np.float32
+    )
+    found = hard_anchors(
+        tf.ones(count), tf.fill([count], -1), anchors=tf.constant(boxes), keep=count, iou=0.5, negatives=None
+    )
+    assert np.count_nonzero(found) == count
+
+
 def test_the_loss_is_the_mean_cross_entropy_of_the_chosen_anchors():
     grid = AnchorGrid(32, 32, levels=(3, 3), scales=(1.0,), ratios=(1.0,))  # 16 anchors
     generator = np.random.default_rng(0)

@@ -9,22 +9,10 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.boxes import encode
 from keras_retina.geometry.matching import BACKGROUND
-from keras_retina.losses import BoxLoss, QualityFocalLoss, VarifocalLoss, with_box_quality
-from keras_retina.losses.quality import box_qualities, quality_targets, same_kind
-from keras_retina.model.spec import DetectorSpec
+from keras_retina.losses import BoxLoss, FocalLoss, QualityFocalLoss, VarifocalLoss, with_box_quality
+from keras_retina.losses.quality import box_qualities, quality_targets
 
 CODER = (10.0, 10.0, 5.0, 5.0)
-SPEC = DetectorSpec(
-    class_names=("a", "b", "c"),
-    height=32,
-    width=64,
-    resize="stretch",
-    levels=(5, 5),
-    anchor_size=3.0,
-    anchor_scales=(1.0, 1.3, 1.6),
-    anchor_ratios=(1.0,),
-    coder_weights=CODER,
-)
 
 
 def test_the_quality_of_a_box_is_its_iou_by_hand():
@@ -60,9 +48,9 @@ def batch() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return generator.normal(size=(4, 5)).astype(np.float32), {"classes": codes, "boxes": boxes}
 
 
-@pytest.mark.parametrize("loss", [QualityFocalLoss(), VarifocalLoss()], ids=lambda loss: loss.name)
+@pytest.mark.parametrize("loss", [QualityFocalLoss(CODER), VarifocalLoss(CODER)], ids=lambda loss: loss.name)
 def test_fit_trains_with_the_boxes_and_they_learn_from_their_own_loss_alone(loss):
-    model, (images, wanted) = with_box_quality(detector(), SPEC), batch()
+    model, (images, wanted) = with_box_quality(detector()), batch()
     model.compile("sgd", loss={"classes": loss, "boxes": BoxLoss()})
     logs = model.train_on_batch(images, wanted, return_dict=True)
     plain = detector()
@@ -80,12 +68,12 @@ def test_fit_trains_with_the_boxes_and_they_learn_from_their_own_loss_alone(loss
 
 def test_inputs_outputs_and_layers_stay():
     plain = detector()
-    model = same_kind(with_box_quality(plain, SPEC))
+    model = with_box_quality(plain)
     assert model.layers == plain.layers
     assert {name: value.shape for name, value in model.output.items()} == {
         name: value.shape for name, value in plain.output.items()
     }
-    model.compile("adam", loss={"classes": QualityFocalLoss(), "boxes": BoxLoss()})
+    model.compile("adam", loss={"classes": QualityFocalLoss(CODER), "boxes": BoxLoss()})
     images, wanted = batch()
     losses = model.fit(images, wanted, epochs=30, verbose=0, validation_data=(images, wanted)).history
     assert losses["loss"][-1] < losses["loss"][0] and losses["val_loss"][-1] < losses["val_loss"][0]
@@ -96,4 +84,46 @@ def test_a_model_without_both_outputs_is_refused():
     with pytest.raises(
         InputError, match=r"needs a model with the outputs 'classes' and 'boxes'\. Received: 'one' with"
     ):
-        with_box_quality(keras.Model(inputs, {"classes": keras.layers.Dense(3)(inputs)}, name="one"), SPEC)
+        with_box_quality(keras.Model(inputs, {"classes": keras.layers.Dense(3)(inputs)}, name="one"))
+
+
+def test_a_plain_model_and_other_losses_are_refused_with_the_way_out():
+    images, wanted = batch()
+    plain = detector()
+    plain.compile("sgd", loss={"classes": QualityFocalLoss(), "boxes": BoxLoss()}, run_eagerly=True)
+    with pytest.raises(InputError, match=r"needs targets \[batch, anchors, 2\].*Received: shape=\(4, 6\)"):
+        plain.train_on_batch(images, wanted)
+    model = with_box_quality(detector())
+    model.compile("sgd", loss={"classes": FocalLoss(), "boxes": BoxLoss()}, run_eagerly=True)
+    with pytest.raises(InputError, match="needs compile.*For other losses compile the model without it"):
+        model.train_on_batch(images, wanted)
+
+
+def test_a_clone_and_a_saved_model_train_on(tmp_path):
+    images, wanted = batch()
+    model = with_box_quality(detector())
+    model.compile("sgd", loss={"classes": VarifocalLoss(CODER), "boxes": BoxLoss()})
+    clone = keras.models.clone_model(model)
+    clone.compile("sgd", loss={"classes": VarifocalLoss(CODER), "boxes": BoxLoss()})
+    assert clone.train_on_batch(images, wanted)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    expected = model.evaluate(images, wanted, verbose=0)
+    assert loaded.evaluate(images, wanted, verbose=0) == pytest.approx(expected, rel=1e-5)
+
+
+def test_16_bit_outputs_keep_the_codes_of_many_classes():
+    inputs = keras.Input((5,))
+    classes = keras.layers.Reshape((2, 600), name="classes", dtype="bfloat16")(keras.layers.Dense(1200)(inputs))
+    boxes = keras.layers.Reshape((2, 4), name="boxes", dtype="bfloat16")(keras.layers.Dense(8)(inputs))
+    model = with_box_quality(keras.Model(inputs, {"classes": classes, "boxes": boxes}))
+    seen = []
+
+    class Noting(QualityFocalLoss):
+        def of_anchors(self, y_true, y_pred):
+            seen.append(self.split(y_true)[0].numpy().tolist())
+            return super().of_anchors(y_true, y_pred)
+
+    model.compile("sgd", loss={"classes": Noting(CODER), "boxes": BoxLoss()}, run_eagerly=True)
+    model.train_on_batch(np.ones((1, 5)), {"classes": np.array([[257, 599]]), "boxes": np.ones((1, 2, 5), np.float32)})
+    assert seen == [[[257, 599]]]

@@ -48,7 +48,7 @@ def fit(devices, class_loss):
             heads[name] = keras.layers.Reshape((anchors, width), name=name)(dense)
         model = keras.Model(inputs, heads)
         if class_loss == "quality_focal":
-            model = with_box_quality(model, spec)
+            model = with_box_quality(model)
         loss = {"classes": CLASS_LOSSES[class_loss](Loss(classes=class_loss), spec), "boxes": BoxLoss(weight=2.0)}
         model.compile(optimizer=keras.optimizers.SGD(0.1, momentum=0.9), loss=loss)
     history = model.fit(dataset, validation_data=dataset, epochs=2, shuffle=False, verbose=0).history

@@ -1,7 +1,7 @@
 """Text files with one image a line and its boxes behind it, as keras-yolo3 and Roboflow's "YOLO Keras TXT" have them.
 
 A line is `path/image.jpg x1,y1,x2,y2,class x1,y1,x2,y2,class`, in pixels. The class is a number: its name is in
-`_classes.txt`, `classes.txt` or another list of names beside the file or in the folder above.
+`_classes.txt`, `classes.txt` or `obj.names` beside the file, or in `model_data`.
 
 Source: https://github.com/qqwweee/keras-yolo3#training.
 """
@@ -63,12 +63,12 @@ def read_image_lines(file: Path) -> NamedLabels:
 
 
 def _class_names(file: Path) -> tuple[str, ...]:
-    """Returns the names in the nearest list: beside the file, then in the folder above, then in `model_data` there."""
-    for folder in (file.parent, file.parent.parent, file.parent / "model_data"):
+    """Returns the names in the nearest list: beside the file, or in `model_data` there or in the folder above."""
+    for folder in (file.parent, file.parent / "model_data", file.parent.parent / "model_data"):
         lists = [
             str(path)
             for path in files_in(folder, (".txt", ".names"))
-            if path.name.lower().endswith(("classes.txt", ".names", "labels.txt"))
+            if path.name.lower().endswith(("classes.txt", ".names"))
         ]
         if lists:
             return tuple(read_class_files(lists).values())

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice, takewhile
 from pathlib import Path
 
 from keras_retina.data.formats.box_values import with_box_values
 from keras_retina.data.formats.csv_files.place_images import left_over, meant_files, place_images
 from keras_retina.data.formats.encoding import read_beginning
-from keras_retina.data.formats.image_files import ImageFiles, list_images
+from keras_retina.data.formats.image_files import IMAGE_FOLDERS, ImageFiles, file_name_of, list_images
 from keras_retina.data.formats.listing import files_in, folders_in, label_folders, named_folders
 from keras_retina.data.formats.others.globox_labels import read_cvat, read_labelme
 from keras_retina.data.formats.others.image_lines import IMAGE_LINES_SIGN, read_image_lines
@@ -21,10 +22,10 @@ from keras_retina.data.formats.others.label_studio import SIGN, read_label_studi
 from keras_retina.data.formats.others.named import NamedImage, NamedLabels, class_names, numbered
 from keras_retina.data.formats.others.scalabel import SCALABEL_SIGN, read_scalabel
 from keras_retina.data.formats.others.text_lines import (
-    DOTA_SIGN,
-    KITTI_SIGN,
-    OIDV4_SIGN,
-    VISDRONE_SIGN,
+    looks_like_dota,
+    looks_like_kitti,
+    looks_like_oidv4,
+    looks_like_visdrone,
     read_dota,
     read_kitti,
     read_oidv4,
@@ -36,16 +37,16 @@ from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
 
 _BEGINNING = 1 << 16  # bytes
 _MOST_FILES = 20  # more files of one kind in a folder are one for each image
-_FOLDERS = ("annotations", "annotation", "labels", "label", "label_2", "labeltxt", "json", "images", "data")
+_FOLDERS = ("annotations", "annotation", "labels", "label", "label_2", "labeltxt", "det_20", "json", "images", "data")
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A tool: its name, the suffix of its files, what stands at their beginning, how one is read."""
+    """A tool: its name, the suffix of its files, what tells them by their beginning, how one is read."""
 
     name: str
     suffix: str
-    sign: re.Pattern[str]
+    begins: Callable[[str], object]
     read: Callable[[Path], NamedLabels]
     one_for_each_image: bool = False
 
@@ -60,18 +61,18 @@ _VIA = re.compile(r'^\s*\{((?=.*"_via_img_metadata")|(?=.*"filename"\s*:)(?=.*"r
 _CREATEML = re.compile(r'^\s*\[\s*\{(?=.*"label"\s*:)(?=.*"coordinates"\s*:)', re.DOTALL)
 _CVAT = re.compile(r"<annotations>.*<(image|track|meta)\b", re.DOTALL)
 _KINDS = (
-    _Kind("LabelMe", ".json", _LABELME, read_labelme, one_for_each_image=True),
-    _Kind("VIA JSON", ".json", _VIA, read_via),
-    _Kind("CreateML", ".json", _CREATEML, read_createml),
-    _Kind("CVAT for images", ".xml", _CVAT, read_cvat),
-    _Kind("Label Studio JSON", ".json", SIGN, read_label_studio),
-    _Kind("Label Studio CSV", ".csv", SIGN, read_label_studio),
-    _Kind("Scalabel JSON", ".json", SCALABEL_SIGN, read_scalabel),
-    _Kind("YOLO Keras lists", ".txt", IMAGE_LINES_SIGN, read_image_lines),
-    _Kind("KITTI", ".txt", KITTI_SIGN, read_kitti, one_for_each_image=True),
-    _Kind("DOTA labelTxt", ".txt", DOTA_SIGN, read_dota, one_for_each_image=True),
-    _Kind("VisDrone", ".txt", VISDRONE_SIGN, read_visdrone, one_for_each_image=True),
-    _Kind("OIDv4 ToolKit", ".txt", OIDV4_SIGN, read_oidv4, one_for_each_image=True),
+    _Kind("LabelMe", ".json", _LABELME.search, read_labelme, one_for_each_image=True),
+    _Kind("VIA JSON", ".json", _VIA.search, read_via),
+    _Kind("CreateML", ".json", _CREATEML.search, read_createml),
+    _Kind("CVAT for images", ".xml", _CVAT.search, read_cvat),
+    _Kind("Label Studio JSON", ".json", SIGN.search, read_label_studio),
+    _Kind("Label Studio CSV", ".csv", SIGN.search, read_label_studio),
+    _Kind("Scalabel JSON", ".json", SCALABEL_SIGN.search, read_scalabel),
+    _Kind("YOLO Keras lists", ".txt", IMAGE_LINES_SIGN.search, read_image_lines),
+    _Kind("KITTI", ".txt", looks_like_kitti, read_kitti, one_for_each_image=True),
+    _Kind("DOTA labelTxt", ".txt", looks_like_dota, read_dota, one_for_each_image=True),
+    _Kind("VisDrone", ".txt", looks_like_visdrone, read_visdrone, one_for_each_image=True),
+    _Kind("OIDv4 ToolKit", ".txt", looks_like_oidv4, read_oidv4, one_for_each_image=True),
 )
 
 
@@ -87,10 +88,18 @@ def _find(place: Path) -> list[Layout]:
             for file in files:
                 split = _split_of(file, place, one_for_each_image=kind.one_for_each_image)
                 found.setdefault(kind.name, {}).setdefault(split, []).append(file)
-    return [_layout(kind, found[kind.name], place) for kind in _KINDS if kind.name in found]
+    kinds = [kind for kind in _KINDS if kind.name in found]
+    return [_layout(kind, found[kind.name], place) for kind in kinds if _has_images(kind, found[kind.name], images)]
 
 
 OTHER = Reader("other", "LabelMe, CVAT, VIA, CreateML, Label Studio, Scalabel, KITTI, DOTA or VisDrone files", _find)
+
+
+def _has_images(kind: _Kind, files: Mapping[str, Sequence[Path]], images: Callable[[], ImageFiles]) -> bool:
+    """Tells whether there is an image with the name of one of the files, for a kind whose files name none."""
+    return not kind.names_no_image or any(
+        file.stem.lower() in images().by_stem for own in files.values() for file in own
+    )
 
 
 def _folders_of_classes(place: Path) -> list[Path]:
@@ -151,10 +160,7 @@ def _from_root(name: str, file: Path, *, root: Path, kind: _Kind, files: ImageFi
     name no image mean the one with their name that is nearest to them.
     """
     if kind.names_no_image:
-        folder = file.parent.relative_to(root).as_posix().lower()
-        mates = (folder.replace("labeltxt", "images"), folder.replace("label", "image"), folder.removesuffix("/label"))
-        same = files.by_stem[name.lower()]
-        return max(same, key=lambda path: (path.rpartition("/")[0].lower() in mates, *_same_beginning(path, folder)))
+        return _with_the_name_of(file, root=root, files=files)
     if kind.read is read_label_studio and name.rpartition("/")[2].lower() not in files.by_name:
         return without_upload(name)
     path = Path(os.path.normpath(file.parent / name.replace("\\", "/")))
@@ -162,9 +168,23 @@ def _from_root(name: str, file: Path, *, root: Path, kind: _Kind, files: ImageFi
     return path.relative_to(os.path.normpath(root)).as_posix() if beside else name
 
 
-def _same_beginning(path: str, folder: str) -> tuple[bool, ...]:
-    """Tells of each folder around a file whether it is also around another one, from the outermost on."""
-    return tuple(one == other for one, other in zip(path.lower().split("/")[:-1], folder.split("/"), strict=False))
+def _with_the_name_of(file: Path, *, root: Path, files: ImageFiles) -> str:
+    """Returns the image with the name of a label file that is nearest to it; its bare name where several are."""
+    folder = file.parent.relative_to(root).as_posix().lower()
+    mates = (folder.replace("labeltxt", "images"), folder.replace("label", "image"), folder.removesuffix("/label"))
+
+    def nearness(path: str) -> tuple[bool, int, bool]:
+        parent = path.rpartition("/")[0].lower()
+        around = sum(
+            1
+            for _ in takewhile(lambda pair: pair[0] == pair[1], zip(parent.split("/"), folder.split("/"), strict=False))
+        )
+        return parent in mates, around, parent.rpartition("/")[2] in IMAGE_FOLDERS
+
+    same = files.by_stem.get(file.stem.lower(), [f"{file.stem}.jpg"])
+    best = max(map(nearness, same))
+    nearest = [path for path in same if nearness(path) == best]
+    return nearest[0] if len(nearest) == 1 else file_name_of(nearest[0])
 
 
 def _files_of(folder: Path, *, images: Callable[[], ImageFiles]) -> dict[_Kind, list[Path]]:
@@ -176,17 +196,17 @@ def _files_of(folder: Path, *, images: Callable[[], ImageFiles]) -> dict[_Kind, 
     found: dict[_Kind, list[Path]] = {}
     for suffix in (".json", ".xml", ".csv", ".txt"):
         files = files_in(folder, (suffix,))
-        kinds = [_kind_of(file) for file in files[:_MOST_FILES]]
-        for file, kind in zip(files, kinds, strict=False):
+        first = list(islice((file for file in files if os.path.getsize(file)), _MOST_FILES))
+        for file, kind in zip(first, map(_kind_of, first), strict=True):
             if kind is not None:
                 found.setdefault(kind, []).append(file)
-        rest = files[_MOST_FILES:]
         for kind in [kind for kind in found if kind.suffix == suffix]:
-            if kind.names_no_image:  # an empty file is an image without objects, one without an image no label file
-                found[kind] = [file for file in files if file.stem.lower() in images().by_stem]
-            elif kind.one_for_each_image:
-                found[kind] += rest
-    return {kind: files for kind, files in found.items() if files}
+            if kind.names_no_image:  # an empty file is an image without objects
+                known = images().by_stem
+                found[kind] = [file for file in files if file.stem.lower() in known or _kind_of(file) is kind]
+            elif kind.one_for_each_image or len(found[kind]) == _MOST_FILES:
+                found[kind] += [file for file in files if file not in first]
+    return found
 
 
 def _kind_of(file: Path) -> _Kind | None:
@@ -194,7 +214,7 @@ def _kind_of(file: Path) -> _Kind | None:
     if beginning is None:
         return None
     return next(
-        (kind for kind in _KINDS if file.name.lower().endswith(kind.suffix) and kind.sign.search(beginning[0])), None
+        (kind for kind in _KINDS if file.name.lower().endswith(kind.suffix) and kind.begins(beginning[0])), None
     )
 
 

@@ -60,6 +60,8 @@ def read_scalabel(file: Path) -> NamedLabels:
 
 
 def _box(label: Mapping[str, Any], place: str) -> NamedBox:
+    if not isinstance(label["category"], str):
+        raise TypeError
     y1, x1, y2, x2 = (float(label["box2d"][key]) for key in _CORNERS)
     crowd = bool((label.get("attributes") or {}).get("crowd"))
-    return NamedBox(place, str(label["category"]).strip(), (y1, x1, y2, x2), crowd)
+    return NamedBox(place, label["category"].strip(), (y1, x1, y2, x2), crowd)

@@ -14,7 +14,6 @@ https://github.com/VisDrone/VisDrone2018-DET-toolkit, https://github.com/EscVM/O
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,23 +22,52 @@ from keras_retina.data.formats.others.named import NamedBox, NamedImage, NamedLa
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.records import Problem
 
-_NUMBER = r"-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
-_CLASS = r"[^\s\d][^\n]*?"
-_END = r"[ \t]*(?:\r?\n|\Z)"
-KITTI_SIGN = re.compile(rf"\A\s*{_CLASS}(?:[ \t]+{_NUMBER}){{14,15}}{_END}")
-OIDV4_SIGN = re.compile(rf"\A\s*{_CLASS}(?:[ \t]+{_NUMBER}){{4}}{_END}")
-DOTA_SIGN = re.compile(
-    rf"\A\s*(?:(?:imagesource|gsd):[^\n]*\n\s*)*(?:{_NUMBER}[ \t]+){{8}}\S*[^\W\d]\S*(?:[ \t]+\d)?{_END}"
-)
-VISDRONE_SIGN = re.compile(rf"\A\s*(?:-?\d+,){{7}}-?\d+,?{_END}")
-
 _VISDRONE = ("ignored regions", "pedestrian", "people", "bicycle", "car", "van", "truck", "tricycle",
              "awning-tricycle", "bus", "motor", "others")  # fmt: skip
 _VISDRONE_CLASSES = _VISDRONE[1:-1]
 
 
+_HEADERS = ("imagesource:", "gsd:", "acquisition dates:")  # of DOTA
+MOST_WORDS = 5  # of a class: "Kitchen & dining room table"
+
+
 class _LineError(ValueError):
     """A line is none of its format; the text says what was expected."""
+
+
+def looks_like_kitti(text: str) -> bool:
+    """Tells whether a file begins as one of KITTI."""
+    return _reads(_kitti, text)
+
+
+def looks_like_oidv4(text: str) -> bool:
+    """Tells whether a file begins as one of the OIDv4 ToolKit: with pixels, not with shares of an image."""
+    return _reads(_oidv4, text) and max(map(float, _first_line(text).split()[-4:])) > 1.5
+
+
+def looks_like_dota(text: str) -> bool:
+    """Tells whether a file begins as one of DOTA."""
+    return _reads(_dota, text)
+
+
+def looks_like_visdrone(text: str) -> bool:
+    """Tells whether a file begins as one of VisDrone, with eight integers."""
+    return all(word.strip().lstrip("-").isdigit() for word in _first_line(text).rstrip(",").split(",")) and _reads(
+        _visdrone, text
+    )
+
+
+def _first_line(text: str) -> str:
+    """Returns the first line with an object, "" for none."""
+    lines = (line.strip() for line in text.splitlines())
+    return next((line for line in lines if line and not line.lower().startswith(_HEADERS)), "")
+
+
+def _reads(read: Callable[[str, str], NamedBox | None], text: str) -> bool:
+    try:
+        return read(_first_line(text), "") is not None
+    except _LineError:
+        return False
 
 
 def read_kitti(file: Path) -> NamedLabels:
@@ -82,7 +110,7 @@ def _read_lines(file: Path, read: Callable[[str, str], NamedBox | None]) -> Name
 def _kitti(line: str, where: str) -> NamedBox:
     words = line.split()
     last = next((count for count in (14, 15) if len(words) > count and not _are_numbers([words[-count - 1]])), None)
-    if last is None or not _are_numbers(words[-last:]):
+    if last is None or not _are_numbers(words[-last:]) or not _is_class(words[:-last]):
         raise _LineError("a class and 14 numbers, the box being the fourth to the seventh,")
     x1, y1, x2, y2 = map(float, words[-last:][3:7])
     name = " ".join(words[:-last])
@@ -91,17 +119,17 @@ def _kitti(line: str, where: str) -> NamedBox:
 
 def _oidv4(line: str, where: str) -> NamedBox:
     words = line.split()
-    if len(words) < 5 or not _are_numbers(words[-4:]):
+    if not _are_numbers(words[-4:]) or not _is_class(words[:-4]):
         raise _LineError("a class and the numbers x1 y1 x2 y2")
     x1, y1, x2, y2 = map(float, words[-4:])
     return NamedBox(where, " ".join(words[:-4]), (y1, x1, y2, x2))
 
 
 def _dota(line: str, where: str) -> NamedBox | None:
-    if line.lower().startswith(("imagesource:", "gsd:")):
+    if line.lower().startswith(_HEADERS):
         return None
     words = line.split()
-    if len(words) not in (9, 10) or not _are_numbers(words[:8]):
+    if len(words) not in (9, 10) or not _are_numbers(words[:8]) or not _is_class(words[8:9]):
         raise _LineError("eight numbers, x and y of four corners, and a class")
     xs, ys = [float(word) for word in words[0:8:2]], [float(word) for word in words[1:8:2]]
     return NamedBox(where, words[8], (min(ys), min(xs), max(ys), max(xs)))
@@ -118,8 +146,18 @@ def _visdrone(line: str, where: str) -> NamedBox:
     return NamedBox(where, name, (y, x, y + height, x + width))
 
 
-def _are_numbers(words: list[str]) -> bool:
+def _is_class(words: list[str]) -> bool:
+    return 0 < len(words) <= MOST_WORDS and not any(map(_is_number, words))
+
+
+def _is_number(word: str) -> bool:
+    """Tells whether a word is a number, `nan` and `inf` too."""
     try:
-        return all(math.isfinite(float(word)) for word in words)
+        float(word)
     except ValueError:
         return False
+    return True
+
+
+def _are_numbers(words: list[str]) -> bool:
+    return all(_is_number(word) and math.isfinite(float(word)) for word in words)

@@ -101,8 +101,11 @@ def _split_folders(folder: str, above: str, tree: Tree) -> dict[str, tuple[str, 
 
 
 def _one_has_labels(images: Iterable[str], root: str, tree: Tree) -> bool:
+    """Tells whether one of the labels is YOLO's, or all are empty: empty files say nothing of the format."""
     labels = (label for image in images if (label := tree.label(image, root)) is not None)
-    return any(is_label_file(file) for file, _ in islice(labels, _TRIED))
+    tried = [file for file, _ in islice(labels, _TRIED)]
+    full = [file for file in tried if os.path.getsize(file)]
+    return any(map(is_label_file, full)) if full else bool(tried)
 
 
 def _without_splits(folder: str, tree: Tree) -> list[Description]:

@@ -217,3 +217,97 @@ def test_text_files_without_an_image_or_of_another_kind_are_left_alone(tmp_path,
     write_images(tmp_path, "images/a.png")
     write_text(tmp_path / "labels" / "notes.txt", text)
     assert OTHER.find(tmp_path) == [] and OTHER.find(tmp_path / "labels" / "notes.txt") == []
+
+
+@pytest.mark.parametrize("kind", ["KITTI", "DOTA labelTxt", "OIDv4 ToolKit"])
+def test_a_label_file_without_its_image_is_told(tmp_path, kind):
+    WRITERS[kind](tmp_path)
+    for image in tmp_path.rglob("c.png"):  # the only one of val
+        image.unlink()
+    (found,) = read_dataset(tmp_path, "val").problems
+    assert (found.kind, found.fixed) == ("missing_image", False) and "'c.jpg'" in found.detail
+
+
+@pytest.mark.parametrize("kind", ["KITTI", "DOTA labelTxt", "OIDv4 ToolKit"])
+def test_empty_label_files_say_nothing_of_the_format(tmp_path, kind):
+    WRITERS[kind](tmp_path)
+    folder = next(tmp_path.rglob("b.txt")).parent
+    images = next(tmp_path.rglob("b.png")).parent
+    for number in range(30):
+        write_text(folder / f"0{number}.txt", "")
+        write_images(images, f"0{number}.png")
+    dataset = load_dataset(tmp_path, "train")
+    assert find_layout(tmp_path).kind == kind and len(dataset.records) == 32
+    assert {name: boxes for name, boxes in boxes_of(dataset).items() if boxes} == {"a": TRAIN["a"]}
+
+
+def test_one_empty_file_does_not_make_it_yolo(tmp_path):
+    write_images(tmp_path, "images/a.png", "images/b.png")
+    write_text(tmp_path / "labels" / "a.txt", "")
+    write_text(tmp_path / "labels" / "b.txt", "car 0 0 0 20 10 50 40 0 0 0 0 0 0 0")
+    assert find_layout(tmp_path).kind == "KITTI"
+    assert boxes_of(load_dataset(tmp_path, "all")) == {"a": [], "b": [("car", 20, 10, 50, 40)]}
+
+
+def test_of_several_images_with_the_name_the_one_in_the_usual_folder_is_read_and_a_tie_is_told(tmp_path):
+    write_images(tmp_path, "train/depth/a.png", "train/images/a.png", "val/images/a.png", "val/preview/a.png")
+    for split in ("train", "val"):
+        write_text(tmp_path / split / "annotations" / "a.txt", "20,10,30,30,1,4,0,0")
+    for split in ("train", "val"):
+        (record,) = load_dataset(tmp_path, split).records
+        assert record.path.parent == tmp_path / split / "images"
+    (tmp_path / "val" / "images").rename(tmp_path / "val" / "left")
+    (found,) = read_dataset(tmp_path, "val").problems
+    assert (found.kind, found.fixed) == ("ambiguous_image", False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Apple 0.95 1 2 30 40",  # a detection with its score
+        "Car 0.0 0 0.0 1 2 30 40",
+        "a photograph of one large dog on 1 2 3 4",
+        "dog 0.5 0.5 0.6 0.7",  # shares
+        "0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 5e-05",  # YOLO
+        "1 2 3 4 5 6 7 8 nan",
+        "10,20,60,20,60,70,10,70.5",
+        "a" + 60000 * " " + "b",
+    ],
+)
+def test_lines_of_other_formats_are_not_taken(tmp_path, line):
+    write_images(tmp_path, "images/a.png")
+    write_text(tmp_path / "labels" / "a.txt", line)
+    assert OTHER.find(tmp_path) == []
+
+
+def test_kitti_with_bare_points_and_dota_of_later_versions_are_read(tmp_path):
+    write_images(tmp_path, "images/a.png")
+    write_text(tmp_path / "labels" / "a.txt", "Car 0 0 .5 1 2 30 40 1 1 1 1 1 1 1")
+    assert boxes_of(load_dataset(tmp_path, "all")) == {"a": [("Car", 1, 2, 30, 40)]}
+    write_text(tmp_path / "labels" / "a.txt", "acquisition dates:2016\nimagesource:x\ngsd:1\n1 2 9 2 9 8 1 8 ship 0")
+    assert boxes_of(load_dataset(tmp_path, "all")) == {"a": [("ship", 1, 2, 9, 8)]}
+
+
+def test_a_json_file_for_each_video_is_read_whole(tmp_path):
+    for number in range(25):
+        write_images(tmp_path, f"images/train/v{number:02}.png")
+        box = {"x1": 1, "y1": 2, "x2": 30, "y2": 40}
+        content = [{"name": f"v{number:02}.png", "labels": [{"category": "car", "box2d": box}]}]
+        write_text(tmp_path / "labels" / "train" / f"v{number:02}.json", json.dumps(content))
+    assert len(load_dataset(tmp_path, "train").records) == 25
+
+
+def test_class_names_come_from_the_data_and_not_from_a_list_above_it(tmp_path):
+    root = tmp_path / "data"
+    write_images(root, "a.png")
+    write_text(root / "train.txt", "a.png 1,2,30,40,1")
+    write_text(root / "model_data" / "classes.txt", "cat\ndog\n")
+    write_text(tmp_path / "coco_classes.txt", "person\nbicycle\n")
+    assert boxes_of(load_dataset(root, "train")) == {"a": [("dog", 1, 2, 30, 40)]}
+
+
+def test_the_three_folders_of_visdrone_are_its_splits(tmp_path):
+    for split in ("train", "val", "test-dev"):
+        write_images(tmp_path / f"VisDrone2019-DET-{split}", f"images/{split}.png")
+        write_text(tmp_path / f"VisDrone2019-DET-{split}" / "annotations" / f"{split}.txt", "20,10,30,30,1,4,0,0")
+    assert available_splits(tmp_path) == ["train", "val", "test"]
