@@ -111,7 +111,9 @@ def train_stage(run: RunFolder) -> None:
         return
     from keras_retina.data.formats.packs.pack import check_pack_input
     from keras_retina.data.records import require_boxes
+    from keras_retina.evaluate.class_balance import write_class_balance
     from keras_retina.evaluate.coco import coco_metrics
+    from keras_retina.evaluate.measure_balance import measure_class_balance
     from keras_retina.evaluate.predict import detect_function, predict_dataset
     from keras_retina.model.saving import load_detector
     from keras_retina.train.train import train
@@ -130,6 +132,8 @@ def train_stage(run: RunFolder) -> None:
     detect = detect_function(
         model, spec, iou_threshold=files.iou_threshold, max_detections=files.max_detections, nms=files.nms
     )
+    balance = measure_class_balance(model, spec, dataset=validation_set, matching=run.recipe.training.matching)
+    write_class_balance(run.class_balance, balance)
     metrics = coco_metrics(validation_set, predict_dataset(detect, spec, dataset=validation_set))
     write_metrics(run.metrics, run.recipe.data.validation, metrics=metrics)
     logger.info(f"validation AP {_points(metrics['AP'])}, AP50 {_points(metrics['AP50'])}")

@@ -9,12 +9,13 @@ from typing import Any
 
 import jinja2
 
-from edge.report.curves import curve_section, scatter_section, training_section
 from edge.report.formatting import FILTERS, package_versions, plain
-from edge.report.gallery import class_legend, gallery, shown
-from edge.report.healing import healing_section
 from edge.report.run import Run, read_results, read_run
-from edge.report.tables import (
+from edge.report.sections.class_balance import balance_section
+from edge.report.sections.curves import curve_section, scatter_section, training_section
+from edge.report.sections.gallery import class_legend, gallery, shown
+from edge.report.sections.healing import healing_section
+from edge.report.sections.tables import (
     expected_section,
     facts,
     float_reference,
@@ -104,6 +105,7 @@ def _context(run: Run, dataset: Dataset | None, *, command: str | None, pictures
     context |= {"healing": healing_section(run)}
     context |= {"scatter": scatter_section(run.rows)}
     context |= training_section(run)
+    context |= balance_section(run)
     context |= curve_section(run, compared, results=results, show_score=SHOW_SCORE_THRESHOLD)
     return context | _gallery_section(run, dataset, compared=compared, results=results, pictures=pictures)
 

@@ -75,6 +75,11 @@ class RunPaths:
         return self.train / HISTORY
 
     @property
+    def class_balance(self) -> Path:
+        """How unequal objects and background are for the trained model."""
+        return self.train / "class_balance.json"
+
+    @property
     def model(self) -> Path:
         """The float Keras model."""
         return self.path / "model.keras"

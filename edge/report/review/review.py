@@ -15,7 +15,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from edge.report.gallery import jpeg_uri
+from edge.report.sections.gallery import jpeg_uri
 from keras_retina.data.images import read_image
 from keras_retina.evaluate.review import SUSPICIOUS, Box, Line, Review
 from keras_retina.evaluate.suspicion import KINDS, LEAST, Kind

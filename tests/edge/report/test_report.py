@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,15 +12,18 @@ from PIL import Image, ImageDraw
 
 from edge.report.report import write_report
 from edge.report.run import read_run
-from edge.report.tables import expected_section
+from edge.report.sections.tables import expected_section
 from edge.verify.expected import MeasuredRun, expected_block
 from edge.verify.result import read_result
 from keras_retina.data.records import Dataset, Record
+from keras_retina.evaluate.class_balance import ClassBalance, count_errors
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.run_paths import RunPaths
 
 EVIL = '<script>alert("pwned")</script>'
 CLASSES = ("disc", EVIL)
+ERRORS = tuple(count_errors(np.array([-3.0, 0.0, 2.0])).tolist())
+BALANCE = ClassBalance("val", 8, dict.fromkeys(CLASSES, 18), {CLASSES[0]: 3, CLASSES[1]: 0}, 5, ERRORS, ERRORS)
 VOID = {"meta", "link", "img", "br", "wbr"}
 
 
@@ -155,6 +159,7 @@ def run(tmp_path, dataset):
     lines = ["epoch,loss,classes_loss,boxes_loss,learning_rate,seconds,AP,AP50"]
     lines += [f"{e},{2 / e},{1 / e},{1 / e},0.001,30,{10 * e if e % 2 == 0 else ''},{''}" for e in range(1, 7)]
     save(folder / "train/history.csv", "\n".join(lines) + "\n")
+    save(folder / "train/class_balance.json", asdict(BALANCE))
     return folder
 
 
@@ -203,6 +208,7 @@ def test_a_complete_run_has_no_gap(run, dataset):
     ):
         assert text in shown.text, text
     titles = {"AP over file size", "AP over latency", "Loss", "Validation AP", "Learning rate", *CLASSES}
+    titles |= {"Objects", "Background"}
     assert shown.tags.count("svg") == len(titles) and all(title in shown.text for title in titles)
 
 
@@ -292,6 +298,7 @@ def test_a_drop_of_a_class_beyond_the_limit_is_marked(tmp_path):
     [
         ("verify.json", "There is no verify.json: no file was measured."),
         ("train/history.csv", "train/history.csv is missing or empty"),
+        ("train/class_balance.json", "train/class_balance.json is missing"),
         ("verify/ground_truth.json", "There is no verify/ground_truth.json, so no images can be shown."),
         ("verify/ground_truth.json", "There is no verify/ground_truth.json, so there are no curves."),
         ("verify/x_int8.json", "No detections of int8 are saved in verify/."),
@@ -385,6 +392,7 @@ def test_an_endless_yaml_alias_is_not_unrolled(tmp_path):
         ("train/history.csv", "step,loss\n1,2\n", "column `epoch`"),
         ("train/history.csv", "epoch,loss\n1,2,3,4\n", "history.csv line 2"),
         ("train/history.csv", "epoch,loss\n1,2\n ,3\n", "history.csv line 3: .*`epoch` is blank"),
+        ("train/class_balance.json", {"split": "val"}, "class_balance.json: expected the counts"),
         ("recipe.yaml", "name: !!python/object/apply:os.system [ls]", "recipe.yaml: expected plain YAML"),
         ("recipe.yaml", "a: 2001-99-99", "recipe.yaml: expected plain YAML"),
         ("export/x_int8.json", "[1]", "expected a JSON object"),

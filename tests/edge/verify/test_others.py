@@ -10,7 +10,7 @@ import pytest
 from edge.detectors.reading import ReadingOptions
 from edge.detectors.split import detect_split
 from edge.export.export import origin_of, write_detector
-from edge.report.tables import hero_row
+from edge.report.sections.tables import hero_row
 from edge.runtime import Detector, read_image
 from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from edge.verify.others import add_other_files, files_of_run, read_others, require_files

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edge.report.healing import healing_section
 from edge.report.run import Run
+from edge.report.sections.healing import healing_section
 from edge.verify.heal.healing import Healing, Try
 from edge.verify.result import Gate, Split, VerifyResult
 from keras_retina.foundation.run_paths import RunPaths

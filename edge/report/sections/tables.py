@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.report.formatting import ap, duration, megabytes, milliseconds, package_versions, plain, ratio
-from edge.report.gallery import class_legend
 from edge.report.run import Run
+from edge.report.sections.gallery import class_legend
 from edge.verify.expected import is_of_other_data
 from edge.verify.result import Split
 from edge.verify.rows import Row, ap_value
