@@ -133,6 +133,7 @@ def train_stage(run: RunFolder) -> None:
         model, spec, iou_threshold=files.iou_threshold, max_detections=files.max_detections, nms=files.nms
     )
     balance = measure_class_balance(model, spec, dataset=validation_set, matching=run.recipe.training.matching)
+    run.train.mkdir(exist_ok=True)  # a detector may have been trained elsewhere
     write_class_balance(run.class_balance, balance)
     metrics = coco_metrics(validation_set, predict_dataset(detect, spec, dataset=validation_set))
     write_metrics(run.metrics, run.recipe.data.validation, metrics=metrics)
