@@ -1,8 +1,9 @@
-"""The scripts of benchmarks/sets import each other by their file names, as scripts do."""
+"""The scripts of a folder in benchmarks/ import each other by their file names, as scripts do."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / "sets"))
+for room in ("sets", "ablation"):
+    sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / room))
