@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from keras_retina.recipe.section import Fraction, Positive, Section
+from keras_retina.recipe.section import Count, Fraction, Positive, Section
 
 
 class Data(Section):
@@ -17,6 +17,8 @@ class Data(Section):
         train, validation, test: names of the splits; `val` also finds `valid`, `validation` and `val2017`.
         split: `folder` takes the splits of the folder; `auto` makes those that the folder does not have from its
             training images. `split_seed` draws them, whatever the seed of the training is.
+        train_images: learns from so many images of `train` alone, drawn by `split_seed`, with every class in one of
+            them if that can be.
         classes: names and order; boxes of other classes are left out.
         rename: `{name in the labels: name for the detector}`; several names may become one class.
         boxes: whether box numbers are `pixels` or `normalized`, shares of the image; `auto` is what the format says.
@@ -29,6 +31,7 @@ class Data(Section):
     test: str | None = None
     split: Literal["folder", "auto"] = "folder"
     split_seed: Annotated[int, Field(ge=0)] = 0
+    train_images: Count | None = None
     classes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     rename: dict[str, str] = {}
     boxes: Literal["auto", "pixels", "normalized"] = "auto"

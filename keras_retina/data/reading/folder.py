@@ -18,6 +18,7 @@ from keras_retina.data.formats.yolo import YOLO
 from keras_retina.data.reading.archive import is_archive, unpacked
 from keras_retina.data.reading.classes import choose_classes
 from keras_retina.data.reading.contents import unknown_contents
+from keras_retina.data.reading.few_images import draw_images
 from keras_retina.data.reading.search import search_layouts
 from keras_retina.data.reading.split_lists import (
     SplitLists,
@@ -109,7 +110,7 @@ def open_folder(data_dir: str | Path, settings: Data | None = None) -> DataFolde
 
 
 def load_split(folder: DataFolder, split: str) -> Dataset:
-    """Reads one split; raises as `load_dataset` does."""
+    """Reads one split, of the training split the images that `train_images` draws; raises as `load_dataset` does."""
     dataset = read_split(folder, split)
     refuse_unfixed(dataset.problems)
     if not dataset.records:
@@ -117,6 +118,8 @@ def load_split(folder: DataFolder, split: str) -> Dataset:
             f"{folder.shown}: a split with images was expected. "
             f"Received: split={split!r}, which lists none. Splits here: {', '.join(folder.splits)}."
         )
+    if folder.settings.train_images is not None and split == folder.settings.train:
+        return draw_images(dataset, folder.settings.train_images, seed=folder.settings.split_seed)
     return dataset
 
 
@@ -164,7 +167,9 @@ def describe_folder(folder: DataFolder, images: Mapping[str, int]) -> str:
     for split, count in images.items():
         own = split_in_folder(folder, split)
         used.add(own)
-        part = " (part)" if folder.lists is not None and split in folder.lists.files else ""
+        is_part = folder.lists is not None and split in folder.lists.files
+        is_part = is_part or (folder.settings.train_images is not None and split == folder.settings.train)
+        part = " (part)" if is_part else ""
         parts.append(f"{split} {count}" if own + part == split else f"{own}{part} -> {split} {count}")
     others = [split for split in folder.splits if split not in used]
     beside = f"; not used: {', '.join(others)}" if others else ""
