@@ -101,7 +101,18 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _kept_features_are_frozen(self) -> Recipe:
-        backbone = self.model.backbone
+        backbone, unfrozen = self.model.backbone, len(self.training.unfreeze_at)
+        if unfrozen > backbone.frozen_stages:
+            raise ValueError(
+                "training.unfreeze_at needs as many frozen stages. "
+                f"Received: unfreeze_at={list(self.training.unfreeze_at)}, frozen_stages={backbone.frozen_stages}. "
+                f"Set model.backbone.frozen_stages to {unfrozen} or more"
+            )
+        if self.training.feature_views is not None and unfrozen:
+            raise ValueError(
+                "training.feature_views keeps what the frozen stages compute, so they must stay frozen. "
+                f"Received: unfreeze_at={list(self.training.unfreeze_at)}. Remove one of the two"
+            )
         if self.training.feature_views is not None and (not backbone.frozen_stages or backbone.batch_norm != "frozen"):
             raise ValueError(
                 "training.feature_views needs a frozen part of the backbone. "

@@ -114,6 +114,8 @@ class Training(Section):
     `schedule` takes the learning rate from its value, after a linear warm-up, to `final_learning_rate_fraction` of it:
     `cosine` smoothly, `step` in equal factors at the fractions `decay_at` of all updates (two factors of 10 for 0.01).
     The gradients of `accumulate_steps` batches make one update; `warmup_steps` and the schedule count updates.
+    `unfreeze_at` lets one more of `model.backbone.frozen_stages` learn at each of these fractions of all updates, the
+    deepest one first.
     `minutes` shortens the training to the epochs that end within it, evaluation included; `epochs` stays the most.
     `precision` is that of the computation; weights, losses and files are float32.
     `feature_views` computes the frozen layers once, for so many random views of each image, and trains on those views
@@ -129,6 +131,7 @@ class Training(Section):
     schedule: Literal["cosine", "step"] = "cosine"
     decay_at: Annotated[tuple[Inside, ...], Field(min_length=1, strict=False)] | None = None
     final_learning_rate_fraction: Fraction = 0.01
+    unfreeze_at: Annotated[tuple[Inside, ...], Field(max_length=5, strict=False)] = ()
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -151,6 +154,15 @@ class Training(Section):
             raise ValueError(
                 "feature_cache belongs to feature_views. "
                 f"Received: feature_cache={self.feature_cache!r}, feature_views=None. Set feature_views: 8, or neither"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stages_unfreeze_one_after_the_other(self) -> Training:
+        if list(self.unfreeze_at) != sorted(set(self.unfreeze_at)):
+            raise ValueError(
+                f"unfreeze_at must rise. Received: unfreeze_at={list(self.unfreeze_at)}. "
+                f"Use {sorted(set(self.unfreeze_at))}"
             )
         return self
 

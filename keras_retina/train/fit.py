@@ -20,23 +20,33 @@ from keras_retina.train.clock import KeepTime
 from keras_retina.train.devices import scale_loss
 from keras_retina.train.diagnostics import Diagnostics
 from keras_retina.train.history import History, InputWait, Progress, trim_history
-from keras_retina.train.optimizer import build_optimizer
+from keras_retina.train.optimizer import build_optimizer, hold_frozen
 
 logger = logging.getLogger(__name__)
 
 
 def compile_detector(
-    model: keras.Model, spec: DetectorSpec, *, settings: Training, steps_per_epoch: int, precision: str
+    model: keras.Model,
+    spec: DetectorSpec,
+    *,
+    settings: Training,
+    steps_per_epoch: int,
+    precision: str,
+    starts: Sequence[tuple[tf.Variable, float]] = (),
 ) -> None:
     """Compiles a network of `network_for_losses` with the losses, the optimiser and the schedule of a recipe.
 
-    `precision` is what `choose_precision` says.
+    Args:
+        precision: what `choose_precision` says.
+        starts: what begins to learn later, for `training.unfreeze_at`: see `starts_of_variables`.
     """
     model.compile(
         optimizer=scale_loss(build_optimizer(settings, steps_per_epoch), precision),
         loss=detector_losses(settings.loss, spec),
     )
     model.optimizer.build(model.trainable_variables)
+    if starts:
+        hold_frozen(model.optimizer, starts, settings=settings, steps_per_epoch=steps_per_epoch)
 
 
 def fit_detector(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.recipe.recipe import Training
+from keras_retina.train.unfreezing import unfreezing
 
 
 def learning_rate_schedule(settings: Training, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
@@ -58,6 +59,24 @@ def set_epochs(optimizer: keras.optimizers.Optimizer, epochs: int) -> None:
     getattr(optimizer, "inner_optimizer", optimizer)._learning_rate.epochs.assign(epochs)
 
 
+def hold_frozen(
+    optimizer: keras.optimizers.Optimizer,
+    starts: Sequence[tuple[tf.Variable, float]],
+    *,
+    settings: Training,
+    steps_per_epoch: int,
+) -> None:
+    """Holds variables of an optimiser of `unfreeze_at` until their share of the training is over."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    schedule = inner._learning_rate
+
+    def updates() -> Any:
+        epochs = schedule.epochs if isinstance(schedule, OfChangingLength) else settings.epochs
+        return epochs * steps_per_epoch // settings.accumulate_steps
+
+    inner.hold(starts, updates=updates)
+
+
 class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
     """`rate * step / warmup` before step `warmup`, then `rate`, multiplied by `factor` from each of `boundaries` on.
 
@@ -101,6 +120,8 @@ def build_optimizer(settings: Training, steps_per_epoch: int) -> keras.optimizer
         sgd, adam, adamw = AccumulatingSGD, AccumulatingAdam, AccumulatingAdamW
     else:
         sgd, adam, adamw = keras.optimizers.SGD, keras.optimizers.Adam, keras.optimizers.AdamW
+    if settings.unfreeze_at:
+        sgd, adam, adamw = unfreezing(sgd), unfreezing(adam), unfreezing(adamw)
     if settings.optimizer == "adamw":
         # AdamW refuses to go without decay; then it is Adam.
         optimizer = adamw(**common) if settings.weight_decay else adam(**common)

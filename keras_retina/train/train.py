@@ -34,6 +34,7 @@ from keras_retina.train.duration import DURATION, measure_pace, seconds_spent, w
 from keras_retina.train.feature_cache import build_feature_cache, feature_batches, split_at_frozen
 from keras_retina.train.fit import compile_detector, fit_detector
 from keras_retina.train.optimizer import set_epochs
+from keras_retina.train.unfreezing import always_frozen, starts_of_variables
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,8 @@ def train(
     with strategy.scope():
         networks, source = _networks(recipe, spec, precision=precision, data_dir=data_dir)
         network, model, detector = networks.learning, networks.whole, networks.detector
-        compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision=precision)
+        starts = starts_of_variables(model, recipe.model.backbone, settings.unfreeze_at)
+        compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision=precision, starts=starts)
     logger.info(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
     train_dir.mkdir(parents=True, exist_ok=True)
@@ -163,7 +165,7 @@ def _networks(
     recipe: Recipe, spec: DetectorSpec, *, precision: str, data_dir: Path | None
 ) -> tuple[_Networks, Path | str | None]:
     """Returns the networks of a recipe with pretrained weights, and where these came from."""
-    detector = detector_network(recipe.model, len(spec.class_names))
+    detector = detector_network(always_frozen(recipe.model, recipe.training.unfreeze_at), len(spec.class_names))
     source = find_weights(recipe.model.backbone, data_dir)
     load_pretrained(detector, recipe.model.backbone, source=source)
     set_batch_norm_momentum(detector)

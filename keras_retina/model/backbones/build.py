@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from keras_retina.foundation.errors import InputError, closest
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.backbones.efficientnets import EFFICIENTNETS
@@ -51,16 +53,22 @@ def backbone_layers(model: keras.Model, settings: Backbone) -> list[keras.layers
     return [layer for layer in inside if not layer.name.startswith(ours)]
 
 
+def stage_layers(model: keras.Model, settings: Backbone) -> list[list[keras.layers.Layer]]:
+    """Returns the layers of the five stages of the backbone inside a detector, the stem first, in graph order."""
+    layers = backbone_layers(model, settings)
+    names = [layer.name for layer in layers]
+    bounds = [0, *(names.index(stage) for stage in kind_of(settings).stages), len(names)]
+    return [layers[first:last] for first, last in pairwise(bounds)]
+
+
 def freeze(model: keras.Model, settings: Backbone) -> None:
     """Makes the first `frozen_stages` stages untrainable, and every BatchNorm for `batch_norm: frozen`.
 
     An untrainable BatchNorm runs in inference mode in Keras, also during `fit`. Gradients are not propagated through
     stages that hold no trainable weight, which is what makes frozen early stages cheap.
     """
-    layers = backbone_layers(model, settings)
-    names = [layer.name for layer in layers]
-    bounds = [names.index(stage) for stage in kind_of(settings).stages] + [len(names)]
-    frozen_count = bounds[settings.frozen_stages - 1] if settings.frozen_stages else 0
-    for index, layer in enumerate(layers):
-        is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = index >= frozen_count and not (is_norm and settings.batch_norm == "frozen")
+    for number, layers in enumerate(stage_layers(model, settings)):
+        for layer in layers:
+            is_norm = isinstance(layer, keras.layers.BatchNormalization)
+            is_frozen = number < settings.frozen_stages or (is_norm and settings.batch_norm == "frozen")
+            layer.trainable = not is_frozen
