@@ -1,6 +1,6 @@
 """Makes the table and the plot of the few-shot trainings.
 
-    python benchmarks/few_shot/page.py runs/few_shot --picture docs/pictures/few_shot.png > table.md
+    python benchmarks/few_shot/page.py runs/few_shot --picture few_shot.png > table.md
 
 AP is of the test split where the set has one, else of val; mean and range over the seeds, each with other images.
 """

@@ -16,7 +16,7 @@ from keras_retina.cli.detect import detect, serve_web
 from keras_retina.cli.export import evaluate, export, report, verify
 from keras_retina.cli.inspect_file import edgetpu, inspect
 from keras_retina.cli.output import show_log
-from keras_retina.cli.plan import plan
+from keras_retina.cli.plan import plan, tune
 from keras_retina.cli.review import review
 from keras_retina.cli.train import compress, demo, run, train
 from keras_retina.cli.weights import weights
@@ -55,13 +55,14 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     "Before training": {
         "show-batch": show_batch,
         "fit-anchors": fit_anchors,
+        "tune": tune,
         "pack": pack,
         "weights": weights,
     },
 }
 """Every verb and its function, in the order and under the titles of `--help`."""
 
-RESUMABLE = ("demo", "run", "train", "compress")
+RESUMABLE = ("demo", "run", "train", "compress", "tune")
 INTERRUPTED = 130  # what typer returns after Ctrl-C
 WHERE_DATA_GOES = {  # what typer says -> what it does not say
     ("check-data", "Missing option '--data'"): "The data folder comes behind --data",

@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from edge.verify.result import VerifyResult
+    from keras_retina.plan.tune.results import TrialRow
 
 SHOWN_LAYERS = 12
 GAINS = ("gain", "gain_with_readers")  # of a layer that was left in float, None where it was not measured
@@ -95,6 +96,20 @@ def show_rows(result: VerifyResult) -> None:
     failed = [row for row in result.rows if row.status == "failed" and not row.also]
     of_files = f" for {len(failed)} of {len(result.rows)} files" if failed else ""
     say(f"gate {'passed' if result.gate.passed else f'FAILED{of_files}'}: {result.gate.rule}")
+
+
+def show_trials(rows: list[TrialRow]) -> None:
+    """Prints the trials of a study, the highest AP first, those without one last."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    names = list(rows[0].values) if rows else []
+    table = Table("trial", "state", "AP", "min", *names, "reason")
+    for row in sorted(rows, key=lambda row: (row.state != "complete", -(row.ap or 0.0), row.number)):
+        values = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values.values()]
+        table.add_row(str(row.number), row.state, _number(row.ap), _number(row.minutes, 1), *values, escape(row.reason))
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
 def show_quantization(result: dict[str, Any]) -> None:

@@ -1,8 +1,9 @@
-"""The verb `plan`: a recipe for a data folder, with a reason for every choice."""
+"""The verbs that choose settings: `plan` from the data folder, with a reason for each, and `tune` by trials."""
 
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +16,13 @@ from keras_retina.cli.options import (
     LatencyOption,
     MinutesOption,
     ObjectiveOption,
+    RecipeArgument,
+    RequiredDataOption,
     SetOption,
     TargetOption,
     ThreadsOption,
     command,
+    load_named,
     output_file,
     wishes_of,
     with_format,
@@ -96,3 +100,70 @@ def _mapped_of(model: Model, classes: int, files: Export) -> tuple[int, int]:
     from edge.benchmark.untrained import untrained_mapping
 
     return untrained_mapping(model, classes, files=files)
+
+
+def tune(
+    recipe: RecipeArgument,
+    data: RequiredDataOption,
+    minutes: Annotated[float, typer.Option("--minutes", min=0.01, help="For all trials of this call together.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the study. Default: runs/tune_NAME.")] = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--search",
+            help="learning_rate, gamma, alpha, box_weight, anchors or input; repeat it for more. Default: all but "
+            "input, which changes how long the file takes.",
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Of a trial. Default: the recipe's.")] = None,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Trials at a time.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Of the search. The recipe's own is that of the trials.")] = 0,
+    set_: SetOption = None,
+    json_: JsonOption = None,
+) -> None:
+    """Try settings of a recipe in short trainings and write the recipe with the best ones."""
+    from keras_retina.cli.output import show_trials
+    from keras_retina.foundation.files import write_file
+    from keras_retina.plan.tune import results
+    from keras_retina.plan.tune.space import default_search, start_values
+    from keras_retina.plan.tune.study import Tuning, searched, trial_recipe, tune_study
+
+    _require_optuna()
+    settings = load_named(recipe, set_)
+    folder = out or Path("runs") / f"tune_{settings.name}"
+    names = tuple(dict.fromkeys(search)) if search else default_search(settings)
+    tuning = Tuning(settings, data, folder, names, epochs or settings.training.epochs)
+    space = searched(tuning)
+    judged = trial_recipe(tuning).data.validation
+    names = tuple(one.name for one in space)
+    say(f"{minutes:g} min of trials of {tuning.epochs} epochs, judged on {judged}: {', '.join(names)}")
+    rows = results.trial_rows(tune_study(tuning, space, minutes=minutes, processes=processes, seed=seed), space)
+    table, plot, found = folder / "trials.csv", folder / "trials.png", folder / "recipe.yaml"
+    results.write_table(table, rows)
+    results.write_plot(plot, rows)
+    write_json(json_, {"split": judged, "trials": [asdict(row) for row in rows]})
+    show_trials(rows)
+    best = results.best_row(rows)
+    if best is None:
+        failed = [row for row in rows if row.state == "failed"]
+        reason = f"{len(failed)} failed, the last one: {failed[-1].reason}" if failed else "none ended in time"
+        raise InputError(
+            f"tune: expected one finished trial. Received: {len(rows)} trials, {reason}. The same command goes on; "
+            "--epochs makes trials shorter, in another --out."
+        )
+    start = results.start_row(rows, start_values(space))
+    text = results.recipe_text(
+        results.best_recipe(settings, space, best), best=best, start=start, tuned=recipe, judged=judged
+    )
+    write_file(found, text.encode())
+    say(f"wrote {found}, {table} and {plot}")
+    suggest(f"keras-retina run {found} --data {data}")
+
+
+def _require_optuna() -> None:
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"tune: expected the package optuna. Received: {error}. Run: pip install 'keras-retina[tune]'"
+        ) from error

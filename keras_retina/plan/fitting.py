@@ -20,7 +20,7 @@ from keras_retina.plan.budget import (
     updates_within,
     wants_small,
 )
-from keras_retina.plan.facts import DataFacts
+from keras_retina.plan.data.facts import DataFacts
 from keras_retina.plan.files import FORMATS, HEADS
 from keras_retina.plan.learning import steps_per_epoch
 from keras_retina.plan.network import (

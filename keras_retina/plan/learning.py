@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from keras_retina.plan.budget import Timing
-from keras_retina.plan.facts import DataFacts
-from keras_retina.plan.names import why_no_flip
+from keras_retina.plan.data.facts import DataFacts
+from keras_retina.plan.data.names import why_no_flip
 from keras_retina.plan.network import FEW_IMAGES, MANY_IMAGES
 from keras_retina.plan.wishes import Choice, Wishes
 

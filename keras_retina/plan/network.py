@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from keras_retina.plan.facts import DataFacts
+from keras_retina.plan.data.facts import DataFacts
 from keras_retina.plan.wishes import Choice, Wishes
 from keras_retina.recipe.model import Anchors, Backbone, Head, Input, Model, Pyramid
 

@@ -16,7 +16,8 @@ from keras_retina.data.reading.folder import describe_folder, load_split, made_s
 from keras_retina.data.records import Dataset, require_boxes, require_other_images
 from keras_retina.foundation.files import address
 from keras_retina.plan.budget import Timing, measured_pace
-from keras_retina.plan.facts import DataFacts, data_facts, facts_lines
+from keras_retina.plan.data.facts import DataFacts, data_facts, facts_lines
+from keras_retina.plan.data.splits import choose_splits, data_choice
 from keras_retina.plan.files import edge_tpu_choice, files_choice, gate_choice, smaller_choice
 from keras_retina.plan.fitting import LatencyOf, Network, first_network, network_of_latency, network_of_minutes
 from keras_retina.plan.learning import (
@@ -28,7 +29,6 @@ from keras_retina.plan.learning import (
     vertical_flip_choice,
 )
 from keras_retina.plan.network import anchors_choice
-from keras_retina.plan.splits import choose_splits, data_choice
 from keras_retina.plan.wishes import Choice, Wishes
 from keras_retina.plan.write import commented_yaml, overruled, plan_lines, recipe_fields
 from keras_retina.recipe.data import Data

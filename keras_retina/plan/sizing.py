@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from keras_retina.plan.facts import DataFacts
+from keras_retina.plan.data.facts import DataFacts
 from keras_retina.plan.network import LAST_LEVEL_STRIDES, Candidate, Size, levels_for_size, wanted_aspect
 
 logger = logging.getLogger(__name__)

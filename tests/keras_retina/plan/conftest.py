@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_retina.data.records import Dataset, Record
-from keras_retina.plan.facts import DataFacts
+from keras_retina.plan.data.facts import DataFacts
 
 USUAL = DataFacts(
     images=500,

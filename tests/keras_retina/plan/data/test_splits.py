@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.plan.splits import choose_splits, data_choice
+from keras_retina.plan.data.splits import choose_splits, data_choice
 from keras_retina.recipe.data import Data
 
 HERE = Path("pets")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.plan.facts import data_facts, facts_lines
+from keras_retina.plan.data.facts import data_facts, facts_lines
 
 SQUARE = [10.0, 10.0, 30.0, 30.0]  # 20 x 20
 

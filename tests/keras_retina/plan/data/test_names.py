@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_retina.plan.names import mirrored_classes, why_no_flip, words_of, written_classes
+from keras_retina.plan.data.names import mirrored_classes, why_no_flip, words_of, written_classes
 
 
 @pytest.mark.parametrize(
