@@ -73,10 +73,11 @@ def test_every_backbone_has_strides_8_16_32_known_layers_and_stages_in_order(nam
 @pytest.mark.parametrize(
     ("name", "channels", "parameters"),
     [
-        # Without the classifier; Keras counts moving averages. 11,176,512 and 21,284,672 are torchvision's.
+        # Without the classifier; Keras counts moving averages. The sums are torchvision's and those of the norms.
         ("resnet18", (128, 256, 512), 11_176_512 + 2 * 4_800),
         ("resnet34", (128, 256, 512), 21_284_672 + 2 * 8_512),
         ("resnet152", (512, 1024, 2048), 58_370_944),
+        ("resnext50_32x4d", (512, 1024, 2048), 22_979_904 + 2 * 34_112),
         ("mobilenet_v1", (256, 512, 1024), 3_228_864),
         ("efficientnet_lite1", (40, 112, 320), None),
         ("efficientnet_lite4", (56, 160, 448), None),
