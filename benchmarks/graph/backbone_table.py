@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 Row = dict[str, Any]
@@ -37,7 +38,7 @@ def cells_of_files(row: Row) -> list[str]:
 
 def heads_cell(found: Row) -> str:
     if "refused" in found:
-        return f"refused: {reason(found['refused'])}"
+        return f"no: {reason(found['refused'])}"
     if not found:
         return "not measured"
     return f"{found['classes_correlation']:.3f}, {found['boxes_correlation']:.3f}"
@@ -47,7 +48,9 @@ def cells_of_ways(row: Row) -> list[str]:
     cells = []
     for way in ("channels", "sparsity", "clusters", "qat"):
         found = row.get(way)
-        cells.append("not measured" if found is None else reason(found["refused"]) if "refused" in found else "yes")
+        cells.append(
+            "not measured" if found is None else f"no: {reason(found['refused'])}" if "refused" in found else "yes"
+        )
     found = row.get("edge_tpu", {})
     if "operators" in found:
         names = sorted({text.split(":")[0] for text in found["refused"]})
@@ -59,5 +62,8 @@ def cells_of_ways(row: Row) -> list[str]:
 
 
 def reason(message: str) -> str:
-    """Returns what was received, without what was expected."""
-    return message.partition("Received: ")[2].split(". ")[0] or message
+    """Returns what was received and, where that does not name the layer, the layer."""
+    received = message.partition("Received: ")[2].split(". ")[0].rstrip(".") or message
+    layer = re.search(r"layer '([^']+)'", message)
+    told = received.replace("layer ", "").replace("'", "`")
+    return told if layer is None or layer[1] in told else f"`{layer[1]}`, {told}"

@@ -249,10 +249,13 @@ class Trial:
         return {head: np.stack(values) for head, values in found.items()}
 
     def edge_tpu(self) -> Row:
+        from edge.edgetpu.operators import LATER_SUBGRAPH
+        from edge.edgetpu.parser import NOT_PARSED
         from edge.edgetpu.predict import predict
 
         found = predict(self.file("int8"))
-        alone = [one for one in found.operators if one.status != "mapped" and "More than one" not in one.reason]
+        of_others = (LATER_SUBGRAPH, NOT_PARSED)
+        alone = [one for one in found.operators if one.status != "mapped" and one.reason not in of_others]
         return {
             "verdict": found.verdict,
             "mapped": sum(one.status == "mapped" for one in found.operators),

@@ -61,8 +61,7 @@ class Wishes:
         if self.target == "coral" and facts.off_edge_tpu:
             raise InputError(
                 "--backbone: expected a backbone that the Edge TPU runs, for --target coral. "
-                f"Received: backbone={self.backbone!r}, whose {facts.off_edge_tpu} stays on the CPU with all that "
-                f"follows. Take {facts.instead}."
+                f"Received: backbone={self.backbone!r}, whose {facts.off_edge_tpu}. Take {facts.instead}."
             )
 
     def __str__(self) -> str:

@@ -83,10 +83,16 @@ _V2_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def _v2_builder(application: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
-    def build(settings: Backbone, *, input_tensor: tf.Tensor | None = None, **options: Any) -> keras.Model:
-        shape = options.pop("input_shape", None) or input_tensor.shape[1:]
-        network = application(input_shape=shape, include_preprocessing=False, **options)
-        return _without_dropout(network, keras.Input(shape) if input_tensor is None else input_tensor)
+    def build(
+        settings: Backbone,
+        *,
+        input_tensor: tf.Tensor | None = None,
+        input_shape: tuple[int, int, int] | None = None,
+        **options: Any,
+    ) -> keras.Model:
+        image = keras.Input(input_shape) if input_tensor is None else input_tensor
+        network = application(input_shape=image.shape[1:], include_preprocessing=False, **options)
+        return _without_dropout(network, image)
 
     return build
 
