@@ -7,7 +7,7 @@ import pytest
 
 from edge.compress.channels.cost import multiply_add_cost
 from edge.compress.channels.groups import prune_groups
-from edge.compress.channels.prune import prune_to
+from edge.compress.channels.prune import keep_channels, prune_to
 from edge.compress.channels.rank import kernel_norms
 from edge.compress.weights.sparsity import prunable_layers
 from edge.export.convert import convert_heads
@@ -53,6 +53,30 @@ def test_channels_that_are_weighted_by_their_mean_are_pruned_with_their_weights(
     assert gate.output_shape[-1] < model.get_layer(gate.name).output_shape[-1]
     outputs = smaller(np.zeros((1, 64, 64, 3), np.float32))
     assert all(np.isfinite(values).all() for values in outputs.values())
+
+
+def test_a_mean_that_is_reshaped_keeps_to_the_channels_that_it_weights():
+    """As keras.applications builds EfficientNetV2: the mean has no height and width until it is reshaped."""
+    layers = keras.layers
+    image = keras.Input((16, 16, 3), name="image")
+    wide = layers.Conv2D(32, 3, padding="same", activation="swish", name="wide")(image)
+    mean = layers.Reshape((1, 1, 32), name="reshaped")(layers.GlobalAveragePooling2D(name="mean")(wide))
+    gate = layers.Conv2D(8, 1, activation="swish", name="reduce")(mean)
+    gate = layers.Conv2D(32, 1, activation="sigmoid", name="expand")(gate)
+    weighted = layers.Multiply(name="weighted")([wide, gate])
+    model = keras.Model(image, {"classes": layers.Conv2D(2, 1, name="classes")(weighted)})
+    (both,) = (group for group in prune_groups(model) if group.name == "wide")
+    assert set(both.producers) == {"wide", "expand"} and set(both.consumers) == {"reduce", "classes"}
+    smaller = keep_channels(model, [both], kept=[np.arange(32) % 2 == 0])
+    assert smaller.get_layer("reshaped").target_shape == (1, 1, 16)
+    pixels = np.random.default_rng(0).normal(size=(1, 16, 16, 3)).astype(np.float32)
+    cut = [values.copy() for values in model.get_layer("reduce").get_weights()]
+    cut[0][:, :, 1::2] = 0.0
+    model.get_layer("reduce").set_weights(cut)
+    cut = [values.copy() for values in model.get_layer("classes").get_weights()]
+    cut[0][:, :, 1::2] = 0.0
+    model.get_layer("classes").set_weights(cut)
+    np.testing.assert_allclose(smaller(pixels)["classes"], model(pixels)["classes"], rtol=1e-4, atol=1e-5)
 
 
 def test_grouped_convolutions_and_layer_normalization_are_not_pruned(attentive):
