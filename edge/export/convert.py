@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge.export.float16 import halve_kernels
 from edge.export.float_layers import chosen_operators, leave_in_float
-from edge.export.int16 import join_scales, own_biases, take_camera_bytes
+from edge.export.int16 import join_scales, own_biases, refuse_without_int16, take_camera_bytes
 from edge.quantize.bias import correct_biases
 from edge.quantize.equalize import equalized, has_clusters
 from edge.quantize.ranges import (
@@ -130,6 +130,8 @@ def rounded_heads(
     The operators and the speed are those of `quantize_heads`. `float_layers` are only checked here.
     """
     float_network = float_heads(model, spec)
+    if kind == "int16":
+        refuse_without_int16(read_flatbuffer(float_network))
     network = first_quantization(model, spec, kind=kind, samples=samples)
     chosen_operators(network, float_layers)  # an unknown name is told before minutes of calibration
     values = observed_values(float_network, samples())

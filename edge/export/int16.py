@@ -12,9 +12,25 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.tflite.flatbuffer import constant_values, operator_name, tensor_type
-from edge.tflite.layer_names import feature_maps
+from edge.tflite.layer_names import feature_maps, layers_in
 from edge.tflite.writer import Operator, Writer
+from keras_retina.foundation.errors import InputError
 from keras_retina.model.spec import DetectorSpec
+
+# TensorFlow 2.21 refuses to quantize the first; it quantizes the second, and LiteRT 2.3 then ends the whole process.
+WITHOUT_INT16 = {"HARD_SWISH": "hard-swish", "SQUARED_DIFFERENCE": "layer normalization"}
+
+
+def refuse_without_int16(float_model: schema.ModelT) -> None:
+    """Raises InputError, naming the layer, for an operator of a float network that has no 16-bit kernel."""
+    for name, operator in feature_maps(float_model).items():
+        kind = operator_name(float_model, operator)
+        if kind in WITHOUT_INT16:
+            raise InputError(
+                "int16 export: expected operators with 16-bit activations. "
+                f"Received: {kind} ({WITHOUT_INT16[kind]}) of layer {layers_in(name)[0]!r}. "
+                "Leave int16 out of export.formats, or choose a backbone without it."
+            )
 
 
 def take_camera_bytes(model: schema.ModelT, spec: DetectorSpec) -> None:

@@ -98,7 +98,8 @@ class _Maps:
         self.join(all_inputs)
         self.join(all_outputs)
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        if isinstance(layer, _READING):
+        # A grouped kernel has not one place for each input channel.
+        if isinstance(layer, _READING) and getattr(layer, "groups", 1) == 1:
             for key in all_inputs[:1]:
                 self.readers.setdefault(key, []).append(layer)
         elif not is_norm:

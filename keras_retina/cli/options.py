@@ -55,6 +55,9 @@ TargetOption = Annotated[str | None, typer.Option("--target", help="Where the fi
 ObjectiveOption = Annotated[
     str | None, typer.Option("--objective", help="What counts most: smallest, fastest or best.")
 ]
+BackboneOption = Annotated[
+    str | None, typer.Option("--backbone", help="Of the planned network, as in a recipe. Default: mobilenet_v2.")
+]
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe that is installed.")]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
 AnyFileArgument = Annotated[Path, typer.Argument(help="Any .tflite file, whoever wrote it.")]
@@ -96,12 +99,13 @@ def wishes_of(
     threads: int | None,
     target: str | None,
     objective: str | None,
+    backbone: str | None,
     seed: int = 0,
 ) -> Wishes:
     """Returns what the options of `plan` and `run` ask for; an unknown name or a wrong number is an InputError."""
     from keras_retina.plan.wishes import Wishes
 
-    return Wishes(minutes, latency, threads, target, objective, seed)  # type: ignore[arg-type]  # checked there
+    return Wishes(minutes, latency, threads, target, objective, seed, backbone)  # type: ignore[arg-type]  # checked there
 
 
 def with_format(set_: list[str] | None, format: str | None) -> list[str]:

@@ -11,6 +11,7 @@ import typer
 
 from keras_retina.cli.options import (
     DATA_HELP,
+    BackboneOption,
     FormatOption,
     JsonOption,
     LatencyOption,
@@ -51,6 +52,7 @@ def plan(
     threads: ThreadsOption = None,
     target: TargetOption = None,
     objective: ObjectiveOption = None,
+    backbone: BackboneOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Of weights, order and augmentation.")] = 0,
     format_: FormatOption = None,
     set_: SetOption = None,
@@ -68,7 +70,15 @@ def plan(
         raise InputError(
             f"--out: expected a new file. Received: {out}, which is there. Choose another, or --overwrite."
         )
-    wishes = wishes_of(minutes=minutes, latency=latency, threads=threads, target=target, objective=objective, seed=seed)
+    wishes = wishes_of(
+        minutes=minutes,
+        latency=latency,
+        threads=threads,
+        target=target,
+        objective=objective,
+        backbone=backbone,
+        seed=seed,
+    )
     made = planned(given[0], wishes, set_=with_format(set_, format_))
     for line in made.lines:
         say(line)

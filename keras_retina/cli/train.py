@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keras_retina.cli.options import (
+    BackboneOption,
     DataOption,
     FormatOption,
     LatencyOption,
@@ -194,9 +195,12 @@ def run(
     threads: ThreadsOption = None,
     target: TargetOption = None,
     objective: ObjectiveOption = None,
+    backbone: BackboneOption = None,
 ) -> None:
     """Plan, train, make the smaller models, export, verify and report in one command, resuming where it stopped."""
-    wishes = wishes_of(minutes=minutes, latency=latency, threads=threads, target=target, objective=objective)
+    wishes = wishes_of(
+        minutes=minutes, latency=latency, threads=threads, target=target, objective=objective, backbone=backbone
+    )
     set_ = with_format(set_, format_)
     if recipe is None:
         if check:

@@ -24,7 +24,7 @@ class LayerRole:
             them. `passing`: it hands them on and counts nothing. None: a network with such a layer cannot be pruned.
         int8: what its output is in an int8 file. `image`: the input of the file. `rounded`: has a scale of its own.
             `folded`: becomes part of the convolution before it. `activation`: becomes part of the operator before it.
-            `passing`: has the scale of its inputs. None: there is no int8 form.
+            `passing`: has the scale of its inputs. None: no training rounds like its int8 file.
         keeps_scale: whether an input channel that is divided by a number gives an output channel divided by it.
     """
 
@@ -36,13 +36,18 @@ class LayerRole:
 LAYERS: dict[type[keras.layers.Layer], LayerRole] = {
     keras.layers.Activation: LayerRole("passing", "activation"),
     keras.layers.Add: LayerRole("passing", "rounded", keeps_scale=True),
+    keras.layers.Attention: LayerRole(None, None),
     keras.layers.BatchNormalization: LayerRole("between", "folded"),
     keras.layers.Concatenate: LayerRole("passing", "passing"),
     keras.layers.Conv2D: LayerRole("producer", "rounded"),
     keras.layers.DepthwiseConv2D: LayerRole("between", "rounded"),
+    keras.layers.GlobalAveragePooling2D: LayerRole("passing", None),
     keras.layers.InputLayer: LayerRole("fixed", "image"),
+    keras.layers.LayerNormalization: LayerRole(None, None),
     keras.layers.MaxPooling2D: LayerRole("passing", "passing"),
+    keras.layers.Multiply: LayerRole("passing", None),
     keras.layers.ReLU: LayerRole("passing", "activation"),
+    keras.layers.Rescaling: LayerRole("passing", None),
     keras.layers.Reshape: LayerRole("between", "passing"),
     keras.layers.UpSampling2D: LayerRole("passing", "passing", keeps_scale=True),
     keras.layers.ZeroPadding2D: LayerRole("passing", "passing", keeps_scale=True),

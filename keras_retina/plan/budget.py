@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from keras_retina.data.records import Dataset
 from keras_retina.plan.wishes import Wishes
+from keras_retina.recipe.backbones import BACKBONE_FACTS
 from keras_retina.recipe.recipe import Recipe
 
 if TYPE_CHECKING:  # loads TensorFlow, which a plan without a time does not need
@@ -98,9 +99,11 @@ def shortened_epoch(minutes: float, pace: Pace, *, steps: int) -> int | None:
 
 def wants_small(wishes: Wishes) -> tuple[bool, bool]:
     """Tells whether a smaller model, and a quantization-aware one of it, belong to the wishes."""
-    if wishes.objective == "best" or (wishes.latency is not None and wishes.objective != "smallest"):
+    backbone = BACKBONE_FACTS[wishes.backbone or "mobilenet_v2"]
+    for_latency = wishes.latency is not None and wishes.objective != "smallest"
+    if wishes.objective == "best" or for_latency or backbone.not_pruned:
         return False, False
-    return True, wishes.objective == "smallest"
+    return True, wishes.objective == "smallest" and not backbone.not_trained_in_int8
 
 
 def measured_pace(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> Pace:

@@ -7,6 +7,7 @@ from typing import Any
 from keras_retina.plan.budget import Timing
 from keras_retina.plan.learning import LIMITLESS_EPOCHS
 from keras_retina.plan.wishes import Choice, Target, Wishes
+from keras_retina.recipe.backbones import BACKBONE_FACTS
 from keras_retina.recipe.formats import Form, RecipeFormat
 
 KEEP, KEEP_SMALLER = 0.5, 0.4  # of the multiply-adds: both kept the AP on blood cells
@@ -67,6 +68,9 @@ def smaller_choice(wishes: Wishes, *, epochs: int, frozen: int, timing: Timing |
         return _none("the network itself was made for the latency that you asked for")
     if timing is not None and not timing.budget.of_small:
         return _none(f"{timing.budget.minutes:g} min are all needed for the float model")
+    backbone = BACKBONE_FACTS[wishes.backbone or "mobilenet_v2"]
+    if backbone.not_pruned:
+        return _none(f"channels of the {backbone.not_pruned} in {backbone.title} cannot be removed")
     keep = KEEP if wishes.objective is None else KEEP_SMALLER
     length = _length(epochs, minutes=timing.budget.of_small if timing else None)
     small: dict[str, Any] = {
@@ -77,7 +81,11 @@ def smaller_choice(wishes: Wishes, *, epochs: int, frozen: int, timing: Timing |
         f"{keep:g} of the multiply-adds, and {'as many epochs' if timing is None else 'the rest of the time'} to win "
         "back the AP. `taylor` removes the channels that the loss misses least. Leave it out with --set 'compress={}'."
     )
-    if wishes.objective != "smallest":
+    if wishes.objective == "smallest" and backbone.not_trained_in_int8:
+        why += (
+            f" It is not trained in int8, which does not know the {backbone.not_trained_in_int8} of {backbone.title}."
+        )
+    if wishes.objective != "smallest" or backbone.not_trained_in_int8:
         return Choice("compress", {"small": small}, why, f"small ({keep:g})", "smaller model")
     few = max(LEAST_QAT_EPOCHS, round(QAT_SHARE * epochs))
     length = _length(few, minutes=timing.budget.of_quantized if timing else None)

@@ -47,7 +47,6 @@ if TYPE_CHECKING:  # loads TensorFlow, which a plan without a time does not need
     from keras_retina.train.duration import Pace
 
 WIDTH, CONVOLUTIONS = 96, 3  # of pyramid and heads: bccd.yaml, raccoon.yaml, edgetpu_bccd.yaml
-ALPHA = 1.0  # the ImageNet weights that come with every plan; other widths have to be at hand
 
 LatencyOf = Callable[[Model, int, RecipeFormat, Form, int, Export], tuple[float, float]]
 """Network, number of classes, format, form, threads and thresholds of a file -> its milliseconds for an image.
@@ -80,7 +79,7 @@ class Network:
         """Returns every choice of the section `model` but the anchors."""
         one = self.candidate
         return [
-            backbone_choice(facts, alpha=one.alpha, frozen=self.frozen, why_frozen=self.why_frozen),
+            backbone_choice(one, frozen=self.frozen, why_frozen=self.why_frozen),
             input_choice(one.size, self.reasons),
             pyramid_choice(facts, one.size, one.levels, width=one.width),
             head_choice(width=one.width, convolutions=one.convolutions),
@@ -91,7 +90,8 @@ def first_network(facts: DataFacts, wishes: Wishes) -> Network:
     """Returns the network that the data ask for, within the bounds of target and objective."""
     size, levels, reasons = input_and_levels(facts, wishes)
     frozen, why = frozen_stages(facts, wishes)
-    return Network(Candidate(size, levels, ALPHA, WIDTH, CONVOLUTIONS), (reasons[0], reasons[1]), frozen, why)
+    candidate = Candidate(size, levels, wishes.backbone or "mobilenet_v2", WIDTH, CONVOLUTIONS)
+    return Network(candidate, (reasons[0], reasons[1]), frozen, why)
 
 
 def network_of_latency(start: Network, facts: DataFacts, *, wishes: Wishes, latency_of: LatencyOf | None) -> Network:
@@ -111,7 +111,7 @@ def network_of_latency(start: Network, facts: DataFacts, *, wishes: Wishes, late
         return latency_of(network(one, frozen=0), classes, kind, head, threads, Export())
 
     side, _ = wanted_side(facts, dataclasses.replace(wishes, target=None, objective="best"))
-    timed = fit_latency(wishes.latency, facts, start=start.candidate, side=side, alphas=(ALPHA,), measure=measure)
+    timed = fit_latency(wishes.latency, facts, start=start.candidate, side=side, measure=measure)
     if not timed.met:
         raise InputError(
             f"--latency: expected at least {timed.milliseconds:.1f} ms, the {kind} file of the fastest network that "

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from keras_retina.plan.data.facts import DataFacts
 from keras_retina.plan.wishes import Choice, Wishes
-from keras_retina.recipe.model import Anchors, Backbone, Head, Input, Model, Pyramid
+from keras_retina.recipe.backbones import BACKBONE_FACTS
+from keras_retina.recipe.model import Anchors, Backbone, BackboneName, Head, Input, Model, Pyramid, start_names
 
 # Input size, in pixels of the side of a square of the same area.
 SMALL_SIDE = 20.0  # for the smallest tenth of the objects: 2.5 strides of level 3. Not measured.
@@ -28,6 +29,7 @@ LAST_LEVEL_STRIDES = 6.0  # an object of 6 strides still has half of its area in
 PIXEL_STEPS = {5: 32, 6: 64, 7: 128}  # stride of the last level, which divides both sides
 
 # Backbone.
+ALPHA = 1.0  # the ImageNet weights that come with every plan; other widths have to be at hand
 FEW_IMAGES, MANY_IMAGES = 300, 3000
 FROZEN_FEW, FROZEN_SOME = 3, 2
 
@@ -47,11 +49,11 @@ class Size:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network that could be planned."""
+    """A network that could be planned; its backbone has the width 1."""
 
     size: Size
     levels: tuple[int, int]
-    alpha: float
+    backbone: BackboneName
     width: int
     convolutions: int
 
@@ -59,8 +61,8 @@ class Candidate:
         """Returns it in a few words."""
         first, last = self.levels
         return (
-            f"{self.size.height} x {self.size.width} px, MobileNetV2 {self.alpha:g}, levels {first} to {last}, "
-            f"width {self.width}, {self.convolutions} convolutions"
+            f"{self.size.height} x {self.size.width} px, {BACKBONE_FACTS[self.backbone].title}, "
+            f"levels {first} to {last}, width {self.width}, {self.convolutions} convolutions"
         )
 
 
@@ -177,19 +179,31 @@ def anchors_choice(anchors: Anchors, *, before: float, after: float) -> Choice:
     return Choice("model.anchors", value, why, f"size {anchors.size:g}, ratios {ratios}", "anchors")
 
 
-def backbone_choice(facts: DataFacts, *, alpha: float, frozen: int, why_frozen: str) -> Choice:
-    """Says the backbone, from ImageNet weights."""
-    why = (
-        f"{why_frozen}. MobileNetV2 is fast on every device, and int8 keeps its AP; ImageNet weights need far fewer of "
-        "your images than random ones. BatchNorm trains, which gave most where it was measured."
-    )
-    value = {"name": "mobilenet_v2", "alpha": alpha, "weights": "imagenet", "frozen_stages": frozen}
-    shown = f"MobileNetV2 {alpha}, {frozen} frozen stages"
+def backbone_choice(candidate: Candidate, *, frozen: int, why_frozen: str) -> Choice:
+    """Says the backbone and its weights."""
+    name, title = candidate.backbone, BACKBONE_FACTS[candidate.backbone].title
+    reason = "You asked for it"
+    if name == "mobilenet_v2":
+        reason = "MobileNetV2 is fast on every device, and int8 keeps its AP"
+    weights = weights_of(name)
+    start = "Random weights need far more of your images than pretrained ones, and no such weights are known for it"
+    if weights != "none":
+        start = "ImageNet weights need far fewer of your images than random ones"
+    why = f"{why_frozen}. {reason}. {start}. BatchNorm trains, which gave most where it was measured."
+    value = {"name": name, "alpha": ALPHA, "weights": weights, "frozen_stages": frozen}
+    shown = f"{title} {ALPHA}, {frozen} frozen stages"
     return Choice("model.backbone", {**value, "batch_norm": "trained"}, why, shown, "backbone")
+
+
+def weights_of(name: BackboneName) -> str:
+    """Returns what a planned backbone of width 1 starts from: ImageNet weights where it has them."""
+    return "imagenet" if "imagenet" in start_names(name, ALPHA) else "none"
 
 
 def frozen_stages(facts: DataFacts, wishes: Wishes) -> tuple[int, str]:
     """Returns how many stages of the backbone never train, and why."""
+    if wishes.backbone is not None and weights_of(wishes.backbone) == "none":
+        return 0, f"{BACKBONE_FACTS[wishes.backbone].title} begins at random, so every stage trains"
     if facts.images < FEW_IMAGES:
         return FROZEN_FEW, (
             f"{facts.images} images cannot teach edges better than ImageNet, and frozen stages make a step faster"
@@ -207,7 +221,13 @@ def head_choice(*, width: int, convolutions: int) -> Choice:
 def network(candidate: Candidate, *, frozen: int) -> Model:
     """Returns the section `model` of a candidate, with the usual anchors."""
     return Model(
-        backbone=Backbone(alpha=candidate.alpha, frozen_stages=frozen, batch_norm="trained"),
+        backbone=Backbone(
+            name=candidate.backbone,
+            alpha=ALPHA,
+            weights=weights_of(candidate.backbone),
+            frozen_stages=frozen,
+            batch_norm="trained",
+        ),
         input=Input(height=candidate.size.height, width=candidate.size.width),
         pyramid=Pyramid(levels=candidate.levels, width=candidate.width),
         head=Head(width=candidate.width, convolutions=candidate.convolutions),

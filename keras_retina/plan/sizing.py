@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from keras_retina.plan.data.facts import DataFacts
 from keras_retina.plan.network import LAST_LEVEL_STRIDES, Candidate, Size, levels_for_size, wanted_aspect
+from keras_retina.recipe.backbones import BACKBONE_FACTS
+from keras_retina.recipe.model import BackboneName
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +26,9 @@ CONVOLUTIONS = (3, 2)
 # How many points of log2 a halving costs. A guess of ours; only their order was checked: pixels first, then width.
 SIDE_LOSS, SPARE_SIDE_LOSS = 0.6, 0.15  # under and over the side that the objects need
 WIDTH_LOSS, SPARE_WIDTH_LOSS = 0.25, 0.08  # under and over 96
-ALPHA_LOSS, CONVOLUTION_LOSS, LEVEL_LOSS, ASPECT_LOSS = 0.5, 0.15, 0.3, 0.5
+CONVOLUTION_LOSS, LEVEL_LOSS, ASPECT_LOSS = 0.15, 0.3, 0.5
 IDEAL_WIDTH = 96
 
-# Multiply-adds of MobileNetV2 up to the last map that is used, for 224 x 224, in millions.
-BACKBONE_WORK = {0.35: 48.0, 0.5: 84.0, 0.75: 188.0, 1.0: 279.0}
-BACKBONE_CHANNELS = {3: 32, 4: 96, 5: 320}
 ANCHORS = 9  # of a cell
 DEPTHWISE_SLOWNESS = 4.0  # a multiply-add of a depthwise convolution waits for memory
 
@@ -54,18 +53,20 @@ def work(candidate: Candidate, class_count: int) -> float:
     """Returns about how much work a network is, in multiply-adds of an ordinary convolution, millions."""
     area, width = candidate.size.height * candidate.size.width, candidate.width
     separable = width * width + DEPTHWISE_SLOWNESS * 9 * width
-    backbone = BACKBONE_WORK[candidate.alpha] * area / 224**2
+    facts = BACKBONE_FACTS[candidate.backbone]
+    backbone = facts.work * area / 224**2
+    channels = dict(zip((3, 4, 5), facts.channels, strict=True))
     first, last = candidate.levels
     total = 0.0
     for level in range(first, last + 1):
         cells = area / 4**level
-        lateral = BACKBONE_CHANNELS.get(level, 0) * candidate.alpha * width
+        lateral = channels.get(level, 0) * width
         predictions = width * ANCHORS * (class_count + 4) + 2 * DEPTHWISE_SLOWNESS * 9 * width
         total += cells * (lateral + separable + 2 * candidate.convolutions * separable + predictions)
     return backbone + total / 1e6
 
 
-def candidates(facts: DataFacts, alphas: Sequence[float], *, side: float) -> Iterator[Candidate]:
+def candidates(facts: DataFacts, backbone: BackboneName, *, side: float) -> Iterator[Candidate]:
     """Yields every network that may be chosen, whatever its time; `side` is what the objects need."""
     aspect, _ = wanted_aspect(facts)
     most = max(side * 1.05, min(LARGEST_SIDE, MOST_DETAIL * facts.image_side), SMALLEST_SIDE + 32)
@@ -75,10 +76,9 @@ def candidates(facts: DataFacts, alphas: Sequence[float], *, side: float) -> Ite
             turned = abs(math.log(width / height / aspect))
             if not SMALLEST_SIDE <= size.side <= most or turned > math.log(MOST_TURNED):
                 continue
-            for alpha in alphas:
-                for filters in WIDTHS:
-                    for convolutions in CONVOLUTIONS:
-                        yield Candidate(size, levels_for_size(facts, size), alpha, filters, convolutions)
+            for filters in WIDTHS:
+                for convolutions in CONVOLUTIONS:
+                    yield Candidate(size, levels_for_size(facts, size), backbone, filters, convolutions)
 
 
 def loss(candidate: Candidate, facts: DataFacts, *, side: float) -> float:
@@ -88,7 +88,6 @@ def loss(candidate: Candidate, facts: DataFacts, *, side: float) -> float:
     return (
         _slope(side / candidate.size.side, SIDE_LOSS, SPARE_SIDE_LOSS)
         + _slope(IDEAL_WIDTH / candidate.width, WIDTH_LOSS, SPARE_WIDTH_LOSS)
-        + ALPHA_LOSS * math.log2(1 / candidate.alpha)
         + CONVOLUTION_LOSS * (CONVOLUTIONS[0] - candidate.convolutions)
         + LEVEL_LOSS * max(0.0, math.log2(largest))  # objects beyond the last level
         + ASPECT_LOSS * abs(math.log2(candidate.size.width / candidate.size.height / aspect))
@@ -105,7 +104,6 @@ def fit_latency(
     *,
     start: Candidate,
     side: float,
-    alphas: Sequence[float],
     measure: Callable[[Candidate], tuple[float, float]],
 ) -> Timed:
     """Returns the best candidate whose file is within `wish` milliseconds, and nearly as slow.
@@ -113,12 +111,12 @@ def fit_latency(
     Args:
         start: is timed first, and then again beside every other one.
         side: of the input that the objects need.
-        alphas: widths of the backbone whose weights are at hand.
         measure: the milliseconds of a candidate's file, and of the file of `start` in the same seconds. Only their
             ratio counts, and the fastest time of `start`: a machine that slows down meanwhile slows both.
     """
     class_count, most = len(facts.class_counts), max(side, start.size.side)
-    pool = [(one, work(one, class_count), loss(one, facts, side=side)) for one in candidates(facts, alphas, side=most)]
+    everything = candidates(facts, start.backbone, side=most)
+    pool = [(one, work(one, class_count), loss(one, facts, side=side)) for one in everything]
     losses = {one: lost for one, _, lost in pool}
     ratios: dict[Candidate, float] = {}
     speed, candidate = math.inf, start

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from keras_retina.foundation.errors import InputError, closest
+from keras_retina.recipe.backbones import BACKBONE_FACTS
+from keras_retina.recipe.model import BackboneName
 from keras_retina.recipe.section import Section
 
 Target = Literal["phone", "pi", "coral", "browser"]
@@ -23,6 +25,7 @@ class Wishes:
         target: where the file will run.
         objective: what counts most.
         seed: of the recipe.
+        backbone: of the network; MobileNetV2 where none is wished.
     """
 
     minutes: float | None = None
@@ -31,12 +34,13 @@ class Wishes:
     target: Target | None = None
     objective: Objective | None = None
     seed: int = 0
+    backbone: BackboneName | None = None
 
     def __post_init__(self) -> None:
         """Checks the values.
 
         Raises:
-            InputError: a number out of its range, or an unknown name.
+            InputError: a number out of its range, an unknown name, or a backbone that the target cannot run.
         """
         for name in ("minutes", "latency", "threads"):
             value = getattr(self, name)
@@ -44,7 +48,8 @@ class Wishes:
                 raise InputError(f"--{name}: expected a number above 0. Received: {name}={value}. Correct it.")
         if self.seed < 0:
             raise InputError(f"--seed: expected a number from 0 on. Received: seed={self.seed}. Correct it.")
-        for name, choices in (("target", get_args(Target)), ("objective", get_args(Objective))):
+        names = {"target": get_args(Target), "objective": get_args(Objective), "backbone": get_args(BackboneName)}
+        for name, choices in names.items():
             value = getattr(self, name)
             if value is not None and value not in choices:
                 raise InputError(
@@ -52,9 +57,16 @@ class Wishes:
                     f"{closest(value, choices)}"
                 )
 
+        facts = BACKBONE_FACTS[self.backbone or "mobilenet_v2"]
+        if self.target == "coral" and facts.off_edge_tpu:
+            raise InputError(
+                "--backbone: expected a backbone that the Edge TPU runs, for --target coral. "
+                f"Received: backbone={self.backbone!r}, whose {facts.off_edge_tpu}. Take {facts.instead}."
+            )
+
     def __str__(self) -> str:
         """Returns the wishes as on the command line, `none` without any."""
-        names = ("minutes", "latency", "threads", "target", "objective")
+        names = ("minutes", "latency", "threads", "target", "objective", "backbone")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.seed:
             given["seed"] = self.seed

@@ -13,22 +13,39 @@ from keras_retina.recipe.section import Positive, Section
 BackboneName = Literal[
     "mobilenet_v1",
     "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small_minimalistic",
+    "mobilenet_v3_large_minimalistic",
     "efficientnet_lite0",
     "efficientnet_lite1",
     "efficientnet_lite2",
     "efficientnet_lite3",
     "efficientnet_lite4",
+    "efficientnet_v2_b0",
+    "efficientnet_v2_b1",
+    "efficientnet_v2_b2",
+    "efficientnet_v2_b3",
     "resnet18",
     "resnet34",
     "resnet50",
     "resnet101",
     "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "csp_darknet_tiny",
+    "csp_darknet_s",
+    "csp_darknet_m",
+    "csp_darknet_l",
+    "mit_b0",
     "plain",
 ]
 BACKBONE_ALPHAS: dict[BackboneName, tuple[float, ...]] = {
     **dict.fromkeys(get_args(BackboneName), (1.0,)),
     "mobilenet_v1": (0.25, 0.5, 0.75, 1.0),
     "mobilenet_v2": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+    "mobilenet_v3_small": (0.75, 1.0),
+    "mobilenet_v3_large": (0.75, 1.0),
 }
 """The widths that each backbone exists in. `keras_retina.model.backbones.BACKBONES` says how each is built."""
 
@@ -36,7 +53,22 @@ BACKBONE_STARTS: dict[BackboneName, dict[str, tuple[float, ...]]] = {
     **dict.fromkeys(get_args(BackboneName), {}),
     "mobilenet_v1": {"imagenet": BACKBONE_ALPHAS["mobilenet_v1"]},
     "mobilenet_v2": {"imagenet": BACKBONE_ALPHAS["mobilenet_v2"], "openimages": (1.0,), "voc": (0.5,)},
-    **dict.fromkeys(("efficientnet_lite0", "resnet50", "resnet101", "resnet152"), {"imagenet": (1.0,)}),
+    **dict.fromkeys(("mobilenet_v3_small", "mobilenet_v3_large"), {"imagenet": (0.75, 1.0)}),
+    **dict.fromkeys(
+        (
+            "mobilenet_v3_small_minimalistic",
+            "mobilenet_v3_large_minimalistic",
+            "efficientnet_lite0",
+            "efficientnet_v2_b0",
+            "efficientnet_v2_b1",
+            "efficientnet_v2_b2",
+            "efficientnet_v2_b3",
+            "resnet50",
+            "resnet101",
+            "resnet152",
+        ),
+        {"imagenet": (1.0,)},
+    ),
 }
 """The trained weights that each backbone can start from, by the name in a recipe, and the widths that have them.
 `keras_retina.model.weights.starts.STARTS` says what each was trained on and where it is."""
@@ -167,7 +199,7 @@ class Model(Section):
 
     Attributes:
         backbone: `name` is one of `BackboneName`; `alpha` the width of
-            mobilenet_v2; `weights` is "none", the path of a file, or a name that `keras-retina weights` lists;
+            a MobileNet; `weights` is "none", the path of a file, or a name that `keras-retina weights` lists;
             `frozen_stages`, 0 to 5, never train; `batch_norm` is frozen or trained. Random weights cannot be frozen.
         input: `height` and `width` in pixels, multiples of 2 to the power of the last pyramid level (128 for level 7);
             `resize` is stretch, or letterbox to keep the aspect ratio.

@@ -163,7 +163,7 @@ def check_layers(model: keras.Model) -> None:
         if role_of(layer).int8 is None:
             kinds = ", ".join(sorted(known.__name__ for known, role in LAYERS.items() if role.int8 is not None))
             raise InputError(
-                f"quantization: layer {layer.name!r} expected to be one of {kinds}. Received: {kind}. {_advice(kind)}"
+                f"quantization: layer {layer.name!r} expected to be one of {kinds}. Received: {kind}. {_advice(layer)}"
             )
         if layer.compute_dtype != "float32":
             raise InputError(
@@ -173,7 +173,10 @@ def check_layers(model: keras.Model) -> None:
         activation_of(layer)
 
 
-def _advice(kind: str) -> str:
+def _advice(layer: keras.layers.Layer) -> str:
+    kind = type(layer).__name__
+    if type(layer) in LAYERS:  # of swish, squeeze-and-excitation and attention
+        return "Choose a backbone without it, such as mobilenet_v2; an int8 file without such training is possible."
     if kind.startswith("Separable"):
         return "Use a DepthwiseConv2D and a 1x1 Conv2D."
     if kind in {"PruneLowMagnitude", "ClusterWeights"}:

@@ -10,6 +10,7 @@ from statistics import median
 from edge.export.convert import convert_heads
 from edge.verify.heal.steps import Candidate, StepNotPossibleError
 from keras_retina.data.records import Dataset
+from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import write_json
 from keras_retina.foundation.json_values import count_of, read_mapping
 from keras_retina.foundation.run_paths import CompressedPaths
@@ -43,18 +44,23 @@ def trained_in_int8(
         spent: seconds that the other steps took.
 
     Raises:
-        StepNotPossibleError: no epoch fits into the time that is left.
+        StepNotPossibleError: no epoch fits into the time that is left, or a layer has no such training.
     """
     # tensorflow-model-optimization is loaded only where a quantized model is made.
     from edge.compress.fine_tune import CompressTask
     from edge.compress.quantized import train_quantized
+    from edge.quantize.aware.places import check_layers
 
     epochs = begun_epochs(folder) or fitting_epochs(run, spent)
     started = time.perf_counter() - seconds_spent(folder.train / DURATION)
+    parent, spec = load_detector(run.model if model is None else run.compressed(model).model)
+    try:
+        check_layers(parent)
+    except InputError as error:
+        raise StepNotPossibleError(str(error)) from error
     folder.path.mkdir(parents=True, exist_ok=True)
     write_json(folder.path / EPOCHS, {"epochs": epochs})
     training = run.recipe.training
-    parent, spec = load_detector(run.model if model is None else run.compressed(model).model)
     strategy = distribution_strategy(training.strategy, training.batch_size)
     with strategy.scope():
         teacher = load_detector(run.model)[0]

@@ -6,13 +6,23 @@ from itertools import pairwise
 
 from keras_retina.foundation.errors import InputError, closest
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.model.backbones.darknets import DARKNETS
 from keras_retina.model.backbones.efficientnets import EFFICIENTNETS
 from keras_retina.model.backbones.kind import BackboneKind
 from keras_retina.model.backbones.mobilenets import MOBILENETS
+from keras_retina.model.backbones.mobilenets_v3 import MOBILENETS_V3
 from keras_retina.model.backbones.resnets import RESNETS
+from keras_retina.model.backbones.transformers import TRANSFORMERS
 from keras_retina.recipe.model import Backbone
 
-BACKBONES: dict[str, BackboneKind] = {**MOBILENETS, **EFFICIENTNETS, **RESNETS}
+BACKBONES: dict[str, BackboneKind] = {
+    **MOBILENETS,
+    **MOBILENETS_V3,
+    **EFFICIENTNETS,
+    **RESNETS,
+    **DARKNETS,
+    **TRANSFORMERS,
+}
 """Every backbone by its name in a recipe. Names and widths are in `keras_retina.recipe.model`."""
 
 

@@ -1,6 +1,7 @@
-"""ResNets of the first version: 50, 101 and 152 of keras.applications, and 18 and 34 with their basic blocks.
+"""ResNets of the first version: 50, 101 and 152 of keras.applications, 18 and 34 with their basic blocks, and ResNeXt.
 
-Source: He et al., Deep Residual Learning for Image Recognition, table 1.
+Source: He et al., Deep Residual Learning for Image Recognition, table 1; Xie et al., Aggregated Residual
+Transformations for Deep Neural Networks, table 1.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.model.backbones.kind import BackboneKind
+from keras_retina.model.backbones.kind import BackboneKind, WeightsOf
 from keras_retina.recipe.model import Backbone
 
 
-def _rgb_unit_range_kernel(kernel: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
+def _rgb_unit_range_kernel(weights_of: WeightsOf) -> list[np.ndarray]:
+    kernel, bias = weights_of("conv1_conv")
     # caffe input: pixel - mean, in BGR. Ours: x = (pixel - 127.5) / 127.5, so pixel - mean = 127.5 x + 127.5 - mean.
     mean_rgb = np.array([123.68, 116.779, 103.939], np.float32)
     rgb = kernel[:, :, ::-1, :]  # [7, 7, 3, filters]
@@ -23,6 +25,7 @@ def _rgb_unit_range_kernel(kernel: np.ndarray, bias: np.ndarray) -> list[np.ndar
     return [rgb * 127.5, bias + offset]
 
 
+GROUPS = 32  # of the channels of a ResNeXt
 _STAGES = ("conv2_block1_1_conv", "conv3_block1_1_conv", "conv4_block1_1_conv", "conv5_block1_1_conv")
 
 
@@ -44,10 +47,7 @@ def _basic_blocks(blocks: tuple[int, int, int, int]) -> BackboneKind:
     """Returns ResNet-18 or 34: two 3x3 convolutions a block, named as those of keras.applications are."""
 
     def build(settings: Backbone, *, input_tensor: tf.Tensor, **options: Any) -> keras.Model:
-        tensor = keras.layers.ZeroPadding2D(3, name="conv1_pad")(input_tensor)
-        tensor = _normalized(tensor, 64, 7, strides=2, padding="valid", name="conv1", activate=True)
-        tensor = keras.layers.ZeroPadding2D(1, name="pool1_pad")(tensor)
-        tensor = keras.layers.MaxPooling2D(3, strides=2, name="pool1_pool")(tensor)
+        tensor = _stem(input_tensor)
         for stage, count in enumerate(blocks, start=2):
             for number in range(1, count + 1):
                 strides = 2 if number == 1 and stage > 2 else 1
@@ -56,6 +56,42 @@ def _basic_blocks(blocks: tuple[int, int, int, int]) -> BackboneKind:
 
     three, four, five = (f"conv{stage}_block{blocks[stage - 2]}_out" for stage in (3, 4, 5))
     return BackboneKind(build, (three, four, five), _STAGES)
+
+
+def _grouped_blocks(blocks: tuple[int, int, int, int], group_width: int) -> BackboneKind:
+    """Returns a ResNeXt of 32 groups: bottlenecks whose 3x3 convolution is one for each group of channels.
+
+    As torchvision builds it, the stride is in that convolution, and none has a bias.
+    """
+
+    def build(settings: Backbone, *, input_tensor: tf.Tensor, **options: Any) -> keras.Model:
+        tensor = _stem(input_tensor)
+        for stage, count in enumerate(blocks, start=2):
+            width, filters = GROUPS * group_width * 2 ** (stage - 2), 64 * 2**stage
+            for number in range(1, count + 1):
+                strides = 2 if number == 1 and stage > 2 else 1
+                tensor = _grouped_block(tensor, width, filters, strides=strides, name=f"conv{stage}_block{number}")
+        return keras.Model(input_tensor, tensor)
+
+    three, four, five = (f"conv{stage}_block{blocks[stage - 2]}_out" for stage in (3, 4, 5))
+    return BackboneKind(build, (three, four, five), _STAGES)
+
+
+def _grouped_block(tensor: tf.Tensor, width: int, filters: int, *, strides: int, name: str) -> tf.Tensor:
+    found = _normalized(tensor, width, 1, name=f"{name}_1", activate=True)
+    found = _normalized(found, width, 3, strides=strides, groups=GROUPS, name=f"{name}_2", activate=True)
+    found = _normalized(found, filters, 1, name=f"{name}_3", activate=False)
+    if tensor.shape[-1] != filters:
+        tensor = _normalized(tensor, filters, 1, strides=strides, name=f"{name}_0", activate=False)
+    found = keras.layers.Add(name=f"{name}_add")([tensor, found])
+    return keras.layers.Activation("relu", name=f"{name}_out")(found)
+
+
+def _stem(image: tf.Tensor) -> tf.Tensor:
+    tensor = keras.layers.ZeroPadding2D(3, name="conv1_pad")(image)
+    tensor = _normalized(tensor, 64, 7, strides=2, padding="valid", name="conv1", activate=True)
+    tensor = keras.layers.ZeroPadding2D(1, name="pool1_pad")(tensor)
+    return keras.layers.MaxPooling2D(3, strides=2, name="pool1_pool")(tensor)
 
 
 def _basic_block(tensor: tf.Tensor, filters: int, *, strides: int, name: str) -> tf.Tensor:
@@ -70,10 +106,25 @@ def _basic_block(tensor: tf.Tensor, filters: int, *, strides: int, name: str) ->
 
 
 def _normalized(
-    tensor: tf.Tensor, filters: int, size: int, *, strides: int = 1, padding: str = "same", name: str, activate: bool
+    tensor: tf.Tensor,
+    filters: int,
+    size: int,
+    *,
+    strides: int = 1,
+    padding: str = "same",
+    groups: int = 1,
+    name: str,
+    activate: bool,
 ) -> tf.Tensor:
     convolve = keras.layers.Conv2D(
-        filters, size, strides, padding, use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
+        filters,
+        size,
+        strides,
+        padding,
+        groups=groups,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
     )
     tensor = keras.layers.BatchNormalization(epsilon=1.001e-5, name=f"{name}_bn")(convolve(tensor))
     return keras.layers.Activation("relu", name=f"{name}_relu")(tensor) if activate else tensor
@@ -85,5 +136,7 @@ RESNETS: dict[str, BackboneKind] = {
     "resnet50": _bottlenecks(keras.applications.ResNet50, (4, 6, 3)),
     "resnet101": _bottlenecks(keras.applications.ResNet101, (4, 23, 3)),
     "resnet152": _bottlenecks(keras.applications.ResNet152, (8, 36, 3)),
+    "resnext50_32x4d": _grouped_blocks((3, 4, 6, 3), 4),
+    "resnext101_32x8d": _grouped_blocks((3, 4, 23, 3), 8),
 }
-"""Every ResNet by its name in a recipe."""
+"""Every ResNet and ResNeXt by its name in a recipe."""

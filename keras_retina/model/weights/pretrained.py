@@ -6,6 +6,8 @@ import os
 import zipfile
 from pathlib import Path
 
+import numpy as np
+
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.backbones import backbone_layers, kind_of
@@ -90,8 +92,9 @@ def keras_cache(start: Start, alpha: float) -> Path | None:
 def load_pretrained(model: keras.Model, settings: Backbone, *, source: str | None) -> None:
     """Copies backbone weights from `source` (see `find_weights`) into the detector; None leaves them random.
 
-    All backbones get RGB in [-1, 1]. The ResNet files were trained on BGR pixels minus a mean: their first
-    convolution is rewritten for our input, exactly the same function but for the zero padding at the image border.
+    All backbones get RGB in [-1, 1]. The ResNet files were trained on BGR pixels minus a mean, those of EfficientNetV2
+    on pixels of mean 0 and deviation 1: what reads the image is rewritten for our input, exactly the same function but
+    for the zero padding at the image border.
 
     Raises:
         InputError: the file is of another architecture or width, or no Keras weights file, or cannot be downloaded.
@@ -101,11 +104,13 @@ def load_pretrained(model: keras.Model, settings: Backbone, *, source: str | Non
         return
     _refuse_untrained(settings)
     pretrained = pretrained_network(settings, source)
+
+    def weights_of(name: str) -> list[np.ndarray]:
+        return pretrained.get_layer(name).get_weights()
+
     for layer in backbone_layers(model, settings):
-        weights = pretrained.get_layer(layer.name).get_weights()
-        if layer.name in kind.rewritten:
-            weights = kind.rewritten[layer.name](*weights)
-        layer.set_weights(weights)
+        rewrite = kind.rewritten.get(layer.name)
+        layer.set_weights(weights_of(layer.name) if rewrite is None else rewrite(weights_of))
 
 
 def pretrained_network(settings: Backbone, source: str) -> keras.Model:

@@ -67,6 +67,30 @@ def _resnet(name: str) -> Start:
     )
 
 
+def _mobilenet_v3(size: str, *, minimalistic: bool = False) -> Start:
+    variant = f"{size}_minimalistic" if minimalistic else size
+    width = "1.0" if minimalistic else "{alpha}"
+    return Start(
+        name="imagenet",
+        file=f"mobilenet_v3_{variant}{'' if minimalistic else '_{alpha}'}_imagenet_notop.weights.h5",
+        trained_on="ImageNet, classification",
+        source="keras.applications",
+        licence="see keras.applications",
+        keras_file=f"weights_mobilenet_v3_{variant}_224_{width}_float_no_top_v2.h5",
+    )
+
+
+def _efficientnet_v2(size: str) -> Start:
+    return Start(
+        name="imagenet",
+        file=f"efficientnet_v2_{size}_imagenet_notop.weights.h5",
+        trained_on="ImageNet, classification",
+        source="keras.applications",
+        licence="see keras.applications",
+        keras_file=f"efficientnetv2-{size}_notop.h5",
+    )
+
+
 STARTS: dict[BackboneName, tuple[Start, ...]] = {
     **dict.fromkeys(get_args(BackboneName), ()),
     "mobilenet_v1": (
@@ -137,6 +161,14 @@ STARTS: dict[BackboneName, tuple[Start, ...]] = {
             ),
         ),
     ),
+    "mobilenet_v3_small": (_mobilenet_v3("small"),),
+    "mobilenet_v3_large": (_mobilenet_v3("large"),),
+    "mobilenet_v3_small_minimalistic": (_mobilenet_v3("small", minimalistic=True),),
+    "mobilenet_v3_large_minimalistic": (_mobilenet_v3("large", minimalistic=True),),
+    "efficientnet_v2_b0": (_efficientnet_v2("b0"),),
+    "efficientnet_v2_b1": (_efficientnet_v2("b1"),),
+    "efficientnet_v2_b2": (_efficientnet_v2("b2"),),
+    "efficientnet_v2_b3": (_efficientnet_v2("b3"),),
     **{name: (_resnet(name),) for name in ("resnet50", "resnet101", "resnet152")},
 }
 """The starts of every backbone. The widths that have them are in `keras_retina.recipe.model.BACKBONE_STARTS`."""

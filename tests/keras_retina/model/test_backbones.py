@@ -10,9 +10,11 @@ import pytest
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.backbones import BACKBONES, backbone_features, backbone_layers, freeze
+from keras_retina.model.graph import multiply_adds
 from keras_retina.model.layers import LAYERS
 from keras_retina.model.weights.pretrained import find_weights, load_pretrained
 from keras_retina.model.weights.starts import STARTS
+from keras_retina.recipe.backbones import BACKBONE_FACTS
 from keras_retina.recipe.model import BACKBONE_ALPHAS, BACKBONE_STARTS, Backbone, BackboneName
 
 
@@ -60,6 +62,10 @@ def test_every_backbone_has_strides_8_16_32_known_layers_and_stages_in_order(nam
     layers = backbone_layers(model, settings)
     assert {type(layer) for layer in layers} <= set(LAYERS)
     assert layers[-1].name == BACKBONES[name].features[-1]
+    facts = BACKBONE_FACTS[name]
+    assert tuple(model.output_shape[level][3] for level in (3, 4, 5)) == facts.channels
+    grows = 64 * 96 / 224**2  # all but squeeze-and-excitation, which is up to a sixth here, grows with the area
+    assert multiply_adds(model) / 1e6 == pytest.approx(facts.work * grows, rel=0.2)
     names = [layer.name for layer in layers]
     places = [names.index(stage) for stage in BACKBONES[name].stages]
     assert places == sorted(places) and places[0] > 0 and len(set(places)) == 4
@@ -73,10 +79,11 @@ def test_every_backbone_has_strides_8_16_32_known_layers_and_stages_in_order(nam
 @pytest.mark.parametrize(
     ("name", "channels", "parameters"),
     [
-        # Without the classifier; Keras counts moving averages. 11,176,512 and 21,284,672 are torchvision's.
+        # Without the classifier; Keras counts moving averages. The sums are torchvision's and those of the norms.
         ("resnet18", (128, 256, 512), 11_176_512 + 2 * 4_800),
         ("resnet34", (128, 256, 512), 21_284_672 + 2 * 8_512),
         ("resnet152", (512, 1024, 2048), 58_370_944),
+        ("resnext50_32x4d", (512, 1024, 2048), 22_979_904 + 2 * 34_112),
         ("mobilenet_v1", (256, 512, 1024), 3_228_864),
         ("efficientnet_lite1", (40, 112, 320), None),
         ("efficientnet_lite4", (56, 160, 448), None),

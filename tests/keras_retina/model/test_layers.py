@@ -16,13 +16,16 @@ ONE_OF_EACH = (
     layers.BatchNormalization(),
     layers.Conv2D(5, 3),
     layers.DepthwiseConv2D(3),
+    layers.GlobalAveragePooling2D(keepdims=True),
+    layers.LayerNormalization(),
     layers.MaxPooling2D(),
     layers.ReLU(6.0),
+    layers.Rescaling(1 / 6, 0.5),
     layers.Reshape((16, 6)),
     layers.UpSampling2D(interpolation="bilinear"),
     layers.ZeroPadding2D(1),
 )
-TWO_INPUTS = (layers.Add(), layers.Concatenate(axis=1))
+TWO_INPUTS = (layers.Add(), layers.Attention(), layers.Concatenate(axis=1), layers.Multiply())
 
 
 def outputs_of(layer: keras.layers.Layer, maps: np.ndarray) -> np.ndarray:

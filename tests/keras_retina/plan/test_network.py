@@ -115,7 +115,7 @@ def test_any_data_give_a_network_that_the_recipe_accepts(facts, sides, image_sid
         sides=tuple(sides), image_side=image_side, aspect=aspect, aspect_spread=spread, class_sides={"a": None}
     )
     size, levels, _ = input_and_levels(changed, Wishes(target=target, objective=objective))
-    made = network(Candidate(size, levels, 1.0, 96, 3), frozen=2)
+    made = network(Candidate(size, levels, "mobilenet_v2", 96, 3), frozen=2)
     assert made.input.height % 2 ** levels[1] == 0
 
 

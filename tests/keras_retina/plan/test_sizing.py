@@ -9,7 +9,7 @@ import pytest
 from keras_retina.plan.network import Candidate, Size
 from keras_retina.plan.sizing import MOST_TIMED, candidates, fit_latency, loss, predicted, work
 
-START = Candidate(Size(320, 320), (3, 5), 1.0, 96, 3)
+START = Candidate(Size(320, 320), (3, 5), "mobilenet_v2", 96, 3)
 SIDE = 320.0
 
 
@@ -33,7 +33,7 @@ def machine(speed: float, *, fixed: float = 0.5):
 def test_the_file_is_within_the_wish_and_nearly_as_slow(facts, speed, share):
     wish = share * machine(speed)[0](START)[0] / 1.5
     measure, seen = machine(speed)
-    found = fit_latency(wish, facts(), start=START, side=SIDE, alphas=(1.0,), measure=measure)
+    found = fit_latency(wish, facts(), start=START, side=SIDE, measure=measure)
     assert found.met
     assert not found.is_most
     assert 0.9 * wish <= found.milliseconds <= wish
@@ -43,27 +43,27 @@ def test_the_file_is_within_the_wish_and_nearly_as_slow(facts, speed, share):
 
 def test_a_wish_that_nothing_meets_is_said_to_be_missed(facts):
     measure, seen = machine(0.01, fixed=50.0)
-    found = fit_latency(10.0, facts(), start=START, side=SIDE, alphas=(1.0,), measure=measure)
+    found = fit_latency(10.0, facts(), start=START, side=SIDE, measure=measure)
     assert not found.met
     assert found.milliseconds == pytest.approx(min(measure(one)[0] for one in list(seen)) / 1.5)
 
 
 def test_a_start_that_fits_is_taken_at_once(facts):
-    found = fit_latency(10.0, facts(), start=START, side=SIDE, alphas=(1.0,), measure=lambda one: (9.5, 9.5))
+    found = fit_latency(10.0, facts(), start=START, side=SIDE, measure=lambda one: (9.5, 9.5))
     assert found.candidate == START
 
 
 def test_of_a_wish_that_no_network_needs_as_much_is_spent_as_raises_the_expected_ap(facts):
     measure, _ = machine(0.001)
-    found = fit_latency(1e4, facts(), start=START, side=SIDE, alphas=(1.0,), measure=measure)
-    losses = [loss(one, facts(), side=SIDE) for one in candidates(facts(), (1.0,), side=SIDE)]
+    found = fit_latency(1e4, facts(), start=START, side=SIDE, measure=measure)
+    losses = [loss(one, facts(), side=SIDE) for one in candidates(facts(), "mobilenet_v2", side=SIDE)]
     assert loss(found.candidate, facts(), side=SIDE) == min(losses)
     assert found.met
     assert found.is_most
 
 
 def test_every_candidate_is_a_network_with_an_input_of_whole_strides(facts):
-    pool = list(candidates(facts(), (1.0,), side=SIDE))
+    pool = list(candidates(facts(), "mobilenet_v2", side=SIDE))
     assert pool
     for one in pool:
         assert one.size.height % 2 ** one.levels[1] == one.size.width % 2 ** one.levels[1] == 0
@@ -92,7 +92,7 @@ def test_the_predicted_work_is_near_that_of_the_network():
     from keras_retina.model.retinanet import detector_network
     from keras_retina.plan.network import network
 
-    for one in (START, Candidate(Size(256, 320), (4, 6), 1.0, 64, 2)):
+    for one in (START, Candidate(Size(256, 320), (4, 6), "resnet18", 64, 2)):
         settings = network(one, frozen=0)
         settings = settings.model_copy(update={"backbone": settings.backbone.model_copy(update={"weights": "none"})})
         real = multiply_adds(detector_network(settings, 2)) / 1e6

@@ -1,0 +1,104 @@
+"""What a plan has to know of each backbone before it is built: its work, and which layer of it forbids what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keras_retina.recipe.model import BackboneName
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """One backbone of width 1.
+
+    Attributes:
+        title: what people call it.
+        work: multiply-adds of an image of 224 x 224 up to C5, in millions.
+        channels: of C3, C4 and C5.
+        not_pruned: what in it has channels that cannot be removed; empty where all goes.
+        not_trained_in_int8: what in it quantization-aware training and clusters do not know.
+        off_edge_tpu: what the Edge TPU is predicted not to run, and what becomes of the rest.
+        instead: for the Edge TPU.
+    """
+
+    title: str
+    work: float
+    channels: tuple[int, int, int]
+    not_pruned: str = ""
+    not_trained_in_int8: str = ""
+    off_edge_tpu: str = ""
+    instead: BackboneName = "mobilenet_v2"
+
+
+HARD_SWISH = "hard-swish and squeeze-and-excitation"
+SWISH = "swish"
+SWISH_AND_WEIGHTS = "swish and squeeze-and-excitation"
+GROUPS = "grouped convolutions"
+NORMS = "layer normalization"
+ON_CPU = "stays on the CPU with all that follows"
+NOT_READ = "the compiler does not read, so that the whole file stays on the CPU"
+
+BACKBONE_FACTS: dict[BackboneName, BackboneFacts] = {
+    "mobilenet_v1": BackboneFacts("MobileNetV1", 567.7, (256, 512, 1024)),
+    "mobilenet_v2": BackboneFacts("MobileNetV2", 279.4, (32, 96, 320)),
+    "mobilenet_v3_small": BackboneFacts(
+        "MobileNetV3 small",
+        52.2,
+        (24, 48, 96),
+        not_trained_in_int8=HARD_SWISH,
+        off_edge_tpu=f"HARD_SWISH {ON_CPU}",
+        instead="mobilenet_v3_small_minimalistic",
+    ),
+    "mobilenet_v3_large": BackboneFacts(
+        "MobileNetV3 large",
+        206.6,
+        (40, 112, 160),
+        not_trained_in_int8=HARD_SWISH,
+        off_edge_tpu=f"HARD_SWISH {ON_CPU}",
+        instead="mobilenet_v3_large_minimalistic",
+    ),
+    "mobilenet_v3_small_minimalistic": BackboneFacts("MobileNetV3 small minimalistic", 48.0, (24, 48, 96)),
+    "mobilenet_v3_large_minimalistic": BackboneFacts("MobileNetV3 large minimalistic", 199.1, (40, 112, 160)),
+    "efficientnet_lite0": BackboneFacts("EfficientNet-Lite0", 363.8, (40, 112, 320)),
+    "efficientnet_lite1": BackboneFacts("EfficientNet-Lite1", 481.1, (40, 112, 320)),
+    "efficientnet_lite2": BackboneFacts("EfficientNet-Lite2", 553.2, (48, 120, 352)),
+    "efficientnet_lite3": BackboneFacts("EfficientNet-Lite3", 826.7, (48, 136, 384)),
+    "efficientnet_lite4": BackboneFacts("EfficientNet-Lite4", 1318.3, (56, 160, 448)),
+    "efficientnet_v2_b0": BackboneFacts(
+        "EfficientNetV2-B0", 704.8, (48, 112, 192), not_trained_in_int8=SWISH_AND_WEIGHTS
+    ),
+    "efficientnet_v2_b1": BackboneFacts(
+        "EfficientNetV2-B1", 1002.5, (48, 112, 192), not_trained_in_int8=SWISH_AND_WEIGHTS
+    ),
+    "efficientnet_v2_b2": BackboneFacts(
+        "EfficientNetV2-B2", 1153.1, (56, 120, 208), not_trained_in_int8=SWISH_AND_WEIGHTS
+    ),
+    "efficientnet_v2_b3": BackboneFacts(
+        "EfficientNetV2-B3", 1591.0, (56, 136, 232), not_trained_in_int8=SWISH_AND_WEIGHTS
+    ),
+    "resnet18": BackboneFacts("ResNet-18", 1813.6, (128, 256, 512)),
+    "resnet34": BackboneFacts("ResNet-34", 3663.2, (128, 256, 512)),
+    "resnet50": BackboneFacts("ResNet-50", 3855.9, (512, 1024, 2048)),
+    "resnet101": BackboneFacts("ResNet-101", 7568.1, (512, 1024, 2048)),
+    "resnet152": BackboneFacts("ResNet-152", 11280.4, (512, 1024, 2048)),
+    "resnext50_32x4d": BackboneFacts(
+        "ResNeXt-50 32x4d", 4228.4, (512, 1024, 2048), not_pruned=GROUPS, off_edge_tpu=f"grouped CONV_2D {NOT_READ}"
+    ),
+    "resnext101_32x8d": BackboneFacts(
+        "ResNeXt-101 32x8d", 16412.0, (512, 1024, 2048), not_pruned=GROUPS, off_edge_tpu=f"grouped CONV_2D {NOT_READ}"
+    ),
+    "csp_darknet_tiny": BackboneFacts("CSPDarkNet tiny", 382.9, (96, 192, 384), not_trained_in_int8=SWISH),
+    "csp_darknet_s": BackboneFacts("CSPDarkNet s", 666.3, (128, 256, 512), not_trained_in_int8=SWISH),
+    "csp_darknet_m": BackboneFacts("CSPDarkNet m", 2044.8, (192, 384, 768), not_trained_in_int8=SWISH),
+    "csp_darknet_l": BackboneFacts("CSPDarkNet l", 4633.9, (256, 512, 1024), not_trained_in_int8=SWISH),
+    "mit_b0": BackboneFacts(
+        "MiT-B0",
+        414.1,
+        (64, 160, 256),
+        not_pruned=NORMS,
+        not_trained_in_int8=NORMS,
+        off_edge_tpu=f"GELU {NOT_READ}",
+    ),
+    "plain": BackboneFacts("the plain backbone", 103.0, (64, 96, 128)),
+}
+"""Of every backbone. A test holds them against the networks, `docs/measurements/backbones.md` against their files."""
