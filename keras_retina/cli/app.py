@@ -19,7 +19,7 @@ from keras_retina.cli.output import show_log
 from keras_retina.cli.plan import plan
 from keras_retina.cli.review import review
 from keras_retina.cli.train import compress, demo, run, train
-from keras_retina.cli.weights import weights
+from keras_retina.cli.weights import import_, weights
 from keras_retina.foundation.errors import InputError
 
 app = typer.Typer(
@@ -57,6 +57,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "fit-anchors": fit_anchors,
         "pack": pack,
         "weights": weights,
+        "import": import_,
     },
 }
 """Every verb and its function, in the order and under the titles of `--help`."""

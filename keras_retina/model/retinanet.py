@@ -53,19 +53,28 @@ def _smooth(tensor: tf.Tensor, settings: Pyramid, *, activation: str, level: int
 
 
 def _strided(tensor: tf.Tensor, settings: Pyramid, *, level: int) -> tf.Tensor:
+    padding = "same"
+    if settings.padding == "symmetric":
+        tensor, padding = keras.layers.ZeroPadding2D(1, name=f"pyramid_padding_{level}")(tensor), "valid"
     if settings.convolution == "full":
-        layer = keras.layers.Conv2D(settings.width, 3, 2, padding="same", name=f"pyramid_output_{level}")
+        layer = keras.layers.Conv2D(settings.width, 3, 2, padding=padding, name=f"pyramid_output_{level}")
         return layer(tensor)
-    return convolution(settings.width, "separable", name=f"pyramid_output_{level}", strides=2, activation="relu6")(
-        tensor
-    )
+    name = f"pyramid_output_{level}"
+    return convolution(settings.width, "separable", name=name, strides=2, padding=padding, activation="relu6")(tensor)
 
 
 Apply = Callable[[tf.Tensor], tf.Tensor]
 
 
 def convolution(
-    filters: int, kind: str, *, name: str, strides: int = 1, activation: str | None = None, bias: float | None = 0.0
+    filters: int,
+    kind: str,
+    *,
+    name: str,
+    strides: int = 1,
+    padding: str = "same",
+    activation: str | None = None,
+    bias: float | None = 0.0,
 ) -> Apply:
     """Returns a function that applies one 3x3 convolution; calling it twice shares the weights.
 
@@ -81,7 +90,7 @@ def convolution(
             filters,
             3,
             strides,
-            padding="same",
+            padding=padding,
             activation=activation,
             use_bias=use_bias,
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
@@ -91,7 +100,7 @@ def convolution(
     depthwise = keras.layers.DepthwiseConv2D(
         3,
         strides,
-        padding="same",
+        padding=padding,
         use_bias=False,
         # Each output sees 9 inputs: 9 * (1 / 3) ** 2 = 1 keeps the variance. Keras' own initializers count
         # 9 * channels inputs here and would shrink the signal by sqrt(channels) in every layer.
