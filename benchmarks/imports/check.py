@@ -34,6 +34,7 @@ PIXELS = 0.01  # of the same box, after heads that differ in the sixth digit
 
 SOURCES = {
     "torchvision v1": ("torchvision", "torchvision_original.py", ["v1"]),
+    "torchvision v2": ("torchvision", "torchvision_original.py", ["v2"]),
 }
 """name -> its library, and the program with its arguments that writes the original."""
 

@@ -40,6 +40,7 @@ LAYERS: dict[type[keras.layers.Layer], LayerRole] = {
     keras.layers.Concatenate: LayerRole("passing", "passing"),
     keras.layers.Conv2D: LayerRole("producer", "rounded"),
     keras.layers.DepthwiseConv2D: LayerRole("between", "rounded"),
+    keras.layers.GroupNormalization: LayerRole(None, None),
     keras.layers.InputLayer: LayerRole("fixed", "image"),
     keras.layers.MaxPooling2D: LayerRole("passing", "passing"),
     keras.layers.ReLU: LayerRole("passing", "activation"),

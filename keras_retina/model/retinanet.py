@@ -127,12 +127,12 @@ def head_outputs(
 
     `anchors` runs over level, row, column, anchor of the cell: the order of `AnchorGrid.boxes`. With `batch_norm:
     per_level` the convolutions stay shared and each level, numbered as in `levels`, has a BatchNorm behind each of
-    them: features of different levels have different statistics.
+    them: features of different levels have different statistics. A GroupNorm (`group_norm`) is shared as well.
 
     Source of the norms: the code of EfficientDet and of Model Garden's RetinaNet; the paper's heads have none.
     """
     activation = "relu" if settings.convolution == "full" else "relu6"
-    has_norms = settings.batch_norm == "per_level"
+    has_norms = settings.batch_norm == "per_level" or settings.group_norm > 0
     hidden: list[Apply] = [
         convolution(
             settings.width,
@@ -143,13 +143,18 @@ def head_outputs(
         )
         for index in range(settings.convolutions)
     ]
+    group_norms = [
+        keras.layers.GroupNormalization(settings.group_norm, epsilon=1e-5, name=f"{name}_{index}_group_norm")
+        for index in range(settings.convolutions if settings.group_norm else 0)
+    ]
     predict = convolution(anchors_per_cell * values, settings.convolution, name=f"{name}_prediction", bias=bias)
     rows = []
     for number, tensor in enumerate(levels):
         for index, layer in enumerate(hidden):
             tensor = layer(tensor)
             if has_norms:
-                tensor = keras.layers.BatchNormalization(name=f"{name}_{index}_norm_{number}")(tensor)
+                own = keras.layers.BatchNormalization(name=f"{name}_{index}_norm_{number}")
+                tensor = (group_norms[index] if group_norms else own)(tensor)
                 tensor = keras.layers.Activation(activation, name=f"{name}_{index}_{activation}_{number}")(tensor)
         tensor = predict(tensor)  # [batch, height, width, anchors_per_cell * values]
         rows.append(keras.layers.Reshape((-1, values), name=f"{name}_reshape_{number}")(tensor))

@@ -146,13 +146,27 @@ class Pyramid(Section):
 
 
 class Head(Section):
-    """Class and box heads, shared over the levels; `batch_norm: per_level` normalises each level for itself."""
+    """Class and box heads, shared over the levels; `batch_norm: per_level` normalises each level for itself.
+
+    `group_norm` is in how many groups of channels a GroupNorm normalises behind each convolution, as torchvision's
+    second version does with 32; 0 is none. It needs float: there are no int8 files of it, and no pruning.
+    """
 
     convolutions: Annotated[int, Field(ge=0, le=8)] = 3
     width: Annotated[int, Field(ge=8, multiple_of=8)] = 64
     convolution: Literal["separable", "full"] = "separable"
     batch_norm: Literal["none", "per_level"] = "none"
+    group_norm: Annotated[int, Field(ge=0)] = 0
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
+
+    @model_validator(mode="after")
+    def _groups_divide(self) -> Head:
+        if self.group_norm and (self.width % self.group_norm or self.batch_norm != "none"):
+            raise ValueError(
+                f"group_norm: expected a divisor of the width {self.width}, and batch_norm: none. "
+                f"Received: group_norm={self.group_norm}, batch_norm={self.batch_norm!r}. Set one of both"
+            )
+        return self
 
     @model_validator(mode="after")
     def _norms_have_convolutions(self) -> Head:

@@ -11,7 +11,7 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "imports"
 
 
-@pytest.mark.parametrize("version", ["v1"])
+@pytest.mark.parametrize("version", ["v1", "v2"])
 def test_torchvision_finds_the_same(version, tmp_path, monkeypatch):
     pytest.importorskip("torchvision", reason="torchvision, the original, is not installed")
     monkeypatch.syspath_prepend(str(FOLDER))

@@ -1,4 +1,4 @@
-"""torchvision's `retinanet_resnet50_fpn`: names and layers of its state dictionary, anchors, coder and preprocessing.
+"""torchvision's `retinanet_resnet50_fpn` and its second version: tensors by name, anchors, coder and preprocessing.
 
 Source: torchvision/models/detection/retinanet.py, anchor_utils.py, backbone_utils.py; BSD-3-Clause.
 """
@@ -23,6 +23,7 @@ from keras_retina.model.imports.torch_layers import (
     class_prediction,
     convolution,
     pixel_scaling,
+    unchanged,
 )
 
 MEAN, DEVIATION = (
@@ -30,7 +31,7 @@ MEAN, DEVIATION = (
     (0.229, 0.224, 0.225),
 )  # of RGB in [0, 1]: torchvision's GeneralizedRCNNTransform
 BLOCKS = (3, 4, 6, 3)
-HIDDEN = 4
+HIDDEN, GROUPS = 4, 32
 
 CLASSES, BOXES = "head.classification_head.cls_logits", "head.regression_head.bbox_reg"
 COUNTER = "num_batches_tracked"
@@ -56,19 +57,21 @@ def read_torchvision(checkpoint: Checkpoint, epsilon: float | None) -> Original 
             f"{classes} of classes in a cell. Give a checkpoint of retinanet_resnet50_fpn."
         )
     outputs = classes // per_cell
-    epsilon = epsilon_of(tensors) if epsilon is None else epsilon
+    is_second = f"{CLASSES.rpartition('.')[0]}.conv.0.1.weight" in tensors
+    if epsilon is None:
+        epsilon = 1e-5 if is_second else epsilon_of(tensors)
 
     def parts(kept: np.ndarray) -> Iterator[Part]:
         yield from backbone_parts("backbone.body", epsilon)
         yield from pyramid_parts("backbone.fpn")
-        yield from head_parts(class_prediction(outputs, kept))
+        yield from head_parts(class_prediction(outputs, kept), has_norms=is_second)
 
     return Original(
         path=checkpoint.path,
         tensors=tensors,
-        name="torchvision's retinanet_resnet50_fpn",
+        name=f"torchvision's retinanet_resnet50_fpn{'_v2' if is_second else ''}",
         told=f"{outputs} outputs, {per_cell} anchors a cell, epsilon {epsilon:g} in BatchNorm",
-        fields=recipe_fields(),
+        fields=recipe_fields(is_second),
         outputs=outputs,
         per_cell=per_cell,
         class_names=OUTPUTS if outputs == len(OUTPUTS) else (),
@@ -100,7 +103,7 @@ def epsilon_of(tensors: Mapping[str, np.ndarray]) -> float:
     return 0.0 if is_frozen and len(tensors[f"{CLASSES}.bias"]) % len(OUTPUTS) == 0 else 1e-5
 
 
-def recipe_fields() -> dict[str, dict[str, Any]]:
+def recipe_fields(is_second: bool) -> dict[str, dict[str, Any]]:
     """Returns the sections of a recipe that build this detector and treat images and boxes as torchvision does."""
     return {
         "model": {
@@ -118,15 +121,27 @@ def recipe_fields() -> dict[str, dict[str, Any]]:
                 "width": 256,
                 "convolution": "full",
                 "upsampling": "nearest",
-                "p6_from": "p5",
+                "p6_from": "c5" if is_second else "p5",
                 "padding": "symmetric",
             },
-            "head": {"convolutions": HIDDEN, "width": 256, "convolution": "full"},
+            "head": {
+                "convolutions": HIDDEN,
+                "width": 256,
+                "convolution": "full",
+                "group_norm": GROUPS if is_second else 0,
+            },
             "coder_weights": [1.0, 1.0, 1.0, 1.0],
             "clip_boxes": True,
         },
-        "training": {"matching": {"positive": 0.5, "negative": 0.4, "force": True}},
-        "export": {"iou_threshold": 0.5, "max_detections": 300},
+        "training": {
+            "matching": {"positive": 0.5, "negative": 0.4, "force": True},
+            "loss": {"box": "giou" if is_second else "smooth_l1", "box_weight": 1.0},
+        },
+        "export": {
+            "iou_threshold": 0.5,
+            "max_detections": 300,
+            **({"formats": ["float32", "float16"], "heal": "off"} if is_second else {}),
+        },
     }
 
 
@@ -158,12 +173,17 @@ def pyramid_parts(prefix: str) -> Iterator[Part]:
         yield with_bias(f"pyramid_output_{level}", f"{prefix}.extra_blocks.p{level}")
 
 
-def head_parts(class_conversion: Callable[..., list[np.ndarray]]) -> Iterator[Part]:
-    """Yields the layers of both heads."""
+def head_parts(class_conversion: Callable[..., list[np.ndarray]], *, has_norms: bool) -> Iterator[Part]:
+    """Yields the layers of both heads; a convolution before a GroupNorm has no bias."""
     heads = {"classes": (CLASSES, class_conversion), "boxes": (BOXES, box_prediction)}
     for head, (prediction, conversion) in heads.items():
         for index in range(HIDDEN):
-            yield with_bias(f"{head}_{index}", f"{prediction.rpartition('.')[0]}.conv.{index}.0")
+            block = f"{prediction.rpartition('.')[0]}.conv.{index}"
+            if has_norms:
+                yield Part(f"{head}_{index}", (f"{block}.0.weight",), convolution)
+                yield Part(f"{head}_{index}_group_norm", (f"{block}.1.weight", f"{block}.1.bias"), unchanged)
+            else:
+                yield with_bias(f"{head}_{index}", f"{block}.0")
         yield with_bias(f"{head}_prediction", prediction, conversion)
 
 

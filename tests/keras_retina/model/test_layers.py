@@ -16,6 +16,7 @@ ONE_OF_EACH = (
     layers.BatchNormalization(),
     layers.Conv2D(5, 3),
     layers.DepthwiseConv2D(3),
+    layers.GroupNormalization(3),
     layers.MaxPooling2D(),
     layers.ReLU(6.0),
     layers.Reshape((16, 6)),

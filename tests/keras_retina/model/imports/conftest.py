@@ -37,30 +37,35 @@ def _backbone() -> Shapes:
             inputs = 4 * width
 
 
-def torchvision_shapes(outputs: int, per_cell: int = 9) -> Shapes:
-    """Yields names and shapes of `retinanet_resnet50_fpn`, as torchvision 0.13 and later write them."""
+def torchvision_shapes(outputs: int, per_cell: int = 9, *, is_second: bool = False) -> Shapes:
+    """Yields names and shapes of `retinanet_resnet50_fpn` or `_v2`, as torchvision 0.13 and later write them."""
     yield from _backbone()
     for place, channels in enumerate((512, 1024, 2048)):
         yield from _convolution(f"backbone.fpn.inner_blocks.{place}.0", (256, channels, 1, 1))
         yield from _convolution(f"backbone.fpn.layer_blocks.{place}.0", (256, 256, 3, 3))
     for level in (6, 7):
-        yield from _convolution(f"backbone.fpn.extra_blocks.p{level}", (256, 256, 3, 3))
+        inputs = 2048 if is_second and level == 6 else 256
+        yield from _convolution(f"backbone.fpn.extra_blocks.p{level}", (256, inputs, 3, 3))
     predictions = {"classification_head": ("cls_logits", outputs), "regression_head": ("bbox_reg", 4)}
     for head, (prediction, values) in predictions.items():
         for index in range(4):
-            yield from _convolution(f"head.{head}.conv.{index}.0", (256, 256, 3, 3))
+            if is_second:
+                yield f"head.{head}.conv.{index}.0.weight", (256, 256, 3, 3)
+                yield from _convolution(f"head.{head}.conv.{index}.1", (256,))
+            else:
+                yield from _convolution(f"head.{head}.conv.{index}.0", (256, 256, 3, 3))
         yield from _convolution(f"head.{head}.{prediction}", (per_cell * values, 256, 3, 3))
 
 
 @pytest.fixture(scope="session")
 def state_dictionary() -> Callable[..., dict[str, np.ndarray]]:
-    """`state_dictionary(outputs, per_cell=9)`: every tensor of ones, but random numbers in the heads."""
+    """`state_dictionary(outputs, is_second=False)`: every tensor of ones, but random numbers in the heads."""
 
-    def make(outputs: int, per_cell: int = 9) -> dict[str, np.ndarray]:
+    def make(outputs: int, **options: bool) -> dict[str, np.ndarray]:
         generator = np.random.default_rng(0)
         return {
             name: generator.random(shape, np.float32) if name.startswith("head.") else np.ones(shape, np.float32)
-            for name, shape in torchvision_shapes(outputs, per_cell)
+            for name, shape in torchvision_shapes(outputs, **options)
         }
 
     return make

@@ -157,3 +157,15 @@ def test_what_does_not_fit_is_named_with_what_fits(three_outputs):
 
 def test_another_network_is_no_torchvision_retinanet():
     assert read_torchvision(Checkpoint(FILE, {"fc.weight": np.zeros((10, 4))}), None) is None
+
+
+def test_the_second_version_is_told_by_its_group_norms(state_dictionary):
+    tensors = state_dictionary(3, is_second=True)
+    original = read(tensors)
+    assert original.name.endswith("_v2") and "epsilon 1e-05" in original.told
+    model, _ = build(original, settings_of(original), names=NAMES)
+    scale, offset = model.get_layer("boxes_3_group_norm").get_weights()
+    np.testing.assert_array_equal(scale, tensors["head.regression_head.conv.3.1.weight"])
+    np.testing.assert_array_equal(offset, tensors["head.regression_head.conv.3.1.bias"])
+    assert model.get_layer("boxes_3_group_norm").groups == 32
+    assert model.get_layer("pyramid_output_6").input_shape[-1] == 2048  # from C5
