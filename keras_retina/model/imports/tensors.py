@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,9 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             "Run: pip install 'keras-retina[torch]', or save the tensors as .safetensors where PyTorch is."
         ) from error
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that torch.save did not write; the error says it
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(
             f"{path}: expected tensors by their names, which need no code to be read. Received: {_reason(error)}. "
@@ -106,7 +109,7 @@ def _plain(array: np.ndarray) -> np.ndarray:
 
 def _reason(error: BaseException) -> str:
     """Returns what `torch.load` objects to, without its paragraphs on how to switch the check off."""
-    text = _one_line(error)
+    text = _one_line(error).partition(" Check the documentation")[0]
     return next((text[text.index(mark) :][:160] for mark in ("Unsupported ", "GLOBAL ") if mark in text), text[:160])
 
 
