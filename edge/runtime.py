@@ -72,6 +72,9 @@ class Description:
     iou_threshold: float
     max_detections: int
     nms: Literal["per_class", "fast"] = "per_class"
+    anchor_offset: float = 0.5
+    anchor_whole_pixels: bool = False
+    clip_boxes: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,9 @@ class Detector:
             return self._read_postprocessed(score_threshold, max_detections)
         rows, deltas, scores, classes = self._candidates(score_threshold)
         boxes = decode(deltas, self._anchors[rows], weights=self.description.coder_weights)
+        if self.description.clip_boxes:
+            height, width = self.description.height, self.description.width
+            boxes = np.clip(boxes, 0, np.array([height, width, height, width], np.float32))
         if self.description.nms == "fast":
             kept = fast_suppression(boxes, scores, rows=rows, iou_threshold=iou_threshold, limit=max_detections)
         else:
@@ -303,15 +309,19 @@ def anchor_boxes(description: Description) -> np.ndarray:
 
     Order: level, row, column, ratio, scale; the same numbers as `keras_retina.geometry.anchors.AnchorGrid`.
     """
-    boxes = []
-    size, scales, ratios = description.anchor_size, description.anchor_scales, description.anchor_ratios
-    shapes = np.array([(size * s * np.sqrt(r), size * s / np.sqrt(r)) for r in ratios for s in scales])  # in strides
+    boxes, offset = [], description.anchor_offset
+    roots = np.sqrt(np.array(description.anchor_ratios))[:, None]
     for level in range(description.levels[0], description.levels[1] + 1):
         stride = 2**level
-        rows = (np.arange(description.height // stride) + 0.5) * stride
-        columns = (np.arange(description.width // stride) + 0.5) * stride
+        sides = description.anchor_size * np.array(description.anchor_scales) * stride
+        if description.anchor_whole_pixels:
+            sides = np.floor(sides)
+        halves = 0.5 * np.stack([sides * roots, sides / roots], axis=-1).reshape(-1, 2)
+        if description.anchor_whole_pixels:
+            halves = np.rint(halves)
+        rows = (np.arange(description.height // stride) + offset) * stride
+        columns = (np.arange(description.width // stride) + offset) * stride
         centres = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)[:, :, None, :]
-        halves = 0.5 * stride * shapes
         boxes.append(np.concatenate([centres - halves, centres + halves], axis=-1).reshape(-1, 4))
     return np.concatenate(boxes).astype(np.float32)
 
@@ -559,6 +569,8 @@ def _check_description(own: Description) -> None:
         "head": own.head in ("postprocess", "raw", "builtin"),
         "nms": own.nms in ("per_class", "fast"),
         "anchors, coder_weights": all(0 < number < math.inf for number in numbers) and len(own.coder_weights) == 4,
+        "anchor_offset": 0 <= own.anchor_offset <= 1
+        and all(isinstance(flag, bool) for flag in (own.anchor_whole_pixels, own.clip_boxes)),
         "anchor_scales, anchor_ratios": 0 < len(own.anchor_scales) * len(own.anchor_ratios) <= 100,
         "thresholds": 0 <= own.score_threshold <= 1 and 0 < own.iou_threshold <= 1 and own.max_detections > 0,
     }

@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.tflite.anchors import add_anchors, centre_size_anchors
-from edge.tflite.writer import Operator, Writer
+from edge.tflite.writer import Operator, Writer, clip_to_input
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Export
 
@@ -37,6 +37,8 @@ def add_builtin_tail(model: schema.ModelT, heads: dict[str, int], *, spec: Detec
         writer, heads["classes"], anchors=len(anchors), classes=len(spec.class_names)
     )
     boxes = _decoded(writer, heads["boxes"], rows=rows, anchors=add_anchors(model, spec), number=number, spec=spec)
+    if spec.clip_boxes:
+        boxes = clip_to_input(model, boxes, shape=[number, 4])
     rivals = boxes
     if settings.nms == "per_class" and len(spec.class_names) > 1:
         rivals = _apart(writer, boxes, classes=classes, number=number, cells=_cells(anchors, len(spec.class_names)))

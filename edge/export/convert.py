@@ -32,6 +32,7 @@ from edge.tflite.flatbuffer import (
 )
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.model.layers import role_of
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.formats import FORMATS, FormatName
 
@@ -78,6 +79,7 @@ def convert_heads(
     if kind == "int8_qat":
         return _convert_quantize_aware(model, spec)
     if FORMATS[kind].calibrated:
+        _refuse_float_layers(model, kind)
         if samples is None:
             raise ValueError(f"{kind} export: expected calibration inputs. Received: samples=None. Pass a function.")
         balanced = balanced_model(model, samples)
@@ -90,6 +92,15 @@ def convert_heads(
         halve_kernels(network)
     check_operators(network, kind)
     return write_flatbuffer(network)
+
+
+def _refuse_float_layers(model: keras.Model, kind: FormatName) -> None:
+    layer = next((layer for layer in model.layers if role_of(layer).int8 is None), None)
+    if layer is not None:
+        raise InputError(
+            f"{kind} export: expected layers that have an integer form. Received: {layer.name}, "
+            f"{type(layer).__name__}. Remove {kind} from export.formats."
+        )
 
 
 def balanced_model(model: keras.Model, samples: Samples) -> keras.Model:

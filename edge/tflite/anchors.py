@@ -20,8 +20,8 @@ def grids_and_shapes(spec: DetectorSpec) -> list[tuple[np.ndarray, np.ndarray]]:
     for level, count in spec.grid.per_level().items():
         rows, columns = spec.height >> level, spec.width >> level
         grid = np.zeros((rows, columns, 4), np.float32)
-        grid[..., 0] = (np.arange(rows)[:, None] + 0.5) / rows
-        grid[..., 1] = (np.arange(columns) + 0.5) / columns
+        grid[..., 0] = (np.arange(rows)[:, None] + spec.anchor_offset) / rows
+        grid[..., 1] = (np.arange(columns) + spec.anchor_offset) / columns
         shapes = np.zeros((1, per_cell, 4), np.float32)
         first = boxes[start : start + per_cell]
         shapes[0, :, 2:] = (first[:, 2:] - first[:, :2]) / sides

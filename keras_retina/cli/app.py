@@ -19,7 +19,7 @@ from keras_retina.cli.output import show_log
 from keras_retina.cli.plan import plan, tune
 from keras_retina.cli.review import review
 from keras_retina.cli.train import compress, demo, run, train
-from keras_retina.cli.weights import weights
+from keras_retina.cli.weights import import_, weights
 from keras_retina.foundation.errors import InputError
 
 app = typer.Typer(
@@ -58,6 +58,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "tune": tune,
         "pack": pack,
         "weights": weights,
+        "import": import_,
     },
 }
 """Every verb and its function, in the order and under the titles of `--help`."""

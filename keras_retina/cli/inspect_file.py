@@ -85,8 +85,17 @@ def _detector_lines(detector: dict[str, Any] | None) -> list[str]:
         return ["detector   no description of keras-retina"]
     groups = {
         "input": ("height", "width", "resize", "pixel_mean", "pixel_scale"),
-        "anchors": ("anchors", "levels", "anchor_size", "anchor_scales", "anchor_ratios", "coder_weights"),
-        "detections": ("head", "nms", "score_threshold", "iou_threshold", "max_detections"),
+        "anchors": (
+            "anchors",
+            "levels",
+            "anchor_size",
+            "anchor_scales",
+            "anchor_ratios",
+            "anchor_offset",
+            "anchor_whole_pixels",
+            "coder_weights",
+        ),
+        "detections": ("head", "nms", "score_threshold", "iou_threshold", "max_detections", "clip_boxes"),
         "made by": ("keras_retina", "kind", "recipe_sha256", "model_sha256"),
     }
     lines = [f"  {title:<10} {_pairs({name: detector.get(name) for name in names})}" for title, names in groups.items()]

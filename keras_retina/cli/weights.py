@@ -1,20 +1,26 @@
-"""`weights`: what each backbone can start from, and our file of it out of the one that the user downloads."""
+"""`weights`: what each backbone can start from, and our file of it out of the one that the user downloads; `import`: a
+detector that another library trained, as a run.
+"""
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keras_retina.cli.options import DATA_HELP
-from keras_retina.cli.output import say
+from keras_retina.cli.options import DATA_HELP, DataOption, OverwriteOption, SetOption, command
+from keras_retina.cli.output import say, suggest
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from keras_retina.model.imports import Original
     from keras_retina.model.weights.starts import Start
+    from keras_retina.recipe.recipe import Recipe
 
 PHOTO_SIZE, PHOTO_BATCH = 224, 16
 FEWEST_PHOTOS, MOST_PHOTOS = 32, 320
@@ -143,3 +149,56 @@ def photo_batches(photos: list[Path]) -> Iterator[np.ndarray]:
             square = image[top : top + side, left : left + side]
             squares.append(resize_image(square, PHOTO_SIZE, width=PHOTO_SIZE, mode="stretch"))
         yield np.stack(squares).astype(np.float32) / 127.5 - 1
+
+
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help="A .pth or .safetensors of torchvision's retinanet_resnet50_fpn.")],
+    out: Annotated[Path, typer.Option("--out", help="Run folder.")],
+    data: DataOption = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Class names, one a line, where they are not those of COCO.")
+    ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option("--epsilon", help="Of the BatchNorms. Default: 0 for COCO's weights of torchvision, else 1e-5."),
+    ] = None,
+    set_: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Make a run of a detector that was trained with another library: it evaluates, exports and verifies like ours."""
+    from keras_retina.model.imports import names_of_outputs, read_original
+    from keras_retina.model.saving import save_detector
+    from keras_retina.run import refuse_other_files, start_run
+
+    refuse_other_files(out, overwrite=overwrite)
+    original = read_original(checkpoint, epsilon)
+    names = names_of_outputs(original, labels)
+    recipe = imported_recipe(original, out, overrides=set_)
+
+    from keras_retina.model.imports import build
+
+    model, spec = build(original, recipe.model, names=names, classes=recipe.data.classes)
+    run = start_run(out, recipe, data_dir=data or Path(), command=command(), overwrite=overwrite)
+    save_detector(model, spec, run.model)
+    say(f"{original.name}: {original.told}; {len(spec.class_names)} classes, {model.count_params():,} parameters")
+    say(f"wrote {run.model}")
+    suggest(f"keras-retina evaluate {out} --data DIR")
+
+
+def imported_recipe(original: Original, out: Path, *, overrides: list[str] | None) -> Recipe:
+    """Returns the recipe of the run: the settings of the original. A training with it starts from its weights."""
+    from keras_retina.foundation.run_paths import RunPaths
+    from keras_retina.recipe.recipe import recipe_from_fields
+    from keras_retina.recipe.yaml_file import apply_override
+
+    fields: dict[str, Any] = {"name": run_name(out), **copy.deepcopy(dict(original.fields))}
+    fields["model"]["backbone"]["weights"] = str(RunPaths(out).model)
+    for override in overrides or []:
+        apply_override(fields, override)
+    return recipe_from_fields(fields, " ".join(["import", *(f"--set {one}" for one in overrides or [])]))
+
+
+def run_name(out: Path) -> str:
+    """Returns the name of the folder as that of a recipe."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", out.resolve().name)[:64].lstrip("_.-")
+    return name or "imported"

@@ -54,6 +54,7 @@ def detect_function(
             score_threshold=EVALUATION_SCORE_THRESHOLD,
             iou_threshold=iou_threshold,
             max_detections=max_detections,
+            clip_to=(spec.height, spec.width) if spec.clip_boxes else None,
         )
 
     return lambda images: {name: value.numpy() for name, value in graph(tf.constant(images)).items()}

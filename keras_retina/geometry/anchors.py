@@ -18,7 +18,7 @@ class AnchorGroups:
     """The anchors of an `AnchorGrid` by equal level and shape: those of a group are one grid of equal boxes.
 
     The anchor of group `g` in row `r` and column `c` has the index `first[g] + (r * columns[g] + c) * per_cell` and its
-    centre at `(r + 0.5, c + 0.5) * stride[g]`.
+    centre at `(r + offset, c + offset) * stride[g]`.
 
     Attributes:
         sizes: float32 `[G, 2]`, height and width of one anchor.
@@ -26,6 +26,7 @@ class AnchorGroups:
         cells: int32 `[G, 2]`, rows and columns.
         first: int32 `[G]`, index of the anchor in the first row and column.
         per_cell: anchors that share a cell of a level.
+        offset: of the centres in their cells, in strides.
     """
 
     sizes: np.ndarray
@@ -33,14 +34,15 @@ class AnchorGroups:
     cells: np.ndarray
     first: np.ndarray
     per_cell: int
+    offset: float = 0.5
 
 
 @dataclass(frozen=True)
 class AnchorGrid:
     """Where the anchors of a detector are: on every level the same shapes around the centre of every cell.
 
-    Level `l` has a cell every `2 ** l` pixels (its stride), centred at `(i + 0.5) * stride`; its anchors have the area
-    `(size * stride * scale) ** 2`. Order: level, row, column, ratio, scale (the scale changes fastest).
+    Level `l` has a cell every `2 ** l` pixels (its stride), centred at `(i + offset) * stride`; its anchors have the
+    area `(size * stride * scale) ** 2`. Order: level, row, column, ratio, scale (the scale changes fastest).
 
     Attributes:
         height, width: pixels of the network input, multiples of the last stride, so that every level's feature map has
@@ -49,6 +51,9 @@ class AnchorGrid:
         size: anchor side in strides: 4 is the paper's (32 to 813 px on levels 3 to 7), 3 suits small inputs.
         scales: factors on the side.
         ratios: height / width.
+        offset: where a cell has the centre of its anchors, in strides: 0.5 is the middle, 0 its upper left corner.
+        whole_pixels: anchors as torchvision makes them: `size * stride * scale` is rounded down to a whole pixel, and
+            half of each height and width to the nearest one.
 
     Raises:
         InputError: a size, level, scale or ratio that makes no anchors.
@@ -62,6 +67,8 @@ class AnchorGrid:
     size: float = 4.0
     scales: Sequence[float] = SCALES
     ratios: Sequence[float] = RATIOS
+    offset: float = 0.5
+    whole_pixels: bool = False
 
     def __post_init__(self) -> None:
         _check_sides(self.height, self.width, levels=self.levels)
@@ -72,6 +79,15 @@ class AnchorGrid:
                     f"Anchors need a positive, finite {name}. Received: {name}={given}. "
                     "Give numbers above 0, at least one."
                 )
+        if not 0 <= self.offset <= 1:
+            raise InputError(
+                f"Anchors need a centre in their cell. Received: offset={self.offset}. Use 0.5, its middle, or 0."
+            )
+        if self.whole_pixels and not np.all(self._shapes(self.levels[0])):
+            raise InputError(
+                "Anchors in whole pixels need a height and a width. "
+                f"Received: size={self.size}, which leaves none on level {self.levels[0]}. Use a larger one."
+            )
 
     @property
     def per_cell(self) -> int:
@@ -85,43 +101,46 @@ class AnchorGrid:
     def boxes(self) -> np.ndarray:
         """Returns all anchors, float32 `[A, 4]` as `[y1, x1, y2, x2]` in pixels of the input; some stick out of it."""
         boxes = [
-            _level_boxes(self.height, self.width, stride=2**level, shapes=self._cell_shapes())
+            _level_boxes(self.height, self.width, stride=2**level, halves=0.5 * self._shapes(level), offset=self.offset)
             for level in self._levels()
         ]
         return np.concatenate(boxes).astype(np.float32)
 
     def groups(self) -> AnchorGroups:
         """Returns how the anchors of `boxes` lie; the groups are in the order of levels."""
-        shapes = self._cell_shapes()
-        per_cell = len(shapes)
+        per_cell = self.per_cell
         strides = np.repeat([2**level for level in self._levels()], per_cell)
         cells = np.array([self.height, self.width]) // strides[:, None]
         level_counts = np.array(list(self.per_level().values()))
         level_starts = np.repeat(np.cumsum(level_counts) - level_counts, per_cell)
         first = level_starts + np.tile(np.arange(per_cell), len(level_counts))
-        sizes = np.tile(shapes, (len(level_counts), 1)) * strides[:, None]
+        sizes = np.concatenate([self._shapes(level) for level in self._levels()])
         return AnchorGroups(
             sizes.astype(np.float32),
             strides.astype(np.float32),
             cells.astype(np.int32),
             first.astype(np.int32),
             per_cell,
+            self.offset,
         )
 
     def _levels(self) -> range:
         return range(self.levels[0], self.levels[1] + 1)
 
-    def _cell_shapes(self) -> np.ndarray:
-        """Returns `[ratios * scales, 2]` heights and widths in strides; a ratio keeps the area."""
-        sides = [(self.size * scale, np.sqrt(ratio)) for ratio in self.ratios for scale in self.scales]
-        return np.array([(side * root, side / root) for side, root in sides], np.float64)
+    def _shapes(self, level: int) -> np.ndarray:
+        """Returns `[ratios * scales, 2]` heights and widths in pixels; a ratio keeps the area."""
+        sides = np.array([self.size * scale for scale in self.scales], np.float64) * 2**level
+        roots = np.sqrt(np.array(self.ratios, np.float64))[:, None]
+        if self.whole_pixels:
+            sides = np.floor(sides)
+        shapes = np.stack([sides * roots, sides / roots], axis=-1).reshape(-1, 2)
+        return 2 * np.rint(0.5 * shapes) if self.whole_pixels else shapes
 
 
-def _level_boxes(height: int, width: int, *, stride: int, shapes: np.ndarray) -> np.ndarray:
-    rows = (np.arange(height // stride) + 0.5) * stride
-    columns = (np.arange(width // stride) + 0.5) * stride
+def _level_boxes(height: int, width: int, *, stride: int, halves: np.ndarray, offset: float) -> np.ndarray:
+    rows = (np.arange(height // stride) + offset) * stride
+    columns = (np.arange(width // stride) + offset) * stride
     centres = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)[:, :, None, :]  # [rows, columns, 1, 2]
-    halves = 0.5 * stride * shapes  # [per_cell, 2]
     return np.concatenate([centres - halves, centres + halves], axis=-1).reshape(-1, 4)
 
 

@@ -28,7 +28,9 @@ def overlapping_pairs(
     # Of a group, the anchor with the nearest centre overlaps most.
     centres = 0.5 * (boxes[:, None, :2] + boxes[:, None, 2:])  # [n, 1, 2]
     last_cell = (groups.cells - 1).astype("float32")
-    cell = tf.cast(tf.clip_by_value(tf.round(centres / groups.stride[:, None] - 0.5), 0.0, last_cell), tf.int32)
+    cell = tf.cast(
+        tf.clip_by_value(tf.round(centres / groups.stride[:, None] - groups.offset), 0.0, last_cell), tf.int32
+    )
     nearest = tf.reduce_sum(cell * _steps(groups), axis=2) + groups.first  # [n, G]
     best = tf.reduce_max(pair_iou(boxes[:, None], tf.gather(anchors, nearest)), axis=1, keepdims=True)  # [n, 1]
     threshold = tf.minimum(best, smallest_iou)
@@ -58,8 +60,8 @@ def _pairs(boxes: tf.Tensor, groups: AnchorGroups, *, needed_area: tf.Tensor) ->
     reach = 0.5 * (sides + groups.sizes) - needed + _SLACK_PIXELS
     fits = tf.reduce_all((needed <= possible) & (sides > 0.0), axis=2, keepdims=True)
     # Clipped before they become integers, which have no room for a box far away.
-    low = tf.clip_by_value(tf.math.ceil((centres - reach) / stride - 0.5), 0.0, last_cell + 1.0)
-    high = tf.clip_by_value(tf.floor((centres + reach) / stride - 0.5), -1.0, last_cell)
+    low = tf.clip_by_value(tf.math.ceil((centres - reach) / stride - groups.offset), 0.0, last_cell + 1.0)
+    high = tf.clip_by_value(tf.floor((centres + reach) / stride - groups.offset), -1.0, last_cell)
     spans = tf.cast(tf.where(fits, tf.maximum(high - low + 1.0, 0.0), 0.0), tf.int32)  # [n, G, 2]
     corners = tf.reduce_sum(tf.cast(low, tf.int32) * _steps(groups), axis=2) + groups.first  # [n, G]
 

@@ -23,6 +23,7 @@ def detections(
     score_threshold: float,
     iou_threshold: float = 0.5,
     max_detections: int = 100,
+    clip_to: tuple[int, int] | None = None,
 ) -> dict[str, tf.Tensor]:
     """Returns the detections of a batch, best score first, after non-maximum suppression within each class.
 
@@ -32,14 +33,15 @@ def detections(
         score_threshold: scores must be above it; `EVALUATION_SCORE_THRESHOLD` or `SHOW_SCORE_THRESHOLD`.
         iou_threshold: of two boxes of one class that overlap more, the lower-scored one goes.
         max_detections: M, the most of one image.
+        clip_to: height and width of the input, to which boxes are clipped before their overlaps are computed.
 
     Returns:
-        `boxes` float32 `[batch, M, 4]` in input pixels, not clipped to the image; `scores` float32 `[batch, M]`;
+        `boxes` float32 `[batch, M, 4]` in input pixels, clipped to `clip_to` alone; `scores` float32 `[batch, M]`;
         `classes` int32 `[batch, M]`; `count` int32 `[batch]`. Rows from `count` on are zeros.
 
     Source: Focal Loss for Dense Object Detection, section 4 (Inference).
     """
-    boxes, scores = _candidates(logits, deltas, anchors=anchors, coder_weights=coder_weights)
+    boxes, scores = _candidates(logits, deltas, anchors=anchors, coder_weights=coder_weights, clip_to=clip_to)
     boxes, scores, classes, count = tf.image.combined_non_max_suppression(
         boxes[:, :, None, :],
         scores,
@@ -61,12 +63,13 @@ def fast_detections(
     score_threshold: float,
     iou_threshold: float = 0.5,
     max_detections: int = 100,
+    clip_to: tuple[int, int] | None = None,
 ) -> dict[str, tf.Tensor]:
     """Returns what `detections` returns when each anchor has only its best class and boxes of any class suppress.
 
     It is what a file with `export.nms: fast` does: TFLite_Detection_PostProcess without `use_regular_nms`.
     """
-    boxes, scores = _candidates(logits, deltas, anchors=anchors, coder_weights=coder_weights)
+    boxes, scores = _candidates(logits, deltas, anchors=anchors, coder_weights=coder_weights, clip_to=clip_to)
     best, classes = tf.reduce_max(scores, axis=-1), tf.argmax(scores, axis=-1, output_type=tf.int32)
 
     def of_image(image: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -91,7 +94,12 @@ def fast_detections(
 
 
 def _candidates(
-    logits: tf.Tensor, deltas: tf.Tensor, *, anchors: tf.Tensor, coder_weights: Sequence[float]
+    logits: tf.Tensor,
+    deltas: tf.Tensor,
+    *,
+    anchors: tf.Tensor,
+    coder_weights: Sequence[float],
+    clip_to: tuple[int, int] | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns boxes `[batch, candidates, 4]` and scores `[batch, candidates, K]` of the best anchors of each image."""
     logits, deltas = tf.cast(logits, tf.float32), tf.cast(deltas, tf.float32)
@@ -99,4 +107,6 @@ def _candidates(
     best = tf.reduce_max(logits, axis=-1)  # [batch, A]
     _, kept = tf.math.top_k(best, k=tf.minimum(CANDIDATES, tf.shape(best)[1]))  # [batch, candidates]
     boxes = decode(tf.gather(deltas, kept, batch_dims=1), tf.gather(anchors, kept), weights=coder_weights)
+    if clip_to is not None:
+        boxes = tf.clip_by_value(boxes, 0.0, tf.constant([*clip_to, *clip_to], tf.float32))
     return boxes, tf.sigmoid(tf.gather(logits, kept, batch_dims=1))

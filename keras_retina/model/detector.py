@@ -37,7 +37,7 @@ def retinanet(settings: Model | Mapping[str, Any], class_names: Sequence[str]) -
     settings = settings if isinstance(settings, Model) else Model(**settings)
     names = _checked(class_names)
     model = detector_network(settings, len(names))
-    load_pretrained(model, settings.backbone, source=find_weights(settings.backbone, None))
+    load_pretrained(model, settings.backbone, source=find_weights(settings.backbone, None), class_names=names)
     set_batch_norm_momentum(model)
     return model, detector_spec(settings, names)
 

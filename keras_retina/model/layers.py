@@ -42,6 +42,7 @@ LAYERS: dict[type[keras.layers.Layer], LayerRole] = {
     keras.layers.Conv2D: LayerRole("producer", "rounded"),
     keras.layers.DepthwiseConv2D: LayerRole("between", "rounded"),
     keras.layers.GlobalAveragePooling2D: LayerRole("passing", None),
+    keras.layers.GroupNormalization: LayerRole(None, None),
     keras.layers.InputLayer: LayerRole("fixed", "image"),
     keras.layers.LayerNormalization: LayerRole(None, None),
     keras.layers.MaxPooling2D: LayerRole("passing", "passing"),

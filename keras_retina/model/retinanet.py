@@ -53,19 +53,28 @@ def _smooth(tensor: tf.Tensor, settings: Pyramid, *, activation: str, level: int
 
 
 def _strided(tensor: tf.Tensor, settings: Pyramid, *, level: int) -> tf.Tensor:
+    padding = "same"
+    if settings.padding == "symmetric":
+        tensor, padding = keras.layers.ZeroPadding2D(1, name=f"pyramid_padding_{level}")(tensor), "valid"
     if settings.convolution == "full":
-        layer = keras.layers.Conv2D(settings.width, 3, 2, padding="same", name=f"pyramid_output_{level}")
+        layer = keras.layers.Conv2D(settings.width, 3, 2, padding=padding, name=f"pyramid_output_{level}")
         return layer(tensor)
-    return convolution(settings.width, "separable", name=f"pyramid_output_{level}", strides=2, activation="relu6")(
-        tensor
-    )
+    name = f"pyramid_output_{level}"
+    return convolution(settings.width, "separable", name=name, strides=2, padding=padding, activation="relu6")(tensor)
 
 
 Apply = Callable[[tf.Tensor], tf.Tensor]
 
 
 def convolution(
-    filters: int, kind: str, *, name: str, strides: int = 1, activation: str | None = None, bias: float | None = 0.0
+    filters: int,
+    kind: str,
+    *,
+    name: str,
+    strides: int = 1,
+    padding: str = "same",
+    activation: str | None = None,
+    bias: float | None = 0.0,
 ) -> Apply:
     """Returns a function that applies one 3x3 convolution; calling it twice shares the weights.
 
@@ -81,7 +90,7 @@ def convolution(
             filters,
             3,
             strides,
-            padding="same",
+            padding=padding,
             activation=activation,
             use_bias=use_bias,
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
@@ -91,7 +100,7 @@ def convolution(
     depthwise = keras.layers.DepthwiseConv2D(
         3,
         strides,
-        padding="same",
+        padding=padding,
         use_bias=False,
         # Each output sees 9 inputs: 9 * (1 / 3) ** 2 = 1 keeps the variance. Keras' own initializers count
         # 9 * channels inputs here and would shrink the signal by sqrt(channels) in every layer.
@@ -118,12 +127,12 @@ def head_outputs(
 
     `anchors` runs over level, row, column, anchor of the cell: the order of `AnchorGrid.boxes`. With `batch_norm:
     per_level` the convolutions stay shared and each level, numbered as in `levels`, has a BatchNorm behind each of
-    them: features of different levels have different statistics.
+    them: features of different levels have different statistics. A GroupNorm (`group_norm`) is shared as well.
 
     Source of the norms: the code of EfficientDet and of Model Garden's RetinaNet; the paper's heads have none.
     """
     activation = "relu" if settings.convolution == "full" else "relu6"
-    has_norms = settings.batch_norm == "per_level"
+    has_norms = settings.batch_norm == "per_level" or settings.group_norm > 0
     hidden: list[Apply] = [
         convolution(
             settings.width,
@@ -134,13 +143,18 @@ def head_outputs(
         )
         for index in range(settings.convolutions)
     ]
+    group_norms = [
+        keras.layers.GroupNormalization(settings.group_norm, epsilon=1e-5, name=f"{name}_{index}_group_norm")
+        for index in range(settings.convolutions if settings.group_norm else 0)
+    ]
     predict = convolution(anchors_per_cell * values, settings.convolution, name=f"{name}_prediction", bias=bias)
     rows = []
     for number, tensor in enumerate(levels):
         for index, layer in enumerate(hidden):
             tensor = layer(tensor)
             if has_norms:
-                tensor = keras.layers.BatchNormalization(name=f"{name}_{index}_norm_{number}")(tensor)
+                own = keras.layers.BatchNormalization(name=f"{name}_{index}_norm_{number}")
+                tensor = (group_norms[index] if group_norms else own)(tensor)
                 tensor = keras.layers.Activation(activation, name=f"{name}_{index}_{activation}_{number}")(tensor)
         tensor = predict(tensor)  # [batch, height, width, anchors_per_cell * values]
         rows.append(keras.layers.Reshape((-1, values), name=f"{name}_reshape_{number}")(tensor))

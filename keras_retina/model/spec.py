@@ -37,7 +37,9 @@ class DetectorSpec:
         levels: first and last pyramid level, both included; the stride of a level is `2 ** level`.
         anchor_size: side of the smallest square anchor in strides (paper: 4).
         anchor_scales, anchor_ratios: octave scales and height/width ratios.
+        anchor_offset, anchor_whole_pixels: as `offset` and `whole_pixels` of `AnchorGrid`.
         coder_weights: (y, x, h, w), the `y_scale` .. `w_scale` of TFLite_Detection_PostProcess.
+        clip_boxes: clip boxes to the input before the suppression of overlaps.
         pixel_mean, pixel_scale: the network sees `(pixel - pixel_mean) / pixel_scale`, RGB.
     """
 
@@ -54,6 +56,9 @@ class DetectorSpec:
     coder_weights: tuple[Positive, Positive, Positive, Positive]
     pixel_mean: float = 127.5
     pixel_scale: Positive = 127.5
+    anchor_offset: Annotated[float, Field(ge=0, le=1)] = 0.5
+    anchor_whole_pixels: bool = False
+    clip_boxes: bool = False
 
     @property
     def grid(self) -> AnchorGrid:
@@ -63,7 +68,14 @@ class DetectorSpec:
             InputError: the numbers make no anchors.
         """
         return AnchorGrid(
-            self.height, self.width, self.levels, self.anchor_size, self.anchor_scales, self.anchor_ratios
+            self.height,
+            self.width,
+            self.levels,
+            self.anchor_size,
+            self.anchor_scales,
+            self.anchor_ratios,
+            self.anchor_offset,
+            self.anchor_whole_pixels,
         )
 
     def anchors(self) -> np.ndarray:
@@ -97,6 +109,9 @@ def detector_spec(settings: Model, class_names: tuple[str, ...]) -> DetectorSpec
         anchor_scales=settings.anchors.scales,
         anchor_ratios=settings.anchors.ratios,
         coder_weights=settings.coder_weights,
+        anchor_offset=settings.anchors.offset,
+        anchor_whole_pixels=settings.anchors.whole_pixels,
+        clip_boxes=settings.clip_boxes,
     )
 
 

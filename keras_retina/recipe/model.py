@@ -38,6 +38,7 @@ BackboneName = Literal[
     "csp_darknet_m",
     "csp_darknet_l",
     "mit_b0",
+    "resnet50_torchvision",
     "plain",
 ]
 BACKBONE_ALPHAS: dict[BackboneName, tuple[float, ...]] = {
@@ -82,7 +83,10 @@ def start_names(name: BackboneName, alpha: float) -> list[str]:
 
 
 class Backbone(Section):
-    """`weights`: a name such as `imagenet`, `none` or a path; `frozen_stages`: how many stages never train."""
+    """`weights`: a name such as `imagenet`, `none` or a path; `frozen_stages`: how many stages never train.
+
+    The path may be that of a `model.keras`: pyramid and heads then start from it as well.
+    """
 
     name: BackboneName = "mobilenet_v2"
     alpha: float = 1.0
@@ -109,7 +113,7 @@ class Backbone(Section):
 
     def _check_weights(self) -> None:
         """Refuses a name that this backbone has no weights of. A path is looked up where a training begins."""
-        if self.weights == "none":
+        if self.weights == "none" or self.weights.endswith(".keras"):
             return
         if not BACKBONE_STARTS[self.name]:
             raise ValueError(f"{self.name} has no pretrained weights. Received: weights={self.weights!r}. Use 'none'")
@@ -131,11 +135,17 @@ class Input(Section):
 
 
 class Anchors(Section):
-    """`size` in strides (paper 4, small inputs 3), octave `scales`, height/width `ratios`."""
+    """`size` in strides (paper 4, small inputs 3), octave `scales`, height/width `ratios`.
+
+    `offset` is where a cell has their centre, in strides: 0.5 is its middle. `whole_pixels` rounds heights and widths
+    as torchvision does, whose anchors have the offset 0.
+    """
 
     size: Positive = 3.0
     scales: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
     ratios: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)] = (0.5, 1.0, 2.0)
+    offset: Annotated[float, Field(ge=0, le=1)] = 0.5
+    whole_pixels: bool = False
 
 
 class Pyramid(Section):
@@ -144,7 +154,8 @@ class Pyramid(Section):
     Where `levels` is not given, the last one is the highest of 7, 6 and 5 whose stride divides both sides of the input.
     `p6_from` is what level 6 is made from: `c5` of the backbone (the paper; the default of `full` convolutions), `m5`,
     which is level 5 before its own convolution (the default of `separable` ones, which has fewer channels), or `p5`,
-    which is level 5 itself (torchvision).
+    which is level 5 itself (torchvision). `padding` is that of the strided convolutions that make levels 6 and 7:
+    `same` has its zeros at the end, as TensorFlow pads, `symmetric` on both sides, as PyTorch does.
     """
 
     levels: Annotated[tuple[int, int], Field(strict=False)] = (3, 7)
@@ -152,6 +163,7 @@ class Pyramid(Section):
     convolution: Literal["separable", "full"] = "separable"
     upsampling: Literal["nearest", "bilinear"] = "bilinear"
     p6_from: Literal["c5", "m5", "p5"] | None = None
+    padding: Literal["same", "symmetric"] = "same"
 
     @model_validator(mode="after")
     def _levels_in_order(self) -> Pyramid:
@@ -166,13 +178,27 @@ class Pyramid(Section):
 
 
 class Head(Section):
-    """Class and box heads, shared over the levels; `batch_norm: per_level` normalises each level for itself."""
+    """Class and box heads, shared over the levels; `batch_norm: per_level` normalises each level for itself.
+
+    `group_norm` is in how many groups of channels a GroupNorm normalises behind each convolution, as torchvision's
+    second version does with 32; 0 is none. It needs float: there are no int8 files of it, and no pruning.
+    """
 
     convolutions: Annotated[int, Field(ge=0, le=8)] = 3
     width: Annotated[int, Field(ge=8, multiple_of=8)] = 64
     convolution: Literal["separable", "full"] = "separable"
     batch_norm: Literal["none", "per_level"] = "none"
+    group_norm: Annotated[int, Field(ge=0)] = 0
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
+
+    @model_validator(mode="after")
+    def _groups_divide(self) -> Head:
+        if self.group_norm and (self.width % self.group_norm or self.batch_norm != "none"):
+            raise ValueError(
+                f"group_norm: expected a divisor of the width {self.width}, and batch_norm: none. "
+                f"Received: group_norm={self.group_norm}, batch_norm={self.batch_norm!r}. Set one of both"
+            )
+        return self
 
     @model_validator(mode="after")
     def _norms_have_convolutions(self) -> Head:
@@ -207,6 +233,8 @@ class Model(Section):
         pyramid: first and last of its `levels`, in 3 to 7; `width` in channels; `convolution` is separable or full.
         head: `convolutions`, `width` and `convolution` of the two heads; `batch_norm` is none or per_level.
         coder_weights: what offsets from anchors are multiplied by, (y, x, height, width).
+        clip_boxes: clip boxes to the input before overlaps are suppressed, as torchvision does. A postprocess file
+            cannot, and clips them behind.
 
     Raises:
         InputError: one line that names every wrong field, the value received and the closest valid choice.
@@ -220,6 +248,7 @@ class Model(Section):
     pyramid: Pyramid = Pyramid()
     head: Head = Head()
     coder_weights: Annotated[tuple[Positive, Positive, Positive, Positive], Field(strict=False)] = _CODER_WEIGHTS
+    clip_boxes: bool = False
 
     @model_validator(mode="before")
     @classmethod

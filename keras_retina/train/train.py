@@ -167,7 +167,7 @@ def _networks(
     """Returns the networks of a recipe with pretrained weights, and where these came from."""
     detector = detector_network(always_frozen(recipe.model, recipe.training.unfreeze_at), len(spec.class_names))
     source = find_weights(recipe.model.backbone, data_dir)
-    load_pretrained(detector, recipe.model.backbone, source=source)
+    load_pretrained(detector, recipe.model.backbone, source=source, class_names=spec.class_names)
     set_batch_norm_momentum(detector)
     whole = in_precision(detector, precision)
     frozen, learning = split_at_frozen(whole) if recipe.training.feature_views else (None, whole)

@@ -80,12 +80,18 @@ def fit_anchors(boxes: np.ndarray, classes: np.ndarray, model: Model) -> Anchors
         classes: int32 `[n]`.
 
     Raises:
-        InputError: there are no boxes.
+        InputError: there are no boxes, or the anchors are those that an imported detector was trained with.
 
     Source: YOLO9000, section 2 (Dimension Clusters) for k-means; Hooke and Jeeves, Direct Search (1961).
     """
     if not len(boxes):
         raise InputError("at least one box was expected. Received: boxes=[]. Choose a split with boxes.")
+    if model.anchors.whole_pixels or model.anchors.offset != 0.5:
+        raise InputError(
+            "model.anchors: expected anchors in the middle of their cells, not in whole pixels. Received: "
+            f"offset={model.anchors.offset}, whole_pixels={model.anchors.whole_pixels}, as imported detectors have "
+            "them. Keep those of a detector that is trained already."
+        )
     few = np.linspace(0, len(boxes) - 1, min(len(boxes), SEARCHED_BOXES)).round().astype(int)
     judge = _Judge(boxes[few], classes[few], model=model)
     starts = (_logarithms(model.anchors), _cluster_centres(boxes[few], model))
@@ -147,8 +153,11 @@ def _nearest(boxes: np.ndarray, model: Model) -> _Nearest:
     first, last = model.pyramid.levels
     strides = 2.0 ** np.arange(first, last + 1)
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).T  # [2, n]
-    cells = centres / strides[:, None, None]  # [levels, 2, n]; inside the input, so that each has its cell
-    distances = np.abs(cells - np.floor(cells) - 0.5) * strides[:, None, None]
+    cells = centres / strides[:, None, None]  # [levels, 2, n]
+    counts = np.array([[model.input.height], [model.input.width]]) // strides[:, None, None]
+    offset = model.anchors.offset
+    nearest = np.clip(np.rint(cells - offset), 0, counts - 1) + offset
+    distances = np.abs(cells - nearest) * strides[:, None, None]
     return (boxes[:, 2:] - boxes[:, :2]).T.astype(np.float32), distances.astype(np.float32), strides
 
 

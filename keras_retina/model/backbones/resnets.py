@@ -1,7 +1,8 @@
-"""ResNets of the first version: 50, 101 and 152 of keras.applications, 18 and 34 with their basic blocks, and ResNeXt.
+"""ResNets of the first version: 50, 101 and 152 of keras.applications, 18 and 34 with their basic blocks, the 50 of
+torchvision, and ResNeXt.
 
 Source: He et al., Deep Residual Learning for Image Recognition, table 1; Xie et al., Aggregated Residual
-Transformations for Deep Neural Networks, table 1.
+Transformations for Deep Neural Networks, table 1; torchvision/models/resnet.py.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ def _rgb_unit_range_kernel(weights_of: WeightsOf) -> list[np.ndarray]:
 
 
 GROUPS = 32  # of the channels of a ResNeXt
+PIXEL_SCALING = "pixel_scaling"
+"""The layer that scales pixels for weights of torchvision."""
+
 _STAGES = ("conv2_block1_1_conv", "conv3_block1_1_conv", "conv4_block1_1_conv", "conv5_block1_1_conv")
 
 
@@ -105,6 +109,44 @@ def _basic_block(tensor: tf.Tensor, filters: int, *, strides: int, name: str) ->
     return keras.layers.Activation("relu", name=f"{name}_out")(found)
 
 
+def _torchvision_bottlenecks(blocks: tuple[int, int, int, int]) -> BackboneKind:
+    """Returns torchvision's ResNet: the stride is in the 3x3 convolution of a block, and every padding on both sides.
+
+    A 1x1 convolution of each channel for itself scales the pixels as torchvision does. It cannot be part of the first
+    convolution: that one is padded with zeros of the scaled pixels, a colour of its own in ours.
+    """
+
+    def build(settings: Backbone, *, input_tensor: tf.Tensor, **options: Any) -> keras.Model:
+        scale = keras.layers.DepthwiseConv2D(1, depthwise_initializer="ones", name=PIXEL_SCALING)
+        tensor = keras.layers.ZeroPadding2D(3, name="conv1_pad")(scale(input_tensor))
+        tensor = _normalized(tensor, 64, 7, strides=2, padding="valid", name="conv1", activate=True)
+        tensor = keras.layers.ZeroPadding2D(1, name="pool1_pad")(tensor)  # behind a ReLU as good as minus infinity
+        tensor = keras.layers.MaxPooling2D(3, strides=2, name="pool1_pool")(tensor)
+        for stage, count in enumerate(blocks, start=2):
+            for number in range(1, count + 1):
+                strides = 2 if number == 1 and stage > 2 else 1
+                name = f"conv{stage}_block{number}"
+                tensor = _bottleneck(tensor, 16 * 2**stage, strides=strides, widens=number == 1, name=name)
+        return keras.Model(input_tensor, tensor)
+
+    three, four, five = (f"conv{stage}_block{blocks[stage - 2]}_out" for stage in (3, 4, 5))
+    return BackboneKind(build, (three, four, five), _STAGES)
+
+
+def _bottleneck(tensor: tf.Tensor, filters: int, *, strides: int, widens: bool, name: str) -> tf.Tensor:
+    shortcut = tensor
+    found = _normalized(tensor, filters, 1, name=f"{name}_1", activate=True)
+    if widens:
+        shortcut = _normalized(tensor, 4 * filters, 1, strides=strides, name=f"{name}_0", activate=False)
+    padding = "same"
+    if strides > 1:
+        found, padding = keras.layers.ZeroPadding2D(1, name=f"{name}_2_pad")(found), "valid"
+    found = _normalized(found, filters, 3, strides=strides, padding=padding, name=f"{name}_2", activate=True)
+    found = _normalized(found, 4 * filters, 1, name=f"{name}_3", activate=False)
+    found = keras.layers.Add(name=f"{name}_add")([shortcut, found])
+    return keras.layers.Activation("relu", name=f"{name}_out")(found)
+
+
 def _normalized(
     tensor: tf.Tensor,
     filters: int,
@@ -138,5 +180,6 @@ RESNETS: dict[str, BackboneKind] = {
     "resnet152": _bottlenecks(keras.applications.ResNet152, (8, 36, 3)),
     "resnext50_32x4d": _grouped_blocks((3, 4, 6, 3), 4),
     "resnext101_32x8d": _grouped_blocks((3, 4, 23, 3), 8),
+    "resnet50_torchvision": _torchvision_bottlenecks((3, 4, 6, 3)),
 }
 """Every ResNet and ResNeXt by its name in a recipe."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.backbones import backbone_layers, kind_of
 from keras_retina.model.weights.starts import Start, file_name, start_of
+from keras_retina.model.weights.whole import DETECTOR_SUFFIX, load_whole
 from keras_retina.recipe.model import BACKBONE_ALPHAS, BACKBONE_STARTS, Backbone, start_names
 
 WEIGHTS_FOLDER_VARIABLE = "KERAS_RETINA_WEIGHTS"
@@ -47,7 +49,7 @@ def find_weights(settings: Backbone, data_dir: Path | None) -> str | None:
 
 
 def _refuse_untrained(settings: Backbone) -> None:
-    if not BACKBONE_STARTS[settings.name]:
+    if not BACKBONE_STARTS[settings.name] and not settings.weights.endswith(DETECTOR_SUFFIX):
         raise InputError(
             f"model.backbone.weights: 'none' was expected for {settings.name}, which has no pretrained weights. "
             f"Received: weights={settings.weights!r}. Use 'none'."
@@ -89,8 +91,12 @@ def keras_cache(start: Start, alpha: float) -> Path | None:
     return path if path.is_file() else None
 
 
-def load_pretrained(model: keras.Model, settings: Backbone, *, source: str | None) -> None:
+def load_pretrained(
+    model: keras.Model, settings: Backbone, *, source: str | None, class_names: Sequence[str] = ()
+) -> None:
     """Copies backbone weights from `source` (see `find_weights`) into the detector; None leaves them random.
+
+    Of a `model.keras` the pyramid and the heads are copied too, and with the same `class_names` the class prediction.
 
     All backbones get RGB in [-1, 1]. The ResNet files were trained on BGR pixels minus a mean, those of EfficientNetV2
     on pixels of mean 0 and deviation 1: what reads the image is rewritten for our input, exactly the same function but
@@ -103,6 +109,9 @@ def load_pretrained(model: keras.Model, settings: Backbone, *, source: str | Non
     if source is None:
         return
     _refuse_untrained(settings)
+    if source.endswith(DETECTOR_SUFFIX):
+        load_whole(model, source, class_names=class_names)
+        return
     pretrained = pretrained_network(settings, source)
 
     def weights_of(name: str) -> list[np.ndarray]:

@@ -119,6 +119,32 @@ def test_classes_suppress_their_own_kind_only_however_many_there_are(small_quant
     np.testing.assert_allclose(found.boxes, clipped[kept], atol=0.01)
 
 
+def test_boxes_are_clipped_before_they_suppress_where_the_description_says_so(small_quantized, tmp_path):
+    spec = dataclasses.replace(small_quantized.spec, clip_boxes=True)
+    anchors, generator = spec.anchors(), np.random.default_rng(0)
+    logits = generator.normal(-3, 2, (1, len(anchors), 2)).astype(np.float32)
+    deltas = generator.normal(0, 1, (1, len(anchors), 4)).astype(np.float32)
+    found = []
+    for clips in (True, False):
+        for head in ("builtin", "raw"):
+            path, own = tmp_path / f"{head}_{clips}.tflite", dataclasses.replace(spec, clip_boxes=clips)
+            write_detector(
+                path, constant_heads(own, logits, deltas), spec=own, kind="float32", head=head, settings=STATIC
+            )
+            found.append(Detector(path).detect(np.zeros((64, 64, 3), np.uint8), 0.1))
+    assert_same(found[0], found[1], at_least=10)
+    assert_same(found[2], found[3], at_least=10)
+    assert found[1].scores.tolist() != found[3].scores.tolist()  # other boxes stay
+
+    probabilities = 1 / (1 + np.exp(-logits[0]))
+    rows, classes = np.nonzero(probabilities >= 0.1)
+    boxes = np.clip(runtime.decode(deltas[0, rows], anchors[rows], weights=spec.coder_weights), 0, 64)
+    scores = probabilities[rows, classes]
+    kept = runtime.non_maximum_suppression(boxes, scores, classes=classes, iou_threshold=0.5, limit=50)
+    kept = kept[(boxes[kept, 2:] > boxes[kept, :2]).all(axis=1)]
+    np.testing.assert_allclose(found[1].boxes, boxes[kept], atol=0.01)
+
+
 def test_an_infinite_box_leaves_the_others_in_place(small_quantized, tmp_path):
     spec = small_quantized.spec
     logits = np.full((1, len(spec.anchors()), 2), -9, np.float32)

@@ -34,9 +34,12 @@ def file_of_anchors(spec: DetectorSpec) -> bytes:
     return write_flatbuffer(model)
 
 
-@pytest.mark.parametrize("levels", [(3, 6), (4, 4)])
-def test_the_graph_makes_the_anchors_bit_by_bit(levels):
-    spec = dataclasses.replace(SPEC, levels=levels)
+CORNERS = {"anchor_offset": 0.0, "anchor_whole_pixels": True}
+
+
+@pytest.mark.parametrize("changes", [{"levels": (3, 6)}, {"levels": (4, 4)}, CORNERS])
+def test_the_graph_makes_the_anchors_bit_by_bit(changes):
+    spec = dataclasses.replace(SPEC, **changes)
     runner = Interpreter(model_content=file_of_anchors(spec))
     runner.allocate_tensors()
     runner.invoke()
@@ -46,9 +49,11 @@ def test_the_graph_makes_the_anchors_bit_by_bit(levels):
 
 
 def test_they_are_the_boxes_of_the_description():
+    for spec in (SPEC, dataclasses.replace(SPEC, **CORNERS)):
+        anchors = centre_size_anchors(spec).astype(np.float64) * [128, 192, 128, 192]
+        corners = np.concatenate([anchors[:, :2] - anchors[:, 2:] / 2, anchors[:, :2] + anchors[:, 2:] / 2], axis=1)
+        np.testing.assert_allclose(corners, spec.anchors(), atol=1e-4)
     anchors = centre_size_anchors(SPEC).astype(np.float64) * [128, 192, 128, 192]
-    corners = np.concatenate([anchors[:, :2] - anchors[:, 2:] / 2, anchors[:, :2] + anchors[:, 2:] / 2], axis=1)
-    np.testing.assert_allclose(corners, SPEC.anchors(), atol=1e-4)
     # The first cell of stride 8: centre (4, 4), height 3.3 * 8 * sqrt(0.7), width 3.3 * 8 / sqrt(0.7).
     np.testing.assert_allclose(anchors[0], [4, 4, 26.4 * 0.7**0.5, 26.4 / 0.7**0.5], rtol=1e-6)
 

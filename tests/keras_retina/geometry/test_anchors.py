@@ -128,3 +128,22 @@ def test_groups_say_where_every_anchor_is(levels: tuple[int, int], scales: tuple
                 half = groups.sizes[number] / 2
                 np.testing.assert_allclose(anchors[index], [*(centre - half), *(centre + half)], rtol=1e-5)
     assert sorted(seen) == list(range(len(anchors)))
+
+
+def test_torchvision_s_anchors_are_in_whole_pixels_around_the_corner_of_a_cell():
+    """By hand: 40 of 32 * 2 ** (1 / 3) = 40.3; half of 40 * sqrt(0.5) is 14.14, of 40 / sqrt(0.5) 28.28."""
+    grid = AnchorGrid(16, 8, (3, 3), 4.0, (1.0, 2 ** (1 / 3)), (0.5, 1.0), offset=0.0, whole_pixels=True)
+    first = [[-11, -23, 11, 23], [-14, -28, 14, 28], [-16, -16, 16, 16], [-20, -20, 20, 20]]
+    second = [[y1 + 8, x1, y2 + 8, x2] for y1, x1, y2, x2 in first]
+    np.testing.assert_array_equal(grid.boxes(), [*first, *second])
+    np.testing.assert_array_equal(grid.groups().sizes, [[22, 46], [28, 56], [32, 32], [40, 40]])
+    assert grid.groups().offset == 0.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"offset": 1.5}, "Received: offset=1.5"), ({"size": 0.1, "whole_pixels": True}, "size=0.1, which leaves none")],
+)
+def test_a_centre_outside_the_cell_and_anchors_of_no_pixel_are_refused(changes: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        AnchorGrid(128, 128, **changes)

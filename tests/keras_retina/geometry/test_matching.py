@@ -391,3 +391,18 @@ def test_hundreds_of_boxes_on_the_grid_of_a_large_input_match_as_all_pairs_do():
     np.testing.assert_array_equal(codes[0], expected_codes)
     box, _ = overlapping_pairs(tf.constant(boxes), tf.constant(anchors), groups=groups, smallest_iou=0.4)
     assert len(box) < 0.01 * len(boxes) * len(anchors)  # far fewer were compared
+
+
+def test_anchors_around_the_corners_of_cells_match_as_all_pairs_do():
+    grid = AnchorGrid(128, 256, size=4.0, offset=0.0, whole_pixels=True)
+    generator = np.random.default_rng(3)
+    sides = np.exp(generator.uniform(np.log(2), np.log(200), (60, 2)))
+    centres = generator.uniform(-10, [138, 266], (60, 2))
+    boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1).astype(np.float32)
+    classes, crowd = np.arange(60, dtype=np.int32), np.arange(60) % 10 == 0
+    codes, index = match(
+        grid.boxes(), boxes[None], classes=classes[None], ignored=crowd[None], matching=Matching(), groups=grid.groups()
+    )
+    expected_codes, expected_index = dense_match(grid.boxes(), boxes, classes, crowd, 0.5, 0.4, True)
+    np.testing.assert_array_equal(index[0], expected_index)
+    np.testing.assert_array_equal(codes[0], expected_codes)

@@ -224,3 +224,15 @@ def test_fast_suppression_is_that_of_the_exported_files(limit):
         np.testing.assert_allclose(found["scores"][image, :count], scores[rows, classes][kept], atol=1e-6)
         np.testing.assert_allclose(found["boxes"][image, :count], boxes[rows[kept]], atol=1e-3)
         assert not found["scores"].numpy()[image, count:].any()
+
+
+@pytest.mark.parametrize("find", [detections, fast_detections])
+def test_boxes_are_clipped_before_their_overlaps_where_that_is_asked_for(find):
+    """Whole, they overlap by 100 of 160; inside an input of 10 x 4 pixels both are the same box."""
+    anchors = np.array([[0, -6, 10, 4], [0, -6, 10, 10]], np.float32)
+    logits = np.array([[[2.0], [1.0]]], np.float32)
+    settings = {"coder_weights": PLAIN, "score_threshold": 0.3, "anchors": anchors}
+    whole = find(logits, np.zeros((1, 2, 4), np.float32), **settings, iou_threshold=0.7)
+    clipped = find(logits, np.zeros((1, 2, 4), np.float32), **settings, iou_threshold=0.7, clip_to=(10, 4))
+    assert whole["count"][0] == 2 and clipped["count"][0] == 1
+    np.testing.assert_array_equal(clipped["boxes"][0, 0], [0, 0, 10, 4])

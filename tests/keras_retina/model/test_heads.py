@@ -151,3 +151,17 @@ def test_the_prior_is_the_score_at_the_start_with_norms_too(convolution: str):
     silent = [np.zeros((1, 64 >> level, 96 >> level, 16), np.float32) for level in (3, 4, 5)]
     scores = 1 / (1 + np.exp(-np.asarray(model(silent, training=False))))
     np.testing.assert_allclose(scores, 0.01, rtol=1e-5)
+
+
+def test_a_group_norm_is_shared_and_normalises_each_group_of_each_level():
+    settings = Head(convolutions=1, width=8, convolution="full", group_norm=2)
+    model = build(settings, 4, 16)
+    assert model.count_params() == 9 * 16 * 8 + 2 * 8 + (9 * 8 * 24 + 24)  # no bias before the norm
+    features = np.random.default_rng(0).normal(3, 5, (2, 8, 12, 16)).astype(np.float32)
+    before = model.get_layer("boxes_0")(features).numpy().reshape(2, -1, 2, 4)
+    mean, variance = before.mean((1, 3), keepdims=True), before.var((1, 3), keepdims=True)
+    wanted = ((before - mean) / np.sqrt(variance + 1e-5)).reshape(2, 8, 12, 8)
+    found = model.get_layer("boxes_0_group_norm")(model.get_layer("boxes_0")(features))
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+    with pytest.raises(ValueError, match="expected a divisor of the width 8"):
+        Head(width=8, group_norm=3)

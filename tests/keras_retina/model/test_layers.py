@@ -18,6 +18,7 @@ ONE_OF_EACH = (
     layers.DepthwiseConv2D(3),
     layers.GlobalAveragePooling2D(keepdims=True),
     layers.LayerNormalization(),
+    layers.GroupNormalization(3),
     layers.MaxPooling2D(),
     layers.ReLU(6.0),
     layers.Rescaling(1 / 6, 0.5),

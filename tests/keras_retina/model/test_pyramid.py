@@ -80,3 +80,19 @@ def test_there_is_no_batch_norm_and_every_layer_is_ours_by_name(convolution: str
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     assert all(layer.name.startswith("pyramid_") for layer in layers)
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
+
+
+def test_symmetric_padding_has_zeros_on_both_sides_as_pytorch_pads():
+    features = {level: np.zeros_like(maps) for level, maps in random_features().items()}
+    features[5][:, 0, 0] = 1.0  # seen by the second row and column of the kernel where one of zeros is before it
+    outputs = []
+    for padding in ("same", "symmetric"):
+        model = build(Pyramid(levels=(3, 6), width=8, convolution="full", p6_from="c5", padding=padding))
+        layer = model.get_layer("pyramid_output_6")
+        kernel = np.zeros(layer.kernel.shape, np.float32)
+        kernel[1, 1] = 1.0
+        layer.set_weights([kernel, np.zeros(8, np.float32)])
+        outputs.append(np.asarray(model(features)[-1])[0, :, :, 0])
+    same, symmetric = outputs
+    assert symmetric.shape == same.shape == (2, 4)
+    assert symmetric[0, 0] == CHANNELS[5] and np.count_nonzero(symmetric) == 1 and not same.any()

@@ -1,0 +1,31 @@
+"""Which library a checkpoint is of: each is asked whether it knows the names of the tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keras_retina.foundation.errors import InputError, printable
+from keras_retina.model.imports.original import Original
+from keras_retina.model.imports.tensors import read_checkpoint
+from keras_retina.model.imports.torchvision import read_torchvision
+
+
+def read_original(path: Path, epsilon: float | None = None) -> Original:
+    """Reads the checkpoint of a detector.
+
+    Args:
+        epsilon: of the BatchNorms of a state dictionary of PyTorch; None is what its library sets.
+
+    Raises:
+        InputError: the file cannot be read, or its tensors are those of no detector that is known.
+    """
+    checkpoint = read_checkpoint(path)
+    original = read_torchvision(checkpoint, epsilon)
+    if original is None:
+        names = list(checkpoint.tensors)
+        raise InputError(
+            f"{path}: expected the tensors of torchvision's retinanet_resnet50_fpn. "
+            f"Received: {len(names)} tensors of another network, {printable(', '.join(names[:3]))} first. "
+            "Give a checkpoint of this detector."
+        )
+    return original
