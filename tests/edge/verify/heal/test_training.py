@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from edge.verify.heal import training
 from edge.verify.heal.steps import StepNotPossibleError
-from edge.verify.heal.training import EPOCHS, begun_epochs, fine_tuning, fitting_epochs
+from edge.verify.heal.training import EPOCHS, begun_epochs, fine_tuning, fitting_epochs, trained_in_int8
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import keras
 from keras_retina.foundation.run_paths import CompressedPaths
 from keras_retina.recipe.recipe import recipe_from_fields
 from keras_retina.run import RunFolder
@@ -46,3 +48,16 @@ def test_an_interrupted_training_goes_on_with_the_epochs_that_it_began_with(tmp_
     (tmp_path / EPOCHS).write_text('{"epochs": "3"}')
     with pytest.raises(InputError, match="expected a number or null"):
         begun_epochs(folder)
+
+
+def test_a_layer_that_no_training_rounds_like_is_a_step_that_is_not_possible(run, tmp_path, monkeypatch):
+    image = keras.Input((8, 8, 3), name="image")
+    swish = keras.layers.Activation("swish", name="stem_swish")(keras.layers.Conv2D(4, 1)(image))
+    model = keras.Model(image, {"classes": keras.layers.Conv2D(2, 1, name="classes")(swish)})
+    monkeypatch.setattr(training, "begun_epochs", lambda folder: 1)
+    monkeypatch.setattr(training, "load_detector", lambda path: (model, None))
+    folder = CompressedPaths(tmp_path / "heal")
+    tries = trained_in_int8(run, None, folder=folder, train_set=None, validation_set=None, spent=0.0)
+    with pytest.raises(StepNotPossibleError, match="'stem_swish' expected the activation"):
+        next(tries)
+    assert not folder.path.exists()
