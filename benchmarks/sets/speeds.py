@@ -23,7 +23,7 @@ Step = dict[str, Any]
 
 def step_of(recipe: Recipe) -> Step:
     """Returns what the time of the training step depends on. The number of anchors counts, not their shapes."""
-    model, training = recipe.model.model_dump(mode="json", exclude={"coder_weights"}), recipe.training
+    model, training = recipe.model.model_dump(mode="json", exclude={"coder_weights", "clip_boxes"}), recipe.training
     sections = {
         name: {key: value for key, value in section.items() if key not in NOT_TIMED}
         for name, section in model.items()

@@ -157,7 +157,7 @@ def fit_anchors(
         values = f"{{size: {fitted.size}, scales: {list(fitted.scales)}, ratios: {list(fitted.ratios)}}}"
         say(f"\nmodel:\n  anchors: {values}\n")
         words += ["--set", f"model.anchors={values}"]
-    fitted = {"size", "scales", "ratios"}
-    anchors = {name: one.anchors.model_dump(mode="json", include=fitted) for name, one in models.items()}
+    written = {"size", "scales", "ratios"}
+    anchors = {name: one.anchors.model_dump(mode="json", include=written) for name, one in models.items()}
     write_json(json_, {"anchors": anchors, "already_best": fitted == model.anchors, "splits": measured})
     suggest(shlex.join(words))

@@ -61,6 +61,8 @@ def _explain(problem: Any, root: type[BaseModel]) -> str:
     if problem["type"] == "literal_error":
         choices = [choice.strip(" '") for choice in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
         hint = closest(received.strip("'"), choices)
+        if hint.startswith("Valid:"):
+            hint = "Choose one of them."  # all were named already
         return f"{place}: expected {problem['ctx']['expected']}. Received: {received}. {hint}"
     message = problem["msg"].removeprefix("Value error, ")
     if "Received:" in message:
