@@ -65,5 +65,5 @@ def reason(message: str) -> str:
     """Returns what was received and, where that does not name the layer, the layer."""
     received = message.partition("Received: ")[2].split(". ")[0].rstrip(".") or message
     layer = re.search(r"layer '([^']+)'", message)
-    told = received.replace("layer ", "").replace("'", "`")
+    told = received.replace("layer '", "'").replace("'", "`")
     return told if layer is None or layer[1] in told else f"`{layer[1]}`, {told}"
