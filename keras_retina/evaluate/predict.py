@@ -100,11 +100,12 @@ def predict_images(
             )
             boxes = found["boxes"][row, :count] / np.array([scale_y, scale_x, scale_y, scale_x], np.float32)
             boxes = clip(boxes, record.height, width=record.width)
+            visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # as on a device: the rest lies beside the picture
             results += results_of_image(
                 record,
                 category_ids,
-                boxes=boxes,
-                scores=found["scores"][row, :count],
-                classes=found["classes"][row, :count],
+                boxes=boxes[visible],
+                scores=found["scores"][row, :count][visible],
+                classes=found["classes"][row, :count][visible],
             )
     return results

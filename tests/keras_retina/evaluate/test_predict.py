@@ -89,6 +89,18 @@ def test_boxes_of_the_whole_input_are_clipped_to_the_image(images, resize: str):
         assert result["bbox"] == [0, 0, record.width, record.height]
 
 
+def test_a_box_in_the_padding_of_a_letterbox_is_dropped_as_on_a_device(images):
+    spec = dataclasses.replace(SPEC, resize="letterbox")
+    tall = dataclasses.replace(images, records=images.records[1:2])  # 300 x 200: of 96 columns it fills 43
+
+    def beside(inputs: np.ndarray) -> dict[str, np.ndarray]:
+        boxes = np.array([[[10, 60, 30, 90], [10, 5, 30, 40]]], np.float32)
+        return {"boxes": boxes, "scores": np.array([[0.9, 0.8]]), "classes": np.ones((1, 2), int), "count": [2]}
+
+    found = predict_dataset(beside, spec, dataset=tall)
+    assert [one["score"] for one in found] == [0.8]
+
+
 def test_only_as_many_rows_as_were_found_are_results(images):
     def nothing(batch: np.ndarray) -> dict[str, np.ndarray]:
         return {**bright_box(batch), "count": np.zeros(len(batch), np.int32)}
