@@ -22,6 +22,7 @@ from scipy.stats import kendalltau
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sets"))
 from results import Result, read_results
+from show import mean_and_range
 
 from keras_retina.evaluate.class_balance import cumulative_loss, read_class_balance
 from keras_retina.foundation.errors import InputError
@@ -79,14 +80,6 @@ def table_lines(table: Table, aps: Aps, *, sets: list[str]) -> list[str]:
     lines.append(f"| tau-b with the paper | | {' | '.join('-' if one is None else f'{one:+.2f}' for one in tau)} |")
     lines.append(f"| order as in the paper | | {' | '.join(f'{same} of {all_}' for same, all_ in order)} |")
     return lines
-
-
-def mean_and_range(values: list[float]) -> str:
-    """Returns `52.1 (50.0 to 54.3)`."""
-    if not values:
-        return "-"
-    mean = f"{statistics.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.1f} to {max(values):.1f})"
 
 
 def kendall_tau(rows: tuple[Row, ...], aps: Aps, *, set_name: str) -> float | None:

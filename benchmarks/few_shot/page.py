@@ -16,6 +16,7 @@ import matplotlib as mpl
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sets"))
 from results import Result, read_results
+from show import mean_and_range
 
 mpl.use("Agg")
 from matplotlib import pyplot
@@ -63,14 +64,6 @@ def table_lines(aps: Aps) -> list[str]:
         cells = [mean_and_range(aps.get((name, kind, count), [])) for count in counts]
         lines.append(f"| {name} | {kind.replace('_', ' ')} | {' | '.join(cells)} |")
     return lines
-
-
-def mean_and_range(values: list[float]) -> str:
-    """Returns `52.1 (50.0 to 54.3)`."""
-    if not values:
-        return "-"
-    mean = f"{statistics.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.1f} to {max(values):.1f})"
 
 
 def draw(aps: Aps, path: Path) -> None:

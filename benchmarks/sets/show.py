@@ -90,7 +90,9 @@ def cell(one: OnOneSet) -> str:
 
 
 def mean_and_range(values: Sequence[float], *, sign: str = "") -> str:
-    """Returns `52.1 (50.0 to 54.3)`, the mean alone for one value."""
+    """Returns `52.1 (50.0 to 54.3)`, the mean alone for one value, and a dash for none."""
+    if not values:
+        return "-"
     mean = f"{statistics.mean(values):{sign}.1f}"
     return mean if len(values) == 1 else f"{mean} ({min(values):{sign}.1f} to {max(values):{sign}.1f})"
 

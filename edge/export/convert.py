@@ -95,7 +95,7 @@ def convert_heads(
 
 
 def _refuse_float_layers(model: keras.Model, kind: FormatName) -> None:
-    layer = next((layer for layer in model.layers if role_of(layer).int8 is None), None)
+    layer = next((layer for layer in model.layers if not role_of(layer).has_integer_form), None)
     if layer is not None:
         raise InputError(
             f"{kind} export: expected layers that have an integer form. Received: {layer.name}, "

@@ -26,11 +26,13 @@ class LayerRole:
             `folded`: becomes part of the convolution before it. `activation`: becomes part of the operator before it.
             `passing`: has the scale of its inputs. None: no training rounds like its int8 file.
         keeps_scale: whether an input channel that is divided by a number gives an output channel divided by it.
+        has_integer_form: whether a file can compute it with integers.
     """
 
     prune: PruneRole | None
     int8: Int8Form | None
     keeps_scale: bool = False
+    has_integer_form: bool = True
 
 
 LAYERS: dict[type[keras.layers.Layer], LayerRole] = {
@@ -42,7 +44,7 @@ LAYERS: dict[type[keras.layers.Layer], LayerRole] = {
     keras.layers.Conv2D: LayerRole("producer", "rounded"),
     keras.layers.DepthwiseConv2D: LayerRole("between", "rounded"),
     keras.layers.GlobalAveragePooling2D: LayerRole("passing", None),
-    keras.layers.GroupNormalization: LayerRole(None, None),
+    keras.layers.GroupNormalization: LayerRole(None, None, has_integer_form=False),
     keras.layers.InputLayer: LayerRole("fixed", "image"),
     keras.layers.LayerNormalization: LayerRole(None, None),
     keras.layers.MaxPooling2D: LayerRole("passing", "passing"),

@@ -15,7 +15,7 @@ VERBS = (
     *("demo", "check-data", "run", "plan", "review", "detect"),
     *("train", "compress", "export", "verify", "report"),
     *("benchmark", "evaluate", "inspect", "edgetpu", "serve-web"),
-    *("show-batch", "fit-anchors", "tune", "pack", "weights"),
+    *("show-batch", "fit-anchors", "tune", "pack", "weights", "import"),
 )
 
 
