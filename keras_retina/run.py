@@ -208,7 +208,8 @@ def _datasets(run: RunFolder) -> dict[str, Dataset]:
         folder = replace(folder, lists=lists)
     splits = used_splits(run.recipe)
     datasets = dict(zip(splits, load_splits(folder, splits), strict=True))
-    logger.info(describe_folder(folder, {split: len(dataset.records) for split, dataset in datasets.items()}))
+    if not run.plan.is_file():  # a plan has said it already
+        logger.info(describe_folder(folder, {split: len(dataset.records) for split, dataset in datasets.items()}))
     _warn_of_other_classes(run, datasets[run.recipe.data.train])
     return datasets
 

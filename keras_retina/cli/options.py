@@ -50,7 +50,9 @@ MinutesOption = Annotated[
 LatencyOption = Annotated[
     float | None, typer.Option("--latency", help="Milliseconds the file may take for an image, timed on this machine.")
 ]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Threads of the file, for --latency. Default: 2.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", help="Threads of the file, for --latency and in verify. Default: 2.")
+]
 TargetOption = Annotated[str | None, typer.Option("--target", help="Where the file runs: phone, pi, coral or browser.")]
 ObjectiveOption = Annotated[
     str | None, typer.Option("--objective", help="What counts most: smallest, fastest or best.")

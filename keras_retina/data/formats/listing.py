@@ -103,7 +103,7 @@ def named_folders(folder: Path, names: Sequence[str]) -> list[Path]:
 def label_folders(
     folder: Path, names: Collection[str], *, around: Collection[str], suffixes: tuple[str, ...]
 ) -> list[Path]:
-    """Returns the folders where label files may be: the folder, and folders for labels or splits in it, two deep.
+    """Returns the folders where label files may be: the folder, and folders for labels or splits in it, three deep.
 
     There are none where all of the data is in one folder below: that one is the data folder.
 
@@ -121,7 +121,8 @@ def label_folders(
         return []
     found = [folder]
     for inner in filter(holds_labels, inside):
-        found += [inner, *filter(holds_labels, folders_in(inner))]
+        second = list(filter(holds_labels, folders_in(inner)))
+        found += [inner, *second, *(third for folder in second for third in filter(holds_labels, folders_in(folder)))]
     return found
 
 

@@ -15,7 +15,10 @@ from keras_retina.data.formats.csv_files.place_images import left_over, meant_fi
 from keras_retina.data.formats.encoding import read_beginning
 from keras_retina.data.formats.image_files import IMAGE_FOLDERS, ImageFiles, file_name_of, list_images
 from keras_retina.data.formats.listing import files_in, folders_in, label_folders, named_folders
+from keras_retina.data.formats.others.copies import join_copies
+from keras_retina.data.formats.others.fiftyone import FIFTYONE_SIGN, read_fiftyone
 from keras_retina.data.formats.others.globox_labels import read_cvat, read_labelme
+from keras_retina.data.formats.others.gtsdb import looks_like_gtsdb, read_gtsdb
 from keras_retina.data.formats.others.image_lines import IMAGE_LINES_SIGN, read_image_lines
 from keras_retina.data.formats.others.json_file import read_createml, read_via
 from keras_retina.data.formats.others.label_studio import SIGN, read_label_studio, without_upload
@@ -37,7 +40,10 @@ from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
 
 _BEGINNING = 1 << 16  # bytes
 _MOST_FILES = 20  # more files of one kind in a folder are one for each image
-_FOLDERS = ("annotations", "annotation", "labels", "label", "label_2", "labeltxt", "det_20", "json", "images", "data")
+_FOLDERS = (
+    "annotations", "annotation", "annfiles", "labels", "label", "label_2", "labeltxt", "labeltxt-v1.0",
+    "labeltxt-v1.5", "labeltxt-v2.0", "det_20", "json", "images", "data",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class _Kind:
     begins: Callable[[str], object]
     read: Callable[[Path], NamedLabels]
     one_for_each_image: bool = False
+    normalized: bool = False  # numbers are shares of the image
+    folders_of_classes: bool = False  # a photo is in each folder of a class that it shows
 
     @property
     def names_no_image(self) -> bool:
@@ -68,11 +76,13 @@ _KINDS = (
     _Kind("Label Studio JSON", ".json", SIGN.search, read_label_studio),
     _Kind("Label Studio CSV", ".csv", SIGN.search, read_label_studio),
     _Kind("Scalabel JSON", ".json", SCALABEL_SIGN.search, read_scalabel),
+    _Kind("FiftyOne JSON", ".json", FIFTYONE_SIGN.search, read_fiftyone, normalized=True),
+    _Kind("GTSDB", ".txt", looks_like_gtsdb, read_gtsdb),
     _Kind("YOLO Keras lists", ".txt", IMAGE_LINES_SIGN.search, read_image_lines),
     _Kind("KITTI", ".txt", looks_like_kitti, read_kitti, one_for_each_image=True),
     _Kind("DOTA labelTxt", ".txt", looks_like_dota, read_dota, one_for_each_image=True),
     _Kind("VisDrone", ".txt", looks_like_visdrone, read_visdrone, one_for_each_image=True),
-    _Kind("OIDv4 ToolKit", ".txt", looks_like_oidv4, read_oidv4, one_for_each_image=True),
+    _Kind("OIDv4 ToolKit", ".txt", looks_like_oidv4, read_oidv4, one_for_each_image=True, folders_of_classes=True),
 )
 
 
@@ -92,7 +102,9 @@ def _find(place: Path) -> list[Layout]:
     return [_layout(kind, found[kind.name], place) for kind in kinds if _has_images(kind, found[kind.name], images)]
 
 
-OTHER = Reader("other", "LabelMe, CVAT, VIA, CreateML, Label Studio, Scalabel, KITTI, DOTA or VisDrone files", _find)
+OTHER = Reader(
+    "other", "LabelMe, CVAT, VIA, CreateML, Label Studio, FiftyOne, Scalabel, KITTI, DOTA or VisDrone files", _find
+)
 
 
 def _has_images(kind: _Kind, files: Mapping[str, Sequence[Path]], images: Callable[[], ImageFiles]) -> bool:
@@ -131,8 +143,12 @@ def _layout(kind: _Kind, files: Mapping[str, Sequence[Path]], root: Path) -> Lay
         told = dict.fromkeys([*files.get(split, ()), *(file for file, _ in own)])
         problems = [item for file in told for item in labels(file).problems]
         source = own[0][0] if own else root
+        named = [image for _, image in own]
+        if kind.folders_of_classes:
+            named, copies = join_copies(named, root)
+            problems += copies
         found, wrong = with_box_values(
-            numbered([image for _, image in own], names), reading.boxes, normalized=False, kind=kind.name, file=source
+            numbered(named, names), reading.boxes, normalized=kind.normalized, kind=kind.name, file=source
         )
         records, more = place_images(found, images(), labels=source, split=split)
         ids = tuple(range(1, len(names) + 1))

@@ -1,5 +1,7 @@
 """Scalabel's JSON, the labels of BDD100K: a list of images whose objects have a `box2d`.
 
+The first BDD100K had a file for each image, with the objects of one frame: `{"name", "frames": [{"objects"}]}`.
+
 Source: https://doc.scalabel.ai/format.html.
 """
 
@@ -16,7 +18,11 @@ from keras_retina.data.formats.repair import problem
 from keras_retina.data.records import Problem
 from keras_retina.foundation.errors import InputError, printable
 
-SCALABEL_SIGN = re.compile(r'^\s*[\[{](?=.*"category"\s*:)(?=.*"box2d"\s*:)', re.DOTALL)
+SCALABEL_SIGN = re.compile(
+    r'^\s*(?:[\[{](?=.*"category"\s*:)(?=.*"box2d"\s*:)'
+    r'|\{(?=.*"name"\s*:)(?=.*"frames"\s*:\s*\[)(?=.*"objects"\s*:\s*\[))',  # of the first, perhaps without objects
+    re.DOTALL,
+)
 _CORNERS = ("y1", "x1", "y2", "x2")
 
 
@@ -27,7 +33,7 @@ def read_scalabel(file: Path) -> NamedLabels:
         InputError: the file is damaged.
     """
     content = read_json(file)
-    frames = content.get("frames") if isinstance(content, dict) else content
+    frames = _frames(content) if isinstance(content, dict) else content
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise InputError(
             f"{printable(file)}: a list of images was expected. Received: something else. Export it again."
@@ -57,6 +63,14 @@ def read_scalabel(file: Path) -> NamedLabels:
                 problems.append(problem("invalid_box", place, detail=detail, fixed=False))
         images.append(NamedImage(where, name, tuple(boxes)))
     return NamedLabels(tuple(images), tuple(problems))
+
+
+def _frames(content: Mapping[str, Any]) -> Any:
+    """Returns the images of a file that is not a list; the first BDD100K has the name outside the frame."""
+    frames = content.get("frames")
+    if "name" in content and isinstance(frames, list) and all(isinstance(frame, dict) for frame in frames):
+        return [{"name": content["name"], "labels": frame.get("objects")} for frame in frames]
+    return frames
 
 
 def _box(label: Mapping[str, Any], place: str) -> NamedBox:

@@ -1,4 +1,4 @@
-"""Formats of well-known data sets and trainers: KITTI, DOTA, VisDrone, OIDv4 ToolKit, Scalabel, keras-yolo3."""
+"""Formats of data sets and trainers: KITTI, DOTA, VisDrone, OIDv4, GTSDB, Scalabel, FiftyOne, keras-yolo3."""
 
 from __future__ import annotations
 
@@ -57,6 +57,50 @@ def write_oidv4(root):
             write_text(root / split / "Cat_Dog" / "Label" / f"{name}.txt", "".join(lines))
 
 
+def write_mmrotate(root):
+    for split, images in SETS.items():
+        for name, boxes in images.items():
+            write_images(root, f"{split}/images/{name}.png")
+            lines = [f"{x1}.0 {y1}.0 {x2}.0 {y1}.0 {x2}.0 {y2}.0 {x1}.0 {y2}.0 {c} 0\n" for c, x1, y1, x2, y2 in boxes]
+            write_text(root / split / "annfiles" / f"{name}.txt", "".join(lines))
+
+
+def write_dota_of_a_version(root):
+    for split, images in SETS.items():
+        for name, boxes in images.items():
+            write_images(root, f"{split}/images/{name}.png")
+            lines = [f"{x1} {y1} {x2} {y1} {x2} {y2} {x1} {y2} {c} 0\n" for c, x1, y1, x2, y2 in boxes]
+            write_text(root / split / "labelTxt-v1.0" / "labelTxt" / f"{name}.txt", "gsd:0.1\n" + "".join(lines))
+
+
+def write_fiftyone(root):
+    for split, images in SETS.items():
+        labels = {}
+        for name, boxes in images.items():
+            write_images(root, f"{split}/data/{name}.png")
+            labels[name] = [
+                {
+                    "label": ["cat", "dog"].index(c),
+                    "bounding_box": [x1 / 200, y1 / 100, (x2 - x1) / 200, (y2 - y1) / 100],
+                    "attributes": {},
+                }
+                for c, x1, y1, x2, y2 in boxes
+            ] or None
+        write_text(root / split / "labels.json", json.dumps({"classes": ["cat", "dog"], "labels": labels}))
+
+
+def write_first_bdd(root):
+    for split, images in SETS.items():
+        for name, boxes in images.items():
+            write_images(root, f"images/{split}/{name}.png")
+            objects = [
+                {"category": c, "id": 1, "box2d": {"x1": x1, "y1": y1, "x2": x2, "y2": y2}}
+                for c, x1, y1, x2, y2 in boxes
+            ]
+            frames = [{"timestamp": 10000, "objects": objects}]
+            write_text(root / "labels" / split / f"{name}.json", json.dumps({"name": name, "frames": frames}))
+
+
 def write_image_lines(root):
     for split, images in SETS.items():
         lines = []
@@ -85,6 +129,7 @@ WRITERS = {
     "KITTI": write_kitti,
     "DOTA labelTxt": write_dota,
     "OIDv4 ToolKit": write_oidv4,
+    "FiftyOne JSON": write_fiftyone,
     "YOLO Keras lists": write_image_lines,
     "Scalabel JSON": write_scalabel,
 }
@@ -115,12 +160,90 @@ def test_every_kind_gives_the_same_records(tmp_path, kind):
     assert [item.where.rpartition("/")[2] for item in layout.unread()] == left_over
 
 
+@pytest.mark.parametrize(
+    ("write", "kind"),
+    [
+        (write_mmrotate, "DOTA labelTxt"),
+        (write_dota_of_a_version, "DOTA labelTxt"),
+        (write_first_bdd, "Scalabel JSON"),
+    ],
+)
+def test_other_layouts_of_these_kinds_give_the_same_boxes(tmp_path, write, kind):
+    write(tmp_path)
+    layout = find_layout(tmp_path)
+    assert layout.kind == kind and available_splits(tmp_path) == ["train", "val"]
+    train, val = load_dataset(tmp_path, "train"), load_dataset(tmp_path, "val")
+    assert boxes_of(train)["a"] == TRAIN["a"] and boxes_of(val) == VAL
+    assert layout.unread() == [] and set(boxes_of(train)) == {"a", "b"}
+
+
+def test_the_signs_of_gtsdb_are_called_by_their_numbers(tmp_path):
+    write_images(tmp_path, "00000.ppm", "00001.ppm")
+    write_text(tmp_path / "gt.txt", "00000.ppm;20;10;50;40;11\n00000.ppm;0;0;99;90;2\n")
+    dataset = load_dataset(tmp_path, "all")
+    assert find_layout(tmp_path).kind == "GTSDB" and dataset.class_names == ("2", "11")
+    assert boxes_of(dataset) == {"00000": [("11", 20, 10, 50, 40), ("2", 0, 0, 99, 90)]}
+    assert [item.where.rpartition("/")[2] for item in find_layout(tmp_path).unread()] == ["00001.ppm"]
+
+
+def test_a_damaged_line_of_gtsdb_is_told_with_its_number(tmp_path):
+    write_images(tmp_path, "00000.ppm")
+    write_text(tmp_path / "gt.txt", "00000.ppm;20;10;50;40;11\n00000.ppm;20;10;x;40;11\n")
+    (found,) = read_dataset(tmp_path, "all").problems
+    assert found.kind == "invalid_box" and found.where.endswith("gt.txt: line 2") and not found.fixed
+
+
+@pytest.mark.parametrize(
+    "label",
+    [{"label": 2}, {"label": -1}, {"bounding_box": [0, 0, 1]}, {"bounding_box": ["a", 0, 1, 1]}, {"label": 0.5}],
+)
+def test_a_label_of_fiftyone_without_class_or_numbers_is_told(tmp_path, label):
+    write_images(tmp_path, "data/a.png")
+    good = {"label": 0, "bounding_box": [0.1, 0.2, 0.3, 0.4]}
+    content = {"classes": ["cat", "dog"], "labels": {"a": [good, {**good, **label}]}}
+    write_text(tmp_path / "labels.json", json.dumps(content))
+    (found,) = read_dataset(tmp_path, "all").problems
+    assert (found.kind, found.fixed) == ("invalid_box", False) and "'a'[1]" in found.where
+
+
+def test_names_in_place_of_numbers_are_classes_of_fiftyone(tmp_path):
+    write_images(tmp_path, "data/a.png")
+    content = {"classes": None, "labels": {"a": [{"label": "cat", "bounding_box": [0.1, 0.2, 0.3, 0.4]}]}}
+    write_text(tmp_path / "labels.json", json.dumps(content))
+    ((name, *box),) = boxes_of(load_dataset(tmp_path, "all"))["a"]
+    assert name == "cat" and box == pytest.approx([20, 20, 80, 60])
+
+
+def test_a_photo_in_two_folders_of_classes_has_the_boxes_of_both(tmp_path):
+    write_images(tmp_path, "train/Cat/a.png", "train/Dog/a.png", "train/Dog/b.png")
+    write_text(tmp_path / "train" / "Cat" / "Label" / "a.txt", "Cat 1 2 30 40")
+    write_text(tmp_path / "train" / "Dog" / "Label" / "a.txt", "Dog 5 6 70 80")
+    write_text(tmp_path / "train" / "Dog" / "Label" / "b.txt", "Dog 5 6 70 80")
+    dataset = load_dataset(tmp_path, "train")
+    assert [record.path.relative_to(tmp_path).as_posix() for record in dataset.records] == [
+        "train/Cat/a.png", "train/Dog/b.png"
+    ]  # fmt: skip
+    assert boxes_of(dataset)["a"] == [("Cat", 1, 2, 30, 40), ("Dog", 5, 6, 70, 80)]
+    (found,) = dataset.problems
+    assert (found.kind, found.fixed) == ("copy_joined", True) and "'train/Cat/a.png'" in found.detail
+    assert find_layout(tmp_path).unread() == []
+
+
+def test_other_photos_of_one_name_stay_apart(tmp_path):
+    write_images(tmp_path, "train/Cat/a.png")
+    write_text(tmp_path / "train" / "Cat" / "Label" / "a.txt", "Cat 1 2 30 40")
+    write_text(tmp_path / "train" / "Dog" / "Label" / "a.txt", "Dog 5 6 70 80")
+    Image.new("RGB", (200, 100), "red").save(tmp_path / "train" / "Dog" / "a.png")
+    dataset = load_dataset(tmp_path, "train")
+    assert [len(record.boxes) for record in dataset.records] == [1, 1] and dataset.problems == ()
+
+
 def test_the_left_camera_is_read_of_kitti(tmp_path):
     write_kitti(tmp_path)
     assert {record.path.parent.name for record in load_dataset(tmp_path, "train").records} == {"image_2"}
 
 
-@each_kind
+@pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind != "FiftyOne JSON"])  # it has a test of its own
 @pytest.mark.parametrize("line", ["dog 1 2", "a.png 1,2,3,4,9", '[{"name": 3}]'])
 def test_a_line_that_is_none_of_its_format_is_named(tmp_path, kind, line):
     WRITERS[kind](tmp_path)
