@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ import numpy as np
 
 from edge.detect.capture import Frame, Source, import_cv2
 from keras_retina.foundation.errors import InputError, closest, printable
+from keras_retina.foundation.native_notes import native_notes_hidden
 
 CODECS = {
     ".webm": ("VP80",),
@@ -65,7 +63,7 @@ class Writer:
         self._size = (picture.shape[1], picture.shape[0])
         codecs = CODECS[self._path.suffix.lower()]
         for codec in codecs:
-            with silent_standard_error():
+            with native_notes_hidden():  # OpenCV tells of WebM's missing tags and of encoders it tries
                 code = cv2.VideoWriter_fourcc(*codec)
                 self._video = cv2.VideoWriter(str(self._path), code, self._rate, self._size)
             if self._video.isOpened():
@@ -103,21 +101,3 @@ def video_path(source: Source, out_dir: Path, *, named: Path | None = None) -> P
 def copies(seconds: float, rate: float, *, written: int) -> int:
     """Returns how often a camera's frame is written so that the file lasts as long as what it shows."""
     return max(0, int(seconds * rate) + 1 - written)
-
-
-@contextlib.contextmanager
-def silent_standard_error() -> Iterator[None]:
-    """Drops what native code prints: OpenCV tells of WebM's missing tags and of encoders it tries, at any log level."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # closed; then nothing is shown anyway
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -32,6 +32,7 @@ from edge.tflite.flatbuffer import (
 )
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.foundation.native_notes import native_notes_hidden
 from keras_retina.model.layers import role_of
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.formats import FORMATS, FormatName
@@ -87,7 +88,7 @@ def convert_heads(
     converter = _converter(model, spec, camera_bytes=True)
     if kind == "dynamic":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    network = read_flatbuffer(converter.convert())
+    network = read_flatbuffer(_converted(converter))
     if kind == "float16":
         halve_kernels(network)
     check_operators(network, kind)
@@ -115,7 +116,7 @@ def balanced_model(model: keras.Model, samples: Samples) -> keras.Model:
 
 def float_heads(model: keras.Model, spec: DetectorSpec) -> bytes:
     """Converts the detector to a float network that takes pixels scaled as for training, float32 `[1, H, W, 3]`."""
-    return _converter(model, spec, camera_bytes=False).convert()
+    return _converted(_converter(model, spec, camera_bytes=False))
 
 
 def quantize_heads(
@@ -179,7 +180,7 @@ def first_quantization(model: keras.Model, spec: DetectorSpec, *, kind: str, sam
     converter.representative_dataset = lambda: itertools.islice(samples(), FIRST_RANGES_IMAGES)
     if kind == "int8":
         converter.inference_input_type = tf.uint8
-    network = read_flatbuffer(converter.convert())
+    network = read_flatbuffer(_converted(converter))
     check_operators(network, kind)
     if kind == "int8":
         check_input_quantization(network, spec)
@@ -193,10 +194,15 @@ def _convert_quantize_aware(model: keras.Model, spec: DetectorSpec) -> bytes:
     converter = _converter(model_of_file(model), spec, camera_bytes=False)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = tf.uint8
-    network = read_flatbuffer(converter.convert())
+    network = read_flatbuffer(_converted(converter))
     check_operators(network, "int8_qat")
     check_input_quantization(network, spec)
     return write_flatbuffer(network)
+
+
+def _converted(converter: tf.lite.TFLiteConverter) -> bytes:
+    with native_notes_hidden():  # quantization prints its types at every log level
+        return converter.convert()
 
 
 def _converter(model: keras.Model, spec: DetectorSpec, *, camera_bytes: bool) -> tf.lite.TFLiteConverter:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
+
+from keras_retina.foundation.native_notes import native_notes_hidden
 
 
 def _set_environment() -> None:
@@ -24,30 +24,9 @@ def _set_environment() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-@contextlib.contextmanager
-def _start_up_notes_hidden() -> Iterator[None]:
-    """Keeps what C++ code prints while TensorFlow is imported off stderr; shows it if the import fails."""
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
-        yield
-        return
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as notes:
-        stderr = os.dup(2)
-        os.dup2(notes.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            notes.seek(0)
-            os.write(stderr, notes.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-
-
 _set_environment()
 
-with _start_up_notes_hidden():
+with native_notes_hidden() if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3" else contextlib.nullcontext():
     import tensorflow as tf
     import tf_keras as keras
 
