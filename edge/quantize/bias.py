@@ -2,8 +2,9 @@
 
 Rounded kernels and clipped ranges shift the mean of what a convolution computes, each channel its own way, and the
 shifts of all layers add up. A bias has 32 bits, so it can take a shift back. The convolutions are corrected one after
-the other in the order of execution, each in the network whose earlier layers are corrected already: what they could
-not take back is then part of what the later ones take back.
+the other in the order of execution, each behind earlier layers that are corrected already: what they could not take
+back is then part of what the later ones take back. Every layer runs twice, before and after its correction, on the kept
+values of the layers that it reads.
 
 Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, section 4.2 and appendix
 D, with calibration images.
@@ -12,13 +13,14 @@ D, with calibration images.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.quantize.feature_values import keeping_interpreter, run_on
+from edge.quantize.parts import Values, run_operators
 from edge.tflite.flatbuffer import operator_name, read_flatbuffer, tensor_quantization, tensor_type, write_flatbuffer
 from edge.tflite.layer_names import feature_maps
 from keras_retina.model.spec import DetectorSpec
@@ -89,15 +91,20 @@ def correct_biases(
         logger.warning(f"int8: the biases are only rounded, since LiteRT cannot keep the maps of this network: {error}")
         return 0
     expected = float_values(model, float_network, images=images)
-    pixels = [spec.unscale(image) for image in images]
-    corrected = 0
-    for layer in _layers_in_order(model, set(expected)):
-        shifts = mean_shifts(model, {name: expected[name] for name in layer}, pixels=pixels)
-        maps = feature_maps(model)
-        for name in layer:
-            _add_to_bias(model, int(maps[name].inputs[2]), shifts[name])
-        corrected += len(layer)
-    return corrected
+    graph = model.subgraphs[0]
+    known: list[Values] = [{int(graph.inputs[0]): spec.unscale(image)} for image in images]
+    groups = _groups_in_order(model, set(expected))
+    for number, group in enumerate(groups):
+        convolutions = list(group.convolutions.values())
+        received = run_operators(model, convolutions, known) if convolutions else []
+        for name, operator in group.convolutions.items():
+            values = _dequantized(model, [one[int(operator.outputs[0])] for one in received], operator)
+            _add_to_bias(model, int(operator.inputs[2]), expected[name].shift_of(values))
+        made = run_operators(model, group.operators, known)
+        needed = {int(index) for later in groups[number + 1 :] for one in later.operators for index in one.inputs}
+        known = [{index: value for index, value in (old | new).items() if index in needed}
+                 for old, new in zip(known, made, strict=True)]  # fmt: skip
+    return len(expected)
 
 
 def float_values(model: schema.ModelT, float_network: bytes, *, images: Iterable[np.ndarray]) -> dict[str, FloatValues]:
@@ -121,33 +128,34 @@ def float_values(model: schema.ModelT, float_network: bytes, *, images: Iterable
     return found
 
 
-def mean_shifts(
-    model: schema.ModelT, expected: dict[str, FloatValues], *, pixels: Iterable[np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Returns by name how far each channel of a quantized network is below its float mean, on these camera bytes."""
-    maps = feature_maps(model)
-    received: dict[str, list[np.ndarray]] = {name: [] for name in expected}
-    interpreter = keeping_interpreter(write_flatbuffer(model))
-    for image in pixels:
-        run_on(interpreter, image)
-        for name, values in received.items():
-            index = int(maps[name].outputs[0])
-            scale, zero_point = tensor_quantization(model.subgraphs[0].tensors[index]) or (1.0, 0)
-            values.append((interpreter.get_tensor(index).astype(np.float32) - zero_point) * scale)
-    return {name: expected[name].shift_of(values) for name, values in received.items()}
+def _dequantized(
+    model: schema.ModelT, values: Iterable[np.ndarray], operator: schema.OperatorT
+) -> Iterator[np.ndarray]:
+    tensor = model.subgraphs[0].tensors[operator.outputs[0]]
+    scale, zero_point = tensor_quantization(tensor) or (1.0, 0)
+    return ((one.astype(np.float32) - zero_point) * scale for one in values)
 
 
-def _layers_in_order(model: schema.ModelT, names: set[str]) -> list[list[str]]:
-    """Returns the convolutions in groups: none reads, even through others, what another of its group computes."""
+@dataclass
+class _Group:
+    """Operators that run one after the other, and which of them are corrected first; those read none of the group."""
+
+    operators: list[schema.OperatorT] = field(default_factory=list)
+    convolutions: dict[str, schema.OperatorT] = field(default_factory=dict)
+
+
+def _groups_in_order(model: schema.ModelT, names: set[str]) -> list[_Group]:
+    """Returns all operators in groups, so that those of a group read only it and groups before it."""
     depth_of: dict[int, int] = {}
     by_output = {int(operator.outputs[0]): name for name, operator in feature_maps(model).items()}
-    groups: dict[int, list[str]] = {}
+    groups: dict[int, _Group] = {}
     for operator in model.subgraphs[0].operators:  # in order of execution
         depth = max((depth_of.get(int(index), 0) for index in operator.inputs), default=0)
         name = by_output.get(int(operator.outputs[0]))
         if name in names:
             depth += 1
-            groups.setdefault(depth, []).append(name)
+            groups.setdefault(depth, _Group()).convolutions[name] = operator
+        groups.setdefault(depth, _Group()).operators.append(operator)
         depth_of |= {int(index): depth for index in operator.outputs}
     return [groups[depth] for depth in sorted(groups)]
 

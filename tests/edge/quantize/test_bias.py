@@ -15,9 +15,9 @@ from edge.quantize.bias import (
     FloatValues,
     correct_biases,
     float_values,
-    mean_shifts,
 )
 from edge.quantize.calibration import calibration_samples
+from edge.quantize.feature_values import keeping_interpreter, run_on
 from edge.tflite.flatbuffer import (
     constant_values,
     operator_name,
@@ -45,6 +45,19 @@ def corrected(networks, tiny_spec) -> bytes:
     model = read_flatbuffer(rounded)
     assert correct_biases(model, float_network, samples=samples(), spec=tiny_spec) > 20
     return write_flatbuffer(model)
+
+
+def mean_shifts(model, expected, *, pixels):
+    """Returns by name how far each channel is below its float mean, from runs of the whole network."""
+    maps, received = feature_maps(model), {name: [] for name in expected}
+    interpreter = keeping_interpreter(write_flatbuffer(model))
+    for image in pixels:
+        run_on(interpreter, image)
+        for name, values in received.items():
+            index = int(maps[name].outputs[0])
+            scale, zero_point = tensor_quantization(model.subgraphs[0].tensors[index]) or (1.0, 0)
+            values.append((interpreter.get_tensor(index).astype(np.float32) - zero_point) * scale)
+    return {name: expected[name].shift_of(values) for name, values in received.items()}
 
 
 def shifts_in_steps(network: bytes, networks, spec) -> dict[str, np.ndarray]:
@@ -100,7 +113,7 @@ def test_only_biases_of_convolutions_change(networks, corrected):
 def test_layers_are_corrected_before_those_that_read_them(networks):
     model = read_flatbuffer(networks[1])
     names = {name for name, one in feature_maps(model).items() if operator_name(model, one) in CONVOLUTIONS}
-    groups = bias._layers_in_order(model, names)
+    groups = [list(group.convolutions) for group in bias._groups_in_order(model, names) if group.convolutions]
     assert sorted(name for group in groups for name in group) == sorted(names)
     assert len(groups[0]) == 1  # the one that reads the image
     readers = {int(one.outputs[0]): name for name, one in feature_maps(model).items() if name in names}
@@ -109,6 +122,18 @@ def test_layers_are_corrected_before_those_that_read_them(networks):
         before = readers.get(int(operator.inputs[0]))
         if name in names and before is not None:
             assert number[before] < number[name]
+
+
+def test_running_part_by_part_gives_the_biases_of_running_the_whole_network_each_time(networks, corrected, tiny_spec):
+    float_network, rounded, samples = networks
+    model, images = read_flatbuffer(rounded), [image for (image,) in samples()]
+    pixels = [tiny_spec.unscale(image) for image in images]
+    expected = float_values(model, float_network, images=images)
+    for group in bias._groups_in_order(model, set(expected)):
+        shifts = mean_shifts(model, {name: expected[name] for name in group.convolutions}, pixels=pixels)
+        for name, operator in group.convolutions.items():
+            bias._add_to_bias(model, int(operator.inputs[2]), shifts[name])
+    assert write_flatbuffer(model) == corrected
 
 
 def test_means_by_hand():
