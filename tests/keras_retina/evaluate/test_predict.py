@@ -158,6 +158,19 @@ def test_detect_decodes_suppresses_and_normalises_pixels():
     np.testing.assert_allclose(found["scores"][:, :2], expected, atol=1e-5)
 
 
+def test_a_smaller_last_batch_is_not_traced_again_and_has_its_own_rows_alone(monkeypatch):
+    traced = []
+    scale = DetectorSpec.scale
+    monkeypatch.setattr(DetectorSpec, "scale", lambda spec, images: traced.append(images.shape) or scale(spec, images))
+    detect = detect_function(painted_model(np.array([[8, 16, 40, 48]], np.float32), [5], [2.0]), SPEC)
+    white = np.full((3, 64, 96, 3), 255, np.uint8)
+    whole, last = detect(white), detect(white[:1])
+    assert traced == [(3, 64, 96, 3)]
+    assert last["count"].tolist() == [1] and last["boxes"].shape == (1, 100, 4)
+    assert last["scores"][0, 0] == whole["scores"][0, 0]
+    assert detect(white[:0])["count"].tolist() == []
+
+
 def test_detect_keeps_as_many_as_asked_for():
     boxes = np.array([[8, 16, 40, 48], [20, 60, 50, 90]], np.float32)
     detect = detect_function(painted_model(boxes, [5, 100], [2.0, 1.0]), SPEC, max_detections=1)
