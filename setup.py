@@ -8,7 +8,7 @@ setup(
     package_data={
         "keras_retina": ["py.typed"],
         "edge": ["py.typed"],
-        "keras_retina.recipes": ["*.yaml", "coco/*.yaml"],
+        "keras_retina.recipes": ["*.yaml", "coco/*.yaml", "domains/*.yaml"],
         "edge.report": ["*.html.jinja"],
         "edge.report.review": ["*.html.jinja"],
         "edge.detect.web": ["page/*.*"],

@@ -144,7 +144,8 @@ def find_recipe(name: str) -> Path:
         return path
     here = Path(__file__).parents[1]
     folder = here / "recipes" if (here / "recipes").is_dir() else here.parent / "recipes"
-    installed = {file.stem: file for file in folder.rglob("*.yaml")}
+    deepest_first = sorted(folder.rglob("*.yaml"), key=lambda file: -len(file.parts))
+    installed = {file.stem: file for file in deepest_first}  # recipes/bccd.yaml and not recipes/ablation/bccd.yaml
     if name not in installed and path.exists():
         raise InputError(
             f"recipe: expected a .yaml file or an installed recipe. Received: {name}, "

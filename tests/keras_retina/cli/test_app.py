@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from keras_retina.cli.app import file_error, main
+from keras_retina.cli.options import find_recipe
 
 VERBS = (
     *("demo", "check-data", "run", "plan", "review", "detect"),
@@ -323,3 +325,10 @@ def test_check_data_fails_on_a_leak_between_splits(tiny_coco, tmp_path):
     result = keras_retina("check-data", "--data", str(leaking))
     assert result.returncode == 1, result.stdout + result.stderr
     assert "the same image in two splits" in result.stdout
+
+
+def test_a_name_means_the_recipe_of_the_folder_itself_before_one_in_a_folder_below():
+    recipes = Path(__file__).parents[3] / "recipes"
+    assert (recipes / "ablation" / "bccd.yaml").is_file()
+    assert find_recipe("bccd") == recipes / "bccd.yaml"
+    assert find_recipe("medical_wbc") == recipes / "domains" / "medical_wbc.yaml"
