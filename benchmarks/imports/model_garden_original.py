@@ -67,18 +67,19 @@ NORMALIZATION = {"mobilenet_v2": ((0.5,), (0.5,)), "resnet50": (preprocess_ops.M
 def write_original(backbone: str, out: Path, *, activation: str | None = None) -> None:
     """Writes the checkpoint and what the original finds."""
     out.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(0)
     config = CONFIGS[backbone]()
     if activation:
         config.norm_activation.activation = activation
     model = factory.build_retinanet(keras.layers.InputSpec(shape=[None, SIZE, SIZE, 3]), config)
     model(tf.zeros([1, SIZE, SIZE, 3]), training=True)
     generator = np.random.default_rng(1)
-    enliven(model, generator)
     image = np.random.default_rng(0).integers(0, 256, (SIZE // CELL, SIZE // CELL, 3)).astype(np.uint8)
     image = image.repeat(CELL, 0).repeat(CELL, 1)
     inputs = preprocess_ops.normalize_image(tf.constant(image), *NORMALIZATION[backbone])
     inputs, info = preprocess_ops.resize_and_crop_image(inputs, [SIZE, SIZE], [SIZE, SIZE])
     inputs, shape = inputs[tf.newaxis], info[tf.newaxis, 1]
+    enliven(model, inputs, generator)
     spread_heads(model, model(inputs, image_shape=shape, training=False))
     found = model(inputs, image_shape=shape, training=False)
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
@@ -107,21 +108,30 @@ def rows(levels: dict[str, tf.Tensor], values: int) -> np.ndarray:
     return np.concatenate([cells.swapaxes(1, 2).reshape(-1, values) for cells in maps])
 
 
-def enliven(model: keras.Model, generator: np.random.Generator) -> None:
-    """Gives every norm statistics, scales and offsets of its own, convolutions biases, and heads enough to pass on."""
+def enliven(model: keras.Model, inputs: tf.Tensor, generator: np.random.Generator) -> None:
+    """Gives every norm a scale, an offset and statistics of its own, near those of the image, so that it is still seen
+    behind fifty of them; convolutions biases; and heads enough to pass on.
+    """
+    norms = [
+        layer for layer in model.submodules if isinstance(layer, keras.layers.BatchNormalization) and layer.weights
+    ]
+    for norm in norms:
+        norm.momentum = 0.0  # the statistics become those of the next batch
+        norm.gamma.assign(generator.uniform(0.5, 1.0, norm.gamma.shape))
+        norm.beta.assign(generator.normal(0, 0.3, norm.beta.shape))
     for layer in model.submodules:
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.weights:
-            channels = layer.gamma.shape
-            layer.gamma.assign(generator.uniform(0.25, 0.75, channels))
-            layer.beta.assign(generator.normal(0, 0.1, channels))
-            layer.moving_mean.assign(generator.normal(0, 0.1, channels))
-            layer.moving_variance.assign(generator.uniform(0.5, 1.5, channels))
-        elif getattr(layer, "bias", None) is not None:
+        if layer not in norms and getattr(layer, "bias", None) is not None:
             layer.bias.assign(generator.normal(0, 0.1, layer.bias.shape))
     for variable in model.head.trainable_variables:
         if variable.shape.rank == 4:
-            inputs = np.prod(variable.shape[:2] if "depthwise" in variable.name else variable.shape[:3])
-            variable.assign(generator.normal(0, np.sqrt(2 / inputs), variable.shape))
+            read = np.prod(variable.shape[:2] if "depthwise" in variable.name else variable.shape[:3])
+            variable.assign(generator.normal(0, np.sqrt(2 / read), variable.shape))
+    model(inputs, training=True)
+    for norm in norms:
+        variance = norm.moving_variance.numpy()
+        # Of the four cells of level 7 a variance can be so small that rounding alone would be seen.
+        norm.moving_mean.assign_add(generator.normal(0, 0.1, variance.shape) * np.sqrt(variance))
+        norm.moving_variance.assign((variance + variance.mean()) * generator.uniform(0.5, 1.0, variance.shape))
 
 
 def spread_heads(model: keras.Model, outputs: dict[str, dict[str, tf.Tensor]]) -> None:

@@ -35,8 +35,7 @@ _CLASSES, _BOXES = "head/_classifier", "head/_box_regressor"
 def read_model_garden(checkpoint: TfCheckpoint, epsilon: float | None) -> Original | None:
     """Returns the detector in a checkpoint, None where there is no head of Model Garden's in it.
 
-    The moving averages of an optimiser are taken where there is one of every weight: they are what Model Garden
-    evaluates.
+    Where an optimiser keeps the moving average of a weight, that is taken: it is what Model Garden evaluates.
 
     Args:
         epsilon: of the BatchNorms; None is 0.001, the default of its configurations.
@@ -44,7 +43,7 @@ def read_model_garden(checkpoint: TfCheckpoint, epsilon: float | None) -> Origin
     Raises:
         InputError: another backbone or pyramid, or heads that do not fit each other.
     """
-    tensors, is_averaged = _own_tensors(checkpoint)
+    tensors, averages = _own_tensors(checkpoint)
     if f"{_CLASSES}/bias" not in tensors or f"{_BOXES}/bias" not in tensors:
         return None
     backbone, alpha = _backbone(tensors, checkpoint)
@@ -60,7 +59,7 @@ def read_model_garden(checkpoint: TfCheckpoint, epsilon: float | None) -> Origin
         tensors=tensors,
         name=f"Model Garden's RetinaNet with {backbone}",
         told=(
-            f"{heads.outputs} outputs, {heads.per_cell} anchors a cell, {'moving averages, ' if is_averaged else ''}"
+            f"{heads.outputs} outputs, {heads.per_cell} anchors a cell, {averages} moving averages, "
             f"epsilon {epsilon:g} in BatchNorm; {_assumed(fields['model'])}"
         ),
         fields=fields,
@@ -83,28 +82,26 @@ def _assumed(model: Mapping[str, Any]) -> str:
     )
 
 
-def _own_tensors(checkpoint: TfCheckpoint) -> tuple[dict[str, np.ndarray], bool]:
-    """Returns the tensors of backbone, decoder and head by names of today, and whether they are moving averages.
+def _own_tensors(checkpoint: TfCheckpoint) -> tuple[dict[str, np.ndarray], int]:
+    """Returns the tensors of backbone, decoder and head by names of today, and how many of them are moving averages.
 
     A trainer saves `backbone/...`, `save_weights` of the model `_backbone/...`. Layers of the pyramid are in the order
     of Keras; their own names tell which is which, and before 2022 the numbers in them, which rise as they were made.
     """
     own = {key: match for key in checkpoint.tensors if (match := _PART.fullmatch(key))}
-    is_averaged = bool(own) and all(key in checkpoint.averages for key in own)
-    source = checkpoint.averages if is_averaged else checkpoint.tensors
     pyramid = _pyramid_names(
-        {key: checkpoint.layer_names.get(key, "") for key in own if own[key][1] == "decoder"}, source
+        {key: checkpoint.layer_names.get(key, "") for key, match in own.items() if match[1] == "decoder"}
     )
     found = {}
     for key, match in own.items():
         name = f"{match[1]}/{match[2]}"
         if key in pyramid:
             name = f"decoder/{pyramid[key]}/{key.rpartition('/')[2]}"
-        found[name] = source[key]
-    return found, is_averaged
+        found[name] = checkpoint.averages.get(key, checkpoint.tensors[key])
+    return found, len(own.keys() & checkpoint.averages.keys())
 
 
-def _pyramid_names(layer_names: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
+def _pyramid_names(layer_names: Mapping[str, str]) -> dict[str, str]:
     """Returns `{key: name of its layer}`; keys whose layer is not known are left out, and so refused as strange."""
     named = {key: match[1] for key, name in layer_names.items() if (match := _NAMED.fullmatch(name))}
     if named:

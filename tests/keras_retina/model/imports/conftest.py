@@ -146,7 +146,7 @@ def write_checkpoint(
     """Writes a checkpoint of these tensors and returns its path, without the ending.
 
     The layers of the pyramid become numbers, as in Model Garden; `is_named` gives their variables the names of today,
-    otherwise the numbers of before 2022. `has_averages` adds what an optimiser keeps of them, each larger by 1.
+    otherwise the numbers of before 2022. `has_averages` adds those of an optimiser, each larger by 1.
     """
     layers = [*ORDER, *(f"norm_{level}" for level in LEVELS)]
     made = [*(f"lateral_{n}" for n in (3, 4, 5)), *(f"post_hoc_{n}" for n in (3, 4, 5)), "coarser_6", "coarser_7"]
@@ -161,7 +161,7 @@ def write_checkpoint(
             key = "/".join([part, f"layer_with_weights-{layers.index(layer)}", *rest])
             full_name = "/".join([layer if is_named else numbers[layer], *rest])
         variable = tf.Variable(values, name=full_name)
-        if has_averages:
+        if has_averages and "moving" not in name:
             optimizer.add_slot(variable, "average", initializer=tf.constant_initializer(values + 1))
         _place(tree, f"{root}{key}".split("/"), variable)
     tree.optimizer = optimizer

@@ -139,9 +139,15 @@ def test_pixels_can_be_scaled_by_imagenet_s_mean_and_deviation(original):
 
 
 def test_settings_that_are_not_in_a_checkpoint_are_told(original):
-    for told in ("3 outputs, 9 anchors", "epsilon 0.001", "anchors of 3 strides", "activation relu6", "0.5 and 0.5"):
+    for told in (
+        "3 outputs, 9 anchors",
+        "0 moving averages",
+        "epsilon 0.001",
+        "anchors of 3 strides",
+        "activation relu6",
+        "0.5 and 0.5",
+    ):
         assert told in original.told
-    assert "moving averages" not in original.told
 
 
 def test_labels_may_leave_the_background_out_and_are_counted(original, garden_tensors, write_garden, tmp_path):
@@ -167,11 +173,13 @@ def test_names_of_other_savers_are_read_too(original, tensors, write_garden, tmp
         assert all(np.array_equal(found[name], original.tensors[name]) for name in found)
 
 
-def test_moving_averages_are_taken_where_there_are_some_of_all(original, tensors, write_garden, tmp_path):
+def test_moving_averages_are_taken_of_the_weights_that_have_one(tensors, write_garden, tmp_path):
+    """Model Garden's optimiser has none of the statistics of a BatchNorm."""
     averaged = read_original(write_garden(tmp_path / "a", tensors, has_averages=True))
-    assert "moving averages" in averaged.told
-    name = "decoder/post_hoc_5/bias"
+    name, statistic = "decoder/post_hoc_5/bias", "decoder/norm_5/moving_mean"
     np.testing.assert_array_equal(averaged.tensors[name], tensors[name] + 1)
+    np.testing.assert_array_equal(averaged.tensors[statistic], tensors[statistic])
+    assert f"{sum('moving' not in name for name in tensors)} moving averages" in averaged.told
 
 
 def test_what_does_not_fit_is_named(original, tensors, write_garden, tmp_path):
