@@ -75,9 +75,7 @@ BACKBONE_STARTS: dict[BackboneName, dict[str, tuple[float, ...]]] = {
 """The trained weights that each backbone can start from, by the name in a recipe, and the widths that have them.
 `keras_retina.model.weights.starts.STARTS` says what each was trained on and where it is."""
 
-PIXEL_SCALED: tuple[BackboneName, ...] = ("mobilenet_v2", "resnet50_model_garden")
-"""The backbones that can begin with a scaling of the pixels."""
-
+PIXEL_SCALED: tuple[BackboneName, ...] = ("mobilenet_v2", "resnet50_model_garden")  # can begin with pixel_scaling
 Activation = Literal["relu", "relu6", "swish"]
 
 _CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # those of every TFLite SSD file
