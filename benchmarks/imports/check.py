@@ -1,6 +1,6 @@
 """Whether an imported detector is the original: heads, anchors and final detections on random weights.
 
-    python benchmarks/imports/check.py --python torchvision=PYTHON
+    python benchmarks/imports/check.py --python torchvision=PYTHON --python official=PYTHON
 
 The original runs with its own library in the Python that `--python` names (default: this one); what it writes is
 imported with `keras-retina import` and compared here. A source whose library is missing is told and counts as not
@@ -35,6 +35,8 @@ PIXELS = 0.01  # of the same box, after heads that differ in the sixth digit
 SOURCES = {
     "torchvision v1": ("torchvision", "torchvision_original.py", ["v1"]),
     "torchvision v2": ("torchvision", "torchvision_original.py", ["v2"]),
+    "Model Garden, MobileNetV2": ("official", "model_garden_original.py", ["mobilenet_v2"]),
+    "Model Garden, ResNet-50": ("official", "model_garden_original.py", ["resnet50"]),
 }
 """name -> its library, and the program with its arguments that writes the original."""
 
@@ -68,7 +70,7 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run([python, HERE / program, *arguments, folder], check=True)
-            for checkpoint in sorted(Path(folder).glob("checkpoint.*")):
+            for checkpoint in sorted(Path(folder).glob("checkpoint.*[!0-9]")):  # not the data beside an .index
                 compared = compare(checkpoint, Path(folder) / "expected.npz", run=Path(folder) / "run")
                 failed |= not compared.passed
                 print(f"{name}, {checkpoint.suffix}: {compared}", flush=True)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from keras_retina.model.weights.starts import Start
     from keras_retina.recipe.recipe import Recipe
 
+CHECKPOINT_HELP = (
+    "A .pth or .safetensors of torchvision's retinanet_resnet50_fpn, or a checkpoint of Model Garden's RetinaNet: its "
+    ".index, or its folder."
+)
 PHOTO_SIZE, PHOTO_BATCH = 224, 16
 FEWEST_PHOTOS, MOST_PHOTOS = 32, 320
 
@@ -152,7 +156,7 @@ def photo_batches(photos: list[Path]) -> Iterator[np.ndarray]:
 
 
 def import_(
-    checkpoint: Annotated[Path, typer.Argument(help="A .pth or .safetensors of torchvision's retinanet_resnet50_fpn.")],
+    checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT_HELP)],
     out: Annotated[Path, typer.Option("--out", help="Run folder.")],
     data: DataOption = None,
     labels: Annotated[
@@ -160,7 +164,7 @@ def import_(
     ] = None,
     epsilon: Annotated[
         float | None,
-        typer.Option("--epsilon", help="Of the BatchNorms. Default: 0 for COCO's weights of torchvision, else 1e-5."),
+        typer.Option("--epsilon", help="Of the BatchNorms, where it is not the default of the library."),
     ] = None,
     set_: SetOption = None,
     overwrite: OverwriteOption = False,

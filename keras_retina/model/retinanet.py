@@ -15,13 +15,14 @@ def feature_pyramid(features: dict[int, tf.Tensor], settings: Pyramid) -> list[t
     """Returns P_first .. P_last, each `[batch, H / 2**level, W / 2**level, width]`.
 
     P3..P5 are lateral(C) + upsampled P above, then a 3x3 convolution; P6 is a strided 3x3 convolution of C5, or of what
-    `p6_from` says, and P7 of relu(P6). There is no BatchNorm: with the few hundred
-    steps of a fine-tune its statistics on P6 and P7 lag behind the weights.
+    `p6_from` says, and P7 of relu(P6). There is no BatchNorm: with the few hundred steps of a fine-tune its statistics
+    on P6 and P7 lag behind the weights. With `outputs: scaled` a level that the next one is made from gets a scale and
+    an offset on its way to the heads alone.
 
     Source: Lin et al., Focal Loss for Dense Object Detection, section 4, footnote 2.
     """
     first, last = settings.levels
-    activation = "relu" if settings.convolution == "full" else "relu6"
+    activation = settings.activation or usual_activation(settings.convolution)
     lateral = {
         level: keras.layers.Conv2D(
             settings.width, 1, kernel_initializer="glorot_uniform", name=f"pyramid_lateral_{level}"
@@ -34,25 +35,42 @@ def feature_pyramid(features: dict[int, tf.Tensor], settings: Pyramid) -> list[t
             merged[level + 1]
         )
         merged[level] = keras.layers.Add(name=f"pyramid_add_{level}")([lateral[level], above])
-    outputs = {level: _smooth(merged[level], settings, activation=activation, level=level) for level in range(first, 6)}
+    behind = None if settings.outputs == "scaled" else activation
+    outputs = {level: _smooth(merged[level], settings, activation=behind, level=level) for level in range(first, 6)}
+    usual = "c5" if settings.convolution == "full" else "m5"
+    p6_from = settings.p6_from or usual
     if last >= 6:
         sources = {"c5": features[5], "m5": merged[5], "p5": outputs[5]}
-        usual = "c5" if settings.convolution == "full" else "m5"
-        outputs[6] = _strided(sources[settings.p6_from or usual], settings, level=6)
+        outputs[6] = _strided(sources[p6_from], settings, activation=behind, level=6)
     if last >= 7:
         active = keras.layers.Activation(activation, name="pyramid_activation_6")(outputs[6])
-        outputs[7] = _strided(active, settings, level=7)
+        outputs[7] = _strided(active, settings, activation=behind, level=7)
+    if settings.outputs == "scaled":
+        for level in scaled_levels(last, p6_from):
+            scale = keras.layers.DepthwiseConv2D(1, depthwise_initializer="ones", name=f"pyramid_scale_{level}")
+            outputs[level] = scale(outputs[level])
     return [outputs[level] for level in range(first, last + 1)]
 
 
-def _smooth(tensor: tf.Tensor, settings: Pyramid, *, activation: str, level: int) -> tf.Tensor:
+def usual_activation(convolution: str) -> str:
+    """Returns the activation of convolutions where the settings name none."""
+    return "relu" if convolution == "full" else "relu6"
+
+
+def scaled_levels(last: int, p6_from: str) -> list[int]:
+    """Returns the levels that another one is made from: there a scale for the heads is no part of a convolution."""
+    made_from = {5: last >= 6 and p6_from == "p5", 6: last >= 7}
+    return [level for level, is_read in made_from.items() if is_read]
+
+
+def _smooth(tensor: tf.Tensor, settings: Pyramid, *, activation: str | None, level: int) -> tf.Tensor:
     if settings.convolution == "full":
         layer = keras.layers.Conv2D(settings.width, 3, padding="same", name=f"pyramid_output_{level}")
         return layer(tensor)
     return convolution(settings.width, "separable", name=f"pyramid_output_{level}", activation=activation)(tensor)
 
 
-def _strided(tensor: tf.Tensor, settings: Pyramid, *, level: int) -> tf.Tensor:
+def _strided(tensor: tf.Tensor, settings: Pyramid, *, activation: str | None, level: int) -> tf.Tensor:
     padding = "same"
     if settings.padding == "symmetric":
         tensor, padding = keras.layers.ZeroPadding2D(1, name=f"pyramid_padding_{level}")(tensor), "valid"
@@ -60,7 +78,9 @@ def _strided(tensor: tf.Tensor, settings: Pyramid, *, level: int) -> tf.Tensor:
         layer = keras.layers.Conv2D(settings.width, 3, 2, padding=padding, name=f"pyramid_output_{level}")
         return layer(tensor)
     name = f"pyramid_output_{level}"
-    return convolution(settings.width, "separable", name=name, strides=2, padding=padding, activation="relu6")(tensor)
+    return convolution(settings.width, "separable", name=name, strides=2, padding=padding, activation=activation)(
+        tensor
+    )
 
 
 Apply = Callable[[tf.Tensor], tf.Tensor]
@@ -131,7 +151,7 @@ def head_outputs(
 
     Source of the norms: the code of EfficientDet and of Model Garden's RetinaNet; the paper's heads have none.
     """
-    activation = "relu" if settings.convolution == "full" else "relu6"
+    activation = settings.activation or usual_activation(settings.convolution)
     has_norms = settings.batch_norm == "per_level" or settings.group_norm > 0
     hidden: list[Apply] = [
         convolution(

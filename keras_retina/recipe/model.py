@@ -39,6 +39,7 @@ BackboneName = Literal[
     "csp_darknet_l",
     "mit_b0",
     "resnet50_torchvision",
+    "resnet50_model_garden",
     "plain",
 ]
 BACKBONE_ALPHAS: dict[BackboneName, tuple[float, ...]] = {
@@ -74,6 +75,9 @@ BACKBONE_STARTS: dict[BackboneName, dict[str, tuple[float, ...]]] = {
 """The trained weights that each backbone can start from, by the name in a recipe, and the widths that have them.
 `keras_retina.model.weights.starts.STARTS` says what each was trained on and where it is."""
 
+PIXEL_SCALED: tuple[BackboneName, ...] = ("mobilenet_v2", "resnet50_model_garden")  # can begin with pixel_scaling
+Activation = Literal["relu", "relu6", "swish"]
+
 _CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # those of every TFLite SSD file
 
 
@@ -86,6 +90,8 @@ class Backbone(Section):
     """`weights`: a name such as `imagenet`, `none` or a path; `frozen_stages`: how many stages never train.
 
     The path may be that of a `model.keras`: pyramid and heads then start from it as well.
+    `pixel_scaling` puts a layer before the backbone that scales pixels by ImageNet's mean and deviation, for a detector
+    that was trained so elsewhere; `weights` is then `none` or a `model.keras`.
     """
 
     name: BackboneName = "mobilenet_v2"
@@ -93,6 +99,7 @@ class Backbone(Section):
     weights: str = "imagenet"
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
     batch_norm: Literal["frozen", "trained"] = "frozen"
+    pixel_scaling: bool = False
 
     @model_validator(mode="after")
     def _alpha_and_weights_exist(self) -> Backbone:
@@ -113,7 +120,13 @@ class Backbone(Section):
 
     def _check_weights(self) -> None:
         """Refuses a name that this backbone has no weights of. A path is looked up where a training begins."""
-        if self.weights == "none" or self.weights.endswith(".keras"):
+        is_whole = self.weights == "none" or self.weights.endswith(".keras")
+        if self.pixel_scaling and not (is_whole and self.name in PIXEL_SCALED):
+            raise ValueError(
+                f"pixel_scaling is for {' and '.join(PIXEL_SCALED)} with weights 'none' or a model.keras. "
+                f"Received: name={self.name!r}, weights={self.weights!r}. Remove it"
+            )
+        if is_whole:
             return
         if not BACKBONE_STARTS[self.name]:
             raise ValueError(f"{self.name} has no pretrained weights. Received: weights={self.weights!r}. Use 'none'")
@@ -156,6 +169,10 @@ class Pyramid(Section):
     which is level 5 before its own convolution (the default of `separable` ones, which has fewer channels), or `p5`,
     which is level 5 itself (torchvision). `padding` is that of the strided convolutions that make levels 6 and 7:
     `same` has its zeros at the end, as TensorFlow pads, `symmetric` on both sides, as PyTorch does.
+    `activation` is that of level 6 before level 7 is made from it, and behind `separable` levels: by default relu, or
+    relu6 of `separable` convolutions. `outputs: scaled` has no activation behind a level, and between the heads and a
+    level that the next one is made from a scale and an offset for each channel: what becomes of the BatchNorms of Model
+    Garden's pyramid.
     """
 
     levels: Annotated[tuple[int, int], Field(strict=False)] = (3, 7)
@@ -164,6 +181,8 @@ class Pyramid(Section):
     upsampling: Literal["nearest", "bilinear"] = "bilinear"
     p6_from: Literal["c5", "m5", "p5"] | None = None
     padding: Literal["same", "symmetric"] = "same"
+    activation: Activation | None = None
+    outputs: Literal["plain", "scaled"] = "plain"
 
     @model_validator(mode="after")
     def _levels_in_order(self) -> Pyramid:
@@ -182,6 +201,7 @@ class Head(Section):
 
     `group_norm` is in how many groups of channels a GroupNorm normalises behind each convolution, as torchvision's
     second version does with 32; 0 is none. It needs float: there are no int8 files of it, and no pruning.
+    `activation` is by default relu, or relu6 of `separable` convolutions; swish has no training in int8.
     """
 
     convolutions: Annotated[int, Field(ge=0, le=8)] = 3
@@ -190,6 +210,7 @@ class Head(Section):
     batch_norm: Literal["none", "per_level"] = "none"
     group_norm: Annotated[int, Field(ge=0)] = 0
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    activation: Activation | None = None
 
     @model_validator(mode="after")
     def _groups_divide(self) -> Head:

@@ -13,6 +13,18 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "imports"
 
 
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "resnet50"])
+def test_model_garden_finds_the_same(backbone, tmp_path, monkeypatch):
+    if importlib.util.find_spec("official") is None:
+        pytest.skip("tf-models-official, the original, is not installed")
+    command = [sys.executable, str(FOLDER / "model_garden_original.py"), backbone, str(tmp_path)]
+    subprocess.run(command, check=True)
+    monkeypatch.syspath_prepend(str(FOLDER))
+    check = importlib.import_module("check")
+    compared = check.compare(tmp_path / "checkpoint.index", tmp_path / "expected.npz", run=tmp_path / "run")
+    assert compared.passed, compared
+
+
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_torchvision_finds_the_same(version, tmp_path, monkeypatch):
     if importlib.util.find_spec("torchvision") is None:

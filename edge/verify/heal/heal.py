@@ -141,7 +141,8 @@ def patients(run: RunFolder) -> list[Patient]:
 
 def _healed(run: RunFolder, patient: Patient, reference: Reference) -> Healing:
     folder = run.heal / patient.name
-    known = number((read_mapping(run.metrics) or {}).get("AP"))
+    trained = read_mapping(run.metrics)  # an imported run has none
+    known = reference.row.ap["AP"] if trained is None else number(trained.get("AP"))
     if (known or 0.0) < LEAST_AP:
         reason = f"the float model finds almost nothing on {run.recipe.data.validation} (AP {known or 0.0:.2f})"
         return Healing(patient.name, reason=f"{reason}. Train it longer")

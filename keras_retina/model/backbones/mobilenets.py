@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.model.backbones.kind import BackboneKind
+from keras_retina.model.backbones.kind import BackboneKind, scaled_pixels
 from keras_retina.recipe.model import Backbone
 
 
@@ -14,6 +14,8 @@ def _mobilenet_v1(settings: Backbone, **options: Any) -> keras.Model:
 
 
 def _mobilenet_v2(settings: Backbone, **options: Any) -> keras.Model:
+    if settings.pixel_scaling:
+        options["input_tensor"] = scaled_pixels(options["input_tensor"])
     return keras.applications.MobileNetV2(alpha=settings.alpha, **options)
 
 

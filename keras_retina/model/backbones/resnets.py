@@ -1,8 +1,9 @@
 """ResNets of the first version: 50, 101 and 152 of keras.applications, 18 and 34 with their basic blocks, the 50 of
-torchvision, and ResNeXt.
+torchvision and of Model Garden, and ResNeXt.
 
 Source: He et al., Deep Residual Learning for Image Recognition, table 1; Xie et al., Aggregated Residual
-Transformations for Deep Neural Networks, table 1; torchvision/models/resnet.py.
+Transformations for Deep Neural Networks, table 1; torchvision/models/resnet.py; official/vision/modeling/backbones/
+resnet.py of tensorflow/models.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.model.backbones.kind import BackboneKind, WeightsOf
+from keras_retina.model.backbones.kind import BackboneKind, WeightsOf, scaled_pixels
 from keras_retina.recipe.model import Backbone
 
 
@@ -27,8 +28,8 @@ def _rgb_unit_range_kernel(weights_of: WeightsOf) -> list[np.ndarray]:
 
 
 GROUPS = 32  # of the channels of a ResNeXt
-PIXEL_SCALING = "pixel_scaling"
-"""The layer that scales pixels for weights of torchvision."""
+
+EPSILON, MODEL_GARDEN_EPSILON = 1.001e-5, 1e-3  # of BatchNorm: that of keras.applications, and Model Garden's
 
 _STAGES = ("conv2_block1_1_conv", "conv3_block1_1_conv", "conv4_block1_1_conv", "conv5_block1_1_conv")
 
@@ -112,13 +113,11 @@ def _basic_block(tensor: tf.Tensor, filters: int, *, strides: int, name: str) ->
 def _torchvision_bottlenecks(blocks: tuple[int, int, int, int]) -> BackboneKind:
     """Returns torchvision's ResNet: the stride is in the 3x3 convolution of a block, and every padding on both sides.
 
-    A 1x1 convolution of each channel for itself scales the pixels as torchvision does. It cannot be part of the first
-    convolution: that one is padded with zeros of the scaled pixels, a colour of its own in ours.
+    A layer before it scales the pixels as torchvision does.
     """
 
     def build(settings: Backbone, *, input_tensor: tf.Tensor, **options: Any) -> keras.Model:
-        scale = keras.layers.DepthwiseConv2D(1, depthwise_initializer="ones", name=PIXEL_SCALING)
-        tensor = keras.layers.ZeroPadding2D(3, name="conv1_pad")(scale(input_tensor))
+        tensor = keras.layers.ZeroPadding2D(3, name="conv1_pad")(scaled_pixels(input_tensor))
         tensor = _normalized(tensor, 64, 7, strides=2, padding="valid", name="conv1", activate=True)
         tensor = keras.layers.ZeroPadding2D(1, name="pool1_pad")(tensor)  # behind a ReLU as good as minus infinity
         tensor = keras.layers.MaxPooling2D(3, strides=2, name="pool1_pool")(tensor)
@@ -133,16 +132,53 @@ def _torchvision_bottlenecks(blocks: tuple[int, int, int, int]) -> BackboneKind:
     return BackboneKind(build, (three, four, five), _STAGES)
 
 
-def _bottleneck(tensor: tf.Tensor, filters: int, *, strides: int, widens: bool, name: str) -> tf.Tensor:
+def _model_garden_bottlenecks(blocks: tuple[int, int, int, int]) -> BackboneKind:
+    """Returns Model Garden's ResNet: the stride is in the 3x3 convolution of a block, and paddings are TensorFlow's."""
+
+    def build(settings: Backbone, *, input_tensor: tf.Tensor, **options: Any) -> keras.Model:
+        tensor = scaled_pixels(input_tensor) if settings.pixel_scaling else input_tensor
+        tensor = _normalized(tensor, 64, 7, strides=2, epsilon=MODEL_GARDEN_EPSILON, name="conv1", activate=True)
+        tensor = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="pool1_pool")(tensor)
+        for stage, count in enumerate(blocks, start=2):
+            for number in range(1, count + 1):
+                tensor = _bottleneck(
+                    tensor,
+                    16 * 2**stage,
+                    strides=2 if number == 1 and stage > 2 else 1,
+                    widens=number == 1,
+                    pads_like_torch=False,
+                    epsilon=MODEL_GARDEN_EPSILON,
+                    name=f"conv{stage}_block{number}",
+                )
+        return keras.Model(input_tensor, tensor)
+
+    three, four, five = (f"conv{stage}_block{blocks[stage - 2]}_out" for stage in (3, 4, 5))
+    return BackboneKind(build, (three, four, five), _STAGES)
+
+
+def _bottleneck(
+    tensor: tf.Tensor,
+    filters: int,
+    *,
+    strides: int,
+    widens: bool,
+    pads_like_torch: bool = True,
+    epsilon: float = EPSILON,
+    name: str,
+) -> tf.Tensor:
     shortcut = tensor
-    found = _normalized(tensor, filters, 1, name=f"{name}_1", activate=True)
+    found = _normalized(tensor, filters, 1, epsilon=epsilon, name=f"{name}_1", activate=True)
     if widens:
-        shortcut = _normalized(tensor, 4 * filters, 1, strides=strides, name=f"{name}_0", activate=False)
+        shortcut = _normalized(
+            tensor, 4 * filters, 1, strides=strides, epsilon=epsilon, name=f"{name}_0", activate=False
+        )
     padding = "same"
-    if strides > 1:
+    if strides > 1 and pads_like_torch:
         found, padding = keras.layers.ZeroPadding2D(1, name=f"{name}_2_pad")(found), "valid"
-    found = _normalized(found, filters, 3, strides=strides, padding=padding, name=f"{name}_2", activate=True)
-    found = _normalized(found, 4 * filters, 1, name=f"{name}_3", activate=False)
+    found = _normalized(
+        found, filters, 3, strides=strides, padding=padding, epsilon=epsilon, name=f"{name}_2", activate=True
+    )
+    found = _normalized(found, 4 * filters, 1, epsilon=epsilon, name=f"{name}_3", activate=False)
     found = keras.layers.Add(name=f"{name}_add")([shortcut, found])
     return keras.layers.Activation("relu", name=f"{name}_out")(found)
 
@@ -155,6 +191,7 @@ def _normalized(
     strides: int = 1,
     padding: str = "same",
     groups: int = 1,
+    epsilon: float = EPSILON,
     name: str,
     activate: bool,
 ) -> tf.Tensor:
@@ -168,7 +205,7 @@ def _normalized(
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )
-    tensor = keras.layers.BatchNormalization(epsilon=1.001e-5, name=f"{name}_bn")(convolve(tensor))
+    tensor = keras.layers.BatchNormalization(epsilon=epsilon, name=f"{name}_bn")(convolve(tensor))
     return keras.layers.Activation("relu", name=f"{name}_relu")(tensor) if activate else tensor
 
 
@@ -181,5 +218,6 @@ RESNETS: dict[str, BackboneKind] = {
     "resnext50_32x4d": _grouped_blocks((3, 4, 6, 3), 4),
     "resnext101_32x8d": _grouped_blocks((3, 4, 23, 3), 8),
     "resnet50_torchvision": _torchvision_bottlenecks((3, 4, 6, 3)),
+    "resnet50_model_garden": _model_garden_bottlenecks((3, 4, 6, 3)),
 }
 """Every ResNet and ResNeXt by its name in a recipe."""

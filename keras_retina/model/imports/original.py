@@ -19,6 +19,13 @@ from keras_retina.recipe.model import Model
 NO_CLASS = (BACKGROUND, NOT_USED)
 """What libraries call outputs that stand for no class of objects."""
 
+LAYERS_FROM = {
+    "backbone": ("name", "alpha"),
+    "pyramid": ("levels", "width", "convolution", "outputs"),
+    "head": ("convolutions", "width", "convolution", "batch_norm", "group_norm"),
+}
+"""The settings that say which layers with weights there are."""
+
 SHOWN = 4  # names in an error
 
 
@@ -44,8 +51,10 @@ class Original:
         outputs: classes of its head, those that stand for no object included.
         per_cell: anchors of a cell, as its heads have them.
         class_names: the name of each output where the checkpoint is known to have these classes, else empty.
-        parts: `parts(kept)` says what each layer is made of; `kept` are the outputs that stay.
+        parts: `parts(kept, settings)` says what each layer is made of; `kept` are the outputs that stay, `settings`
+            those of the network, which may not be the ones in `fields`.
         ignored: names of tensors that a detector which is not trained further does not need.
+        has_background: whether output 0 is always the background, so that labels may leave it out.
     """
 
     path: Path
@@ -56,8 +65,9 @@ class Original:
     outputs: int
     per_cell: int
     class_names: tuple[str, ...]
-    parts: Callable[[np.ndarray], Iterable[Part]]
+    parts: Callable[[np.ndarray, Model], Iterable[Part]]
     ignored: Callable[[str], bool]
+    has_background: bool = False
 
 
 def names_of_outputs(original: Original, labels: Path | None) -> tuple[str, ...]:
@@ -70,24 +80,31 @@ def names_of_outputs(original: Original, labels: Path | None) -> tuple[str, ...]
         if not original.class_names:
             raise InputError(
                 f"--labels: expected a file with the names of the {original.outputs} classes of this checkpoint, one a "
-                f"line. Received: none. A line {NO_CLASS[0]} stands for an output without objects, in torchvision "
-                "usually the first."
+                f"line. Received: none. {_without_objects(original)}"
             )
         return original.class_names
     try:
         lines = labels.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{labels}: expected class names, one a line. Received: {printable(error)}.") from error
-    names = tuple(line.strip() for line in lines if line.strip())
+    given = names = tuple(line.strip() for line in lines if line.strip())
+    if original.has_background:
+        is_told = bool(names) and names[0].strip("_").lower() == "background"
+        names = (BACKGROUND, *names[is_told:])
     kept = [name for name in names if name not in NO_CLASS]
     if len(names) != original.outputs or not kept or len(set(kept)) != len(kept):
         twice = sorted({name for name in kept if kept.count(name) > 1})
         raise InputError(
             f"{labels}: expected {original.outputs} different names, one for each output of the checkpoint. "
-            f"Received: {len(names)}{f', {twice[0]} twice' if twice else ''}. A line {NO_CLASS[0]} stands for an "
-            "output without objects, in torchvision usually the first."
+            f"Received: {len(given)}{f', {twice[0]} twice' if twice else ''}. {_without_objects(original)}"
         )
     return names
+
+
+def _without_objects(original: Original) -> str:
+    if original.has_background:
+        return "The first output is the background: leave it out, or call it background."
+    return f"A line {BACKGROUND} stands for an output without objects, in torchvision usually the first."
 
 
 def build(
@@ -111,6 +128,7 @@ def build(
         raise InputError(
             f"data.classes: expected classes of {original.path}. Received: {strange[0]!r}. {closest(strange[0], known)}"
         )
+    check_network(original, settings)
     kept = np.array([names.index(name) for name in classes or known])
     spec = detector_spec(settings, tuple(classes or known))
     if spec.grid.per_cell != original.per_cell:
@@ -121,8 +139,21 @@ def build(
             "and ratios that the detector was trained with."
         )
     model = detector_network(settings, len(kept))
-    set_parts(model, tuple(original.parts(kept)), original=original)
+    set_parts(model, tuple(original.parts(kept, settings)), original=original)
     return model, spec
+
+
+def check_network(original: Original, settings: Model) -> None:
+    """Raises InputError where settings give the network other layers than the checkpoint has."""
+    theirs = Model(**original.fields["model"])
+    for section, keys in LAYERS_FROM.items():
+        for key in keys:
+            wanted, received = (getattr(getattr(model, section), key) for model in (theirs, settings))
+            if wanted != received:
+                raise InputError(
+                    f"model.{section}.{key}: expected {wanted!r}, as {original.path} has. "
+                    f"Received: {key}={received!r}. Leave it as it is."
+                )
 
 
 def set_parts(model: keras.Model, parts: Sequence[Part], *, original: Original) -> None:
@@ -132,7 +163,7 @@ def set_parts(model: keras.Model, parts: Sequence[Part], *, original: Original) 
         InputError: a tensor is missing, has another shape or has no place; the line says what fits and what not.
     """
     tensors, known = original.tensors, {name for part in parts for name in part.names}
-    missing = [name for part in parts for name in part.names if name not in tensors]
+    missing = [name for name in dict.fromkeys(name for part in parts for name in part.names) if name not in tensors]
     strange = [name for name in tensors if name not in known and not original.ignored(name)]
     wrong: list[str] = []
     ready: list[tuple[keras.layers.Layer, list[np.ndarray]]] = []

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.model.imports.model_garden import read_model_garden
 from keras_retina.model.imports.original import Original
 from keras_retina.model.imports.tensors import read_checkpoint
+from keras_retina.model.imports.tf_checkpoints import prefix_of, read_tf_checkpoint
 from keras_retina.model.imports.torchvision import read_torchvision
 
 
@@ -14,11 +16,14 @@ def read_original(path: Path, epsilon: float | None = None) -> Original:
     """Reads the checkpoint of a detector.
 
     Args:
-        epsilon: of the BatchNorms of a state dictionary of PyTorch; None is what its library sets.
+        epsilon: of the BatchNorms, which no checkpoint tells; None is what its library sets.
 
     Raises:
         InputError: the file cannot be read, or its tensors are those of no detector that is known.
     """
+    prefix = prefix_of(Path(path))
+    if prefix is not None:
+        return _of_tensorflow(prefix, epsilon)
     checkpoint = read_checkpoint(path)
     original = read_torchvision(checkpoint, epsilon)
     if original is None:
@@ -27,5 +32,17 @@ def read_original(path: Path, epsilon: float | None = None) -> Original:
             f"{path}: expected the tensors of torchvision's retinanet_resnet50_fpn. "
             f"Received: {len(names)} tensors of another network, {printable(', '.join(names[:3]))} first. "
             "Give a checkpoint of this detector."
+        )
+    return original
+
+
+def _of_tensorflow(prefix: Path, epsilon: float | None) -> Original:
+    checkpoint = read_tf_checkpoint(prefix)
+    original = read_model_garden(checkpoint, epsilon)
+    if original is None:
+        names = list(checkpoint.tensors)
+        raise InputError(
+            f"{prefix}: expected the weights of Model Garden's RetinaNetModel. Received: {len(names)} tensors of "
+            f"another network, {printable(', '.join(sorted(names)[:3]))} first. Give a checkpoint of this detector."
         )
     return original

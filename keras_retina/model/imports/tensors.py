@@ -36,14 +36,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
-        received = "a folder" if path.is_dir() else "no such file"
+        received = "a folder without a file called checkpoint" if path.is_dir() else "no such file"
         raise InputError(f"{path}: expected a checkpoint. Received: {received}. Correct the path.")
     if path.suffix == ".safetensors":
         return Checkpoint(path, _without_prefix(_read_safetensors(path)))
     if path.suffix in {".pth", ".pt"}:
         return Checkpoint(path, _without_prefix(_read_torch(path)))
     raise InputError(
-        f"{path}: expected a checkpoint that ends in .pth, .pt or .safetensors. "
+        f"{path}: expected a checkpoint that ends in .pth, .pt or .safetensors, or one of TensorFlow with its .index. "
         f"Received: {path.suffix or 'no ending'}. Give the file that the detector's own library saved."
     )
 

@@ -50,12 +50,3 @@ def class_prediction(outputs: int, kept: np.ndarray) -> Callable[..., list[np.nd
         return convolution(kernel[rows], bias[rows])
 
     return convert
-
-
-def pixel_scaling(mean: tuple[float, ...], deviation: tuple[float, ...]) -> list[np.ndarray]:
-    """Returns the weights of a 1x1 depthwise convolution: RGB in [-1, 1] to `(value - mean) / deviation` of [0, 1]."""
-    means, deviations = np.array(mean, np.float64), np.array(deviation, np.float64)
-    return [
-        (0.5 / deviations).reshape(1, 1, 3, 1).astype(np.float32),
-        ((0.5 - means) / deviations).astype(np.float32),
-    ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.model.backbones.resnets import PIXEL_SCALING
+from keras_retina.model.backbones.kind import PIXEL_SCALING, pixel_scaling
 from keras_retina.model.imports.coco import OUTPUTS
 from keras_retina.model.imports.original import Original, Part
 from keras_retina.model.imports.tensors import Checkpoint
@@ -22,14 +22,10 @@ from keras_retina.model.imports.torch_layers import (
     box_prediction,
     class_prediction,
     convolution,
-    pixel_scaling,
     unchanged,
 )
+from keras_retina.recipe.model import Model
 
-MEAN, DEVIATION = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # of RGB in [0, 1]: torchvision's GeneralizedRCNNTransform
 BLOCKS = (3, 4, 6, 3)
 HIDDEN, GROUPS = 4, 32
 
@@ -61,7 +57,7 @@ def read_torchvision(checkpoint: Checkpoint, epsilon: float | None) -> Original 
     if epsilon is None:
         epsilon = 1e-5 if is_second else epsilon_of(tensors)
 
-    def parts(kept: np.ndarray) -> Iterator[Part]:
+    def parts(kept: np.ndarray, settings: Model) -> Iterator[Part]:
         yield from backbone_parts("backbone.body", epsilon)
         yield from pyramid_parts("backbone.fpn")
         yield from head_parts(class_prediction(outputs, kept), has_norms=is_second)
@@ -153,7 +149,7 @@ def backbone_parts(prefix: str, epsilon: float) -> Iterator[Part]:
         yield Part(f"{layer}_conv", (f"{prefix}.{kernel}.weight",), convolution)
         yield Part(f"{layer}_bn", tuple(f"{prefix}.{statistics}.{kind}" for kind in NORM), norm)
 
-    yield Part(PIXEL_SCALING, (), lambda: pixel_scaling(MEAN, DEVIATION))
+    yield Part(PIXEL_SCALING, (), pixel_scaling)
     yield from pair("conv1", "conv1", "bn1")
     for stage, count in enumerate(BLOCKS, start=2):
         for number in range(count):

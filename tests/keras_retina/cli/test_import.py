@@ -35,7 +35,7 @@ def tiny(monkeypatch, tmp_path):
         }
         parts = [Part("classes_prediction_pointwise", ("weight", "bias"), None)]
 
-        def of(kept):
+        def of(kept, settings):
             return [Part(parts[0].layer, parts[0].names, class_prediction(3, kept))]
 
         return Original(

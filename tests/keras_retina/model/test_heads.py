@@ -165,3 +165,13 @@ def test_a_group_norm_is_shared_and_normalises_each_group_of_each_level():
     np.testing.assert_allclose(found, wanted, atol=1e-3)
     with pytest.raises(ValueError, match="expected a divisor of the width 8"):
         Head(width=8, group_norm=3)
+
+
+@pytest.mark.parametrize("batch_norm", ["none", "per_level"])
+def test_the_hidden_convolutions_have_the_activation_that_the_settings_name(batch_norm: str):
+    settings = Head(convolutions=1, width=8, convolution="full", batch_norm=batch_norm, activation="swish")
+    model = build(settings, 4, 16, (5,))
+    layer = model.get_layer("boxes_0" if batch_norm == "none" else "boxes_0_swish_0")
+    assert layer.activation.__name__ == "swish"
+    with pytest.raises(ValueError, match="activation"):
+        Head(activation="gelu")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.model.retinanet import feature_pyramid
+from keras_retina.model.retinanet import feature_pyramid, scaled_levels
 from keras_retina.recipe.model import Pyramid
 
 CHANNELS = {3: 5, 4: 6, 5: 7}
@@ -96,3 +96,35 @@ def test_symmetric_padding_has_zeros_on_both_sides_as_pytorch_pads():
     same, symmetric = outputs
     assert symmetric.shape == same.shape == (2, 4)
     assert symmetric[0, 0] == CHANNELS[5] and np.count_nonzero(symmetric) == 1 and not same.any()
+
+
+@pytest.mark.parametrize("convolution", ["separable", "full"])
+def test_a_scaled_level_is_scaled_for_the_heads_and_not_for_the_level_made_from_it(convolution: str):
+    settings = {"levels": (3, 7), "width": 8, "convolution": convolution, "p6_from": "p5"}
+    model, plain = (build(Pyramid(**settings, activation="relu", outputs=outputs)) for outputs in ("scaled", "plain"))
+    scales = [layer.name for layer in model.layers if "scale" in layer.name]
+    assert scales == ["pyramid_scale_5", "pyramid_scale_6"]  # others are part of their convolutions
+    features = random_features()
+    before = [level.numpy() for level in model(features)]
+    assert min(level.min() for level in before) < 0, "no activation is behind a level"
+    for name in scales:
+        model.get_layer(name).set_weights([np.full((1, 1, 8, 1), 3.0), np.full(8, 0.5)])
+    after = [level.numpy() for level in model(features)]
+    for place, (one, other) in enumerate(zip(before, after, strict=True)):
+        np.testing.assert_allclose(other, 3 * one + 0.5 if place in (2, 3) else one, rtol=1e-5, atol=1e-5)
+    assert model.count_params() == plain.count_params() + 2 * (8 + 8)
+
+
+def test_level_6_has_the_activation_that_the_settings_name():
+    names = {}
+    for activation in ("relu", "relu6", "swish", None):
+        layer = build(Pyramid(width=8, activation=activation)).get_layer("pyramid_activation_6")
+        names[activation] = layer.activation.__name__
+    assert names == {"relu": "relu", "relu6": "relu6", "swish": "swish", None: "relu6"}
+
+
+@pytest.mark.parametrize(
+    ("last", "p6_from", "scaled"), [(7, "p5", [5, 6]), (7, "m5", [6]), (6, "p5", [5]), (6, "c5", []), (5, "c5", [])]
+)
+def test_levels_that_another_is_made_from_are_scaled_apart(last: int, p6_from: str, scaled: list[int]):
+    assert scaled_levels(last, p6_from) == scaled

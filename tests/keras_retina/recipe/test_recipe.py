@@ -173,6 +173,11 @@ def test_an_input_smaller_than_the_last_stride_is_told_the_stride(load):
 
 def test_random_weights_cannot_be_frozen(load):
     assert "weights='none'" in refusal(load, "name: a\nmodel: {backbone: {weights: none}}")
+    for scaled in ("name: mobilenet_v1, weights: a.keras", "weights: imagenet"):
+        told = refusal(load, f"name: a\nmodel: {{backbone: {{pixel_scaling: true, {scaled}}}}}")
+        assert (
+            "pixel_scaling is for mobilenet_v2 and resnet50_model_garden with weights 'none' or a model.keras" in told
+        )
     assert load("name: a\nmodel: {backbone: {weights: none, frozen_stages: 0, batch_norm: trained}}")
 
 

@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from edge.verify.heal.heal import heal_run, healings_of, patients
+from edge.verify.heal.heal import Reference, heal_run, healings_of, patients
+from edge.verify.rows import Row
+from keras_retina.evaluate.coco import STATISTICS
 from keras_retina.foundation.errors import InputError
 from keras_retina.recipe.recipe import recipe_from_fields
 from keras_retina.run import RunFolder
@@ -48,6 +50,15 @@ def test_files_of_a_model_that_finds_nothing_are_not_judged(run_of, ap):
     for healing in heal_run(run_of({}, ap)):
         assert healing.outcome == "not judged"
         assert healing.reason == f"the float model finds almost nothing on val (AP {ap or 0.0:.2f}). Train it longer"
+
+
+def test_a_run_that_was_not_trained_here_is_measured_before_it_is_judged(run_of, tmp_path, monkeypatch):
+    row = Row("model.keras", "keras", ap=dict.fromkeys(STATISTICS, 4.5))
+    monkeypatch.setattr(Reference, "row", row)
+    run = run_of({})
+    (tmp_path / "metrics.json").unlink()
+    (healing, *_) = heal_run(run)
+    assert healing.reason == "the float model finds almost nothing on val (AP 4.50). Train it longer"
 
 
 def test_layers_chosen_by_hand_are_left_as_they_are(run_of):

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from keras_retina.foundation.errors import InputError
+from keras_retina.model.backbones.kind import pixel_scaling
 from keras_retina.model.imports import build, names_of_outputs
 from keras_retina.model.imports.coco import CLASSES, OUTPUTS
 from keras_retina.model.imports.tensors import Checkpoint
-from keras_retina.model.imports.torch_layers import batch_norm, pixel_scaling
+from keras_retina.model.imports.torch_layers import batch_norm
 from keras_retina.model.imports.torchvision import epsilon_of, modern_names, read_torchvision
 from keras_retina.recipe.model import Model
 
