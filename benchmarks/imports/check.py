@@ -35,6 +35,8 @@ PIXELS = 0.01  # of the same box, after heads that differ in the sixth digit
 SOURCES = {
     "torchvision v1": ("torchvision", "torchvision_original.py", ["v1"]),
     "torchvision v2": ("torchvision", "torchvision_original.py", ["v2"]),
+    "keras_hub v1": ("keras_hub", "keras_hub_original.py", ["v1"]),
+    "keras_hub v2": ("keras_hub", "keras_hub_original.py", ["v2"]),
 }
 """name -> its library, and the program with its arguments that writes the original."""
 
@@ -59,9 +61,13 @@ class Comparison:
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--python", action="append", default=[], metavar="LIBRARY=PYTHON")
-    pythons = dict(one.split("=", 1) for one in made.parse_args().python)
+    made.add_argument("--only", action="append", default=[], choices=sorted(SOURCES), help="this source, not all")
+    arguments = made.parse_args()
+    pythons, chosen = dict(one.split("=", 1) for one in arguments.python), arguments.only
     failed = False
     for name, (library, program, arguments) in SOURCES.items():
+        if chosen and name not in chosen:
+            continue
         python = pythons.get(library, sys.executable)
         if library not in pythons and importlib.util.find_spec(library) is None:
             print(f"{name}: not checked, {library} is not installed; --python {library}=PYTHON names one that has it")

@@ -182,6 +182,7 @@ class Head(Section):
 
     `group_norm` is in how many groups of channels a GroupNorm normalises behind each convolution, as torchvision's
     second version does with 32; 0 is none. It needs float: there are no int8 files of it, and no pruning.
+    `group_norm_epsilon` is added to its variances.
     """
 
     convolutions: Annotated[int, Field(ge=0, le=8)] = 3
@@ -189,6 +190,7 @@ class Head(Section):
     convolution: Literal["separable", "full"] = "separable"
     batch_norm: Literal["none", "per_level"] = "none"
     group_norm: Annotated[int, Field(ge=0)] = 0
+    group_norm_epsilon: Positive = 1e-5
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
 
     @model_validator(mode="after")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.model.imports.configuration import class_of
+from keras_retina.model.imports.keras_files import is_keras, read_keras
+from keras_retina.model.imports.keras_hub import read_keras_hub
 from keras_retina.model.imports.original import Original
 from keras_retina.model.imports.tensors import read_checkpoint
 from keras_retina.model.imports.torchvision import read_torchvision
@@ -19,6 +22,13 @@ def read_original(path: Path, epsilon: float | None = None) -> Original:
     Raises:
         InputError: the file cannot be read, or its tensors are those of no detector that is known.
     """
+    if path.suffix == ".tflite":
+        raise InputError(
+            f"{path}: expected the checkpoint of a detector. Received: a .tflite, of which only the backbone can be "
+            "taken. Run: keras-retina weights --make FILE --images PHOTOS"
+        )
+    if is_keras(path):
+        return _read_keras(path)
     checkpoint = read_checkpoint(path)
     original = read_torchvision(checkpoint, epsilon)
     if original is None:
@@ -27,5 +37,16 @@ def read_original(path: Path, epsilon: float | None = None) -> Original:
             f"{path}: expected the tensors of torchvision's retinanet_resnet50_fpn. "
             f"Received: {len(names)} tensors of another network, {printable(', '.join(names[:3]))} first. "
             "Give a checkpoint of this detector."
+        )
+    return original
+
+
+def _read_keras(path: Path) -> Original:
+    checkpoint = read_keras(path)
+    original = read_keras_hub(checkpoint)
+    if original is None:
+        raise InputError(
+            f"{path}: expected a RetinaNetObjectDetector of KerasHub. Received: "
+            f"{printable(class_of(checkpoint.config) or 'no name of a class')}. Give a checkpoint of this detector."
         )
     return original

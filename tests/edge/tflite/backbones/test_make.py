@@ -137,7 +137,7 @@ def test_each_convolution_of_an_8_bit_file_differs_by_its_own_rounding(tmp_path,
         theirs, written = file.run(image, file.input_range())
         step, zero = tensor_quantization(model.subgraphs[0].tensors[place.writes])
         kernel = place.folded.kernel
-        padding = "VALID" if place.stride == 2 else "SAME"  # the network pads itself before a stride
+        padding = "VALID" if theirs.shape[0] % 2 else "SAME"  # an odd side was padded before
         if place.folded.is_depthwise:
             ours = tf.nn.depthwise_conv2d(theirs[None], kernel, [1, place.stride, place.stride, 1], padding)
         else:
