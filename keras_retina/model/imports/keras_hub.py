@@ -128,11 +128,10 @@ def _convolution_names() -> list[str]:
 
 
 _LISTS = {
-    "lateral_conv_layers": [f"fpn/lateral_conv_P{level}" for level in (3, 4, 5)],
-    "output_conv_layers": ["fpn/output_conv_P3", "fpn/output_conv_P4", "fpn/output_conv_P5"]
-    + ["fpn/coarser_P6", "fpn/coarser_P7"],
-    "prediction_head": ["box_head", "classification_head"],
+    "lateral_conv_layers": tuple(f"fpn/lateral_conv_P{level}" for level in (3, 4, 5)),
+    "output_conv_layers": (*(f"fpn/output_conv_P{level}" for level in (3, 4, 5)), "fpn/coarser_P6", "fpn/coarser_P7"),
 }
+_HEADS = ("box_head", "classification_head")
 
 
 def _by_order(place: str) -> str:
@@ -147,7 +146,7 @@ def _by_order(place: str) -> str:
         if groups[-2] in _LISTS:
             return f"{_LISTS[groups[-2]][index]}/{variable}"
         head = next(one for one in groups if one.startswith("prediction_head"))
-        owner = _LISTS["prediction_head"][int(head.removeprefix("prediction_head").lstrip("_") or 0)]
+        owner = _HEADS[int(head.removeprefix("prediction_head").lstrip("_") or 0)]
         inner = {"conv_layers": f"conv2d_{index}", "group_norm_layers": f"group_norm_{index}"}.get(groups[-2])
         return f"{owner}/{inner or 'logits_layer'}/{variable}"
     except (KeyError, IndexError, StopIteration, ValueError):
