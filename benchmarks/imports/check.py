@@ -37,6 +37,8 @@ SOURCES = {
     "torchvision v2": ("torchvision", "torchvision_original.py", ["v2"]),
     "keras_hub v1": ("keras_hub", "keras_hub_original.py", ["v1"]),
     "keras_hub v2": ("keras_hub", "keras_hub_original.py", ["v2"]),
+    "keras_cv": ("keras_cv", "keras_cv_original.py", ["rescaling"]),
+    "keras_cv plain": ("keras_cv", "keras_cv_original.py", ["plain"]),
 }
 """name -> its library, and the program with its arguments that writes the original."""
 
@@ -86,7 +88,8 @@ def compare(checkpoint: Path, expected: Path, *, run: Path) -> Comparison:
     theirs = dict(np.load(expected))
     height, width = theirs["image"].shape[:2]
     settings = [f"model.input.height={height}", f"model.input.width={width}"]
-    import_(checkpoint, run, set_=settings, overwrite=True)
+    labels = checkpoint.with_name("labels.txt")
+    import_(checkpoint, run, labels=labels if labels.exists() else None, set_=settings, overwrite=True)
     model, spec = load_detector(run / "model.keras")
     return comparison(model, spec, theirs=theirs, run=run)
 

@@ -39,6 +39,7 @@ BackboneName = Literal[
     "csp_darknet_l",
     "mit_b0",
     "resnet50_torchvision",
+    "resnet50_keras_cv",
     "plain",
 ]
 BACKBONE_ALPHAS: dict[BackboneName, tuple[float, ...]] = {
@@ -138,7 +139,8 @@ class Anchors(Section):
     """`size` in strides (paper 4, small inputs 3), octave `scales`, height/width `ratios`.
 
     `offset` is where a cell has their centre, in strides: 0.5 is its middle. `whole_pixels` rounds heights and widths
-    as torchvision does, whose anchors have the offset 0.
+    as torchvision does, whose anchors have the offset 0. `clip` ends anchors at the border of the input, as KerasCV
+    does.
     """
 
     size: Positive = 3.0
@@ -146,6 +148,7 @@ class Anchors(Section):
     ratios: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)] = (0.5, 1.0, 2.0)
     offset: Annotated[float, Field(ge=0, le=1)] = 0.5
     whole_pixels: bool = False
+    clip: bool = False
 
 
 class Pyramid(Section):

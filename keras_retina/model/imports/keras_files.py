@@ -28,12 +28,14 @@ class KerasCheckpoint:
 
     A name is that of the layers from the outermost in, and the number of the variable: `fpn/lateral_conv_P3/0`. Files
     that do not say names have the places in the file instead: `layers/feature_pyramid/lateral_conv_layers/conv2d/0`.
+    `places` has them by place in any case.
     `preprocessing` is the configuration of what prepares images, where that is a file of its own.
     """
 
     path: Path
     config: Mapping[str, Any]
     tensors: Mapping[str, np.ndarray]
+    places: Mapping[str, np.ndarray]
     preprocessing: Mapping[str, Any]
 
 
@@ -66,11 +68,10 @@ def read_keras(path: Path) -> KerasCheckpoint:
                 "Download or save the whole preset."
             )
     config = _json(folder / TASK if has_task else folder / CONFIG)
-    tensors = _tensors((folder / WEIGHTS).read_bytes(), folder / WEIGHTS)
-    if (folder / TASK_WEIGHTS).is_file():
-        tensors |= _tensors((folder / TASK_WEIGHTS).read_bytes(), folder / TASK_WEIGHTS)
+    files = [folder / name for name in (WEIGHTS, TASK_WEIGHTS) if (folder / name).is_file()]
+    tensors, places = _tensors([(path.read_bytes(), path) for path in files])
     preprocessing = _json(folder / "preprocessor.json") if (folder / "preprocessor.json").is_file() else {}
-    return KerasCheckpoint(folder, config, tensors, preprocessing)
+    return KerasCheckpoint(folder, config, tensors, places, preprocessing)
 
 
 def _read_archive(path: Path) -> KerasCheckpoint:
@@ -82,7 +83,7 @@ def _read_archive(path: Path) -> KerasCheckpoint:
             f"{path}: expected a .keras file with {CONFIG} and {WEIGHTS} inside. Received: {_one_line(error)}. "
             "Save the detector again."
         ) from error
-    return KerasCheckpoint(path, _parsed(config, path), _tensors(weights, path), {})
+    return KerasCheckpoint(path, _parsed(config, path), *_tensors([(weights, path)]), {})
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -101,27 +102,30 @@ def _parsed(text: bytes, path: Path) -> dict[str, Any]:
     return found
 
 
-def _tensors(data: bytes, path: Path) -> dict[str, np.ndarray]:
+def _tensors(files: list[tuple[bytes, Path]]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Returns the tensors of all files by name and by place."""
     import h5py
 
-    found: dict[str, np.ndarray] = {}
+    named: dict[str, np.ndarray] = {}
+    placed: dict[str, np.ndarray] = {}
 
     def visit(place: str, item: Any) -> None:
         parts = place.split("/")
         if not isinstance(item, h5py.Dataset) or "vars" not in parts or parts[0] == "optimizer":
             return
         array = item[()]
-        is_float = np.issubdtype(array.dtype, np.floating)
-        found[_name(place, file)] = array.astype(np.float32) if is_float else array
+        array = array.astype(np.float32) if np.issubdtype(array.dtype, np.floating) else array
+        named[_name(place, file)] = placed["/".join([*parts[:-2], parts[-1]])] = array
 
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            file.visititems(visit)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: expected weights of Keras in HDF5. Received: {_one_line(error)}. Download or save it again."
-        ) from error
-    return found
+    for data, path in files:
+        try:
+            with h5py.File(io.BytesIO(data), "r") as file:
+                file.visititems(visit)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path}: expected weights of Keras in HDF5. Received: {_one_line(error)}. Download or save it again."
+            ) from error
+    return named, placed
 
 
 def _name(place: str, file: Any) -> str:

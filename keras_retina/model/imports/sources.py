@@ -6,6 +6,7 @@ from pathlib import Path
 
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.model.imports.configuration import class_of
+from keras_retina.model.imports.keras_cv import read_keras_cv
 from keras_retina.model.imports.keras_files import is_keras, read_keras
 from keras_retina.model.imports.keras_hub import read_keras_hub
 from keras_retina.model.imports.original import Original
@@ -43,10 +44,10 @@ def read_original(path: Path, epsilon: float | None = None) -> Original:
 
 def _read_keras(path: Path) -> Original:
     checkpoint = read_keras(path)
-    original = read_keras_hub(checkpoint)
+    original = read_keras_hub(checkpoint) or read_keras_cv(checkpoint)
     if original is None:
         raise InputError(
-            f"{path}: expected a RetinaNetObjectDetector of KerasHub. Received: "
+            f"{path}: expected a RetinaNetObjectDetector of KerasHub or a RetinaNet of KerasCV. Received: "
             f"{printable(class_of(checkpoint.config) or 'no name of a class')}. Give a checkpoint of this detector."
         )
     return original
