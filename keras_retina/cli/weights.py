@@ -222,7 +222,7 @@ def photo_batches(photos: list[Path], height: int, width: int | None = None) -> 
 
 
 def import_(
-    checkpoint: Annotated[Path, typer.Argument(help="A .pth or .safetensors of torchvision, a preset or .keras of Keras.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A .pth, .safetensors or .keras, or the folder of a preset.")],
     out: Annotated[Path, typer.Option("--out", help="Run folder.")],
     data: DataOption = None,
     labels: Annotated[

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.model.imports.configuration import class_of
-from keras_retina.model.imports.keras_cv import read_keras_cv
-from keras_retina.model.imports.keras_files import is_keras, read_keras
-from keras_retina.model.imports.keras_hub import read_keras_hub
+from keras_retina.model.imports.keras_checkpoints.configuration import class_of
+from keras_retina.model.imports.keras_checkpoints.files import is_keras, read_keras
+from keras_retina.model.imports.keras_checkpoints.keras_cv import read_keras_cv
+from keras_retina.model.imports.keras_checkpoints.keras_hub import read_keras_hub
 from keras_retina.model.imports.original import Original
 from keras_retina.model.imports.tensors import read_checkpoint
 from keras_retina.model.imports.torchvision import read_torchvision

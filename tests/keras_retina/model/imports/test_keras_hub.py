@@ -14,8 +14,8 @@ import pytest
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.model.imports import build, names_of_outputs, read_original
-from keras_retina.model.imports.keras_files import read_keras
-from keras_retina.model.imports.keras_hub import names_inside
+from keras_retina.model.imports.keras_checkpoints.files import read_keras
+from keras_retina.model.imports.keras_checkpoints.keras_hub import names_inside
 from keras_retina.recipe.recipe import recipe_from_fields
 
 NAMES = ("cat", "dog", "__background__")

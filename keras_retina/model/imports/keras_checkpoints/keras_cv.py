@@ -14,9 +14,9 @@ import numpy as np
 
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.model.backbones.resnets import PIXEL_SCALING
-from keras_retina.model.imports.configuration import check, class_of, config_of, number
-from keras_retina.model.imports.keras_files import KerasCheckpoint
-from keras_retina.model.imports.keras_layers import prediction
+from keras_retina.model.imports.keras_checkpoints.configuration import check, class_of, config_of, number
+from keras_retina.model.imports.keras_checkpoints.files import KerasCheckpoint
+from keras_retina.model.imports.keras_checkpoints.layers import prediction
 from keras_retina.model.imports.original import Original, Part
 from keras_retina.model.imports.torch_layers import pixel_scaling, unchanged
 
