@@ -2,24 +2,26 @@
 
     python benchmarks/imports/keras_cv_original.py rescaling OUT
 
-Writes OUT/checkpoint.keras, OUT/labels.txt and OUT/expected.npz, for check.py. `plain` takes pixels from 0 to 255 and
-does not clip its anchors. Needs keras-cv with Keras 2.
+Writes OUT/checkpoint.keras and OUT/expected.npz, for check.py. `plain` takes pixels from 0 to 255 and does not clip its
+anchors. Needs keras-cv, with Keras 2 where tf_keras is installed and else with Keras 3.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 from pathlib import Path
 
-os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ["TF_USE_LEGACY_KERAS"] = "0" if importlib.util.find_spec("tf_keras") is None else "1"
+os.environ["KERAS_BACKEND"] = "tensorflow"
 import keras_cv
 import numpy as np
 import tensorflow as tf
-import tf_keras as keras
+from keras_cv.src.backend import keras
 
-from keras_retina.model.imports.coco import BACKGROUND, NOT_USED, OUTPUTS
-
+OUTPUTS = 91
+NO_CLASS = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 SIZE, CELL = 256, 16
 LOGIT_SPREAD, LOGIT_MEAN, DELTA_SPREAD = 2.0, -8.0, 1.0
 LEVELS = range(3, 8)
@@ -50,7 +52,6 @@ def write_original(out: Path, *, rescaling: bool) -> None:
     )
     count = int((found["confidence"] > 0).sum())
     model.save(out / "checkpoint.keras")
-    (out / "labels.txt").write_text("\n".join(OUTPUTS))
     order = in_our_order(len(anchors))
     np.savez(
         out / "expected.npz",
@@ -91,7 +92,7 @@ def detector(rescaling: bool) -> keras.Model:
     )
     return keras_cv.models.RetinaNet(
         backbone=backbone,
-        num_classes=len(OUTPUTS),
+        num_classes=OUTPUTS,
         bounding_box_format="yxyx",
         anchor_generator=None if rescaling else anchors,
         prediction_decoder=decoder,
@@ -119,8 +120,8 @@ def spread_heads(model: keras.Model, outputs: dict[str, tf.Tensor]) -> None:
     """Scales the last convolutions, so that some hundred boxes are found, none of them of no class."""
     classes, boxes = model.classification_head.prediction_layer, model.box_head.prediction_layer
     kernel, bias = classes.get_weights()
-    bias = np.full((len(bias) // len(OUTPUTS), len(OUTPUTS)), LOGIT_MEAN)
-    bias[:, [name in (BACKGROUND, NOT_USED) for name in OUTPUTS]] = -30.0
+    bias = np.full((len(bias) // OUTPUTS, OUTPUTS), LOGIT_MEAN)
+    bias[:, NO_CLASS] = -30.0
     classes.set_weights([kernel * LOGIT_SPREAD / np.std(outputs["classification"]), bias.ravel()])
     kernel, bias = boxes.get_weights()
     boxes.set_weights(
