@@ -74,6 +74,7 @@ class Description:
     nms: Literal["per_class", "fast"] = "per_class"
     anchor_offset: float = 0.5
     anchor_whole_pixels: bool = False
+    anchor_clip: bool = False
     clip_boxes: bool = False
 
 
@@ -323,7 +324,9 @@ def anchor_boxes(description: Description) -> np.ndarray:
         columns = (np.arange(description.width // stride) + offset) * stride
         centres = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)[:, :, None, :]
         boxes.append(np.concatenate([centres - halves, centres + halves], axis=-1).reshape(-1, 4))
-    return np.concatenate(boxes).astype(np.float32)
+    found = np.concatenate(boxes).astype(np.float32)
+    limits = np.array([description.height, description.width] * 2, np.float32)
+    return np.clip(found, 0, limits) if description.anchor_clip else found
 
 
 def decode(deltas: np.ndarray, anchors: np.ndarray, *, weights: tuple[float, ...]) -> np.ndarray:
@@ -570,7 +573,7 @@ def _check_description(own: Description) -> None:
         "nms": own.nms in ("per_class", "fast"),
         "anchors, coder_weights": all(0 < number < math.inf for number in numbers) and len(own.coder_weights) == 4,
         "anchor_offset": 0 <= own.anchor_offset <= 1
-        and all(isinstance(flag, bool) for flag in (own.anchor_whole_pixels, own.clip_boxes)),
+        and all(isinstance(flag, bool) for flag in (own.anchor_whole_pixels, own.anchor_clip, own.clip_boxes)),
         "anchor_scales, anchor_ratios": 0 < len(own.anchor_scales) * len(own.anchor_ratios) <= 100,
         "thresholds": 0 <= own.score_threshold <= 1 and 0 < own.iou_threshold <= 1 and own.max_detections > 0,
     }

@@ -37,6 +37,10 @@ SOURCES = {
     "torchvision v2": ("torchvision", "torchvision_original.py", ["v2"]),
     "Model Garden, MobileNetV2": ("official", "model_garden_original.py", ["mobilenet_v2"]),
     "Model Garden, ResNet-50": ("official", "model_garden_original.py", ["resnet50"]),
+    "keras_hub v1": ("keras_hub", "keras_hub_original.py", ["v1"]),
+    "keras_hub v2": ("keras_hub", "keras_hub_original.py", ["v2"]),
+    "keras_cv": ("keras_cv", "keras_cv_original.py", ["rescaling"]),
+    "keras_cv plain": ("keras_cv", "keras_cv_original.py", ["plain"]),
 }
 """name -> its library, and the program with its arguments that writes the original."""
 
@@ -61,9 +65,13 @@ class Comparison:
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--python", action="append", default=[], metavar="LIBRARY=PYTHON")
-    pythons = dict(one.split("=", 1) for one in made.parse_args().python)
+    made.add_argument("--only", action="append", default=[], choices=sorted(SOURCES), help="this source, not all")
+    arguments = made.parse_args()
+    pythons, chosen = dict(one.split("=", 1) for one in arguments.python), arguments.only
     failed = False
     for name, (library, program, arguments) in SOURCES.items():
+        if chosen and name not in chosen:
+            continue
         python = pythons.get(library, sys.executable)
         if library not in pythons and importlib.util.find_spec(library) is None:
             print(f"{name}: not checked, {library} is not installed; --python {library}=PYTHON names one that has it")
@@ -82,7 +90,9 @@ def compare(checkpoint: Path, expected: Path, *, run: Path) -> Comparison:
     theirs = dict(np.load(expected))
     height, width = theirs["image"].shape[:2]
     settings = [f"model.input.height={height}", f"model.input.width={width}"]
-    import_(checkpoint, run, set_=settings, overwrite=True)
+    labels = checkpoint.with_name("labels.txt")
+    labels.write_text("\n".join(OUTPUTS))  # which only some sources know by themselves
+    import_(checkpoint, run, labels=labels, set_=settings, overwrite=True)
     model, spec = load_detector(run / "model.keras")
     return comparison(model, spec, theirs=theirs, run=run)
 

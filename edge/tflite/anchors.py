@@ -32,12 +32,22 @@ def grids_and_shapes(spec: DetectorSpec) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def centre_size_anchors(spec: DetectorSpec) -> np.ndarray:
     """Returns the anchors as clients want them: float32 `[anchors, 4]`, (y centre, x centre, h, w) in shares."""
+    if spec.anchor_clip:
+        boxes = spec.anchors().astype(np.float64) / ([spec.height, spec.width] * 2)
+        return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1).astype(
+            np.float32
+        )
     return np.concatenate([(grid + shapes).reshape(-1, 4) for grid, shapes in grids_and_shapes(spec)])
 
 
 def add_anchors(model: schema.ModelT, spec: DetectorSpec) -> int:
-    """Adds the operators that make `centre_size_anchors`, bit by bit; returns the tensor."""
+    """Adds the operators that make `centre_size_anchors`, bit by bit; returns the tensor.
+
+    Clipped anchors are no sum of a grid and shapes: they are a table.
+    """
     writer = Writer(model)
+    if spec.anchor_clip:
+        return writer.constant(centre_size_anchors(spec), np.float32)
     levels: list[int] = []
     rows = 0
     for grid, shapes in grids_and_shapes(spec):

@@ -93,6 +93,7 @@ def _detector_lines(detector: dict[str, Any] | None) -> list[str]:
             "anchor_ratios",
             "anchor_offset",
             "anchor_whole_pixels",
+            "anchor_clip",
             "coder_weights",
         ),
         "detections": ("head", "nms", "score_threshold", "iou_threshold", "max_detections", "clip_boxes"),

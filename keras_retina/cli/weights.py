@@ -5,7 +5,9 @@ detector that another library trained, as a run.
 from __future__ import annotations
 
 import copy
+import math
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,13 +20,14 @@ from keras_retina.cli.output import say, suggest
 if TYPE_CHECKING:
     import numpy as np
 
+    from edge.tflite.backbones.run import InputRange
     from keras_retina.model.imports import Original
     from keras_retina.model.weights.starts import Start
     from keras_retina.recipe.recipe import Recipe
 
 CHECKPOINT_HELP = (
-    "A .pth or .safetensors of torchvision's retinanet_resnet50_fpn, or a checkpoint of Model Garden's RetinaNet: its "
-    ".index, or its folder."
+    "A .pth or .safetensors of torchvision's retinanet_resnet50_fpn, a checkpoint of Model Garden's RetinaNet (its .index, "
+    "or its folder), or a preset folder or .keras of KerasHub's or KerasCV's."
 )
 PHOTO_SIZE, PHOTO_BATCH = 224, 16
 FEWEST_PHOTOS, MOST_PHOTOS = 32, 320
@@ -34,17 +37,27 @@ def weights(
     data: Annotated[
         Path | None, typer.Option("--data", help=f"Look in weights/ beside it as well. {DATA_HELP}")
     ] = None,
-    make: Annotated[Path | None, typer.Option("--make", help="Make our file from this downloaded file.")] = None,
+    make: Annotated[
+        Path | None, typer.Option("--make", help="Make our file from this downloaded file, or from any .tflite.")
+    ] = None,
     images: Annotated[
         Path | None, typer.Option("--images", help="Photos for the statistics of BatchNorm, where they are not stored.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the file that is made.")] = Path("weights"),
+    input_range: Annotated[
+        str | None, typer.Option("--input-range", help="BLACK,WHITE of the input of a .tflite that does not say it.")
+    ] = None,
 ) -> None:
     """List the trained weights that each backbone can start from, or make the file of one."""
     from keras_retina.foundation.errors import InputError
     from keras_retina.foundation.files import remote_address
 
     if make is not None:
+        from keras_retina.model.weights.packages import is_listed
+
+        if make.suffix == ".tflite" and not is_listed(make):
+            make_from_tflite(make, images, out=out, input_range=input_range)
+            return
         path = make_weights(make, images, out=out)
         say(f"wrote {path}")
         say(f"next: export KERAS_RETINA_WEIGHTS={out}")
@@ -99,7 +112,7 @@ def make_weights(file: Path, images: Path | None, *, out: Path) -> Path:
     photos = [] if package.has_batch_norm else photo_files(images)
     make_folder(out)
 
-    from edge.tflite.convolutions import folded_convolutions
+    from edge.tflite.backbones.convolutions import folded_convolutions
     from keras_retina.model.backbones import kind_of
     from keras_retina.model.weights.make import set_folded, set_torch_tensors
     from keras_retina.model.weights.torch_file import read_tensors
@@ -114,7 +127,7 @@ def make_weights(file: Path, images: Path | None, *, out: Path) -> Path:
         set_torch_tensors(network, read_tensors(data, str(file)))
     else:
         convolutions = folded_convolutions(data, str(file))
-        set_folded(network, convolutions, layers=package.layers, batches=photo_batches(photos))
+        set_folded(network, convolutions, layers=package.layers, batches=photo_batches(photos, PHOTO_SIZE))
     path = out / file_name(start, start.package_alpha)
     with replacing(path) as unfinished:
         network.save_weights(unfinished)
@@ -137,8 +150,65 @@ def photo_files(folder: Path | None) -> list[Path]:
     return [found[int(number * step)] for number in range(min(len(found), MOST_PHOTOS))]
 
 
-def photo_batches(photos: list[Path]) -> Iterator[np.ndarray]:
-    """Yields float32 `[batch, 224, 224, 3]` RGB in [-1, 1]: the middle square of each photo."""
+def make_from_tflite(file: Path, images: Path | None, *, out: Path, input_range: str | None) -> None:
+    """Writes our file of the backbone in any `.tflite`, and says how near it is to the file and how it is used.
+
+    Raises:
+        InputError: the file has no backbone of ours, or there are too few photos.
+    """
+    from keras_retina.foundation.errors import InputError
+    from keras_retina.foundation.files import make_folder, replacing
+    from keras_retina.recipe.model import BACKBONE_ALPHAS
+
+    if not file.is_file():
+        raise InputError(f"--make: expected a downloaded file. Received: {file}, no such file. Correct the path.")
+    range_ = parsed_range(input_range)
+    photos = photo_files(images)
+
+    from edge.tflite.backbones.make import file_name, make_from_file
+
+    made = make_from_file(file, lambda height, width: photo_batches(photos, height, width), input_range=range_)
+    say(made.told)
+    found = made.found
+    make_folder(out)
+    path = out / file_name(found.settings, file)
+    with replacing(path) as unfinished:
+        found.network.save_weights(unfinished)
+    say(f"wrote {path}")
+    fields = {"name": found.settings.name, "alpha": found.settings.alpha, "weights": shlex.quote(str(path))}
+    if len(BACKBONE_ALPHAS[found.settings.name]) == 1:
+        del fields["alpha"]
+    settings = " ".join(f"--set model.backbone.{key}={value}" for key, value in fields.items())
+    suggest(f"keras-retina run RECIPE --data DIR {settings}")
+
+
+def parsed_range(text: str | None) -> InputRange | None:
+    """Returns BLACK,WHITE as numbers.
+
+    Raises:
+        InputError: it is no two different numbers.
+    """
+    from keras_retina.foundation.errors import InputError
+
+    if text is None:
+        return None
+
+    from edge.tflite.backbones.run import InputRange
+
+    try:
+        black, white = map(float, text.split(","))
+        if black == white or not math.isfinite(black) or not math.isfinite(white):
+            raise ValueError
+    except ValueError as error:
+        raise InputError(
+            f"--input-range: expected what the input is for black and for white. Received: {text!r}. "
+            "Give two numbers, such as -1,1 or 0,255."
+        ) from error
+    return InputRange((black,), (white,), "as --input-range says")
+
+
+def photo_batches(photos: list[Path], height: int, width: int | None = None) -> Iterator[np.ndarray]:
+    """Yields float32 `[batch, height, width, 3]` RGB in [-1, 1]: the middle square of each photo."""
     import numpy as np
 
     from keras_retina.data.images import read_image
@@ -151,7 +221,7 @@ def photo_batches(photos: list[Path]) -> Iterator[np.ndarray]:
             side = min(image.shape[:2])
             top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
             square = image[top : top + side, left : left + side]
-            squares.append(resize_image(square, PHOTO_SIZE, width=PHOTO_SIZE, mode="stretch"))
+            squares.append(resize_image(square, height, width=width or height, mode="stretch"))
         yield np.stack(squares).astype(np.float32) / 127.5 - 1
 
 

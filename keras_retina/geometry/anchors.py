@@ -54,6 +54,7 @@ class AnchorGrid:
         offset: where a cell has the centre of its anchors, in strides: 0.5 is the middle, 0 its upper left corner.
         whole_pixels: anchors as torchvision makes them: `size * stride * scale` is rounded down to a whole pixel, and
             half of each height and width to the nearest one.
+        clip: anchors end at the border of the input, as KerasCV's do; centre and shape are those of what is left.
 
     Raises:
         InputError: a size, level, scale or ratio that makes no anchors.
@@ -69,6 +70,7 @@ class AnchorGrid:
     ratios: Sequence[float] = RATIOS
     offset: float = 0.5
     whole_pixels: bool = False
+    clip: bool = False
 
     def __post_init__(self) -> None:
         _check_sides(self.height, self.width, levels=self.levels)
@@ -99,15 +101,20 @@ class AnchorGrid:
         return {level: (self.height >> level) * (self.width >> level) * self.per_cell for level in self._levels()}
 
     def boxes(self) -> np.ndarray:
-        """Returns all anchors, float32 `[A, 4]` as `[y1, x1, y2, x2]` in pixels of the input; some stick out of it."""
+        """Returns all anchors, float32 `[A, 4]` as `[y1, x1, y2, x2]` in pixels of the input; some stick out of it, but
+        for `clip`.
+        """
         boxes = [
             _level_boxes(self.height, self.width, stride=2**level, halves=0.5 * self._shapes(level), offset=self.offset)
             for level in self._levels()
         ]
-        return np.concatenate(boxes).astype(np.float32)
+        found = np.concatenate(boxes).astype(np.float32)
+        return np.clip(found, 0, np.array([self.height, self.width] * 2, np.float32)) if self.clip else found
 
-    def groups(self) -> AnchorGroups:
-        """Returns how the anchors of `boxes` lie; the groups are in the order of levels."""
+    def groups(self) -> AnchorGroups | None:
+        """Returns how the anchors of `boxes` lie, in the order of levels; None where some are clipped."""
+        if self.clip:
+            return None
         per_cell = self.per_cell
         strides = np.repeat([2**level for level in self._levels()], per_cell)
         cells = np.array([self.height, self.width]) // strides[:, None]

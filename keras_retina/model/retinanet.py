@@ -164,7 +164,9 @@ def head_outputs(
         for index in range(settings.convolutions)
     ]
     group_norms = [
-        keras.layers.GroupNormalization(settings.group_norm, epsilon=1e-5, name=f"{name}_{index}_group_norm")
+        keras.layers.GroupNormalization(
+            settings.group_norm, epsilon=settings.group_norm_epsilon, name=f"{name}_{index}_group_norm"
+        )
         for index in range(settings.convolutions if settings.group_norm else 0)
     ]
     predict = convolution(anchors_per_cell * values, settings.convolution, name=f"{name}_prediction", bias=bias)

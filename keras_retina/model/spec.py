@@ -37,7 +37,7 @@ class DetectorSpec:
         levels: first and last pyramid level, both included; the stride of a level is `2 ** level`.
         anchor_size: side of the smallest square anchor in strides (paper: 4).
         anchor_scales, anchor_ratios: octave scales and height/width ratios.
-        anchor_offset, anchor_whole_pixels: as `offset` and `whole_pixels` of `AnchorGrid`.
+        anchor_offset, anchor_whole_pixels, anchor_clip: as `offset`, `whole_pixels` and `clip` of `AnchorGrid`.
         coder_weights: (y, x, h, w), the `y_scale` .. `w_scale` of TFLite_Detection_PostProcess.
         clip_boxes: clip boxes to the input before the suppression of overlaps.
         pixel_mean, pixel_scale: the network sees `(pixel - pixel_mean) / pixel_scale`, RGB.
@@ -58,6 +58,7 @@ class DetectorSpec:
     pixel_scale: Positive = 127.5
     anchor_offset: Annotated[float, Field(ge=0, le=1)] = 0.5
     anchor_whole_pixels: bool = False
+    anchor_clip: bool = False
     clip_boxes: bool = False
 
     @property
@@ -76,6 +77,7 @@ class DetectorSpec:
             self.anchor_ratios,
             self.anchor_offset,
             self.anchor_whole_pixels,
+            self.anchor_clip,
         )
 
     def anchors(self) -> np.ndarray:
@@ -111,6 +113,7 @@ def detector_spec(settings: Model, class_names: tuple[str, ...]) -> DetectorSpec
         coder_weights=settings.coder_weights,
         anchor_offset=settings.anchors.offset,
         anchor_whole_pixels=settings.anchors.whole_pixels,
+        anchor_clip=settings.anchors.clip,
         clip_boxes=settings.clip_boxes,
     )
 

@@ -81,6 +81,7 @@ BACKBONE_FACTS: dict[BackboneName, BackboneFacts] = {
     "resnet50": BackboneFacts("ResNet-50", 3855.9, (512, 1024, 2048)),
     "resnet50_torchvision": BackboneFacts("ResNet-50 of torchvision", 4087.3, (512, 1024, 2048)),
     "resnet50_model_garden": BackboneFacts("ResNet-50 of Model Garden", 4087.1, (512, 1024, 2048)),
+    "resnet50_keras_cv": BackboneFacts("ResNet-50 of KerasCV", 3856.1, (512, 1024, 2048)),
     "resnet101": BackboneFacts("ResNet-101", 7568.1, (512, 1024, 2048)),
     "resnet152": BackboneFacts("ResNet-152", 11280.4, (512, 1024, 2048)),
     "resnext50_32x4d": BackboneFacts(

@@ -40,6 +40,7 @@ BackboneName = Literal[
     "mit_b0",
     "resnet50_torchvision",
     "resnet50_model_garden",
+    "resnet50_keras_cv",
     "plain",
 ]
 BACKBONE_ALPHAS: dict[BackboneName, tuple[float, ...]] = {
@@ -151,7 +152,8 @@ class Anchors(Section):
     """`size` in strides (paper 4, small inputs 3), octave `scales`, height/width `ratios`.
 
     `offset` is where a cell has their centre, in strides: 0.5 is its middle. `whole_pixels` rounds heights and widths
-    as torchvision does, whose anchors have the offset 0.
+    as torchvision does, whose anchors have the offset 0. `clip` ends anchors at the border of the input, as KerasCV
+    does.
     """
 
     size: Positive = 3.0
@@ -159,6 +161,7 @@ class Anchors(Section):
     ratios: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)] = (0.5, 1.0, 2.0)
     offset: Annotated[float, Field(ge=0, le=1)] = 0.5
     whole_pixels: bool = False
+    clip: bool = False
 
 
 class Pyramid(Section):
@@ -202,6 +205,7 @@ class Head(Section):
     `group_norm` is in how many groups of channels a GroupNorm normalises behind each convolution, as torchvision's
     second version does with 32; 0 is none. It needs float: there are no int8 files of it, and no pruning.
     `activation` is by default relu, or relu6 of `separable` convolutions; swish has no training in int8.
+    `group_norm_epsilon` is added to its variances.
     """
 
     convolutions: Annotated[int, Field(ge=0, le=8)] = 3
@@ -209,6 +213,7 @@ class Head(Section):
     convolution: Literal["separable", "full"] = "separable"
     batch_norm: Literal["none", "per_level"] = "none"
     group_norm: Annotated[int, Field(ge=0)] = 0
+    group_norm_epsilon: Positive = 1e-5
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
     activation: Activation | None = None
 

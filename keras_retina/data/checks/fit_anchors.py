@@ -86,11 +86,11 @@ def fit_anchors(boxes: np.ndarray, classes: np.ndarray, model: Model) -> Anchors
     """
     if not len(boxes):
         raise InputError("at least one box was expected. Received: boxes=[]. Choose a split with boxes.")
-    if model.anchors.whole_pixels or model.anchors.offset != 0.5:
+    if model.anchors.whole_pixels or model.anchors.clip or model.anchors.offset != 0.5:
         raise InputError(
-            "model.anchors: expected anchors in the middle of their cells, not in whole pixels. Received: "
-            f"offset={model.anchors.offset}, whole_pixels={model.anchors.whole_pixels}, as imported detectors have "
-            "them. Keep those of a detector that is trained already."
+            "model.anchors: expected anchors in the middle of their cells, not clipped or in whole pixels. Received: "
+            f"offset={model.anchors.offset}, whole_pixels={model.anchors.whole_pixels}, clip={model.anchors.clip}, as "
+            "imported detectors have them. Keep those of a detector that is trained already."
         )
     few = np.linspace(0, len(boxes) - 1, min(len(boxes), SEARCHED_BOXES)).round().astype(int)
     judge = _Judge(boxes[few], classes[few], model=model)

@@ -1,5 +1,5 @@
 """ResNets of the first version: 50, 101 and 152 of keras.applications, 18 and 34 with their basic blocks, the 50 of
-torchvision and of Model Garden, and ResNeXt.
+torchvision, of Model Garden and of KerasCV, and ResNeXt.
 
 Source: He et al., Deep Residual Learning for Image Recognition, table 1; Xie et al., Aggregated Residual
 Transformations for Deep Neural Networks, table 1; torchvision/models/resnet.py; official/vision/modeling/backbones/
@@ -156,6 +156,38 @@ def _model_garden_bottlenecks(blocks: tuple[int, int, int, int]) -> BackboneKind
     return BackboneKind(build, (three, four, five), _STAGES)
 
 
+def _keras_cv_bottlenecks(blocks: tuple[int, int, int, int]) -> BackboneKind:
+    """Returns KerasCV's ResNet: the stride is in the first 1x1 convolution of a block, and padding is TensorFlow's.
+
+    A layer before it scales the pixels as KerasCV does.
+    """
+
+    def build(settings: Backbone, *, input_tensor: tf.Tensor, **options: Any) -> keras.Model:
+        tensor = scaled_pixels(input_tensor)
+        tensor = _normalized(tensor, 64, 7, strides=2, name="conv1", activate=True)
+        tensor = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="pool1_pool")(tensor)
+        for stage, count in enumerate(blocks, start=2):
+            for number in range(1, count + 1):
+                strides = 2 if number == 1 and stage > 2 else 1
+                name = f"conv{stage}_block{number}"
+                tensor = _first_strided_block(tensor, 16 * 2**stage, strides=strides, widens=number == 1, name=name)
+        return keras.Model(input_tensor, tensor)
+
+    three, four, five = (f"conv{stage}_block{blocks[stage - 2]}_out" for stage in (3, 4, 5))
+    return BackboneKind(build, (three, four, five), _STAGES)
+
+
+def _first_strided_block(tensor: tf.Tensor, filters: int, *, strides: int, widens: bool, name: str) -> tf.Tensor:
+    shortcut = tensor
+    found = _normalized(tensor, filters, 1, strides=strides, name=f"{name}_1", activate=True)
+    if widens:
+        shortcut = _normalized(tensor, 4 * filters, 1, strides=strides, name=f"{name}_0", activate=False)
+    found = _normalized(found, filters, 3, name=f"{name}_2", activate=True)
+    found = _normalized(found, 4 * filters, 1, name=f"{name}_3", activate=False)
+    found = keras.layers.Add(name=f"{name}_add")([shortcut, found])
+    return keras.layers.Activation("relu", name=f"{name}_out")(found)
+
+
 def _bottleneck(
     tensor: tf.Tensor,
     filters: int,
@@ -219,5 +251,6 @@ RESNETS: dict[str, BackboneKind] = {
     "resnext101_32x8d": _grouped_blocks((3, 4, 23, 3), 8),
     "resnet50_torchvision": _torchvision_bottlenecks((3, 4, 6, 3)),
     "resnet50_model_garden": _model_garden_bottlenecks((3, 4, 6, 3)),
+    "resnet50_keras_cv": _keras_cv_bottlenecks((3, 4, 6, 3)),
 }
 """Every ResNet and ResNeXt by its name in a recipe."""

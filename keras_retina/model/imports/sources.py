@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.model.imports.keras_checkpoints.configuration import class_of
+from keras_retina.model.imports.keras_checkpoints.files import is_keras, read_keras
+from keras_retina.model.imports.keras_checkpoints.keras_cv import read_keras_cv
+from keras_retina.model.imports.keras_checkpoints.keras_hub import read_keras_hub
 from keras_retina.model.imports.model_garden import read_model_garden
 from keras_retina.model.imports.original import Original
 from keras_retina.model.imports.tensors import read_checkpoint
@@ -21,6 +25,13 @@ def read_original(path: Path, epsilon: float | None = None) -> Original:
     Raises:
         InputError: the file cannot be read, or its tensors are those of no detector that is known.
     """
+    if path.suffix == ".tflite":
+        raise InputError(
+            f"{path}: expected the checkpoint of a detector. Received: a .tflite, of which only the backbone can be "
+            "taken. Run: keras-retina weights --make FILE --images PHOTOS"
+        )
+    if is_keras(path):
+        return _read_keras(path)
     prefix = prefix_of(Path(path))
     if prefix is not None:
         return _of_tensorflow(prefix, epsilon)
@@ -44,5 +55,16 @@ def _of_tensorflow(prefix: Path, epsilon: float | None) -> Original:
         raise InputError(
             f"{prefix}: expected the weights of Model Garden's RetinaNetModel. Received: {len(names)} tensors of "
             f"another network, {printable(', '.join(sorted(names)[:3]))} first. Give a checkpoint of this detector."
+        )
+    return original
+
+
+def _read_keras(path: Path) -> Original:
+    checkpoint = read_keras(path)
+    original = read_keras_hub(checkpoint) or read_keras_cv(checkpoint)
+    if original is None:
+        raise InputError(
+            f"{path}: expected a RetinaNetObjectDetector of KerasHub or a RetinaNet of KerasCV. Received: "
+            f"{printable(class_of(checkpoint.config) or 'no name of a class')}. Give a checkpoint of this detector."
         )
     return original

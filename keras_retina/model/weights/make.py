@@ -50,7 +50,7 @@ def set_torch_tensors(network: keras.Model, tensors: Mapping[str, np.ndarray]) -
         # Keras has the filters of a depthwise kernel in the place of the inputs.
         axes = (2, 3, 0, 1) if isinstance(convolution, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0)
         shapes = [weights.shape for weights in norm.get_weights()]
-        fits = kernel.ndim == 4 and kernel.transpose(axes).shape == _kernel_shape(convolution)
+        fits = kernel.ndim == 4 and kernel.transpose(axes).shape == kernel_shape(convolution)
         if not fits or [array.shape for _, array in statistics] != shapes:
             raise _misfit(convolution, f"{name} of shape {list(kernel.shape)}")
         convolution.set_weights([kernel.transpose(axes)])
@@ -101,7 +101,7 @@ def set_folded(
 
 def _fits(convolution: keras.layers.Layer, folded: FoldedConvolution) -> bool:
     """Whether the kernel may be this layer's: of its kind, and no more than half of its channels are missing."""
-    wanted, given = _kernel_shape(convolution), folded.kernel.shape
+    wanted, given = kernel_shape(convolution), folded.kernel.shape
     return (
         isinstance(convolution, keras.layers.DepthwiseConv2D) == folded.is_depthwise
         and wanted[:2] == given[:2]
@@ -112,7 +112,7 @@ def _fits(convolution: keras.layers.Layer, folded: FoldedConvolution) -> bool:
 def _widened(
     convolution: keras.layers.Layer, folded: FoldedConvolution, *, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    shape = _kernel_shape(convolution)
+    shape = kernel_shape(convolution)
     _, _, inputs, outputs = folded.kernel.shape
     fan_in = shape[0] * shape[1] * (1 if folded.is_depthwise else inputs)
     kernel = generator.normal(0, np.sqrt(2 / fan_in), shape).astype(np.float32)
@@ -141,13 +141,14 @@ def _statistics(network: keras.Model, batches: Iterable[np.ndarray]) -> list[tup
     return [(mean.astype(np.float32), np.maximum(square - mean**2, 0).astype(np.float32)) for mean, square in means]
 
 
-def _kernel_shape(convolution: keras.layers.Layer) -> tuple[int, ...]:
+def kernel_shape(convolution: keras.layers.Layer) -> tuple[int, ...]:
+    """Returns the shape of a kernel as Keras has it."""
     is_depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
     return tuple(convolution.depthwise_kernel.shape if is_depthwise else convolution.kernel.shape)
 
 
 def _misfit(convolution: keras.layers.Layer, received: str) -> InputError:
     return InputError(
-        f"weights: expected a kernel of shape {list(_kernel_shape(convolution))} for {convolution.name}. "
+        f"weights: expected a kernel of shape {list(kernel_shape(convolution))} for {convolution.name}. "
         f"Received: {received}. Use the published file that `keras-retina weights` names."
     )

@@ -12,6 +12,11 @@ from keras_retina.model.weights.starts import STARTS, Package, Start
 from keras_retina.recipe.model import BackboneName
 
 
+def is_listed(path: Path) -> bool:
+    """Whether a file is one of those that `STARTS` names."""
+    return path.is_file() and _found(sha256_of(read_bytes(path))) is not None
+
+
 def recognised(path: Path) -> tuple[BackboneName, Start, Package]:
     """Returns the backbone and the start that a downloaded file is for, told by its checksum alone.
 
@@ -21,14 +26,21 @@ def recognised(path: Path) -> tuple[BackboneName, Start, Package]:
     if not path.is_file():
         raise InputError(f"--make: expected a downloaded file. Received: {path}, no such file. Correct the path.")
     sha256 = sha256_of(read_bytes(path))
+    found = _found(sha256)
+    if found is None:
+        raise InputError(
+            f"--make: expected one of the files that `keras-retina weights` lists, unchanged, or a .tflite. "
+            f"Received: {path} with sha256 {sha256}. Download it again."
+        )
+    return found
+
+
+def _found(sha256: str) -> tuple[BackboneName, Start, Package] | None:
     for name, starts in STARTS.items():
         for start in starts:
             if start.package is not None and start.package.sha256 == sha256:
                 return name, start, start.package
-    raise InputError(
-        f"--make: expected one of the files that `keras-retina weights` lists, unchanged. "
-        f"Received: {path} with sha256 {sha256}. Download it again."
-    )
+    return None
 
 
 def weight_bytes(path: Path, package: Package) -> bytes:

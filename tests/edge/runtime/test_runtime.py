@@ -54,6 +54,9 @@ def test_anchors_of_imported_detectors_equal_those_of_the_training_package():
     description = a_description(anchor_size=4.0, anchor_offset=0.0, anchor_whole_pixels=True)
     grid = anchors.AnchorGrid(128, 192, (3, 6), 4.0, offset=0.0, whole_pixels=True)
     np.testing.assert_array_equal(runtime.anchor_boxes(description), grid.boxes())
+    clipped = anchors.AnchorGrid(128, 192, (3, 6), 4.0, clip=True)
+    description = a_description(anchor_size=4.0, anchor_clip=True)
+    np.testing.assert_array_equal(runtime.anchor_boxes(description), clipped.boxes())
 
 
 def test_decode_equals_that_of_the_training_package():

@@ -35,9 +35,10 @@ def file_of_anchors(spec: DetectorSpec) -> bytes:
 
 
 CORNERS = {"anchor_offset": 0.0, "anchor_whole_pixels": True}
+CLIPPED = {"anchor_clip": True}
 
 
-@pytest.mark.parametrize("changes", [{"levels": (3, 6)}, {"levels": (4, 4)}, CORNERS])
+@pytest.mark.parametrize("changes", [{"levels": (3, 6)}, {"levels": (4, 4)}, CORNERS, CLIPPED])
 def test_the_graph_makes_the_anchors_bit_by_bit(changes):
     spec = dataclasses.replace(SPEC, **changes)
     runner = Interpreter(model_content=file_of_anchors(spec))
@@ -49,7 +50,7 @@ def test_the_graph_makes_the_anchors_bit_by_bit(changes):
 
 
 def test_they_are_the_boxes_of_the_description():
-    for spec in (SPEC, dataclasses.replace(SPEC, **CORNERS)):
+    for spec in (SPEC, dataclasses.replace(SPEC, **CORNERS), dataclasses.replace(SPEC, **CLIPPED)):
         anchors = centre_size_anchors(spec).astype(np.float64) * [128, 192, 128, 192]
         corners = np.concatenate([anchors[:, :2] - anchors[:, 2:] / 2, anchors[:, :2] + anchors[:, 2:] / 2], axis=1)
         np.testing.assert_allclose(corners, spec.anchors(), atol=1e-4)

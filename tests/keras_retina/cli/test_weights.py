@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_retina.cli.weights import MOST_PHOTOS, listed_weights, photo_batches, photo_files, weights
+from keras_retina.cli.weights import MOST_PHOTOS, listed_weights, parsed_range, photo_batches, photo_files, weights
 from keras_retina.foundation.errors import InputError
 from keras_retina.recipe.model import BACKBONE_STARTS
 
@@ -62,7 +62,28 @@ def test_batches_hold_the_middle_square_in_unit_range(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(17)]
     for path in paths:
         Image.fromarray(picture).save(path)
-    batches = list(photo_batches(paths))
+    batches = list(photo_batches(paths, 224))
     assert [batch.shape for batch in batches] == [(16, 224, 224, 3), (1, 224, 224, 3)]
     np.testing.assert_allclose(batches[0][3, 100, 5], [1, -1, 127 / 127.5 - 1], atol=1e-6)
-    assert list(photo_batches([])) == []
+    assert list(photo_batches([], 224)) == []
+
+
+def test_a_tflite_of_anybody_needs_photos_and_is_read_before_anything_is_written(tmp_path):
+    (tmp_path / "any.tflite").write_bytes(b"no flatbuffer")
+    with pytest.raises(InputError, match="--images: expected a folder with 32 photos"):
+        weights(make=tmp_path / "any.tflite", out=tmp_path / "out")
+    for number in range(32):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    with pytest.raises(InputError, match=r"any\.tflite: expected a \.tflite inside"):
+        weights(make=tmp_path / "any.tflite", images=tmp_path, out=tmp_path / "out")
+    with pytest.raises(InputError, match="--make: expected a downloaded file"):
+        weights(make=tmp_path / "none.tflite", images=tmp_path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_range_of_an_input_is_two_different_numbers():
+    assert parsed_range(None) is None
+    assert (parsed_range("-1,1").black, parsed_range("0, 255").white) == ((-1.0,), (255.0,))
+    for text in ("", "1", "1,1", "a,b", "0,1,2", "0,inf"):
+        with pytest.raises(InputError, match="--input-range: expected what the input is for black and for white"):
+            parsed_range(text)

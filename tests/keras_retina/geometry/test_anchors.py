@@ -140,6 +140,13 @@ def test_torchvision_s_anchors_are_in_whole_pixels_around_the_corner_of_a_cell()
     assert grid.groups().offset == 0.0
 
 
+def test_clipped_anchors_end_at_the_border_and_are_no_grid():
+    """By hand: around (4, 4) and (12, 4) of an input of 16 x 8, sides of 32 cover it; sides of 8 lie inside."""
+    grid = AnchorGrid(16, 8, (3, 3), 1.0, (1.0, 4.0), (1.0,), clip=True)
+    np.testing.assert_array_equal(grid.boxes(), [[0, 0, 8, 8], [0, 0, 16, 8], [8, 0, 16, 8], [0, 0, 16, 8]])
+    assert grid.groups() is None
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"offset": 1.5}, "Received: offset=1.5"), ({"size": 0.1, "whole_pixels": True}, "size=0.1, which leaves none")],

@@ -393,8 +393,9 @@ def test_hundreds_of_boxes_on_the_grid_of_a_large_input_match_as_all_pairs_do():
     assert len(box) < 0.01 * len(boxes) * len(anchors)  # far fewer were compared
 
 
-def test_anchors_around_the_corners_of_cells_match_as_all_pairs_do():
-    grid = AnchorGrid(128, 256, size=4.0, offset=0.0, whole_pixels=True)
+@pytest.mark.parametrize("changes", [{"offset": 0.0, "whole_pixels": True}, {"clip": True}])
+def test_anchors_of_imported_detectors_match_as_all_pairs_do(changes):
+    grid = AnchorGrid(128, 256, size=4.0, **changes)
     generator = np.random.default_rng(3)
     sides = np.exp(generator.uniform(np.log(2), np.log(200), (60, 2)))
     centres = generator.uniform(-10, [138, 266], (60, 2))

@@ -86,6 +86,7 @@ def test_every_backbone_has_strides_8_16_32_known_layers_and_stages_in_order(nam
         ("resnext50_32x4d", (512, 1024, 2048), 22_979_904 + 2 * 34_112),
         ("resnet50_torchvision", (512, 1024, 2048), 23_508_032 + 2 * 26_560 + 3 + 3),  # and a scaling of the pixels
         ("resnet50_model_garden", (512, 1024, 2048), 23_508_032 + 2 * 26_560),
+        ("resnet50_keras_cv", (512, 1024, 2048), 23_508_032 + 2 * 26_560 + 3 + 3),
         ("mobilenet_v1", (256, 512, 1024), 3_228_864),
         ("efficientnet_lite1", (40, 112, 320), None),
         ("efficientnet_lite4", (56, 160, 448), None),

@@ -274,5 +274,5 @@ def test_the_verb_refuses_a_split_without_boxes_in_one_line(tiny_coco, recipe_fi
 def test_anchors_of_an_imported_detector_are_not_fitted():
     model = Model(anchors={"offset": 0.0, "whole_pixels": True})
     boxes = np.array([[10.0, 10.0, 60.0, 60.0]], np.float32)
-    with pytest.raises(InputError, match="Received: offset=0.0, whole_pixels=True"):
+    with pytest.raises(InputError, match="Received: offset=0.0, whole_pixels=True, clip=False"):
         fit_anchors(boxes, np.zeros(1, np.int32), model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.tflite.convolutions import folded_convolutions
+from edge.tflite.backbones.convolutions import folded_convolutions
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 

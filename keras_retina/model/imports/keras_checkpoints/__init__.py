@@ -1,0 +1,1 @@
+"""Detectors that Keras saved: KerasHub's and KerasCV's."""
