@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from keras_retina.recipe.recipe import Recipe
 
 CHECKPOINT_HELP = (
-    "A .pth or .safetensors of torchvision's retinanet_resnet50_fpn, a checkpoint of Model Garden's RetinaNet (its .index, "
-    "or its folder), or a preset folder or .keras of KerasHub's or KerasCV's."
+    "A .pth or .safetensors of torchvision's retinanet_resnet50_fpn, the .index or the folder of a checkpoint of Model "
+    "Garden's RetinaNet, or the preset folder or the .keras of KerasHub's or KerasCV's."
 )
 PHOTO_SIZE, PHOTO_BATCH = 224, 16
 FEWEST_PHOTOS, MOST_PHOTOS = 32, 320

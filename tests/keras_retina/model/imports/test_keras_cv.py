@@ -15,6 +15,7 @@ import pytest
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.model.imports import build, names_of_outputs, read_original
+from keras_retina.recipe.model import Model
 from keras_retina.recipe.recipe import recipe_from_fields
 
 RESNET = {
@@ -150,7 +151,7 @@ def test_a_preset_and_pixels_up_to_255_are_read_too(tmp_path, h5_bytes):
     for path in (tmp_path, tmp_path / "model.weights.h5"):
         original = read_original(path)
         assert "input 640x640, since it takes images of any size" in original.told
-    (scaling, *_) = original.parts(np.arange(2))
+    (scaling, *_) = original.parts(np.arange(2), Model())
     scale, offset = scaling.convert()
     np.testing.assert_allclose(scale.ravel() + offset, 255.0)
 
