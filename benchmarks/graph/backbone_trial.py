@@ -10,7 +10,7 @@ from typing import Any
 
 from backbone_table import Row
 
-from keras_retina.recipe.model import BackboneName
+from keras_retina.recipe.backbones import BackboneName
 
 SIDE = 256  # pixels of the input
 BATCH, STEPS, NORM_BATCHES = 4, 4, 4

@@ -29,7 +29,7 @@ from backbone_table import Row, backbone_table
 from backbone_trial import Trial
 
 from keras_retina.foundation.machine import machine_name
-from keras_retina.recipe.model import BackboneName
+from keras_retina.recipe.backbones import BackboneName
 
 TRAIN_IMAGES, VAL_IMAGES = 64, 12
 ROUNDS = 12  # of the latency

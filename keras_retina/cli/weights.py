@@ -71,7 +71,7 @@ def weights(
 def listed_weights(data: Path | None) -> list[str]:
     """Returns the lines of the list: each backbone, what it can start from, and where that is or how to get it."""
     from keras_retina.model.weights.starts import STARTS
-    from keras_retina.recipe.model import BACKBONE_STARTS
+    from keras_retina.recipe.backbones import BACKBONE_STARTS
 
     lines = []
     for name, starts in STARTS.items():
@@ -158,7 +158,7 @@ def make_from_tflite(file: Path, images: Path | None, *, out: Path, input_range:
     """
     from keras_retina.foundation.errors import InputError
     from keras_retina.foundation.files import make_folder, replacing
-    from keras_retina.recipe.model import BACKBONE_ALPHAS
+    from keras_retina.recipe.backbones import BACKBONE_ALPHAS
 
     if not file.is_file():
         raise InputError(f"--make: expected a downloaded file. Received: {file}, no such file. Correct the path.")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from keras_retina.plan.data.facts import DataFacts
 from keras_retina.plan.wishes import Choice, Wishes
-from keras_retina.recipe.backbones import BACKBONE_FACTS
-from keras_retina.recipe.model import Anchors, Backbone, BackboneName, Head, Input, Model, Pyramid, start_names
+from keras_retina.recipe.backbones import BACKBONE_FACTS, BackboneName, start_names
+from keras_retina.recipe.model import Anchors, Backbone, Head, Input, Model, Pyramid
 
 # Input size, in pixels of the side of a square of the same area.
 SMALL_SIDE = 20.0  # for the smallest tenth of the objects: 2.5 strides of level 3. Not measured.

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from keras_retina.plan.data.facts import DataFacts
 from keras_retina.plan.network import LAST_LEVEL_STRIDES, Candidate, Size, levels_for_size, wanted_aspect
-from keras_retina.recipe.backbones import BACKBONE_FACTS
-from keras_retina.recipe.model import BackboneName
+from keras_retina.recipe.backbones import BACKBONE_FACTS, BackboneName
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from keras_retina.foundation.errors import InputError, closest
-from keras_retina.recipe.backbones import BACKBONE_FACTS
-from keras_retina.recipe.model import BackboneName
+from keras_retina.recipe.backbones import BACKBONE_FACTS, BackboneName
 from keras_retina.recipe.section import Section
 
 Target = Literal["phone", "pi", "coral", "browser"]

@@ -3,88 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from keras_retina.foundation.errors import closest
+from keras_retina.recipe.backbones import BACKBONE_ALPHAS, BACKBONE_STARTS, PIXEL_SCALED, BackboneName, start_names
 from keras_retina.recipe.section import Positive, Section
 
-BackboneName = Literal[
-    "mobilenet_v1",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "mobilenet_v3_large",
-    "mobilenet_v3_small_minimalistic",
-    "mobilenet_v3_large_minimalistic",
-    "efficientnet_lite0",
-    "efficientnet_lite1",
-    "efficientnet_lite2",
-    "efficientnet_lite3",
-    "efficientnet_lite4",
-    "efficientnet_v2_b0",
-    "efficientnet_v2_b1",
-    "efficientnet_v2_b2",
-    "efficientnet_v2_b3",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "resnext50_32x4d",
-    "resnext101_32x8d",
-    "csp_darknet_tiny",
-    "csp_darknet_s",
-    "csp_darknet_m",
-    "csp_darknet_l",
-    "mit_b0",
-    "resnet50_torchvision",
-    "resnet50_model_garden",
-    "resnet50_keras_cv",
-    "plain",
-]
-BACKBONE_ALPHAS: dict[BackboneName, tuple[float, ...]] = {
-    **dict.fromkeys(get_args(BackboneName), (1.0,)),
-    "mobilenet_v1": (0.25, 0.5, 0.75, 1.0),
-    "mobilenet_v2": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
-    "mobilenet_v3_small": (0.75, 1.0),
-    "mobilenet_v3_large": (0.75, 1.0),
-}
-"""The widths that each backbone exists in. `keras_retina.model.backbones.BACKBONES` says how each is built."""
-
-BACKBONE_STARTS: dict[BackboneName, dict[str, tuple[float, ...]]] = {
-    **dict.fromkeys(get_args(BackboneName), {}),
-    "mobilenet_v1": {"imagenet": BACKBONE_ALPHAS["mobilenet_v1"]},
-    "mobilenet_v2": {"imagenet": BACKBONE_ALPHAS["mobilenet_v2"], "openimages": (1.0,), "voc": (0.5,)},
-    **dict.fromkeys(("mobilenet_v3_small", "mobilenet_v3_large"), {"imagenet": (0.75, 1.0)}),
-    **dict.fromkeys(
-        (
-            "mobilenet_v3_small_minimalistic",
-            "mobilenet_v3_large_minimalistic",
-            "efficientnet_lite0",
-            "efficientnet_v2_b0",
-            "efficientnet_v2_b1",
-            "efficientnet_v2_b2",
-            "efficientnet_v2_b3",
-            "resnet50",
-            "resnet101",
-            "resnet152",
-        ),
-        {"imagenet": (1.0,)},
-    ),
-}
-"""The trained weights that each backbone can start from, by the name in a recipe, and the widths that have them.
-`keras_retina.model.weights.starts.STARTS` says what each was trained on and where it is."""
-
-PIXEL_SCALED: tuple[BackboneName, ...] = ("mobilenet_v2", "resnet50_model_garden")  # can begin with pixel_scaling
 Activation = Literal["relu", "relu6", "swish"]
 
 _CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # those of every TFLite SSD file
-
-
-def start_names(name: BackboneName, alpha: float) -> list[str]:
-    """Returns what `weights` may be for a backbone of this width, beside `none` and the path of a file."""
-    return [start for start, alphas in BACKBONE_STARTS[name].items() if alpha in alphas]
 
 
 class Backbone(Section):

@@ -16,7 +16,8 @@ from keras_retina.foundation.files import read_bytes
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.backbones import kind_of
 from keras_retina.model.weights.make import Pair, convolution_pairs, kernel_shape, set_folded
-from keras_retina.recipe.model import BACKBONE_ALPHAS, Backbone, BackboneName
+from keras_retina.recipe.backbones import BACKBONE_ALPHAS, BackboneName
+from keras_retina.recipe.model import Backbone
 
 NAMES: tuple[BackboneName, ...] = ("mobilenet_v2", "mobilenet_v1", "efficientnet_lite0")
 """Those whose convolutions follow one another, each with a BatchNorm."""

@@ -20,7 +20,8 @@ from keras_retina.model.imports.coco import OUTPUTS
 from keras_retina.model.imports.model_garden_parts import MOBILENET, RESNET, Heads, detector_parts
 from keras_retina.model.imports.original import Original, Part
 from keras_retina.model.imports.tf_checkpoints import TfCheckpoint
-from keras_retina.recipe.model import BACKBONE_ALPHAS, Model
+from keras_retina.recipe.backbones import BACKBONE_ALPHAS
+from keras_retina.recipe.model import Model
 
 EPSILON = 1e-3
 RATIOS = (2.0, 1.0, 0.5)  # height / width: Model Garden gives width / height

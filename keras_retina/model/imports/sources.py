@@ -6,7 +6,7 @@ from pathlib import Path
 
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.model.imports.keras_checkpoints.configuration import class_of
-from keras_retina.model.imports.keras_checkpoints.files import is_keras, read_keras
+from keras_retina.model.imports.keras_checkpoints.files import CONFIG, is_keras, read_keras
 from keras_retina.model.imports.keras_checkpoints.keras_cv import read_keras_cv
 from keras_retina.model.imports.keras_checkpoints.keras_hub import read_keras_hub
 from keras_retina.model.imports.model_garden import read_model_garden
@@ -30,11 +30,16 @@ def read_original(path: Path, epsilon: float | None = None) -> Original:
             f"{path}: expected the checkpoint of a detector. Received: a .tflite, of which only the backbone can be "
             "taken. Run: keras-retina weights --make FILE --images PHOTOS"
         )
-    if is_keras(path):
-        return _read_keras(path)
-    prefix = prefix_of(Path(path))
+    prefix = prefix_of(path)
     if prefix is not None:
         return _of_tensorflow(prefix, epsilon)
+    if path.is_dir() and not (path / CONFIG).is_file():
+        raise InputError(
+            f"{path}: expected a folder with {CONFIG} (KerasHub, KerasCV) or with a file called checkpoint (Model "
+            "Garden). Received: neither. Give the folder that the detector's own library saved."
+        )
+    if is_keras(path):
+        return _read_keras(path)
     checkpoint = read_checkpoint(path)
     original = read_torchvision(checkpoint, epsilon)
     if original is None:

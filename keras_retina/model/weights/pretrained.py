@@ -14,7 +14,8 @@ from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.backbones import backbone_layers, kind_of
 from keras_retina.model.weights.starts import Start, file_name, start_of
 from keras_retina.model.weights.whole import DETECTOR_SUFFIX, load_whole
-from keras_retina.recipe.model import BACKBONE_ALPHAS, BACKBONE_STARTS, Backbone, start_names
+from keras_retina.recipe.backbones import BACKBONE_ALPHAS, BACKBONE_STARTS, start_names
+from keras_retina.recipe.model import Backbone
 
 WEIGHTS_FOLDER_VARIABLE = "KERAS_RETINA_WEIGHTS"
 KERAS_DOWNLOAD = "imagenet"  # what keras.applications are told

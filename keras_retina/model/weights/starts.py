@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from keras_retina.recipe.model import Backbone, BackboneName
+from keras_retina.recipe.backbones import BackboneName
+from keras_retina.recipe.model import Backbone
 
 
 @dataclass(frozen=True, kw_only=True)

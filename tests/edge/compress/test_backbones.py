@@ -17,7 +17,8 @@ from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.graph import multiply_adds
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import DetectorSpec, detector_spec
-from keras_retina.recipe.model import Backbone, BackboneName, Head, Input, Model, Pyramid
+from keras_retina.recipe.backbones import BackboneName
+from keras_retina.recipe.model import Backbone, Head, Input, Model, Pyramid
 
 
 def detector(name: BackboneName) -> tuple[keras.Model, DetectorSpec]:

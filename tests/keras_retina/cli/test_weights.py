@@ -8,7 +8,7 @@ from PIL import Image
 
 from keras_retina.cli.weights import MOST_PHOTOS, listed_weights, parsed_range, photo_batches, photo_files, weights
 from keras_retina.foundation.errors import InputError
-from keras_retina.recipe.model import BACKBONE_STARTS
+from keras_retina.recipe.backbones import BACKBONE_STARTS
 
 
 @pytest.fixture(autouse=True)

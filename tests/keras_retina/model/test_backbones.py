@@ -14,8 +14,8 @@ from keras_retina.model.graph import multiply_adds
 from keras_retina.model.layers import LAYERS
 from keras_retina.model.weights.pretrained import find_weights, load_pretrained
 from keras_retina.model.weights.starts import STARTS
-from keras_retina.recipe.backbones import BACKBONE_FACTS
-from keras_retina.recipe.model import BACKBONE_ALPHAS, BACKBONE_STARTS, Backbone, BackboneName
+from keras_retina.recipe.backbones import BACKBONE_ALPHAS, BACKBONE_FACTS, BACKBONE_STARTS, BackboneName
+from keras_retina.recipe.model import Backbone
 
 
 def network(settings: Backbone, height: int = 64, width: int = 96) -> keras.Model:

@@ -9,7 +9,8 @@ from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.backbones import BACKBONES, backbone_features
 from keras_retina.model.backbones.efficientnets import _V2_DEVIATION, _V2_MEAN
 from keras_retina.model.weights.pretrained import load_pretrained
-from keras_retina.recipe.model import Backbone, BackboneName
+from keras_retina.recipe.backbones import BackboneName
+from keras_retina.recipe.model import Backbone
 
 SHAPE = (64, 96, 3)
 

@@ -12,7 +12,8 @@ from keras_retina.geometry.matching import targets
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import detector_spec
-from keras_retina.recipe.model import BACKBONE_ALPHAS, Backbone, Head, Input, Model, Pyramid
+from keras_retina.recipe.backbones import BACKBONE_ALPHAS
+from keras_retina.recipe.model import Backbone, Head, Input, Model, Pyramid
 from keras_retina.recipe.recipe import Recipe, load_recipe
 from keras_retina.train.optimizer import build_optimizer
 

@@ -11,8 +11,7 @@ from keras_retina.plan.budget import wants_small
 from keras_retina.plan.files import smaller_choice
 from keras_retina.plan.fitting import first_network
 from keras_retina.plan.wishes import Wishes
-from keras_retina.recipe.backbones import BACKBONE_FACTS
-from keras_retina.recipe.model import BackboneName
+from keras_retina.recipe.backbones import BACKBONE_FACTS, BackboneName
 
 
 def test_the_facts_are_of_every_backbone():

@@ -293,7 +293,7 @@ def test_a_scale_that_is_no_colour_is_refused(preset, tmp_path):
 
 def test_folders_and_files_that_are_not_whole_are_refused(preset, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"expected the folder of a preset .* Received: no config\.json"):
+    with pytest.raises(InputError, match=r"expected a folder with config\.json .* Received: neither"):
         read_original(tmp_path / "empty")
     with pytest.raises(InputError, match="no such file"):
         read_original(tmp_path / "none.keras" / "model.weights.h5")

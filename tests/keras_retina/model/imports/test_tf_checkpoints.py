@@ -44,11 +44,11 @@ def test_weights_are_float32_with_the_names_of_their_layers(folder):
 
 def test_other_paths_are_no_checkpoint_of_tensorflow(tmp_path):
     assert prefix_of(tmp_path) is None and prefix_of(tmp_path / "a.pth") is None
-    with pytest.raises(InputError, match="Received: a folder without a file called checkpoint"):
+    with pytest.raises(InputError, match="or with a file called checkpoint .Model Garden.. Received: neither"):
         read_original(tmp_path)
     with pytest.raises(InputError, match="ends in .pth, .pt or .safetensors, or one of TensorFlow with its .index"):
-        (tmp_path / "a.h5").touch()
-        read_original(tmp_path / "a.h5")
+        (tmp_path / "a.bin").touch()
+        read_original(tmp_path / "a.bin")
 
 
 @pytest.mark.parametrize("text", ["", "no list", 'model_checkpoint_path: "ckpt-9"'])
