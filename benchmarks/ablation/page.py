@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import re
 import statistics
 import sys
 from pathlib import Path
@@ -147,7 +148,7 @@ def draw_tables(aps: Aps, *, sets: list[str], path: Path) -> None:
             label="paper",
         )
         right.tick_params(axis="y", colors="#64748b")
-        axis.set_title(f"{table.letter}. {table.title.split(',')[0]}", fontsize=10, loc="left")
+        axis.set_title(f"{table.letter}. {re.split('[,;]', table.title)[0]}", fontsize=10, loc="left")
         axis.set_xticks(list(positions), [row.label for row in table.rows], rotation=35, ha="right", fontsize=8)
         axis.set_ylabel("AP here")
         right.set_ylabel("AP in the paper", color="#64748b")
