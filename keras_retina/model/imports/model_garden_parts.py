@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_retina.model.backbones.kind import PIXEL_SCALING, pixel_scaling
+from keras_retina.model.imports.keras_layers import prediction, unchanged
 from keras_retina.model.imports.original import Part
 from keras_retina.model.retinanet import scaled_levels
 from keras_retina.recipe.model import Model
@@ -59,11 +60,6 @@ def anchor_order(scales: int, ratios: int) -> np.ndarray:
     return np.arange(scales * ratios).reshape(scales, ratios).T.ravel()
 
 
-def unchanged(*arrays: np.ndarray) -> list[np.ndarray]:
-    """Returns a kernel, or a kernel and its bias."""
-    return list(arrays)
-
-
 def batch_norm(epsilon: float) -> Convert:
     """Returns a function of scale, offset, mean, variance and a bias before them; `epsilon` becomes `OUR_EPSILON`.
 
@@ -104,16 +100,6 @@ def folded(epsilon: float) -> Convert:
 def one_by_one(depthwise: np.ndarray, pointwise: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
     """Returns a separable 1x1 convolution as a full one."""
     return [pointwise * depthwise.reshape(1, 1, -1, 1), bias]
-
-
-def prediction(places: np.ndarray, values: int, *, kept: np.ndarray) -> Convert:
-    """Returns a function of kernel and bias that leaves `kept` of the `values` of each anchor, anchors by `places`."""
-    rows = (places[:, None] * values + kept).ravel()
-
-    def convert(kernel: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
-        return [kernel[..., rows], bias[rows]]
-
-    return convert
 
 
 def _names(prefix: str, *names: str) -> tuple[str, ...]:
@@ -184,5 +170,5 @@ def _head(
     yield Part(
         f"{layer}_prediction{ends[-1]}",
         _names(f"head/{last}", kernels[-1], "bias"),
-        prediction(places, values, kept=kept),
+        prediction(values, kept, anchors=places),
     )

@@ -16,11 +16,6 @@ def convolution(kernel: np.ndarray, *bias: np.ndarray) -> list[np.ndarray]:
     return [kernel.transpose(KERNEL_AXES), *bias]
 
 
-def unchanged(*arrays: np.ndarray) -> list[np.ndarray]:
-    """Returns scale and offset of a GroupNorm."""
-    return list(arrays)
-
-
 def batch_norm(epsilon: float) -> Callable[..., list[np.ndarray]]:
     """Returns a function of scale, offset, mean and variance whose `epsilon` becomes `KERAS_EPSILON`.
 

@@ -14,6 +14,7 @@ import numpy as np
 from keras_retina.foundation.errors import InputError
 from keras_retina.model.backbones.kind import PIXEL_SCALING, pixel_scaling
 from keras_retina.model.imports.coco import OUTPUTS
+from keras_retina.model.imports.keras_layers import unchanged
 from keras_retina.model.imports.original import Original, Part
 from keras_retina.model.imports.tensors import Checkpoint
 from keras_retina.model.imports.torch_layers import (
@@ -22,7 +23,6 @@ from keras_retina.model.imports.torch_layers import (
     box_prediction,
     class_prediction,
     convolution,
-    unchanged,
 )
 from keras_retina.recipe.model import Model
 

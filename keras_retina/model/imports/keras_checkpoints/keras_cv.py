@@ -16,9 +16,8 @@ from keras_retina.foundation.errors import InputError, printable
 from keras_retina.model.backbones.kind import PIXEL_SCALING, pixel_scaling
 from keras_retina.model.imports.keras_checkpoints.configuration import check, class_of, config_of, number
 from keras_retina.model.imports.keras_checkpoints.files import KerasCheckpoint
-from keras_retina.model.imports.keras_checkpoints.layers import prediction
+from keras_retina.model.imports.keras_layers import prediction, same_variables
 from keras_retina.model.imports.original import Original, Part
-from keras_retina.model.imports.torch_layers import unchanged
 from keras_retina.recipe.model import Model
 
 DETECTOR = "RetinaNet"
@@ -72,7 +71,7 @@ def read_keras_cv(checkpoint: KerasCheckpoint) -> Original | None:
         }
         for theirs, head in zip(("prediction_head", "prediction_head_1"), heads, strict=True):  # in their order
             for index in range(hidden[head]):
-                yield weights(f"{head}_{index}", f"layers/{theirs}/conv_layers/{numbered('conv2d', index)}", 2)
+                yield same_variables(f"{head}_{index}", f"layers/{theirs}/conv_layers/{numbered('conv2d', index)}", 2)
             names = tuple(f"layers/{theirs}/prediction_layer/{place}" for place in range(2))
             yield Part(f"{head}_prediction", names, conversions[head])
 
@@ -178,23 +177,18 @@ def backbone_parts() -> Iterator[Part]:
         for block in range(1, count + 1):
             names += [f"conv{stage}_block{block}_{place}" for place in ((1, 2, 0, 3) if block == 1 else (1, 2, 3))]
     for index, name in enumerate(names):
-        yield weights(f"{name}_conv", f"layers/functional/layers/{numbered('conv2d', index)}", 1)
-        yield weights(f"{name}_bn", f"layers/functional/layers/{numbered('batch_normalization', index)}", 4)
+        yield same_variables(f"{name}_conv", f"layers/functional/layers/{numbered('conv2d', index)}", 1)
+        yield same_variables(f"{name}_bn", f"layers/functional/layers/{numbered('batch_normalization', index)}", 4)
 
 
 def pyramid_parts() -> Iterator[Part]:
     """Yields the layers of the pyramid."""
     for level in range(LEVELS[0], LEVELS[1] + 1):
         if level <= 5:
-            yield weights(f"pyramid_lateral_{level}", f"layers/feature_pyramid/conv_c{level}_1x1", 2)
-        yield weights(f"pyramid_output_{level}", f"layers/feature_pyramid/conv_c{level}_3x3", 2)
+            yield same_variables(f"pyramid_lateral_{level}", f"layers/feature_pyramid/conv_c{level}_1x1", 2)
+        yield same_variables(f"pyramid_output_{level}", f"layers/feature_pyramid/conv_c{level}_3x3", 2)
 
 
 def numbered(kind: str, index: int) -> str:
     """Returns what Keras calls the layer of this number among those of its kind."""
     return f"{kind}_{index}" if index else kind
-
-
-def weights(layer: str, theirs: str, count: int) -> Part:
-    """Returns a layer that has the same variables in the same order."""
-    return Part(layer, tuple(f"{theirs}/{place}" for place in range(count)), unchanged)

@@ -18,9 +18,8 @@ from keras_retina.model.backbones.kind import PIXEL_SCALING, pixel_scaling
 from keras_retina.model.imports.coco import OUTPUTS
 from keras_retina.model.imports.keras_checkpoints.configuration import check, class_of, config_of, number
 from keras_retina.model.imports.keras_checkpoints.files import KerasCheckpoint
-from keras_retina.model.imports.keras_checkpoints.layers import prediction
+from keras_retina.model.imports.keras_layers import prediction, same_variables
 from keras_retina.model.imports.original import Original, Part
-from keras_retina.model.imports.torch_layers import unchanged
 from keras_retina.recipe.model import Model
 
 DETECTOR, BACKBONE = "RetinaNetObjectDetector", "RetinaNetBackbone"
@@ -83,11 +82,11 @@ def read_keras_hub(checkpoint: KerasCheckpoint) -> Original | None:
         heads = {"classes": "classification_head", "boxes": "box_head"}
         for head, theirs in heads.items():
             for index in range(config["pre_logits_num_conv_layers"]):
-                yield weights(
+                yield same_variables(
                     f"{head}_{index}", f"{theirs}/conv2d_{index}", 1 if config["use_prediction_head_norm"] else 2
                 )
                 if config["use_prediction_head_norm"]:
-                    yield weights(f"{head}_{index}_group_norm", f"{theirs}/group_norm_{index}", 2)
+                    yield same_variables(f"{head}_{index}_group_norm", f"{theirs}/group_norm_{index}", 2)
             names = tuple(f"{theirs}/logits_layer/{place}" for place in range(2))
             yield Part(f"{head}_prediction", names, conversions[head])
 
@@ -241,23 +240,18 @@ def recipe_fields(
 
 def backbone_parts() -> Iterator[Part]:
     """Yields the layers of ResNet-50."""
-    yield weights("conv1_conv", "backbone/conv1_conv", 1)
-    yield weights("conv1_bn", "backbone/conv1_bn", 4)
+    yield same_variables("conv1_conv", "backbone/conv1_conv", 1)
+    yield same_variables("conv1_bn", "backbone/conv1_bn", 4)
     for name in _convolution_names()[1:]:
         stack, block, place = (part.removeprefix("stack").removeprefix("block") for part in name.split("_"))
         ours = f"conv{int(stack) + 2}_block{int(block) + 1}_{place}"
-        yield weights(f"{ours}_conv", f"backbone/{name}_conv", 1)
-        yield weights(f"{ours}_bn", f"backbone/{name}_bn", 4)
+        yield same_variables(f"{ours}_conv", f"backbone/{name}_conv", 1)
+        yield same_variables(f"{ours}_bn", f"backbone/{name}_bn", 4)
 
 
 def pyramid_parts(levels: list[int]) -> Iterator[Part]:
     """Yields the layers of the pyramid."""
     for level in range(levels[0], levels[1] + 1):
         if level <= 5:
-            yield weights(f"pyramid_lateral_{level}", f"fpn/lateral_conv_P{level}", 2)
-        yield weights(f"pyramid_output_{level}", f"fpn/{'output_conv' if level <= 5 else 'coarser'}_P{level}", 2)
-
-
-def weights(layer: str, theirs: str, count: int) -> Part:
-    """Returns a layer that has the same variables in the same order."""
-    return Part(layer, tuple(f"{theirs}/{place}" for place in range(count)), unchanged)
+            yield same_variables(f"pyramid_lateral_{level}", f"fpn/lateral_conv_P{level}", 2)
+        yield same_variables(f"pyramid_output_{level}", f"fpn/{'output_conv' if level <= 5 else 'coarser'}_P{level}", 2)

@@ -1,10 +1,22 @@
-"""Weights of Keras' layers whose outputs come in another order."""
+"""Weights of Keras' layers as ours: as they are, or with outputs in another order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from keras_retina.model.imports.original import Part
+
+
+def unchanged(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Returns the variables as they are."""
+    return list(arrays)
+
+
+def same_variables(layer: str, theirs: str, count: int) -> Part:
+    """Returns a layer that has the same variables in the same order, which are numbered behind its name."""
+    return Part(layer, tuple(f"{theirs}/{place}" for place in range(count)), unchanged)
 
 
 def prediction(
