@@ -4,7 +4,7 @@
     python benchmarks/training/coco_cost.py recipes/coco/coco_resnet50_800.yaml --memory 1 2 4
 
 The hours are counted and not measured: the multiply-adds of a training over the rate that others measured on a GPU for
-ResNet-50 in TensorFlow, whose layers are the backbone of these detectors. `--memory` runs one step on this
+ResNet-50 in TensorFlow, whose layers are the backbone of these detectors. `--memory` runs steps on this
 machine for each batch size, in a process of its own, and prints the most memory that the process held.
 """
 

@@ -8,7 +8,6 @@ saves. `sum_ms` beside `whole_ms` says how much that is.
 
 from __future__ import annotations
 
-import copy
 import json
 import statistics
 import sys
@@ -24,7 +23,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from edge.detectors.child import run_module
 from edge.detectors.open_file import example_inputs, load, set_inputs
 from edge.runtime import read_image
-from edge.tflite.flatbuffer import operator_name, read_flatbuffer, write_flatbuffer
+from edge.tflite.flatbuffer import is_constant, operator_name, part_of, read_flatbuffer, write_flatbuffer
 
 RUNS = 15
 WARM_UP = 3
@@ -61,28 +60,9 @@ def one_operator(model: schema.ModelT, number: int, *, shapes: dict[int, list[in
         chosen.append(operator)
 
     add(graph.operators[number])
-    places: dict[int, int] = {}
-    tensors: list[schema.TensorT] = []
-    buffers, codes, operators = [schema.BufferT()], [], []
-    for operator in chosen:
-        part = copy.copy(operator)
-        for side in ("inputs", "outputs"):
-            for index in map(int, getattr(operator, side)):
-                if index >= 0 and index not in places:
-                    places[index] = len(tensors)
-                    tensors.append(_copied(model, index, buffers=buffers, shape=shapes.get(index)))
-            moved = [places.get(int(index), -1) for index in getattr(operator, side)]
-            setattr(part, side, np.array(moved, np.int32))
-        codes.append(model.operatorCodes[operator.opcodeIndex])
-        part.opcodeIndex = len(codes) - 1
-        part.intermediates = None
-        operators.append(part)
-    made = {int(index) for operator in chosen for index in operator.outputs}
-    inputs = [index for index in places if index not in made and not _is_stored(model, index)]
-    small = schema.SubGraphT(tensors=tensors, operators=operators, name=b"main")
-    small.inputs = np.array([places[index] for index in inputs], np.int32)
-    small.outputs = operators[-1].outputs
-    return schema.ModelT(version=3, operatorCodes=codes, buffers=buffers, subgraphs=[small]), inputs
+    part, inputs, _ = part_of(model, chosen, shapes=shapes)
+    part.subgraphs[0].outputs = part.subgraphs[0].operators[-1].outputs
+    return part, inputs
 
 
 def fixed_operators(model: schema.ModelT) -> set[int]:
@@ -91,7 +71,7 @@ def fixed_operators(model: schema.ModelT) -> set[int]:
     known: set[int] = set()
     for operator in model.subgraphs[0].operators:
         given = [int(index) for index in operator.inputs if index >= 0]
-        if given and all(index in known or _has_values(model, index) for index in given):
+        if given and all(index in known or is_constant(model, index) for index in given):
             fixed.add(id(operator))
             known |= {int(index) for index in operator.outputs}
     return fixed
@@ -107,23 +87,9 @@ def median_ms(run: Callable[[], None]) -> float:
     return statistics.median(times[WARM_UP:])
 
 
-def _has_values(model: schema.ModelT, index: int) -> bool:
-    data = model.buffers[model.subgraphs[0].tensors[index].buffer].data
-    return data is not None and len(data) > 0
-
-
 def _is_stored(model: schema.ModelT, index: int) -> bool:
     """A constant, or the state of a recurrent operator; neither is an input."""
-    return _has_values(model, index) or bool(model.subgraphs[0].tensors[index].isVariable)
-
-
-def _copied(model: schema.ModelT, index: int, *, buffers: list, shape: list[int] | None) -> schema.TensorT:
-    tensor = copy.copy(model.subgraphs[0].tensors[index])
-    buffers.append(schema.BufferT(data=model.buffers[tensor.buffer].data))
-    tensor.buffer = len(buffers) - 1
-    if shape is not None and not _has_values(model, index):
-        tensor.shape, tensor.shapeSignature = np.array(shape, np.int32), None
-    return tensor
+    return is_constant(model, index) or bool(model.subgraphs[0].tensors[index].isVariable)
 
 
 def _profile(path: str, threads: int, *, image: np.ndarray | None) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import zipfile
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import flatbuffers
 import numpy as np
@@ -89,3 +91,57 @@ def append_members(flatbuffer: bytes, members: dict[str, bytes]) -> bytes:
         for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
     return archive_bytes.getvalue()
+
+
+def part_of(
+    model: schema.ModelT, operators: Sequence[schema.OperatorT], *, shapes: Mapping[int, list[int]] | None = None
+) -> tuple[schema.ModelT, list[int], list[int]]:
+    """Returns a network of these operators alone, and which tensors of the whole are its inputs and its outputs.
+
+    Everything that an operator makes is an output. The state of a recurrent operator is no input.
+
+    Args:
+        operators: of the first graph, in the order of execution.
+        shapes: the real shapes of tensors, which a file with dynamic shapes does not say.
+    """
+    graph = model.subgraphs[0]
+    outputs = [int(index) for operator in operators for index in operator.outputs]
+    read = dict.fromkeys(int(index) for operator in operators for index in operator.inputs if index >= 0)
+    inputs = [
+        index
+        for index in read
+        if index not in outputs and not is_constant(model, index) and not graph.tensors[index].isVariable
+    ]
+    places = {index: place for place, index in enumerate(dict.fromkeys([*read, *outputs]))}
+    buffers, tensors = [schema.BufferT()], []
+    for index in places:
+        tensor = copy.copy(graph.tensors[index])
+        buffer = model.buffers[tensor.buffer]
+        tensor.buffer = 0
+        if is_constant(model, index):
+            tensor.buffer = len(buffers)
+            buffers.append(buffer)
+        elif shapes and index in shapes:
+            tensor.shape, tensor.shapeSignature = np.array(shapes[index], np.int32), None
+        tensors.append(tensor)
+    moved = []
+    for operator in operators:
+        one = copy.copy(operator)
+        one.inputs = np.array([places[int(index)] if index >= 0 else -1 for index in operator.inputs], np.int32)
+        one.outputs = np.array([places[int(index)] for index in operator.outputs], np.int32)
+        one.intermediates = None
+        moved.append(one)
+    part = schema.SubGraphT(tensors=tensors, operators=moved, name=b"main")
+    part.inputs = np.array([places[index] for index in inputs], np.int32)
+    part.outputs = np.array([places[index] for index in outputs], np.int32)
+    return (
+        schema.ModelT(version=3, operatorCodes=model.operatorCodes, buffers=buffers, subgraphs=[part]),
+        inputs,
+        outputs,
+    )
+
+
+def is_constant(model: schema.ModelT, index: int) -> bool:
+    """Tells whether the file has the values of a tensor."""
+    data = model.buffers[model.subgraphs[0].tensors[index].buffer].data
+    return data is not None and len(data) > 0

@@ -7,8 +7,8 @@ import pytest
 
 from edge.export.convert import float_heads
 from edge.quantize.feature_values import keeping_interpreter, run_on
-from edge.quantize.parts import part_of, run_operators
-from edge.tflite.flatbuffer import operator_name, read_flatbuffer
+from edge.quantize.parts import run_operators
+from edge.tflite.flatbuffer import operator_name, part_of, read_flatbuffer
 
 
 @pytest.fixture(scope="module")
