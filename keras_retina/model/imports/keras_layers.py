@@ -20,7 +20,7 @@ def same_variables(layer: str, theirs: str, count: int) -> Part:
 
 
 def prediction(
-    values: int, order: Sequence[int] | np.ndarray, *, anchors: Sequence[int]
+    values: int, order: Sequence[int] | np.ndarray, *, anchors: Sequence[int] | np.ndarray
 ) -> Callable[..., list[np.ndarray]]:
     """Returns a function of kernel and bias that puts outputs in another order.
 
