@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from edge.compress.channels.detector import prune_channels
     from edge.compress.weights.detector import finish_sparse, sparse_model
     from edge.detectors.evaluation import evaluate_tflite
+    from edge.export.keras3 import keras3_detector, write_keras3
     from edge.export.one_file import export_detector
     from edge.quantize.aware.model import float_model
     from edge.quantize.detector import quantize_aware
@@ -25,10 +26,12 @@ __all__ = [
     "export_detector",
     "finish_sparse",
     "float_model",
+    "keras3_detector",
     "prune_channels",
     "quantize_aware",
     "sparse_model",
     "verify_run",
+    "write_keras3",
 ]
 
 _HOMES = {
@@ -38,10 +41,12 @@ _HOMES = {
     "export_detector": "edge.export.one_file",
     "finish_sparse": "edge.compress.weights.detector",
     "float_model": "edge.quantize.aware.model",
+    "keras3_detector": "edge.export.keras3",
     "prune_channels": "edge.compress.channels.detector",
     "quantize_aware": "edge.quantize.detector",
     "sparse_model": "edge.compress.weights.detector",
     "verify_run": "edge.stages",
+    "write_keras3": "edge.export.keras3",
 }
 
 

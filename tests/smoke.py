@@ -98,7 +98,8 @@ def main() -> None:
     keras_retina("train", "smoke.yaml", "--data", "data", "--out", "run", writes=["run/model.keras"])
     keras_retina("evaluate", "run/model.keras", "--data", "data", writes=[])
     keras_retina("compress", "run", writes=["run/compress/half/model.keras"])
-    keras_retina("export", "run", writes=[f"run/export/{file}" for file in FILES])
+    keras3 = [f"run/export/smoke_keras3{ending}.keras" for ending in ("", "_half")]
+    keras_retina("export", "run", "--keras3", writes=[*(f"run/export/{file}" for file in FILES), *keras3])
     status = keras_retina("verify", "run", writes=["run/verify.json"], also_allowed=GATE_FAILED)
     check_measurements(json.loads(Path("run/verify.json").read_text(encoding="utf-8")), status)
     keras_retina("report", "run", writes=["run/report.html"])

@@ -18,7 +18,8 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.losses import network_for_losses
 from keras_retina.model.batch_norm import set_batch_norm_momentum
-from keras_retina.model.graph import Place, calls_of, output_places, rebuild
+from keras_retina.model.calls import Place, rebuild
+from keras_retina.model.graph import calls_of, output_places
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.model.weights.pretrained import find_weights, load_pretrained

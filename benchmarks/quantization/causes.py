@@ -53,7 +53,8 @@ from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, coco_metrics
 from keras_retina.evaluate.predict import network_input, predict_dataset
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.geometry.nms import detections
-from keras_retina.model.graph import calls_of, output_places, rebuild
+from keras_retina.model.calls import rebuild
+from keras_retina.model.graph import calls_of, output_places
 from keras_retina.model.saving import load_detector
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.export import Export

@@ -8,7 +8,8 @@ import numpy as np
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.model.graph import Call, Place, calls_of, output_places, rebuild
+from keras_retina.model.calls import Call, Place, rebuild
+from keras_retina.model.graph import calls_of, output_places
 
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 

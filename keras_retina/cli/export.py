@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from keras_retina.cli.options import (
     reading_options,
 )
 from keras_retina.cli.output import exit_by_gate, say, show_metrics, show_quantization, show_rows, suggest, write_json
+
+if TYPE_CHECKING:
+    from keras_retina.run import RunFolder
 
 
 def evaluate(
@@ -47,6 +50,9 @@ def export(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show what each layer of the int8 file loses, and which to leave in float.")
     ] = False,
+    keras3: Annotated[
+        bool, typer.Option("--keras3", help="Also write every model as a .keras file that Keras 3 opens.")
+    ] = False,
 ) -> None:
     """Write the .tflite files of a trained run and of its smaller models; heal int8 files that miss their gate."""
     from edge.stages import debug_stage, export_compressed, export_stage, heal_stage
@@ -56,6 +62,8 @@ def export(
     for path in [*export_stage(opened), *export_compressed(opened)]:
         say(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
     heal_stage(opened)
+    if keras3:
+        _export_keras3(opened)
     if debug:
         written, result = debug_stage(opened)
         show_quantization(result)
@@ -66,6 +74,18 @@ def export(
             suggest(f"keras-retina export {run}")
             return
     suggest(f"keras-retina verify {run}")
+
+
+def _export_keras3(run: RunFolder) -> None:
+    """Writes `export/NAME_keras3.keras`, and `NAME_keras3_<model>.keras` of every smaller model that is made."""
+    from edge.export.keras3 import write_keras3
+
+    models = {"": run.model} | {f"_{name}": run.compressed(name).model for name in run.recipe.compress}
+    for ending, model in models.items():
+        if model.exists():
+            out = run.export / f"{run.recipe.name}_keras3{ending}.keras"
+            difference = write_keras3(model, out)
+            say(f"wrote {out} (largest difference of an output to Keras 2: {difference:.1g})")
 
 
 def verify(

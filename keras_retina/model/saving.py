@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
-import shutil
-import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -18,20 +14,15 @@ import numpy as np
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import replacing
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.model.archive import ANCHORS_MEMBER, SPEC_MEMBER, UNREADABLE, one_line, read_archive, weights_file
 from keras_retina.model.layers import LAYERS
-from keras_retina.model.spec import DetectorSpec, spec_from_json
+from keras_retina.model.spec import DetectorSpec
 
-SPEC_MEMBER = "detector.json"
-ANCHORS_MEMBER = "anchors.npy"
-CONFIG_MEMBER = "config.json"
-WEIGHTS_MEMBER = "model.weights.h5"
 NO_MEMBERS: Mapping[str, bytes] = MappingProxyType({})
-LARGEST_TEXT = 16 * 2**20  # bytes of a JSON member; a detector's are below one MiB
 
 # Keras imports any module and calls any function that a model file names, and its safe mode refuses lambdas alone.
 PLAIN_LAYERS = {kind.__name__ for kind in LAYERS}
 PLAIN_INITIALIZERS = {"Constant", "GlorotUniform", "HeNormal", "Ones", "RandomNormal", "VarianceScaling", "Zeros"}
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, UnicodeDecodeError, RuntimeError, EOFError, OSError)
 
 
 def plain_model(model: keras.Model) -> keras.Model:
@@ -75,34 +66,18 @@ def load_detector(path: Path) -> tuple[keras.Model, DetectorSpec]:
         InputError: the file is missing, is not a `.keras` file of this project, or would run code when loaded.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: expected a .keras model. Received: no such file. Run `keras-retina train` first.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            spec = spec_from_json(_text(archive, SPEC_MEMBER), path)
-            config = json.loads(_text(archive, CONFIG_MEMBER))
-            config.pop("compile_config", None)  # not loaded
-    except (*_UNREADABLE, json.JSONDecodeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: expected a .keras file with {SPEC_MEMBER} inside. Received: {_one_line(error)}. "
-            "Use the model.keras of a run folder."
-        ) from error
+    spec, config = read_archive(path)
     _refuse_code(config, path)
     try:
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        _load_weights(model, path)
-    except (*_UNREADABLE, ValueError, TypeError, AttributeError) as error:
+        with weights_file(path) as weights:
+            model.load_weights(weights)
+    except (*UNREADABLE, ValueError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: the model was not loaded. Received: {_one_line(error)}. Use the model.keras of a run folder."
+            f"{path}: the model was not loaded. Received: {one_line(error)}. Use the model.keras of a run folder."
         ) from error
     _check_outputs(model, spec, path=path)
     return model, spec
-
-
-def _text(archive: zipfile.ZipFile, member: str) -> str:
-    if archive.getinfo(member).file_size > LARGEST_TEXT:
-        raise zipfile.BadZipFile(f"{member} is larger than {LARGEST_TEXT} bytes")
-    return archive.read(member).decode("utf-8")
 
 
 def _refuse_layers(model: keras.Model, path: Path) -> None:
@@ -152,19 +127,6 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
             yield from _objects(value)
 
 
-def _load_weights(model: keras.Model, path: Path) -> None:
-    """Copies the weights into an ordinary file, which also checks their CRC, and lets Keras read that.
-
-    `keras.models.load_model` reads inside the zip while it unpacks the other members. The first releases of Python 3.12
-    and 3.13 then read from the wrong position. Source: CPython issue 127847.
-    """
-    with tempfile.TemporaryDirectory(prefix="keras_retina_") as folder:
-        weights = Path(folder) / WEIGHTS_MEMBER
-        with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS_MEMBER) as member, weights.open("wb") as file:
-            shutil.copyfileobj(member, file)
-        model.load_weights(weights)
-
-
 def _check_outputs(model: keras.Model, spec: DetectorSpec, *, path: Path) -> None:
     anchors = len(spec.anchors())
     expected = {"classes": (None, anchors, len(spec.class_names)), "boxes": (None, anchors, 4)}
@@ -175,7 +137,3 @@ def _check_outputs(model: keras.Model, spec: DetectorSpec, *, path: Path) -> Non
             f"Received: input={model.input_shape}, outputs={received} where {expected} were expected. "
             "Use the model.keras of a run folder."
         )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.batch_norm import trainable_batch_norms
-from keras_retina.model.graph import Place, calls_of, output_places, rebuild
+from keras_retina.model.calls import Place, rebuild
+from keras_retina.model.graph import calls_of, output_places
 
 STEPS = 60
 

@@ -17,7 +17,8 @@ from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import replacing, write_json
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.model.graph import Place, calls_of, learning_places, output_places, rebuild
+from keras_retina.model.calls import Place, rebuild
+from keras_retina.model.graph import calls_of, learning_places, output_places
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Matching, Recipe
 

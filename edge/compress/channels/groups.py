@@ -15,7 +15,8 @@ import numpy as np
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.model.graph import Place, calls_of, output_places, shapes_of
+from keras_retina.model.calls import Place
+from keras_retina.model.graph import calls_of, output_places, shapes_of
 from keras_retina.model.layers import LAYERS, role_of
 
 

@@ -11,7 +11,8 @@ from edge.compress.channels.cost import ChannelCost, multiply_add_cost, time_cos
 from edge.compress.channels.groups import ChannelGroup, prune_groups
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.model.graph import calls_of, output_places, rebuild
+from keras_retina.model.calls import rebuild
+from keras_retina.model.graph import calls_of, output_places
 
 
 def choose_channels(

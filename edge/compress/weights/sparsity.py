@@ -20,7 +20,8 @@ from edge.quantize.batch_norm import CONVOLUTIONS, check_is_flat, number_of_kern
 from edge.tflite.kernels import Sparsity, counted
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.model.graph import Place, calls_of, output_places
+from keras_retina.model.calls import Place
+from keras_retina.model.graph import calls_of, output_places
 
 Pattern = Literal["unstructured", "2_of_4"]
 

@@ -31,7 +31,8 @@ from edge.quantize.equalize import equalized
 from edge.quantize.ranges import Range
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.model.graph import Place, calls_of, output_places, rebuild
+from keras_retina.model.calls import Place, rebuild
+from keras_retina.model.graph import calls_of, output_places
 
 EQUALIZE_IMAGES = 32
 

@@ -15,7 +15,8 @@ from edge.quantize.batch_norm import check_is_flat, readers_of
 from edge.quantize.ranges import Histogram, Range, best_range, class_range
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.model.graph import Call, Place, calls_of, output_places
+from keras_retina.model.calls import Call, Place
+from keras_retina.model.graph import calls_of, output_places
 from keras_retina.model.layers import LAYERS, role_of
 
 FUSED = {"relu", "relu6"}

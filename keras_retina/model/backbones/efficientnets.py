@@ -19,7 +19,8 @@ import numpy as np
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.backbones.kind import BackboneKind, WeightsOf
-from keras_retina.model.graph import Place, calls_of, rebuild
+from keras_retina.model.calls import Place, rebuild
+from keras_retina.model.graph import calls_of
 from keras_retina.recipe.model import Backbone
 
 _REPEATS = (1, 2, 2, 3, 3, 4, 1)  # of the blocks of Lite0; the first and the last are not scaled

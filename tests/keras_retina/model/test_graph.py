@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.model.graph import Call, calls_of, learning_places, output_places, rebuild, shapes_of
+from keras_retina.model.calls import Call, rebuild
+from keras_retina.model.graph import calls_of, learning_places, output_places, shapes_of
 
 
 def diamond() -> keras.Model:

@@ -1,0 +1,70 @@
+"""A saved detector as it lies in its `.keras` file: description and configuration. Needs no Keras, and runs no code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from keras_retina.foundation.errors import InputError
+from keras_retina.model.spec import DetectorSpec, spec_from_json
+
+SPEC_MEMBER = "detector.json"
+ANCHORS_MEMBER = "anchors.npy"
+CONFIG_MEMBER = "config.json"
+WEIGHTS_MEMBER = "model.weights.h5"
+LARGEST_TEXT = 16 * 2**20  # bytes of a JSON member; a detector's are below one MiB
+UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, UnicodeDecodeError, RuntimeError, EOFError, OSError)
+
+
+def read_archive(path: Path) -> tuple[DetectorSpec, dict[str, Any]]:
+    """Returns the description of a saved detector and the configuration of its network, without losses and optimiser.
+
+    Raises:
+        InputError: the file is missing, or is not a `.keras` file of this project.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: expected a .keras model. Received: no such file. Run `keras-retina train` first.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            spec = spec_from_json(_text(archive, SPEC_MEMBER), path)
+            config = json.loads(_text(archive, CONFIG_MEMBER))
+            config.pop("compile_config", None)  # not loaded
+    except (*UNREADABLE, json.JSONDecodeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: expected a .keras file with {SPEC_MEMBER} inside. Received: {one_line(error)}. "
+            "Use the model.keras of a run folder."
+        ) from error
+    return spec, config
+
+
+@contextmanager
+def weights_file(path: Path) -> Iterator[Path]:
+    """Yields the weights as an ordinary file that Keras 2 and Keras 3 load; copying them also checks their CRC.
+
+    `keras.models.load_model` reads inside the zip while it unpacks the other members. The first releases of Python 3.12
+    and 3.13 then read from the wrong position. Source: CPython issue 127847.
+    """
+    with tempfile.TemporaryDirectory(prefix="keras_retina_") as folder:
+        weights = Path(folder) / WEIGHTS_MEMBER
+        with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS_MEMBER) as member, weights.open("wb") as file:
+            shutil.copyfileobj(member, file)
+        yield weights
+
+
+def one_line(error: BaseException) -> str:
+    """Returns what an error says, short and on one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _text(archive: zipfile.ZipFile, member: str) -> str:
+    if archive.getinfo(member).file_size > LARGEST_TEXT:
+        raise zipfile.BadZipFile(f"{member} is larger than {LARGEST_TEXT} bytes")
+    return archive.read(member).decode("utf-8")
