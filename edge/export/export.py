@@ -13,7 +13,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.export.artifact import Artifact
-from edge.export.convert import convert_heads
+from edge.export.convert import Samples, convert_heads
 from edge.export.tails import end_at_heads, end_with_builtin, end_with_postprocess
 from edge.quantize.calibration import LISTING, calibration_listing, calibration_samples
 from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, SPEC_MEMBER
@@ -39,7 +39,12 @@ logger = logging.getLogger(__name__)
 
 LABELS = "labels.txt"
 SETTINGS = ("score_threshold", "iou_threshold", "max_detections", "nms", "mediapipe_raw")
-DEFAULTS = {"nms": "per_class", "float_layers": []}  # of files made before there was a choice
+DEFAULTS = {
+    "nms": "per_class",
+    "float_layers": [],
+    "quantizer": "tensorflow",
+}  # of files made before there was a choice
+BY_EITHER = ("dynamic", "int8", "int16")  # formats that both quantizers make
 UNKNOWN_ORIGIN: Mapping[str, str] = MappingProxyType({})
 
 
@@ -82,7 +87,7 @@ def export_files(
     for kind in settings.formats:
         logger.info(Artifact(name, FORMATS[kind], model_name).path(out_dir).name)
         samples = functools.partial(calibration_samples, images, spec)
-        heads_only = convert_heads(model, spec, kind=kind, samples=samples, float_layers=settings.float_layers)
+        heads_only = converted(model, spec, kind=kind, samples=samples, settings=settings)
         for head in settings.heads:
             path = Artifact(name, FORMATS[kind], model_name, head).path(out_dir)
             write_detector(
@@ -97,6 +102,17 @@ def export_files(
             )
             paths.append(path)
     return paths
+
+
+def converted(
+    model: keras.Model, spec: DetectorSpec, *, kind: FormatName, samples: Samples | None, settings: Export
+) -> bytes:
+    """Returns what `convert_heads` does, by the quantizer that the settings name."""
+    if settings.quantizer == "ai_edge" and kind in BY_EITHER:
+        from edge.export.ai_edge import ai_edge_heads
+
+        return ai_edge_heads(model, spec, kind=kind, samples=samples)
+    return convert_heads(model, spec, kind=kind, samples=samples, float_layers=settings.float_layers)
 
 
 def origin_of(recipe_file: Path, model_file: Path) -> dict[str, str]:
@@ -121,6 +137,8 @@ def is_exported(path: Path, settings: Export) -> bool:
     wanted = {name: getattr(settings, name) for name in SETTINGS}
     if format_of(facts["kind"]).calibrated:
         wanted["float_layers"] = list(settings.float_layers)
+    if facts["kind"] in BY_EITHER:
+        wanted["quantizer"] = settings.quantizer
     return wanted == {name: facts.get(name, DEFAULTS.get(name)) for name in wanted}
 
 
@@ -189,6 +207,8 @@ def write_detector(
 
 def _export_facts(kind: str, head: str, *, settings: Export, origin: Mapping[str, str]) -> dict[str, Any]:
     chosen = {name: getattr(settings, name) for name in SETTINGS}
+    if kind in BY_EITHER:
+        chosen["quantizer"] = settings.quantizer
     return {"kind": kind, "head": head, **chosen, "keras_retina": package_version(), **origin}
 
 

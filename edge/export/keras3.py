@@ -6,8 +6,6 @@ network is plain layers, which Keras 3 has as well, so nobody has to stay.
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +15,8 @@ import numpy as np
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import replacing
 from keras_retina.model.archive import (
-    ANCHORS_MEMBER,
-    SPEC_MEMBER,
     UNREADABLE,
+    add_description,
     one_line,
     read_archive,
     weights_file,
@@ -134,13 +131,9 @@ def write_keras3(path: str | Path, out: str | Path) -> float:
             f"{path}: expected the same outputs in Keras 3 within {LARGEST_DIFFERENCE}. Received: {difference:.3g}. "
             "Please report this with the recipe of the run."
         )
-    anchors = io.BytesIO()
-    np.save(anchors, spec.anchors(), allow_pickle=False)
     with replacing(out) as unfinished:
         model.save(unfinished)
-        with zipfile.ZipFile(unfinished, "a", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(SPEC_MEMBER, spec.to_json())
-            archive.writestr(ANCHORS_MEMBER, anchors.getvalue())
+        add_description(unfinished, spec)
     return difference
 
 

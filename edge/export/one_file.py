@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from edge.export.convert import convert_heads
-from edge.export.export import check_heads, described, finished_graph
+from edge.export.export import check_heads, converted, described, finished_graph
 from edge.quantize.detector import check_is_finished, is_quantize_aware
 from edge.quantize.own_images import calibration_images
 from edge.tflite.flatbuffer import write_flatbuffer
@@ -16,7 +15,7 @@ from keras_retina.foundation.errors import InputError, closest
 from keras_retina.foundation.files import make_folder, write_file
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.spec import DetectorSpec
-from keras_retina.recipe.export import Export
+from keras_retina.recipe.export import Export, Quantizer
 from keras_retina.recipe.formats import FORMATS, Form, FormatName, RecipeFormat
 
 _LIKE_A_FORMAT = re.compile(r"(u?int|b?float|fp|bf)\d+|w\d+a\d+")
@@ -34,6 +33,7 @@ def export_detector(
     iou_threshold: float = 0.5,
     max_detections: int = 100,
     nms: Literal["per_class", "fast"] = "per_class",
+    quantizer: Quantizer = "tensorflow",
 ) -> Path:
     """Writes one `.tflite` file and returns its path.
 
@@ -55,6 +55,7 @@ def export_detector(
         iou_threshold: of two boxes of a class that overlap more, the file drops the lower-scored.
         max_detections: most boxes that the file returns, 1 to 1000.
         nms: `per_class`, or `fast`: boxes of all classes suppress each other.
+        quantizer: `tensorflow`, with ranges and biases of this project, or `ai_edge`: the package ai-edge-quantizer.
 
     Raises:
         InputError: another ending than .tflite, an unknown format, also in the name, no images for int8 or int16, a
@@ -75,6 +76,7 @@ def export_detector(
         iou_threshold=iou_threshold,
         max_detections=max_detections,
         nms=nms,
+        quantizer=quantizer,
     )
     check_is_finished(model)
     check_heads(model, spec)
@@ -89,9 +91,8 @@ def export_detector(
             model = float_model(model)
     if FORMATS[full_kind].calibrated:
         samples = calibration_images(calibration, spec).samples
-    graph = finished_graph(
-        convert_heads(model, spec, kind=full_kind, samples=samples), spec, head=head, settings=settings
-    )
+    heads_only = converted(model, spec, kind=full_kind, samples=samples, settings=settings)
+    graph = finished_graph(heads_only, spec, head=head, settings=settings)
     make_folder(path.parent)
     write_file(path, described(write_flatbuffer(graph), spec, kind=full_kind, head=head, settings=settings))
     return path

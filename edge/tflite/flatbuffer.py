@@ -32,8 +32,23 @@ class _AlignedBuilder(flatbuffers.Builder):
 
 
 def read_flatbuffer(data: bytes) -> schema.ModelT:
-    """Unpacks a flatbuffer; anything appended to it is ignored. Text fields are bytes, vectors NumPy arrays."""
-    return schema.ModelT.InitFromPackedBuf(data, 0)
+    """Unpacks a flatbuffer. Text fields are bytes, vectors NumPy arrays.
+
+    Anything appended to it is ignored, but for the values of buffers that say that theirs lie there: some writers put
+    all constants behind the flatbuffer, which alone may not be larger than 2 GiB. Source: `Buffer` of schema.fbs.
+
+    Raises:
+        ValueError: values that lie behind the end of the file.
+    """
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    for number, buffer in enumerate(model.buffers):
+        if buffer.offset > 1:  # 1 is a placeholder
+            end = buffer.offset + buffer.size
+            if end > len(data):
+                raise ValueError(f"buffer {number} ends at byte {end} of a file of {len(data)} bytes")
+            buffer.data = np.frombuffer(data[buffer.offset : end], np.uint8)
+        buffer.offset = buffer.size = 0
+    return model
 
 
 def write_flatbuffer(model: schema.ModelT) -> bytes:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.model.spec import DetectorSpec, spec_from_json
@@ -20,6 +24,7 @@ ANCHORS_MEMBER = "anchors.npy"
 CONFIG_MEMBER = "config.json"
 WEIGHTS_MEMBER = "model.weights.h5"
 LARGEST_TEXT = 16 * 2**20  # bytes of a JSON member; a detector's are below one MiB
+NO_MEMBERS: Mapping[str, bytes] = MappingProxyType({})
 UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, UnicodeDecodeError, RuntimeError, EOFError, OSError)
 
 
@@ -43,6 +48,21 @@ def read_archive(path: Path) -> tuple[DetectorSpec, dict[str, Any]]:
             "Use the model.keras of a run folder."
         ) from error
     return spec, config
+
+
+def add_description(path: Path, spec: DetectorSpec, *, members: Mapping[str, bytes] = NO_MEMBERS) -> None:
+    """Adds `detector.json` (the spec) and `anchors.npy` (float32 `[anchors, 4]`) to a `.keras` file, which is a zip.
+
+    Args:
+        members: further members of the zip.
+    """
+    anchors = io.BytesIO()
+    np.save(anchors, spec.anchors(), allow_pickle=False)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(SPEC_MEMBER, spec.to_json())
+        archive.writestr(ANCHORS_MEMBER, anchors.getvalue())
+        for name, content in members.items():
+            archive.writestr(name, content)
 
 
 @contextmanager

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
-
-import numpy as np
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import replacing
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.model.archive import ANCHORS_MEMBER, SPEC_MEMBER, UNREADABLE, one_line, read_archive, weights_file
+from keras_retina.model.archive import (
+    NO_MEMBERS,
+    SPEC_MEMBER,
+    UNREADABLE,
+    add_description,
+    one_line,
+    read_archive,
+    weights_file,
+)
 from keras_retina.model.layers import LAYERS
 from keras_retina.model.spec import DetectorSpec
-
-NO_MEMBERS: Mapping[str, bytes] = MappingProxyType({})
 
 # Keras imports any module and calls any function that a model file names, and its safe mode refuses lambdas alone.
 PLAIN_LAYERS = {kind.__name__ for kind in LAYERS}
@@ -48,15 +49,9 @@ def save_detector(
     """
     model = plain_model(model)
     _refuse_layers(model, path)
-    anchors = io.BytesIO()
-    np.save(anchors, spec.anchors(), allow_pickle=False)
     with replacing(path) as unfinished:
         model.save(unfinished)
-        with zipfile.ZipFile(unfinished, "a", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(SPEC_MEMBER, spec.to_json())
-            archive.writestr(ANCHORS_MEMBER, anchors.getvalue())
-            for name, content in members.items():
-                archive.writestr(name, content)
+        add_description(unfinished, spec, members=members)
 
 
 def load_detector(path: Path) -> tuple[keras.Model, DetectorSpec]:

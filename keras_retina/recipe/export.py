@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from keras_retina.recipe.formats import FORMATS, Form, RecipeFormat, calibrated_names
 from keras_retina.recipe.section import Count, Fraction, Positive, Section
 
+Quantizer = Literal["tensorflow", "ai_edge"]
+
 
 class Export(Section):
     """Files to write. `heads`: with TFLite_Detection_PostProcess, ending at the two raw heads, and/or from builtin
@@ -20,6 +22,8 @@ class Export(Section):
     `int16` has int8 weights and 16-bit activations. `float_layers` names Keras layers that stay float in the `int8` and
     `int16` files; a layer that is shared by the pyramid levels stays float on all of them. `integer_only` forbids float
     layers, for devices that compute with integers alone.
+    `quantizer` makes the `dynamic`, `int8` and `int16` files: TensorFlow's with our ranges and biases, or the package
+    ai-edge-quantizer as it is.
     `heal` says what happens when an int8 file misses the gate on the validation split: nothing, `quick` steps without
     training, or `full`, with a short quantization-aware training as the last step.
     """
@@ -33,6 +37,7 @@ class Export(Section):
     heads: Annotated[tuple[Form, ...], Field(min_length=1, strict=False)] = ("postprocess", "raw")
     mediapipe_raw: bool = True
     calibration_images: Count = 300
+    quantizer: Quantizer = "tensorflow"
     float_layers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     integer_only: bool = False
     heal: Literal["off", "quick", "full"] = "quick"
@@ -47,6 +52,11 @@ class Export(Section):
             raise ValueError(
                 f"float_layers belongs to {calibrated_names()} files. Received: formats={list(self.formats)}. "
                 "Add int8 to formats, or remove float_layers"
+            )
+        if self.float_layers and self.quantizer == "ai_edge":
+            raise ValueError(
+                f"float_layers needs quantizer: tensorflow. Received: float_layers={list(self.float_layers)}, "
+                "quantizer='ai_edge'. Remove one of them"
             )
         if self.float_layers and self.integer_only:
             raise ValueError(

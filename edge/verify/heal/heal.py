@@ -17,7 +17,7 @@ from edge.quantize.calibration import choose_calibration_images
 from edge.verify.heal.healing import Healing, read_healing
 from edge.verify.heal.ladder import Judge, Step, candidate_of, climb, first_look
 from edge.verify.heal.material import Material, make_material
-from edge.verify.heal.steps import float_layers, float_layers_forbidden, other_ranges
+from edge.verify.heal.steps import float_layers, float_layers_forbidden, other_ranges, own_quantizer
 from edge.verify.heal.training import trained_in_int8
 from edge.verify.rows import FLOAT_MODEL, Row
 from edge.verify.ship import LEAST_AP
@@ -194,6 +194,8 @@ def steps_of(run: RunFolder, patient: Patient, folder: Path, *, reference: Refer
         Step("ranges", lambda material, base: other_ranges(material(), base)),
         Step("float layers", lambda material, base: layers(material(), base)),
     ]
+    if settings.quantizer == "ai_edge":
+        steps.insert(0, Step("quantizer", lambda material, base: own_quantizer(material(), base)))
     if settings.heal == "full":
         steps.append(
             Step(

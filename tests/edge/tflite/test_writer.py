@@ -7,7 +7,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from edge.tflite.flatbuffer import operator_name, tensor_type, write_flatbuffer
+from edge.tflite.flatbuffer import constant_values, operator_name, read_flatbuffer, tensor_type, write_flatbuffer
 from edge.tflite.writer import Operator, Writer, drop_unused_buffers
 
 
@@ -148,3 +148,26 @@ def test_nothing_is_emptied_of_a_file_without_constants_or_operators():
     model.subgraphs = [schema.SubGraphT(tensors=[], operators=[], outputs=np.array([], np.int32))]
     drop_unused_buffers(model)
     assert [buffer.data for buffer in model.buffers] == [None]
+
+
+def with_values_behind() -> bytes:
+    """The file of `doubling` with the constant behind the flatbuffer, as writers of large files put it."""
+    model = doubling()
+    place = model.subgraphs[0].tensors[2].buffer
+    values, model.buffers[place].data = model.buffers[place].data.tobytes(), None
+    model.buffers[place].offset = model.buffers[place].size = 2**20  # as long in the file as the numbers that follow
+    length = len(write_flatbuffer(model))
+    model.buffers[place].offset, model.buffers[place].size = length, len(values)
+    return write_flatbuffer(model) + values
+
+
+def test_values_behind_the_flatbuffer_are_read_and_written_inside():
+    data = with_values_behind()
+    model = read_flatbuffer(data)
+    np.testing.assert_array_equal(constant_values(model, 2), np.float32([2]))
+    assert run(model, [1.0, 2.0, 3.0]) == [2.0, 4.0, 6.0]
+
+
+def test_values_behind_the_end_of_the_file_are_refused():
+    with pytest.raises(ValueError, match="ends at byte"):
+        read_flatbuffer(with_values_behind()[:-1])
