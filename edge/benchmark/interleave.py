@@ -15,6 +15,7 @@ import numpy as np
 from edge.detectors.child import run_module
 from edge.detectors.open_file import example_inputs, load, set_inputs
 from edge.runtime import Detector, ModelFileError, read_image
+from keras_retina.foundation.errors import InputError
 
 WARM_UP = 2  # untimed invokes of each turn: threads of the file before are still awake, caches hold its weights
 INVOKES = 5  # timed invokes of each turn
@@ -105,7 +106,8 @@ def _split(path: str, threads: int, *, runs: int, image: np.ndarray | None) -> d
     if detector is None:
         return None
     if image is None:
-        _, height, width, _ = detector.interpreter.get_input_details()[0]["shape"]
+        shape = [int(side) for side in detector.interpreter.get_input_details()[0]["shape"]]
+        height, width = shape[1:3] if shape[3] == 3 else shape[2:]
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     return split_of_detect(detector, image, runs=runs)
 
@@ -116,7 +118,7 @@ def _detector(path: Path, threads: int) -> Any:
     for kind in (Detector, ForeignDetector):
         try:
             return kind(path, threads)
-        except ModelFileError:
+        except (ModelFileError, InputError):  # no detector, or one whose outputs can be read in two ways
             continue
     return None
 

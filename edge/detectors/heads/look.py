@@ -1,0 +1,92 @@
+"""Opens a file's input and outputs once with noise, for what shapes alone do not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edge.detectors.heads.head import Output, Seen
+from edge.runtime import ModelFileError, dequantized
+from edge.tflite.read_metadata import FileMetadata
+
+PIXEL_TYPES = ("uint8", "int8", "float32")
+
+
+@dataclass(frozen=True)
+class InputForm:
+    """LiteRT's `detail` of the input, its size, and whether channels come before rows (NCHW)."""
+
+    detail: dict[str, Any]
+    height: int
+    width: int
+    nchw: bool
+
+    def told(self) -> str:
+        """Returns `float32`, or `float32 NCHW [1, 3, 640, 640]`: what is usual needs no words."""
+        kind = np.dtype(self.detail["dtype"]).name
+        return f"{kind} NCHW {self.detail['shape'].tolist()}" if self.nchw else kind
+
+
+def input_form(path: Path, details: Sequence[dict[str, Any]]) -> InputForm:
+    """Returns what the only input takes.
+
+    Raises:
+        ModelFileError: several inputs, or one that takes no RGB image.
+    """
+    received = [(detail["shape"].tolist(), np.dtype(detail["dtype"]).name) for detail in details]
+    shape, kind = received[0] if len(received) == 1 else ([], "")
+    nchw = len(shape) == 4 and shape[1] == 3 and shape[3] != 3
+    if len(shape) != 4 or shape[0] != 1 or 3 not in (shape[1], shape[3]) or kind not in PIXEL_TYPES:
+        state = " More than one input is a network with a memory, such as an LSTM." if len(received) > 1 else ""
+        raise ModelFileError(
+            f"{path}: expected one input [1, height, width, 3] or [1, 3, height, width] of {', '.join(PIXEL_TYPES)}. "
+            f"Received: {received}. It is no detector of single RGB images.{state}"
+        )
+    height, width = shape[2:] if nchw else shape[1:3]
+    return InputForm(dict(details[0]), int(height), int(width), nchw)
+
+
+def output_values(interpreter: Any, details: Sequence[dict[str, Any]]) -> list[np.ndarray]:
+    """Returns what the last invoke left in the outputs, quantized ones as float32."""
+    found = []
+    for detail in details:
+        values = interpreter.get_tensor(detail["index"])
+        found.append(dequantized(values, detail) if detail["quantization"][0] else values.astype(np.float32))
+    return found
+
+
+def look(
+    interpreter: Any,
+    form: InputForm,
+    *,
+    model: schema.ModelT,
+    metadata: FileMetadata,
+    classes: int | None = None,
+    asked: str | None = None,
+    units: str | None = None,
+) -> Seen:
+    """Runs an open file on a picture of noise, always the same, and returns what it shows.
+
+    Raises:
+        RuntimeError: LiteRT could not run it.
+    """
+    kind = np.dtype(form.detail["dtype"])
+    generator, shape = np.random.default_rng(0), form.detail["shape"]
+    if kind == np.float32:
+        noise = generator.random(shape, np.float32)
+    else:
+        noise = generator.integers(np.iinfo(kind).min, np.iinfo(kind).max, shape, kind, endpoint=True)
+    interpreter.set_tensor(form.detail["index"], noise)
+    interpreter.invoke()
+    details = interpreter.get_output_details()
+    outputs = tuple(
+        Output(str(detail["name"]), np.dtype(detail["dtype"]).name, values)
+        for detail, values in zip(details, output_values(interpreter, details), strict=True)
+    )
+    known = classes if classes is not None else (None if metadata.labels is None else len(metadata.labels))
+    return Seen(form.height, form.width, outputs, model, metadata, known, asked, units)

@@ -1,0 +1,122 @@
+"""How a photo becomes the input of somebody's network: where it lies, how it is resized, normalised and ordered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edge.runtime import resize_image
+
+GREY = 114  # what Ultralytics and YOLOX fill the rest of a letterbox with
+RESIZE_MODES = ("stretch", "letterbox", "letterbox-centre", "letterbox-grey", "crop")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What is done to a photo; `source` says who decided it.
+
+    A pixel becomes (pixel - mean) / std, with a mean and std for each channel in the network's order, which is blue,
+    green, red where `bgr`. `resize` is `stretch`, which fills the input; `letterbox`, top left with black behind, as
+    pycoral; `letterbox-centre`, in the middle with grey around, as Ultralytics; `letterbox-grey`, top left with grey
+    behind, as YOLOX; or `crop`, which fills the input with the middle of the photo, as Edge Impulse. `antialias` is
+    false where the original resizes with OpenCV's bilinear filter.
+    """
+
+    mean: tuple[float, ...] = (127.5,)
+    std: tuple[float, ...] = (127.5,)
+    bgr: bool = False
+    resize: str = "stretch"
+    antialias: bool = True
+    source: str = "assumed, the file does not say"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a photo lies in the input: (y, x) input pixels per image pixel, and the place of its upper left corner."""
+
+    scales: tuple[float, float]
+    corner: tuple[int, int] = (0, 0)
+
+    def to_image(self, boxes: np.ndarray) -> np.ndarray:
+        """Returns boxes `[n, 4]` (y1, x1, y2, x2) in pixels of the image from pixels of the input."""
+        moved = boxes - np.array([*self.corner, *self.corner], np.float32)
+        return moved / np.array([*self.scales, *self.scales], np.float32)
+
+
+def place(image: np.ndarray, height: int, *, width: int, steps: Steps) -> tuple[np.ndarray, Placement]:
+    """Returns uint8 RGB `[height, width, 3]` of an image of any size, and where the image is in it."""
+    if steps.resize in ("stretch", "letterbox") and steps.antialias:
+        pixels, scales = resize_image(image, height, width=width, mode=steps.resize)
+        return pixels, Placement(scales)
+    rows, columns = image.shape[:2]
+    if steps.resize == "stretch":
+        return bilinear(image, height, width=width), Placement((height / rows, width / columns))
+    choose = max if steps.resize == "crop" else min
+    scale = choose(height / rows, width / columns)
+    whole = (lambda side: int(side)) if steps.resize == "letterbox-grey" else round
+    inner = [max(1, whole(rows * scale)), max(1, whole(columns * scale))]
+    if steps.antialias:
+        resized, _ = resize_image(image, inner[0], width=inner[1], mode="stretch")
+    else:
+        resized = bilinear(image, inner[0], width=inner[1])
+    corner = (0, 0)
+    if steps.resize in ("letterbox-centre", "crop"):
+        corner = (_half(height - inner[0]), _half(width - inner[1]))
+    pixels = np.full((height, width, 3), 0 if steps.resize == "letterbox" else GREY, np.uint8)
+    top, left = corner
+    seen = resized[max(-top, 0) : max(-top, 0) + height, max(-left, 0) : max(-left, 0) + width]
+    pixels[max(top, 0) : max(top, 0) + seen.shape[0], max(left, 0) : max(left, 0) + seen.shape[1]] = seen
+    return pixels, Placement((scale, scale), corner)
+
+
+def _half(room: int) -> int:
+    """Returns the smaller half, as Ultralytics' LetterBox does: round(room / 2 - 0.1)."""
+    return round(room / 2 - 0.1)
+
+
+def bilinear(image: np.ndarray, height: int, *, width: int) -> np.ndarray:
+    """Resizes uint8 `[rows, columns, 3]` from the nearest four pixels, as OpenCV's INTER_LINEAR to within one level.
+
+    Unlike Pillow's filter of that name it does not widen when the image gets smaller, so small things may be lost.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    values = image.astype(np.float32)
+    for axis, size in ((0, height), (1, width)):
+        places = (np.arange(size) + 0.5) * (image.shape[axis] / size) - 0.5
+        places = np.clip(places, 0, image.shape[axis] - 1)
+        lower = places.astype(np.int64)
+        share = (places - lower).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        upper = np.minimum(lower + 1, image.shape[axis] - 1)
+        values = values.take(lower, axis) * (1 - share) + values.take(upper, axis) * share
+    return np.round(values).astype(np.uint8)
+
+
+def as_input(pixels: np.ndarray, detail: dict[str, Any], *, steps: Steps, nchw: bool) -> np.ndarray:
+    """Returns the tensor of uint8 RGB `[height, width, 3]`; `detail` is LiteRT's of the input."""
+    if steps.bgr:
+        pixels = pixels[..., ::-1]
+    kind = np.dtype(detail["dtype"])
+    if kind == np.uint8 and takes_bytes(detail, steps):
+        values = pixels
+    else:
+        values = (pixels.astype(np.float32) - np.array(steps.mean, np.float32)) / np.array(steps.std, np.float32)
+        if kind != np.float32:
+            scale, zero_point = detail["quantization"]
+            limits = np.iinfo(kind)
+            values = np.clip(np.round(values / np.float32(scale)) + zero_point, limits.min, limits.max)
+    if nchw:
+        values = values.transpose(2, 0, 1)
+    return np.ascontiguousarray(values[None], kind)
+
+
+def takes_bytes(detail: dict[str, Any], steps: Steps) -> bool:
+    """Whether a uint8 input means the pixels themselves: its quantization undoes what `steps` do, within 2 levels."""
+    scale, zero_point = detail["quantization"]
+    if not scale:
+        return True
+    levels = np.array([[0.0], [255.0]])
+    stored = (levels - np.array(steps.mean)) / np.array(steps.std) / scale + zero_point
+    return bool((np.abs(stored - levels) <= 2).all())
