@@ -134,6 +134,8 @@ def _steps(
         steps = dataclasses.replace(steps, mean=metadata.mean, std=metadata.std, source="from the metadata")
     if not all(one > 0 for one in steps.std):
         raise InputError(f"{path}: expected a std above 0. Received: std={_numbers(steps.std)}. Pass --input-std.")
+    if (set(steps.mean), set(steps.std)) == ({0.0}, {1.0}):
+        return steps, f"{form.told()} pixels as they are, {steps.source}"
     return steps, f"{form.told()}, (pixel - {_numbers(steps.mean)}) / {_numbers(steps.std)}, {steps.source}"
 
 

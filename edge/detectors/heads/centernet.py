@@ -18,9 +18,14 @@ NAMES = {"hm": "heatmap", "heat": "heatmap", "center": "heatmap", "wh": "size", 
     "off": "offset",
 }
 STEPS = Steps(
-    (104.04, 113.985, 119.85), (73.695, 69.87, 70.89), bgr=True, resize="letterbox-centre", antialias=False,
+    (104.04, 113.985, 119.85),
+    (73.695, 69.87, 70.89),
+    bgr=True,
+    resize="letterbox-centre",
+    antialias=False,
+    fill=0,
     source="as CenterNet does",
-)  # fmt: skip
+)
 TF_STEPS = Steps(resize="stretch", source="as in TensorFlow's detectors")
 
 

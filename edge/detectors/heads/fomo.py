@@ -28,7 +28,7 @@ def recognise(seen: Seen) -> list[Head]:
     if seen.asked is None and (seen.outputs[0].values.min() < -0.01 or np.abs(sums - 1).max() > 0.05):
         return []
     why = (
-        f"a grid of {rows} x {columns} cells of {stride} pixels, background and {channels - 1} classes that add up to 1; "
+        f"a grid of {rows} x {columns} cells of {stride} pixels, background and {channels - 1} class scores, sum 1; "
         f"neighbouring cells of score {LEAST_SCORE:g} and more are one object: the boxes show where, not how large"
     )
     return [Head(NAME, why, partial(_read, stride=stride), STEPS, "pixels")]

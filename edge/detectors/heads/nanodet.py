@@ -33,15 +33,17 @@ def recognise(seen: Seen) -> list[Head]:
     asked = seen.asked in OFFSETS
     if seen.asked is not None and not asked:
         return []
-    if not asked and (not are_shares(scores) or are_shares(distances)):
+    logits = not are_shares(scores)
+    # Scores before the sigmoid are told from distances by the number of class names alone.
+    if not asked and (are_shares(distances) or (logits and (seen.classes is None or bins != BINS))):
         return []
     name = PLUS_NAME if len(rows.strides) == 4 else NAME
     if seen.asked is not None:
         name = seen.asked
-    logits = not are_shares(scores)
+    kind, start = ("logits" if logits else "scores"), ("corner" if name == PLUS_NAME else "middle")
     why = (
-        f"{rows.told()}; columns are {classes} class scores and 4 distributions of {bins} distances, from the "
-        f"{'corner' if name == PLUS_NAME else 'middle'} of a cell; suppression within a class at IoU {IOU_THRESHOLD:g}"
+        f"{rows.told()}; columns are {classes} class {kind} and 4 distributions of {bins} distances, from the {start} "
+        f"of a cell; suppression within a class at IoU {IOU_THRESHOLD:g}"
     )
     read = partial(_read, rows=rows, classes=classes, name=name, logits=logits, height=seen.height, width=seen.width)
     return [Head(name, why, read, STEPS, "pixels")]
