@@ -71,7 +71,9 @@ class Second:
         sheet = SHEETS[self.head](photo, *self.size)
         values = sheet.pixels.transpose(2, 0, 1) if self.nchw else sheet.pixels
         kind, (scale, zero_point) = self.detail["dtype"], self.detail["quantization"]
-        if kind != np.float32:
+        if kind == np.uint8 and self.head == "postprocess":
+            values = np.round((values + 1) * 127.5)  # SSD files get camera bytes
+        elif kind != np.float32:
             limits = np.iinfo(kind)
             values = np.clip(np.round(values / scale + zero_point), limits.min, limits.max)
         self.interpreter.set_tensor(self.detail["index"], values[None].astype(kind))
@@ -80,7 +82,7 @@ class Second:
         for detail in self.interpreter.get_output_details():
             scale, zero_point = detail["quantization"]
             stored = self.interpreter.get_tensor(detail["index"])
-            outputs.append((stored.astype(np.float64) - zero_point) * scale if scale else stored)
+            outputs.append((stored.astype(np.float32) - zero_point) * np.float32(scale) if scale else stored)
         return in_photo(self._decode(outputs), sheet, photo)
 
     def _decode(self, outputs: list[np.ndarray]) -> list[Detection]:
@@ -178,12 +180,14 @@ def differences(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]
     for mine, others in images.values():
         for other in sorted(others, key=lambda one: -one["score"])[:20]:
             same = [one for one in mine if one["category_id"] == other["category_id"]]
-            gaps = [np.abs(np.subtract(one["bbox"], other["bbox"])).max() for one in same]
+            gaps = [
+                (float(np.abs(np.subtract(one["bbox"], other["bbox"])).max()), abs(one["score"] - other["score"]))
+                for one in same
+            ]
             if not gaps:
                 return float("inf"), float("inf")
-            nearest = int(np.argmin(gaps))
-            far = max(far, float(gaps[nearest]))
-            off = max(off, abs(same[nearest]["score"] - other["score"]))
+            nearest = min(gaps, key=sum)
+            far, off = max(far, nearest[0]), max(off, nearest[1])
     return far, off
 
 

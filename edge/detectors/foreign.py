@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.detectors.heads.look import InputForm, input_form, look, output_values
 from edge.detectors.heads.recognise import chosen
-from edge.detectors.open_file import load, refusal
+from edge.detectors.open_file import load, refused
 from edge.detectors.pictures import Placement, Steps, as_input, place, takes_bytes
 from edge.runtime import SHOW_SCORE_THRESHOLD, Detections, ModelFileError
 from edge.tflite.flatbuffer import read_flatbuffer
@@ -56,9 +56,7 @@ class ForeignDetector:
         try:
             self.interpreter = load(self.path, threads)
         except (ValueError, RuntimeError) as error:
-            raise ModelFileError(
-                f"{self.path}: expected a file LiteRT runs. Received: {refusal(str(error))}"
-            ) from error
+            raise refused(self.path, str(error)) from error
         self._form = input_form(self.path, self.interpreter.get_input_details())
         model = read_flatbuffer(self.path.read_bytes())
         seen = look(

@@ -39,26 +39,24 @@ def opened(path: Path, threads: int = 1, *, image: Path | None = None) -> dict[s
     except ChildError as error:
         answer = {"error": str(error)}
     if answer["error"]:
-        _refuse_what_is_known(path)
-        raise ModelFileError(
-            f"{path}: expected a .tflite file that LiteRT runs. Received: {refusal(answer['error'])}"
-        ) from None
+        raise refused(path, answer["error"])
     return dict(answer["facts"])
 
 
-def _refuse_what_is_known(path: Path) -> None:
-    """Raises ModelFileError where the file itself says why LiteRT cannot run it."""
+def refused(path: Path, error: str) -> ModelFileError:
+    """Returns the error for a file that LiteRT did not open or run: what the file itself tells, else LiteRT's words."""
+    flex: list[str] = []
     try:
         flex = flex_operators(read_graphs(path))
-    except InputError as error:
+    except InputError as unreadable:
         if path.is_file() and path.read_bytes().startswith(LFS_POINTER):
-            raise ModelFileError(str(error)) from None
-        return
+            return ModelFileError(str(unreadable))
     if flex:
-        raise ModelFileError(
+        return ModelFileError(
             f"{path}: expected operators of LiteRT. Received: TensorFlow's own, {', '.join(flex)} (Flex), for which a "
             "LiteRT with all of TensorFlow is needed. Convert again with tf.lite.OpsSet.TFLITE_BUILTINS alone."
         )
+    return ModelFileError(f"{path}: expected a .tflite file that LiteRT runs. Received: {refusal(error)}")
 
 
 def refusal(error: str) -> str:

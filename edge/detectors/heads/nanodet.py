@@ -61,7 +61,7 @@ def decode(
     """
     near, labels = np.nonzero(rows[:, :classes] >= score_threshold)
     unique, which = np.unique(near, return_inverse=True)
-    logits = rows[unique, classes:].reshape(len(unique), 4, -1)
+    logits = rows[unique, classes:].reshape(len(unique), 4, (rows.shape[1] - classes) // 4)
     weights = np.exp(logits - logits.max(axis=2, keepdims=True))
     steps = np.arange(logits.shape[2], dtype=np.float32)
     distances = (weights * steps).sum(axis=2) / weights.sum(axis=2) * places[unique, 2:]

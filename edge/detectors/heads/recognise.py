@@ -15,7 +15,7 @@ from edge.detectors.child import ChildError, run_module
 from edge.detectors.heads import anchors, centernet, fomo, nanodet, postprocess, yolo, yolox
 from edge.detectors.heads.head import Head, Seen
 from edge.detectors.heads.look import input_form, look
-from edge.detectors.open_file import load, refusal
+from edge.detectors.open_file import load, refused
 from edge.runtime import ModelFileError
 from edge.tflite.flatbuffer import read_flatbuffer
 from edge.tflite.read_metadata import read_metadata
@@ -112,7 +112,7 @@ def _facts(path: Path) -> dict[str, Any]:
     except (ModelFileError, InputError) as error:
         facts["problem"] = str(error)
     except (ValueError, RuntimeError) as error:
-        facts["problem"] = f"{path}: expected a file that LiteRT runs. Received: {refusal(str(error))}"
+        facts["problem"] = str(refused(path, str(error)))
     return facts
 
 
