@@ -33,6 +33,7 @@ class Form:
     nchw: bool = False
     int8: bool = False
     logits: bool = False
+    grey: bool = False
     order: tuple[str, ...] = ()
     rows: int = 300
 
@@ -46,6 +47,7 @@ class Form:
                 ("nchw", self.nchw),
                 ("int8", self.int8),
                 ("logits", self.logits),
+                ("grey", self.grey),
             )
             if said
         ]
@@ -71,6 +73,7 @@ FORMS = (
     Form("nanodet-plus"),
     Form("fomo"),
     Form("fomo", int8=True),
+    Form("fomo", grey=True),
     Form("centernet"),
     Form("centernet", logits=True, nchw=True),
     Form("centernet-tf"),
@@ -97,11 +100,12 @@ class _Network:
         graph = schema.SubGraphT(tensors=[], operators=[], name=b"main")
         self._model = schema.ModelT(version=3, operatorCodes=[], buffers=[schema.BufferT()], subgraphs=[graph])
         self.writer = Writer(self._model)
-        shape = [1, 3, height, width] if form.nchw else [1, height, width, 3]
+        self.channels = 1 if form.grey else 3
+        shape = [1, self.channels, height, width] if form.nchw else [1, height, width, self.channels]
         image = self.writer.tensor("image", shape)
         graph.inputs = np.array([image], np.int32)
         if form.nchw:
-            image = self._transposed(image, [0, 2, 3, 1], [1, height, width, 3])
+            image = self._transposed(image, [0, 2, 3, 1], [1, height, width, self.channels])
         self.image = image
 
     def model(self) -> schema.ModelT:
@@ -262,10 +266,10 @@ class _Network:
 
     def _convolution(self, stride: int, channels: int, *, gain: float, bias: list[float]) -> int:
         """Returns `[1, height / stride, width / stride, channels]` of a kernel that sees no plain brightness."""
-        kernel = self.random.normal(size=(channels, stride, stride, 3))
+        kernel = self.random.normal(size=(channels, stride, stride, self.channels))
         kernel -= kernel.mean(axis=(1, 2), keepdims=True)
         scale = {"yolox": 255, "yolox-grid": 255}.get(self.form.head, 1)
-        kernel *= 4 * gain / (stride * scale)
+        kernel *= 4 * gain * 3 / self.channels / (stride * scale)
         inputs = [self.image, self.writer.constant(kernel, np.float32), self.writer.constant(bias, np.float32)]
         shape = [1, self.height // stride, self.width // stride, channels]
         options = schema.Conv2DOptionsT(strideH=stride, strideW=stride, padding=schema.Padding.VALID)

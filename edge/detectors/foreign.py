@@ -102,7 +102,8 @@ class ForeignDetector:
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, Placement]:
         """Returns the tensor for `invoke`, resized and normalised, and where the image is in it."""
         pixels, placement = place(image, self._form.height, width=self._form.width, steps=self._steps)
-        return as_input(pixels, self._form.detail, steps=self._steps, nchw=self._form.nchw), placement
+        form = self._form
+        return as_input(pixels, form.detail, steps=self._steps, nchw=form.nchw, grey=form.grey), placement
 
     def invoke(self, pixels: np.ndarray) -> None:
         """Runs the file on what `prepare` returned: the part that a latency means."""

@@ -107,9 +107,14 @@ def _neighbours(sides: int, size: int, *, cut: bool) -> tuple[np.ndarray, np.nda
     return np.clip(first, 0, sides - 1), np.clip(first + 1, 0, sides - 1), weights[0], weights[1]
 
 
-def as_input(pixels: np.ndarray, detail: dict[str, Any], *, steps: Steps, nchw: bool) -> np.ndarray:
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow, OpenCV and Edge Impulse
+
+
+def as_input(pixels: np.ndarray, detail: dict[str, Any], *, steps: Steps, nchw: bool, grey: bool = False) -> np.ndarray:
     """Returns the tensor of uint8 RGB `[height, width, 3]`; `detail` is LiteRT's of the input."""
-    if steps.bgr:
+    if grey:
+        pixels = np.round(pixels @ LUMA).astype(np.uint8)[..., None]
+    elif steps.bgr:
         pixels = pixels[..., ::-1]
     kind = np.dtype(detail["dtype"])
     if kind == np.uint8 and takes_bytes(detail, steps):

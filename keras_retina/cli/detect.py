@@ -6,7 +6,7 @@ import sys
 import webbrowser
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -25,7 +25,6 @@ from keras_retina.foundation.errors import InputError
 
 if TYPE_CHECKING:
     from edge.detect.capture import Source
-    from edge.detectors.foreign import ForeignDetector
     from edge.runtime import Detector
 
 LOW_SCORE = 0.05  # what a network that learned little still reaches
@@ -74,7 +73,8 @@ def detect(
         head=head,
         box_units=box_units,
     )
-    detector, read_as = open_for_detection(model, threads, options=options, delegate=delegate)
+    opened, read_as = open_for_detection(model, threads, options=options, delegate=delegate)
+    detector = cast("Detector", opened)  # anybody's file has `detect` and `class_names`, and no more is used of it
     for line in read_as:
         print(line, file=sys.stderr)
     threshold = SHOW_SCORE_THRESHOLD if score is None else score
@@ -96,7 +96,7 @@ def detect(
 
 
 def _watch(
-    detector: Detector | ForeignDetector,
+    detector: Detector,
     source: Source,
     *,
     out: Path,

@@ -117,7 +117,7 @@ def reading_options(
         ("--head", head, tuple(KNOWN)),
         ("--box-units", box_units, UNITS),
     ):
-        if value not in (None, *choices):
+        if value is not None and value not in choices:
             raise InputError(
                 f"{option}: expected one of {', '.join(choices)}. Received: {value}. {closest(value, choices)}"
             )

@@ -25,8 +25,9 @@ def recognise(seen: Seen) -> list[Head]:
     by_shape = {"location": [1, rows, 4], "score": [1, rows, classes]}
     shapes = [output.shape for output in seen.outputs]
     # With four classes both have one shape, and the names decide.
-    places = [by_name.get(name, _place(shapes, shape)) for name, shape in by_shape.items()]
-    if None in places or [shapes[place] for place in places if place is not None] != list(by_shape.values()):
+    found = [by_name.get(name, _place(shapes, shape)) for name, shape in by_shape.items()]
+    places = [place for place in found if place is not None]
+    if [shapes[place] for place in places] != list(by_shape.values()):
         return []
     why = f"two heads and their anchors; suppression within a class at IoU {IOU_THRESHOLD:g}"
     read = partial(_read, places=places, options=options, height=seen.height, width=seen.width)

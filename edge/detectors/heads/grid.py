@@ -58,7 +58,7 @@ def rows_of(seen: Seen) -> Rows | None:
         table = values.T if channels_first else values
         for strides in STRIDES:
             number = sum(-(-seen.height // stride) * -(-seen.width // stride) for stride in strides)
-            for per_cell in (1, 3):
+            for per_cell in (1, 3) if len(strides) > 1 else (1,):
                 if len(table) == number * per_cell and table.shape[1] >= 5:
                     return Rows(table, strides, per_cell, channels_first)
     return None

@@ -15,20 +15,22 @@ from edge.runtime import ModelFileError, dequantized
 from edge.tflite.read_metadata import FileMetadata
 
 PIXEL_TYPES = ("uint8", "int8", "float32")
+CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True)
 class InputForm:
-    """LiteRT's `detail` of the input, its size, and whether channels come before rows (NCHW)."""
+    """LiteRT's `detail` of the input, its size, whether channels come before rows (NCHW), and whether it is grey."""
 
     detail: dict[str, Any]
     height: int
     width: int
     nchw: bool
+    grey: bool = False
 
     def told(self) -> str:
         """Returns `float32`, or `float32 NCHW [1, 3, 640, 640]`: what is usual needs no words."""
-        kind = np.dtype(self.detail["dtype"]).name
+        kind = np.dtype(self.detail["dtype"]).name + (" grey" if self.grey else "")
         return f"{kind} NCHW {self.detail['shape'].tolist()}" if self.nchw else kind
 
 
@@ -36,19 +38,20 @@ def input_form(path: Path, details: Sequence[dict[str, Any]]) -> InputForm:
     """Returns what the only input takes.
 
     Raises:
-        ModelFileError: several inputs, or one that takes no RGB image.
+        ModelFileError: several inputs, or one that takes no RGB or grey image.
     """
     received = [(detail["shape"].tolist(), np.dtype(detail["dtype"]).name) for detail in details]
     shape, kind = received[0] if len(received) == 1 else ([], "")
-    nchw = len(shape) == 4 and shape[1] == 3 and shape[3] != 3
-    if len(shape) != 4 or shape[0] != 1 or 3 not in (shape[1], shape[3]) or kind not in PIXEL_TYPES:
+    nchw = len(shape) == 4 and shape[1] in CHANNELS and shape[3] not in CHANNELS
+    channels = shape[1 if nchw else 3] if len(shape) == 4 else 0
+    if channels not in CHANNELS or shape[0] != 1 or kind not in PIXEL_TYPES:
         state = " More than one input is a network with a memory, such as an LSTM." if len(received) > 1 else ""
         raise ModelFileError(
-            f"{path}: expected one input [1, height, width, 3] or [1, 3, height, width] of {', '.join(PIXEL_TYPES)}. "
-            f"Received: {received}. It is no detector of single RGB images.{state}"
+            f"{path}: expected one input [1, height, width, 3] or [1, 3, height, width], or 1 for 3, of "
+            f"{', '.join(PIXEL_TYPES)}. Received: {received}. It is no detector of single images.{state}"
         )
     height, width = shape[2:] if nchw else shape[1:3]
-    return InputForm(dict(details[0]), int(height), int(width), nchw)
+    return InputForm(dict(details[0]), int(height), int(width), nchw, channels == 1)
 
 
 def output_values(interpreter: Any, details: Sequence[dict[str, Any]]) -> list[np.ndarray]:

@@ -29,8 +29,10 @@ STEPS = Steps((0.0,), (255.0,), resize="letterbox-centre", antialias=False, sour
 def recognise(seen: Seen) -> list[Head]:
     """Returns the readings of one output as YOLO boxes, none where it is something else."""
     rows = rows_of(seen)
-    if rows is None:
-        return _with_suppression(seen)
+    if rows is None or units_on_grid(rows, seen.height, width=seen.width) is None:
+        suppressed_inside = _with_suppression(seen)  # 300 rows are the cells of some inputs too
+        if suppressed_inside or rows is None:
+            return suppressed_inside
     found = []
     for name, first, per_cell in ((YOLOV8, 4, 1), (YOLOV5, 5, 3)):
         classes = rows.columns - first

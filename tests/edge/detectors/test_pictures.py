@@ -85,6 +85,9 @@ def test_pixels_are_normalised_ordered_and_quantized():
     blue_first = Steps((1.0, 2.0, 3.0), (2.0, 2.0, 2.0), bgr=True)
     assert as_input(pixels, DETAIL, steps=blue_first, nchw=False).tolist() == [[[[127.0, 63.0, -1.5]]]]
     assert as_input(pixels, DETAIL, steps=blue_first, nchw=True).shape == (1, 3, 1, 1)
+    grey = as_input(pixels, DETAIL, steps=steps("stretch"), nchw=False, grey=True)
+    assert grey.shape == (1, 1, 1, 1)
+    assert grey[0, 0, 0, 0] == pytest.approx(round(128 * 0.587 + 255 * 0.114) / 255)
     int8 = {"dtype": np.int8, "quantization": (1 / 255, -128)}
     assert as_input(pixels, int8, steps=steps("stretch"), nchw=False).tolist() == [[[[-128, 0, 127]]]]
 
