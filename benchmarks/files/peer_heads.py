@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import peer_decodes
 from ai_edge_litert.interpreter import Interpreter
 from peer_decodes import LEAST_SCORE, SHEETS, Detection, in_photo
 from peer_networks import FORMS, NAMES, Form, write_network
+from PIL import Image
 
 from edge.detectors.foreign import Preprocessing
 from edge.detectors.reading import Reading, ReadingOptions, choose_reading
@@ -72,7 +72,7 @@ class Second:
         sheet = SHEETS[self.head](photo, *self.size)
         values = sheet.pixels.transpose(2, 0, 1) if self.nchw else sheet.pixels
         if self.detail["shape"][3] == 1:
-            values = cv2.cvtColor(np.round(255 * values).astype(np.uint8), cv2.COLOR_RGB2GRAY)[..., None] / 255
+            values = np.asarray(Image.fromarray(np.round(255 * values).astype(np.uint8)).convert("L"))[..., None] / 255
         kind, (scale, zero_point) = self.detail["dtype"], self.detail["quantization"]
         if kind == np.uint8 and self.head == "postprocess":
             values = np.round((values + 1) * 127.5)  # SSD files get camera bytes

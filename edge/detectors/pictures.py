@@ -107,13 +107,13 @@ def _neighbours(sides: int, size: int, *, cut: bool) -> tuple[np.ndarray, np.nda
     return np.clip(first, 0, sides - 1), np.clip(first + 1, 0, sides - 1), weights[0], weights[1]
 
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow, OpenCV and Edge Impulse
+LUMA = np.array([19595, 38470, 7471])  # 65536ths of red, green, blue: ITU-R BT.601 as Pillow rounds it
 
 
 def as_input(pixels: np.ndarray, detail: dict[str, Any], *, steps: Steps, nchw: bool, grey: bool = False) -> np.ndarray:
     """Returns the tensor of uint8 RGB `[height, width, 3]`; `detail` is LiteRT's of the input."""
     if grey:
-        pixels = np.round(pixels @ LUMA).astype(np.uint8)[..., None]
+        pixels = ((pixels @ LUMA + 32768) >> 16).astype(np.uint8)[..., None]
     elif steps.bgr:
         pixels = pixels[..., ::-1]
     kind = np.dtype(detail["dtype"])

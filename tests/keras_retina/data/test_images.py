@@ -237,9 +237,7 @@ def test_what_is_no_image_is_refused_by_name(tmp_path, content, function):
 
 def test_a_pointer_of_git_lfs_is_called_one(tmp_path):
     (tmp_path / "photo.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4\n")
-    with pytest.raises(
-        InputError, match="photo.jpg: .* Received: a Git LFS pointer, which stands for the image; git lfs"
-    ):
+    with pytest.raises(InputError, match="photo.jpg: .* Received: a Git LFS pointer, which stands for"):
         read_image(tmp_path / "photo.jpg")
 
 
