@@ -106,22 +106,31 @@ def reading_options(
 ) -> ReadingOptions:
     """Returns what the options say about a file that does not say it itself."""
     from edge.detectors.heads.head import UNITS
-    from edge.detectors.heads.recognise import KNOWN
     from edge.detectors.pictures import RESIZE_MODES
     from edge.detectors.reading import CHANNELS, ReadingOptions
+
+    check_choice("--resize", resize, choices=RESIZE_MODES)
+    check_choice("--channels", channels, choices=CHANNELS)
+    check_choice("--head", head, choices=heads())
+    check_choice("--box-units", box_units, choices=UNITS)
+    return ReadingOptions(labels, class_map, mean, std, resize, channels, head, box_units)
+
+
+def heads() -> tuple[str, ...]:
+    """Returns what `--head` takes."""
+    from edge.detectors.heads.recognise import KNOWN
+
+    return tuple(KNOWN)
+
+
+def check_choice(option: str, value: str | None, *, choices: tuple[str, ...]) -> None:
+    """Refuses a value that is none of the choices, and names the nearest."""
     from keras_retina.foundation.errors import InputError, closest
 
-    for option, value, choices in (
-        ("--resize", resize, RESIZE_MODES),
-        ("--channels", channels, CHANNELS),
-        ("--head", head, tuple(KNOWN)),
-        ("--box-units", box_units, UNITS),
-    ):
-        if value is not None and value not in choices:
-            raise InputError(
-                f"{option}: expected one of {', '.join(choices)}. Received: {value}. {closest(value, choices)}"
-            )
-    return ReadingOptions(labels, class_map, mean, std, resize, channels, head, box_units)
+    if value is not None and value not in choices:
+        raise InputError(
+            f"{option}: expected one of {', '.join(choices)}. Received: {value}. {closest(value, choices)}"
+        )
 
 
 def wishes_of(
