@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from edge.detectors.heads.grid import Rows, cells, rows_of
+from edge.detectors.heads.grid import cells, rows_of
 from edge.detectors.heads.head import Found, Head, Seen, are_shares, sigmoid, suppressed
 from edge.detectors.pictures import Steps
 
@@ -45,7 +45,16 @@ def recognise(seen: Seen) -> list[Head]:
         f"{rows.told()}; columns are {classes} class {kind} and 4 distributions of {bins} distances, from the {start} "
         f"of a cell; suppression within a class at IoU {IOU_THRESHOLD:g}"
     )
-    read = partial(_read, rows=rows, classes=classes, name=name, logits=logits, height=seen.height, width=seen.width)
+    read = partial(
+        _read,
+        strides=rows.strides,
+        channels_first=rows.channels_first,
+        offset=OFFSETS[name],
+        classes=classes,
+        logits=logits,
+        height=seen.height,
+        width=seen.width,
+    )
     return [Head(name, why, read, STEPS, "pixels")]
 
 
@@ -72,13 +81,21 @@ def decode(
 
 
 def _read(
-    outputs: Sequence[np.ndarray], score_threshold: float, *, rows: Rows, classes: int, name: str, logits: bool,
-    height: int, width: int,
-) -> Found:  # fmt: skip
-    table = outputs[0][0].T if rows.channels_first else outputs[0][0]
+    outputs: Sequence[np.ndarray],
+    score_threshold: float,
+    *,
+    strides: Sequence[int],
+    channels_first: bool,
+    offset: float,
+    classes: int,
+    logits: bool,
+    height: int,
+    width: int,
+) -> Found:
+    table = outputs[0][0].T if channels_first else outputs[0][0]
     if logits:
         table = np.concatenate([sigmoid(table[:, :classes]), table[:, classes:]], axis=1)
-    places = cells(rows.strides, height, width=width, offset=OFFSETS[name])
+    places = cells(strides, height, width=width, offset=offset)
     boxes, scores, labels = decode(table, places, classes=classes, score_threshold=score_threshold)
     boxes = np.clip(boxes, 0, np.array([height, width, height, width], np.float32))
     return suppressed(boxes, scores, classes=labels, iou_threshold=IOU_THRESHOLD, limit=LIMIT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -23,6 +23,7 @@ from edge.detectors.pictures import Steps
 YOLOV8, YOLOV5, YOLO_NMS = "yolov8", "yolov5", "yolo-nms"
 IOU_THRESHOLDS = {YOLOV8: 0.7, YOLOV5: 0.6}  # of each one's own validation
 LIMIT = 300
+Decode = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray, np.ndarray]]
 STEPS = Steps((0.0,), (255.0,), resize="letterbox-centre", antialias=False, source="as Ultralytics does")
 
 
@@ -44,8 +45,15 @@ def recognise(seen: Seen) -> list[Head]:
         if seen.asked is None and (on_grid is None or not are_shares(rows.values[:, 4:])):
             continue
         units = seen.units or on_grid or "shares"
-        decode = decode_yolov8 if name == YOLOV8 else decode_yolov5
-        read = partial(_read, decode=decode, rows=rows, units=units, height=seen.height, width=seen.width)
+        read = partial(
+            _read,
+            decode=decode_yolov8 if name == YOLOV8 else decode_yolov5,
+            iou_threshold=IOU_THRESHOLDS[name],
+            channels_first=rows.channels_first,
+            units=units,
+            height=seen.height,
+            width=seen.width,
+        )
         found.append(Head(name, _why(name, rows, classes, units=units), read, STEPS, units))
     return found
 
@@ -80,12 +88,18 @@ def decode_suppressed(rows: np.ndarray, score_threshold: float) -> tuple[np.ndar
 
 
 def _read(
-    outputs: Sequence[np.ndarray], score_threshold: float, *, decode: object, rows: Rows, units: str, height: int,
+    outputs: Sequence[np.ndarray],
+    score_threshold: float,
+    *,
+    decode: Decode,
+    iou_threshold: float,
+    channels_first: bool,
+    units: str,
+    height: int,
     width: int,
-) -> Found:  # fmt: skip
-    table = outputs[0][0].T if rows.channels_first else outputs[0][0]
-    boxes, scores, classes = decode(table, score_threshold)  # type: ignore[operator]
-    iou_threshold = IOU_THRESHOLDS[YOLOV8 if decode is decode_yolov8 else YOLOV5]
+) -> Found:
+    table = outputs[0][0].T if channels_first else outputs[0][0]
+    boxes, scores, classes = decode(table, score_threshold)
     boxes = in_pixels(boxes, units, height=height, width=width)
     return suppressed(boxes, scores, classes=classes, iou_threshold=iou_threshold, limit=LIMIT)
 

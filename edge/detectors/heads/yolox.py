@@ -35,7 +35,13 @@ def recognise(seen: Seen) -> list[Head]:
         f"{rows.told()}; {boxes}, an objectness and {rows.columns - 5} class scores; the best class of a row, "
         f"suppression within a class at IoU {IOU_THRESHOLD:g}"
     )
-    read = partial(_read, rows=rows, grid=name == GRID_NAME, units=units, height=seen.height, width=seen.width)
+    read = partial(
+        _read,
+        strides=rows.strides if name == GRID_NAME else (),
+        units=units,
+        height=seen.height,
+        width=seen.width,
+    )
     return [Head(name, why, read, STEPS, units if name == NAME else "pixels")]
 
 
@@ -66,15 +72,15 @@ def _read(
     outputs: Sequence[np.ndarray],
     score_threshold: float,
     *,
-    rows: Rows,
-    grid: bool,
+    strides: Sequence[int],
     units: str,
     height: int,
     width: int,
 ) -> Found:
+    """Reads boxes that are decoded, or, where `strides` are given, on the cells of these."""
     table = outputs[0][0]
-    if grid:
-        places = cells(rows.strides, height, width=width, offset=0.0)
+    if strides:
+        places = cells(strides, height, width=width, offset=0.0)
         table = np.concatenate([decode_grid(table[:, :4], places), table[:, 4:]], axis=1)
     boxes, scores, classes = decode(table, score_threshold)
     boxes = in_pixels(boxes, units, height=height, width=width)
