@@ -79,6 +79,8 @@ class ForeignDetector:
             "input": f"{told}{order}",
             "resize": self._steps.resize,
         }
+        if not seen.steady:
+            self.read_as["repeat"] = "two runs on one picture gave different numbers; LiteRT does not run it reliably"
 
     def detect(self, image: np.ndarray, score_threshold: float = SHOW_SCORE_THRESHOLD) -> Detections:
         """Finds the objects of a uint8 RGB image `[height, width, 3]` of any size; classes are the file's own indices.

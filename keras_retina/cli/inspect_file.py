@@ -74,6 +74,8 @@ def head_lines(head: dict[str, Any] | None) -> list[str]:
         lines += [f"{'           or ' if number else title}{reading['name']}: {plain(reading['why'])}"]
     lines += [f"  takes      {plain(head['readings'][0]['input'])}"]
     lines += [f"  noise gives {plain(line)}" for line in head["seen"]]
+    if not head["steady"]:
+        lines += ["  repeat     two runs on one picture gave different numbers"]
     if len(head["readings"]) > 1:
         choices = " or ".join(f"--head {reading['name']}" for reading in head["readings"])
         return [*lines, f"  choose     {choices}; the right number of --labels chooses too"]

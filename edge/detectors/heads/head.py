@@ -63,7 +63,7 @@ class Seen:
     """What a file shows when it is opened: input size, outputs, the graph, metadata, and what the user says.
 
     `classes` is the number of class names, None where they are not known; `asked` and `units` are `--head` and
-    `--box-units`.
+    `--box-units`. `steady` is false where a second run on the same picture gave other numbers.
     """
 
     height: int
@@ -74,6 +74,7 @@ class Seen:
     classes: int | None = None
     asked: str | None = None
     units: str | None = None
+    steady: bool = True
 
     def allows(self, name: str) -> bool:
         return self.asked in (None, name)

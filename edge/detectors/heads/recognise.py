@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge.detectors.child import ChildError, run_module
 from edge.detectors.heads import anchors, centernet, fomo, nanodet, postprocess, yolo, yolox
 from edge.detectors.heads.head import Head, Seen
@@ -61,10 +63,14 @@ def chosen(path: Path, seen: Seen) -> Head:
             f"{path}: expected a network that detects boxes. Received: task {seen.metadata.task}, in its metadata. "
             "Export a detection model."
         )
+    shown = "; ".join(output.line() for output in seen.outputs)
+    if not all(np.isfinite(output.values).all() for output in seen.outputs):
+        raise ModelFileError(
+            f"{path}: expected finite numbers. Received, for noise: {shown}. The conversion failed; convert it again."
+        )
     found = readings(seen)
     if len(found) == 1:
         return found[0]
-    shown = "; ".join(output.line() for output in seen.outputs)
     if found:
         ways = "; or ".join(f"{head.name}: {head.why}" for head in found)
         options = " or ".join(f"--head {head.name}" for head in found)
@@ -90,9 +96,10 @@ def chosen(path: Path, seen: Seen) -> Head:
 def head_facts(path: Path) -> dict[str, Any]:
     """Returns `readings` (`name`, `why` and `input` of each), `seen` (a line for each output) and `problem` of a file.
 
-    The file is opened in a process of its own. `problem` is None where there is one reading.
+    `steady` is false where two runs on one picture gave different numbers. The file is opened in a process of its own.
+    `problem` is None where there is one reading.
     """
-    nothing: dict[str, Any] = {"readings": [], "seen": [], "problem": None}
+    nothing: dict[str, Any] = {"readings": [], "seen": [], "problem": None, "steady": True}
     try:
         return run_module("edge.detectors.heads.recognise", {"path": str(path)}, timeout=600.0)
     except ChildError as error:
@@ -100,12 +107,13 @@ def head_facts(path: Path) -> dict[str, Any]:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = {"readings": [], "seen": [], "problem": None}
+    facts: dict[str, Any] = {"readings": [], "seen": [], "problem": None, "steady": True}
     try:
         interpreter = load(path, 1)
         form = input_form(path, interpreter.get_input_details())
         model = read_flatbuffer(path.read_bytes())
         seen = look(interpreter, form, model=model, metadata=read_metadata(path))
+        facts["steady"] = seen.steady
         facts["seen"] = [output.line() for output in seen.outputs]
         facts["readings"] = [{"name": head.name, "why": head.why, "input": form.told()} for head in readings(seen)]
         chosen(path, seen)

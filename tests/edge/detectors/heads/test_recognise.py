@@ -9,11 +9,13 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.detectors.foreign import ForeignDetector, Preprocessing
+from edge.detectors.heads.look import InputForm, look
 from edge.detectors.heads.postprocess import YOLO_ORDER, roles_by_values
-from edge.detectors.heads.recognise import KNOWN, head_facts
+from edge.detectors.heads.recognise import KNOWN, chosen, head_facts
 from edge.detectors.open_file import opened
 from edge.runtime import ModelFileError
 from edge.tflite.flatbuffer import append_members, read_flatbuffer, write_flatbuffer
+from edge.tflite.read_metadata import FileMetadata
 from keras_retina.foundation.errors import InputError
 
 peer_networks = pytest.importorskip("peer_networks")
@@ -191,3 +193,35 @@ def test_the_ends_of_rows_without_a_box_leave_units_open(network):
     detector = ForeignDetector(path)
     assert "boxes in shares, assumed" in detector.read_as["outputs"]
     assert len(detector.detect(np.zeros((20, 30, 3), np.uint8), 0.01).boxes) == 0
+
+
+class Unsteady:
+    """An interpreter whose first run gives NaN, as LiteRT's does for some files; `later` are the runs after it."""
+
+    def __init__(self, later):
+        self.values = iter([np.full((1, 7, 336), np.nan, np.float32), *later])
+        self.now = None
+
+    def set_tensor(self, index, values):
+        assert values.shape == (1, 128, 128, 3)
+
+    def invoke(self):
+        self.now = next(self.values)
+
+    def get_output_details(self):
+        return [{"name": "out", "dtype": np.float32, "index": 1, "quantization": (0.0, 0)}]
+
+    def get_tensor(self, index):
+        return self.now
+
+
+@pytest.mark.parametrize(("later", "finite"), [(np.zeros((1, 7, 336), np.float32), True), (np.inf, False)])
+def test_a_first_run_that_differs_is_told_and_the_second_counts(later, finite, tmp_path):
+    later = np.broadcast_to(np.float32(later), (1, 7, 336))
+    form = InputForm({"dtype": np.float32, "shape": np.array([1, 128, 128, 3]), "index": 0}, 128, 128, False)
+    graph = schema.SubGraphT(operators=[], outputs=np.array([1], np.int32))
+    seen = look(Unsteady([later]), form, model=schema.ModelT(subgraphs=[graph]), metadata=FileMetadata())
+    assert not seen.steady
+    assert np.isfinite(seen.outputs[0].values).all() == finite
+    with pytest.raises(ModelFileError, match="a known detection head" if finite else "expected finite numbers"):
+        chosen(tmp_path / "m.tflite", seen)
