@@ -66,7 +66,8 @@ def chosen(path: Path, seen: Seen) -> Head:
     shown = "; ".join(output.line() for output in seen.outputs)
     if not all(np.isfinite(output.values).all() for output in seen.outputs):
         raise ModelFileError(
-            f"{path}: expected finite numbers. Received, for noise: {shown}. The conversion failed; convert it again."
+            f"{path}: expected finite numbers. Received, for noise: {shown}. LiteRT does not compute this file; "
+            "convert it again, or take another form of it."
         )
     found = readings(seen)
     if len(found) == 1:
