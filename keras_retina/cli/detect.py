@@ -73,8 +73,8 @@ def detect(
         head=head,
         box_units=box_units,
     )
-    opened, read_as = open_for_detection(model, threads, options=options, delegate=delegate)
-    detector = cast("Detector", opened)  # anybody's file has `detect` and `class_names`, and no more is used of it
+    loaded, read_as = open_for_detection(model, threads, options=options, delegate=delegate)
+    detector = cast("Detector", loaded)  # anybody's file has `detect` and `class_names`, and no more is used of it
     for line in read_as:
         print(line, file=sys.stderr)
     threshold = SHOW_SCORE_THRESHOLD if score is None else score
