@@ -38,12 +38,13 @@ def benchmark(
     rounds: int = ROUNDS,
     image: Path | None = None,
     openings: int = OPENINGS,
+    head: str | None = None,
 ) -> dict[str, Any]:
     """Returns `machine`, `date`, `litert`, `peak_gmacs` by threads, `rows` and `profiles`.
 
     A row is one file on one number of threads: docs/how_it_works/benchmark.md has the meaning of every field. A file
     that cannot be measured has rows with `status` `not run` and a `reason`. Profiles are taken on the first number of
-    threads.
+    threads. `head` is how outputs are read that can be read in two ways (`edge.detectors.heads.recognise`).
 
     Raises:
         InputError: no file, the same file twice, or a number of threads or rounds under 1.
@@ -58,7 +59,9 @@ def benchmark(
             rows[path, count] = {"file": str(path), "threads": count, "machine": machine, **facts}
     placed = {count: _open_all(paths, count, rows=rows, image=image, openings=openings) for count in threads}
     good = [path for path in paths if all(rows[path, count]["status"] == "measured" for count in threads)]
-    peaks = {count: _time_all(good, count, rounds=rounds, rows=rows, image=image) for count in threads if good}
+    peaks = {
+        count: _time_all(good, count, rounds=rounds, rows=rows, image=image, head=head) for count in threads if good
+    }
     return {
         "machine": machine,
         "date": datetime.date.today().isoformat(),
@@ -138,23 +141,24 @@ def _time_all(
     rounds: int,
     rows: dict[tuple[Path, int], dict],
     image: Path | None,
+    head: str | None,
 ) -> float:
     """Times the files in turns, fills their rows in and returns the float32 peak, the better of before and after."""
     peak = float32_peak(threads)
     logger.info(f"timing {len(paths)} files in turns, threads {threads}, {rounds} rounds")
     try:
         times = interleaved_latency(paths, threads, rounds=rounds, image=image)
-        splits = [detection_split(path, threads, runs=rounds, image=image) for path in paths]
+        splits = [detection_split(path, threads, runs=rounds, image=image, head=head) for path in paths]
     except ChildError as error:
         for path in paths:
             rows[path, threads] |= {"status": "not run", "reason": f"{path}: timing on {threads} threads: {error}"}
         return peak
     peak = max(peak, float32_peak(threads))
-    for path, mine, split in zip(paths, times, splits, strict=True):
+    for path, mine, (split, problem) in zip(paths, times, splits, strict=True):
         row = rows[path, threads]
         row |= latency_statistics(mine)
         row |= throughput(row["multiply_adds"], row["median_ms"], peak=peak)
-        row |= {f"{name}_ms": value for name, value in (split or {}).items()}
+        row |= {f"{name}_ms": value for name, value in (split or {}).items()} | {"detect_problem": problem}
         if path != paths[0]:
             row["against_first"] = {"file": str(paths[0]), **against_first(times[0], mine)}
     return peak

@@ -31,7 +31,7 @@ UNMEASURED: dict[str, Any] = dict.fromkeys(
             "base_mib",
         ),
         *("operators", "delegated", "partitions", "left", "multiply_adds", "uncounted", "gmacs", "peak_share"),
-        *("prepare_ms", "invoke_ms", "postprocess_ms", "against_first"),
+        *("prepare_ms", "invoke_ms", "postprocess_ms", "detect_problem", "against_first"),
     )
 )
 

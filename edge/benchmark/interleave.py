@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 from edge.detectors.child import run_module
 from edge.detectors.open_file import example_inputs, load, set_inputs
 from edge.runtime import Detector, ModelFileError, read_image
+from keras_retina.foundation.errors import InputError
 
 WARM_UP = 2  # untimed invokes of each turn: threads of the file before are still awake, caches hold its weights
 INVOKES = 5  # timed invokes of each turn
@@ -33,13 +35,17 @@ def interleaved_latency(
     return list(run_module("edge.benchmark.interleave", task | {"image": image and str(image)})["milliseconds"])
 
 
-def detection_split(path: Path, threads: int, *, runs: int, image: Path | None) -> dict[str, float] | None:
+def detection_split(
+    path: Path, threads: int, *, runs: int, image: Path | None, head: str | None = None
+) -> tuple[dict[str, float] | None, str]:
     """Returns the median milliseconds of `prepare`, `invoke` and `postprocess` in whole `detect` calls.
 
-    Ours and anybody's; None for a file that is no detector.
+    Ours and anybody's; None for a file that is no detector, or with the problem where its outputs can be read in two
+    ways. `head` says which, for the files that it fits.
     """
-    task = {"path": str(path), "threads": threads, "runs": runs, "image": image and str(image)}
-    return run_module("edge.benchmark.interleave", task)["split"]
+    task = {"path": str(path), "threads": threads, "runs": runs, "image": image and str(image), "head": head}
+    answer = run_module("edge.benchmark.interleave", task)
+    return answer["split"], answer["problem"]
 
 
 def interleaved(
@@ -100,25 +106,36 @@ def _runner(path: str, threads: int, *, image: np.ndarray | None) -> Callable[[]
     return invoke
 
 
-def _split(path: str, threads: int, *, runs: int, image: np.ndarray | None) -> dict[str, float] | None:
-    detector = _detector(Path(path), threads)
+def _split(task: dict[str, Any], image: np.ndarray | None) -> dict[str, Any]:
+    """Returns `split` and `problem` as `detection_split` does."""
+    try:
+        detector = _detector(Path(task["path"]), task["threads"], head=task["head"])
+    except InputError as error:
+        return {"split": None, "problem": str(error)}
     if detector is None:
-        return None
+        return {"split": None, "problem": ""}
     if image is None:
-        _, height, width, _ = detector.interpreter.get_input_details()[0]["shape"]
+        shape = [int(side) for side in detector.interpreter.get_input_details()[0]["shape"]]
+        height, width = shape[1:3] if shape[3] == 3 else shape[2:]
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    return split_of_detect(detector, image, runs=runs)
+    return {"split": split_of_detect(detector, image, runs=task["runs"]), "problem": ""}
 
 
-def _detector(path: Path, threads: int) -> Any:
-    from edge.detectors.foreign import ForeignDetector
+def _detector(path: Path, threads: int, *, head: str | None) -> Any:
+    """Returns an opened detector, None for a file that is none; an InputError says that it can be read in two ways."""
+    from edge.detectors.foreign import ForeignDetector, Preprocessing
 
-    for kind in (Detector, ForeignDetector):
-        try:
-            return kind(path, threads)
-        except ModelFileError:
-            continue
-    return None
+    try:
+        return Detector(path, threads)
+    except ModelFileError:
+        pass
+    if head is not None:
+        with contextlib.suppress(InputError, ModelFileError):  # of several files it need not fit all
+            return ForeignDetector(path, threads, preprocessing=Preprocessing(head=head))
+    try:
+        return ForeignDetector(path, threads)
+    except ModelFileError:
+        return None
 
 
 def main() -> None:
@@ -126,7 +143,7 @@ def main() -> None:
     task = json.load(sys.stdin)
     image = None if task["image"] is None else read_image(task["image"])
     if "path" in task:
-        json.dump({"split": _split(task["path"], task["threads"], runs=task["runs"], image=image)}, sys.stdout)
+        json.dump(_split(task, image), sys.stdout)
     else:
         runners = [_runner(path, task["threads"], image=image) for path in task["paths"]]
         json.dump({"milliseconds": interleaved(runners, task["rounds"])}, sys.stdout)

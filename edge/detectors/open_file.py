@@ -15,6 +15,8 @@ import numpy as np
 
 from edge.detectors.child import ChildError, run_module
 from edge.runtime import ModelFileError, read_image, resize_image
+from edge.tflite.graph import LFS_POINTER, flex_operators, read_graphs
+from keras_retina.foundation.errors import InputError
 
 PATIENCE = 600.0  # seconds until a file counts as one that never ends
 MIB = 1 << 20
@@ -37,10 +39,24 @@ def opened(path: Path, threads: int = 1, *, image: Path | None = None) -> dict[s
     except ChildError as error:
         answer = {"error": str(error)}
     if answer["error"]:
-        raise ModelFileError(
-            f"{path}: expected a .tflite file that LiteRT runs. Received: {refusal(answer['error'])}"
-        ) from None
+        raise refused(path, answer["error"])
     return dict(answer["facts"])
+
+
+def refused(path: Path, error: str) -> ModelFileError:
+    """Returns the error for a file that LiteRT did not open or run: what the file itself tells, else LiteRT's words."""
+    flex: list[str] = []
+    try:
+        flex = flex_operators(read_graphs(path))
+    except InputError as unreadable:
+        if path.is_file() and path.read_bytes().startswith(LFS_POINTER):
+            return ModelFileError(str(unreadable))
+    if flex:
+        return ModelFileError(
+            f"{path}: expected operators of LiteRT. Received: TensorFlow's own, {', '.join(flex)} (Flex), for which a "
+            "LiteRT with all of TensorFlow is needed. Convert again with tf.lite.OpsSet.TFLITE_BUILTINS alone."
+        )
+    return ModelFileError(f"{path}: expected a .tflite file that LiteRT runs. Received: {refusal(error)}")
 
 
 def refusal(error: str) -> str:
@@ -60,11 +76,13 @@ def example_inputs(details: Sequence[dict[str, Any]], image: np.ndarray | None =
     inputs = []
     for detail in details:
         shape, kind = [max(1, int(side)) for side in detail["shape"]], np.dtype(detail["dtype"])
-        is_picture = len(shape) == 4 and shape[0] == 1 and shape[3] == 3 and kind.name in ("uint8", "int8", "float32")
-        if is_picture:
-            noise = generator.integers(0, 256, shape[1:], np.uint8)
-            pixels = noise if image is None else resize_image(image, shape[1], width=shape[2], mode="stretch")[0]
-            inputs.append(_as_input(pixels[None], kind))
+        nchw = len(shape) == 4 and shape[1] == 3 and shape[3] != 3
+        height, width = (shape[2:] if nchw else shape[1:3]) if len(shape) == 4 else (0, 0)
+        is_picture = len(shape) == 4 and shape[0] == 1 and (nchw or shape[3] == 3)
+        if is_picture and kind.name in ("uint8", "int8", "float32"):
+            noise = generator.integers(0, 256, (height, width, 3), np.uint8)
+            pixels = noise if image is None else resize_image(image, height, width=width, mode="stretch")[0]
+            inputs.append(_as_input((pixels.transpose(2, 0, 1) if nchw else pixels)[None], kind))
         elif kind.kind == "f":
             inputs.append(generator.random(shape, np.float32).astype(kind))
         elif kind.itemsize == 1 and kind.kind in "iu":

@@ -15,7 +15,7 @@ from edge.tflite.read_metadata import parse_labels
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 
-RESIZE_MODES = ("stretch", "letterbox")
+CHANNELS = ("rgb", "bgr")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class ReadingOptions:
         labels: a file with a class name a line.
         class_map: `name=name,...`, or a file with such pairs (`edge.detectors.class_map.parse_class_map`).
         mean, std: of the pixels of a float32 or int8 input.
-        resize: `stretch` or `letterbox`.
+        resize, channels: one of `RESIZE_MODES`, one of `CHANNELS`.
+        head: how the outputs are read, a name in `edge.detectors.heads.recognise.KNOWN`.
+        box_units: what the boxes of a YOLO head are in, `pixels` or `shares` of the input.
     """
 
     labels: Path | None = None
@@ -34,11 +36,22 @@ class ReadingOptions:
     mean: float | None = None
     std: float | None = None
     resize: str | None = None
+    channels: str | None = None
+    head: str | None = None
+    box_units: str | None = None
 
     @property
     def given_for_foreign(self) -> list[str]:
         """The options that only make sense for a file without our description."""
-        values = {"labels": self.labels, "input-mean": self.mean, "input-std": self.std, "resize": self.resize}
+        values = {
+            "labels": self.labels,
+            "input-mean": self.mean,
+            "input-std": self.std,
+            "resize": self.resize,
+            "channels": self.channels,
+            "head": self.head,
+            "box-units": self.box_units,
+        }
         return [f"--{name}" for name, value in values.items() if value is not None]
 
 
@@ -76,17 +89,34 @@ def choose_reading(path: Path, dataset: Dataset, *, options: ReadingOptions) -> 
     """
     if is_ours(path):
         return _reading_of_ours(path, dataset, options=options)
-    if (options.mean is None) != (options.std is None):
-        raise InputError("--input-mean, --input-std: expected both or none. Received: one. Add the other.")
-    opened(path)  # in a process of its own: a damaged file may end it
-    asked = Preprocessing(options.mean, options.std, options.resize or RESIZE_MODES[0])
-    detector = ForeignDetector(path, 1, preprocessing=asked)
-    names, source = _class_names(path, detector, labels=options.labels)
+    detector, names, source = _opened_foreign(path, 1, options=options)
     matched = counterparts(
         names, dataset.class_names, class_map=parse_class_map(options.class_map or ""), source=str(path)
     )
     read_as = {**detector.read_as, "labels": source, **_without_counterpart(matched)}
     return Reading(detector.preprocessing, matched.columns, read_as)
+
+
+def open_for_detection(
+    path: Path, threads: int, *, options: ReadingOptions, delegate: str | None = None
+) -> tuple[Detector | ForeignDetector, list[str]]:
+    """Opens anybody's file to detect with; returns it with its class names, and how it is read, as lines.
+
+    Raises:
+        edge.runtime.ModelFileError: no detector, or LiteRT refuses the file.
+        InputError: an option does not go with the file, or class names are not known.
+    """
+    if is_ours(path) or not path.is_file():
+        _refuse_foreign_options(path, options)
+        return Detector(path, threads, delegate=delegate), []
+    if delegate is not None:
+        raise InputError(
+            "--delegate: expected a file that `keras-retina export` wrote. "
+            f"Received: {path}, somebody else's. Leave it out."
+        )
+    detector, names, source = _opened_foreign(path, threads, options=options)
+    detector.class_names = names
+    return detector, reading_lines(path, Reading(detector.preprocessing, None, {**detector.read_as, "labels": source}))
 
 
 def reading_lines(path: Path, reading: Reading) -> list[str]:
@@ -103,11 +133,7 @@ def reading_lines(path: Path, reading: Reading) -> list[str]:
 
 
 def _reading_of_ours(path: Path, dataset: Dataset, *, options: ReadingOptions) -> Reading:
-    if options.given_for_foreign:
-        raise InputError(
-            f"{', '.join(options.given_for_foreign)}: expected a file without the description of keras-retina. "
-            f"Received: {path}, which says all of it. Leave the option out."
-        )
+    _refuse_foreign_options(path, options)
     names = read_description(path).class_names
     if options.class_map is None:
         return Reading()
@@ -115,23 +141,47 @@ def _reading_of_ours(path: Path, dataset: Dataset, *, options: ReadingOptions) -
     return Reading(None, matched.columns, _without_counterpart(matched))
 
 
-def _class_names(path: Path, detector: ForeignDetector, *, labels: Path | None) -> tuple[tuple[str, ...], str]:
-    if labels is not None:
-        if not labels.is_file():
-            raise InputError(f"--labels: expected a text file. Received: {labels}, nothing there. Correct the path.")
-        try:
-            names = parse_labels(labels.read_text(encoding="utf-8"))
-        except UnicodeDecodeError as error:
-            raise InputError(f"--labels: expected UTF-8 text. Received: {labels}: {error}. Convert it.") from error
-        source = f"{labels}, {len(names)} names"
-    else:
-        names = detector.class_names or ()
-        source = f"from the metadata, {len(names)} names"
+def _refuse_foreign_options(path: Path, options: ReadingOptions) -> None:
+    if options.given_for_foreign:
+        raise InputError(
+            f"{', '.join(options.given_for_foreign)}: expected a file without the description of keras-retina. "
+            f"Received: {path}, which says all of it. Leave the option out."
+        )
+
+
+def _opened_foreign(
+    path: Path, threads: int, *, options: ReadingOptions
+) -> tuple[ForeignDetector, tuple[str, ...], str]:
+    """Returns the file with its class names, and where these are from."""
+    if (options.mean is None) != (options.std is None):
+        raise InputError("--input-mean, --input-std: expected both or none. Received: one. Add the other.")
+    labels = None if options.labels is None else _names_in(options.labels)
+    opened(path)  # in a process of its own: a damaged file may end it
+    asked = Preprocessing(
+        options.mean,
+        options.std,
+        options.resize,
+        channels=options.channels,
+        head=options.head,
+        box_units=options.box_units,
+        classes=None if labels is None else len(labels),
+    )
+    detector = ForeignDetector(path, threads, preprocessing=asked)
+    names = labels or detector.class_names
     if not names:
         raise InputError(
             f"{path}: expected class names in its metadata. Received: none. Pass --labels FILE with a name a line."
         )
-    return names, source
+    return detector, names, f"{options.labels or 'from the metadata'}, {len(names)} names"
+
+
+def _names_in(labels: Path) -> tuple[str, ...]:
+    if not labels.is_file():
+        raise InputError(f"--labels: expected a text file. Received: {labels}, nothing there. Correct the path.")
+    try:
+        return parse_labels(labels.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"--labels: expected UTF-8 text. Received: {labels}: {error}. Convert it.") from error
 
 
 def _without_counterpart(matched: Counterparts) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edge.tflite.flatbuffer import IDENTIFIER, OPERATOR_NAMES, TYPE_NAMES, TYPES, read_flatbuffer
 from keras_retina.foundation.errors import InputError
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 ITEM_BYTES = {name: np.dtype(name).itemsize for name in TYPES if hasattr(np, name)} | {"bfloat16": 2}
 # One byte for every other type, which is at most half a byte too much.
 
@@ -103,6 +105,11 @@ def read_graphs(path: Path) -> list[Graph]:
         received = "a folder" if path.is_dir() else "no such file"
         raise InputError(f"{path}: expected a .tflite file. Received: {received}. Correct the path.")
     data = path.read_bytes()
+    if data.startswith(LFS_POINTER):
+        raise InputError(
+            f"{path}: expected a .tflite file. Received: a Git LFS pointer, {len(data)} bytes that stand for it. "
+            "Run git lfs pull where it was cloned, or download the file itself."
+        )
     if data[4:8] != IDENTIFIER:
         raise _damaged(path, f"{len(data)} bytes without the mark TFL3 at byte 4")
     try:
@@ -113,6 +120,13 @@ def read_graphs(path: Path) -> list[Graph]:
     if not graphs or not graphs[0].operators:
         raise _damaged(path, "no operators")
     return graphs
+
+
+def flex_operators(graphs: Sequence[Graph]) -> list[str]:
+    """Returns the names of operators that only a LiteRT with all of TensorFlow runs, each once."""
+    return sorted(
+        {one.name for graph in graphs for one in graph.operators if one.custom and one.name.startswith("Flex")}
+    )
 
 
 def _damaged(path: Path, received: str) -> InputError:

@@ -17,7 +17,7 @@ from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, MEMBER_LIMIT, SPEC_MEMBER
 from edge.tflite.flatbuffer import operator_histogram, read_flatbuffer, tensor_type
 from edge.tflite.graph import read_graphs
 from edge.tflite.metadata import NAME as METADATA
-from edge.tflite.read_metadata import metadata_facts
+from edge.tflite.read_metadata import ULTRALYTICS_MEMBERS, metadata_facts, ultralytics_facts
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import sha256_of
 from keras_retina.model.spec import spec_from_json
@@ -67,7 +67,7 @@ def inspect_file(path: Path) -> dict[str, Any]:
         }
     except Exception as error:  # whatever wrong offsets lead a reader without a verifier into
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    facts["labels"] = _labels(appended.contents, facts["metadata"])
+    facts["labels"] = _labels(appended, facts["metadata"])
     facts["detector"] = _detector(data, appended)
     facts["appended_problem"] = "; ".join(" ".join(one.split()) for one in appended.problems)[:500] or None
     return _finite(facts)
@@ -133,7 +133,16 @@ def _appended(data: bytes) -> _Appended:
     return _Appended(sizes, contents, problems)
 
 
-def _labels(members: dict[str, bytes], metadata: dict[str, Any] | None) -> list[str] | None:
+def _labels(appended: _Appended, metadata: dict[str, Any] | None) -> list[str] | None:
+    members = appended.contents
+    texts = {name: members[name].decode("utf-8", "replace") for name in ULTRALYTICS_MEMBERS if name in members}
+    try:
+        theirs = ultralytics_facts(texts)
+    except ValueError as error:
+        appended.problems.append(str(error))
+        return None
+    if theirs is not None:
+        return list(theirs.names)
     outputs = metadata.get("outputs", []) if metadata else []
     files = [file for output in outputs for file in output.get("files", []) if "labels" in file.get("type", "")]
     name = files[0].get("name", "") if files else LABELS_MEMBER

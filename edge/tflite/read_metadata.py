@@ -1,4 +1,6 @@
-"""TFLite metadata of anybody's file, as far as a detector needs it: names of outputs, normalisation, labels.
+"""Metadata of anybody's file, as far as a detector needs it: names of outputs, normalisation, labels, task.
+
+TFLite metadata is what MediaPipe writes; Ultralytics appends a `metadata.json`, and did so as `temp_meta.txt`.
 
 Read with the flatbuffers library, because MediaPipe's schema modules come with the whole of MediaPipe.
 
@@ -7,8 +9,12 @@ Source: mediapipe/tasks/metadata/metadata_schema.fbs, version 1.5.0; slot number
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import json
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,13 +79,14 @@ NO_CLASS = ("???", "background")  # a first line that stands for no object
 @dataclass(frozen=True)
 class FileMetadata:
     """`output_names` in the order of the outputs, `mean` and `std` of the input, `labels` by class index,
-    `options` of a file that ends at its heads."""
+    `options` of a file that ends at its heads, `task` (`detect`, `segment`, ...) where Ultralytics says it."""
 
     output_names: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     labels: tuple[str, ...] | None = None
     options: DetectorOptions | None = None
+    task: str | None = None
 
 
 def read_metadata(path: Path) -> FileMetadata:
@@ -90,15 +97,57 @@ def read_metadata(path: Path) -> FileMetadata:
     """
     model = read_flatbuffer(path.read_bytes())
     entry = next((one for one in model.metadata or [] if one.name == NAME), None)
-    if entry is None:
-        return FileMetadata()
     try:
-        return _metadata(bytes(model.buffers[entry.buffer].data), path)
+        theirs = ultralytics_facts({name: _member(path, name) for name in ULTRALYTICS_MEMBERS})
+        found = FileMetadata() if entry is None else _metadata(bytes(model.buffers[entry.buffer].data), path)
+        if theirs is None:
+            return found
+        return dataclasses.replace(found, labels=theirs.names, task=theirs.task)
     except Exception as error:  # whatever wrong offsets lead a reader without a verifier into
         raise ModelFileError(
             f"{path}: expected whole TFLite metadata. Received: {type(error).__name__}: "
             f"{' '.join(str(error).split())}. Write the metadata again."
         ) from error
+
+
+ULTRALYTICS_MEMBERS = ("metadata.json", "temp_meta.txt")
+
+
+@dataclass(frozen=True)
+class UltralyticsFacts:
+    """Class names in the order of the classes, and the task of the network, None where it is not said."""
+
+    names: tuple[str, ...]
+    task: str | None
+
+
+def ultralytics_facts(members: Mapping[str, str | None]) -> UltralyticsFacts | None:
+    """Returns what the appended files of Ultralytics say; None where there is none, or another tool's.
+
+    `members` are texts by name. `metadata.json` is JSON; `temp_meta.txt`, of older versions, a Python dictionary.
+
+    Raises:
+        ValueError: a member is neither, or does not name classes 0, 1, 2, ...
+    """
+    for name in ULTRALYTICS_MEMBERS:
+        text = members.get(name)
+        if text is None:
+            continue
+        try:
+            facts = json.loads(text) if name.endswith(".json") else ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+            raise ValueError(f"{name} cannot be parsed: {type(error).__name__}") from error
+        names = facts.get("names") if isinstance(facts, dict) else None
+        if isinstance(names, list):
+            names = dict(enumerate(names))
+        if not isinstance(names, dict) or not names:
+            continue
+        by_number = {int(number): str(label) for number, label in names.items()}
+        if sorted(by_number) != list(range(len(by_number))):
+            raise ValueError(f"{name} numbers its classes {sorted(by_number)[:5]}, and not 0, 1, 2, ...")
+        task = facts.get("task")
+        return UltralyticsFacts(tuple(by_number[number] for number in range(len(by_number))), task and str(task))
+    return None
 
 
 def parse_labels(text: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_retina.cli.options import JsonOption, output_file
+from keras_retina.cli.options import HeadOption, JsonOption, check_choice, heads, output_file
 from keras_retina.cli.output import say, write_json
 from keras_retina.foundation.errors import InputError
 
@@ -22,6 +22,7 @@ def benchmark(
     threads: Annotated[str, typer.Option("--threads", help="Numbers of threads, with commas.")] = "1,2",
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each file, 5 invokes a turn.")] = 20,
     image: Annotated[Path | None, typer.Option("--image", help="What the files see. Default: noise.")] = None,
+    head: HeadOption = None,
     json_: JsonOption = None,
     chart: Annotated[
         Path | None, typer.Option("--chart", help="Draw latency and operators to this .png.", callback=output_file)
@@ -36,7 +37,8 @@ def benchmark(
         raise InputError(f"--chart: expected a .png file. Received: {chart}. Correct the ending.")
     if image is not None:
         check_image(image)
-    result = measure(files, parse_threads(threads), rounds=rounds, image=image)
+    check_choice("--head", head, choices=heads())
+    result = measure(files, parse_threads(threads), rounds=rounds, image=image, head=head)
     show_benchmark(result)
     write_json(json_, result)
     if chart is not None:
@@ -116,7 +118,7 @@ def split_lines(rows: list[dict[str, Any]]) -> list[str]:
         f"post-processing {row['postprocess_ms']:.2f} ms"
         for row in rows
         if row["prepare_ms"] is not None
-    ]
+    ] + [f"{_name(row)}: detect is not timed: {row['detect_problem']}" for row in rows if row["detect_problem"]]
 
 
 def profile_lines(profiles: list[dict[str, Any]]) -> list[str]:

@@ -6,10 +6,20 @@ import sys
 import webbrowser
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from keras_retina.cli.options import (
+    BoxUnitsOption,
+    ChannelsOption,
+    HeadOption,
+    LabelsOption,
+    MeanOption,
+    ResizeOption,
+    StdOption,
+    reading_options,
+)
 from keras_retina.cli.output import say
 from keras_retina.foundation.errors import InputError
 
@@ -22,7 +32,7 @@ INTERRUPTED = 130  # as a shell says it of a program that Ctrl-C ended
 
 
 def detect(
-    model: Annotated[Path, typer.Argument(help="A .tflite file that `run` or `export` wrote.")],
+    model: Annotated[Path, typer.Argument(help="A .tflite detection file, whoever wrote it.")],
     source: Annotated[str, typer.Argument(help="An image, a folder of images, a video file, or camera:0.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for pictures, video and results.")] = Path("detections"),
     score: Annotated[
@@ -39,13 +49,34 @@ def detect(
     delegate: Annotated[
         str | None, typer.Option("--delegate", help="edgetpu (a Coral), or a LiteRT delegate library.")
     ] = None,
+    labels: LabelsOption = None,
+    input_mean: MeanOption = None,
+    input_std: StdOption = None,
+    resize: ResizeOption = None,
+    channels: ChannelsOption = None,
+    head: HeadOption = None,
+    box_units: BoxUnitsOption = None,
 ) -> None:
     """Find objects with a .tflite file: draws boxes, writes COCO results of images and JSON lines of anything."""
     from edge.detect.capture import VIDEO_SUFFIXES, camera_name, open_camera, open_video
     from edge.detect.images import detect_paths
-    from edge.runtime import SHOW_SCORE_THRESHOLD, Detector
+    from edge.detectors.reading import open_for_detection
+    from edge.runtime import SHOW_SCORE_THRESHOLD
 
-    detector = Detector(model, threads, delegate=delegate)
+    options = reading_options(
+        labels,
+        None,
+        mean=input_mean,
+        std=input_std,
+        resize=resize,
+        channels=channels,
+        head=head,
+        box_units=box_units,
+    )
+    loaded, read_as = open_for_detection(model, threads, options=options, delegate=delegate)
+    detector = cast("Detector", loaded)  # anybody's file has `detect` and `class_names`, and no more is used of it
+    for line in read_as:
+        print(line, file=sys.stderr)
     threshold = SHOW_SCORE_THRESHOLD if score is None else score
     camera = camera_name(source)
     if camera is not None:
@@ -65,7 +96,13 @@ def detect(
 
 
 def _watch(
-    detector: Detector, source: Source, *, out: Path, score: float, json_lines: str | None, video: Path | None
+    detector: Detector,
+    source: Source,
+    *,
+    out: Path,
+    score: float,
+    json_lines: str | None,
+    video: Path | None,
 ) -> None:
     from edge.detect.capture import missing_frames
     from edge.detect.lines import LINES

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keras_retina.cli.options import (
+    BoxUnitsOption,
+    ChannelsOption,
     ClassMapOption,
     DataOption,
+    HeadOption,
     JsonOption,
     LabelsOption,
     MeanOption,
@@ -33,12 +36,24 @@ def evaluate(
     input_mean: MeanOption = None,
     input_std: StdOption = None,
     resize: ResizeOption = None,
+    channels: ChannelsOption = None,
+    head: HeadOption = None,
+    box_units: BoxUnitsOption = None,
     json_: JsonOption = None,
 ) -> None:
     """Measure COCO AP of a run's float model, of a .keras model or of anybody's .tflite detection file."""
     from edge.verify.evaluate import evaluate_target
 
-    options = reading_options(labels, class_map, mean=input_mean, std=input_std, resize=resize)
+    options = reading_options(
+        labels,
+        class_map,
+        mean=input_mean,
+        std=input_std,
+        resize=resize,
+        channels=channels,
+        head=head,
+        box_units=box_units,
+    )
     measured = evaluate_target(target, data, split=split, options=options)
     show_metrics(measured)
     write_json(json_, measured)
@@ -99,13 +114,25 @@ def verify(
     input_mean: MeanOption = None,
     input_std: StdOption = None,
     resize: ResizeOption = None,
+    channels: ChannelsOption = None,
+    head: HeadOption = None,
+    box_units: BoxUnitsOption = None,
     json_: JsonOption = None,
 ) -> None:
     """Measure every exported file and compare it with its float parent; exit 1 if the gate fails."""
     from edge.stages import verify_stage
     from keras_retina.run import open_run
 
-    options = reading_options(labels, class_map, mean=input_mean, std=input_std, resize=resize)
+    options = reading_options(
+        labels,
+        class_map,
+        mean=input_mean,
+        std=input_std,
+        resize=resize,
+        channels=channels,
+        head=head,
+        box_units=box_units,
+    )
     opened = open_run(run, data)
     result = verify_stage(opened, also or (), options=options)
     show_rows(result)

@@ -22,11 +22,13 @@ def inspect(
     file: AnyFileArgument,
     json_: JsonOption = None,
 ) -> None:
-    """Show tensors, operators, metadata and, of our own files, detector, export settings and training of a .tflite."""
+    """Show tensors, operators, metadata and head of a .tflite and, of our own, detector, settings and training."""
+    from edge.detectors.heads.recognise import head_facts
     from edge.tflite.inspection import inspect_file
 
     facts = inspect_file(file)
-    for line in inspection_lines(facts):
+    facts["head"] = None if facts["detector"] else head_facts(file)
+    for line in (*inspection_lines(facts), *head_lines(facts["head"])):
         say(line)
     write_json(json_, facts)
     if facts["appended_problem"] or (facts["detector"] and not facts["detector"]["checksum"]):
@@ -58,6 +60,26 @@ def inspection_lines(facts: dict[str, Any]) -> list[str]:
     if facts["detector"] is None and problem:
         return [*lines, "detector   no description that can be read"]
     return lines + _detector_lines(facts["detector"])
+
+
+def head_lines(head: dict[str, Any] | None) -> list[str]:
+    """Returns how the outputs of a file that is not ours can be read, and why; nothing for one of ours."""
+    if head is None:
+        return []
+    if not head["readings"]:
+        return ["head       none that is known", f"  why        {plain(head['problem'])}"]
+    title = "head       " if len(head["readings"]) == 1 else "head       either "
+    lines = []
+    for number, reading in enumerate(head["readings"]):
+        lines += [f"{'           or ' if number else title}{reading['name']}: {plain(reading['why'])}"]
+    lines += [f"  takes      {plain(head['readings'][0]['input'])}"]
+    lines += [f"  noise gives {plain(line)}" for line in head["seen"]]
+    if not head["steady"]:
+        lines += ["  repeat     two runs on one picture gave different numbers"]
+    if len(head["readings"]) > 1:
+        choices = " or ".join(f"--head {reading['name']}" for reading in head["readings"])
+        return [*lines, f"  choose     {choices}; the right number of --labels chooses too"]
+    return lines + ([f"  problem    {plain(head['problem'])}"] if head["problem"] else [])
 
 
 def _tensor(tensor: dict[str, Any]) -> str:

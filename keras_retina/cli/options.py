@@ -76,22 +76,61 @@ StdOption = Annotated[
     float | None, typer.Option("--input-std", help="Deviation of the pixels. For a float file that is not ours.")
 ]
 ResizeOption = Annotated[
-    str | None, typer.Option("--resize", help="stretch (default) or letterbox. For a file that is not ours.")
+    str | None,
+    typer.Option(
+        "--resize",
+        help="stretch, letterbox, letterbox-centre, letterbox-grey or crop. Default: as the kind of file wants it.",
+    ),
+]
+ChannelsOption = Annotated[
+    str | None, typer.Option("--channels", help="rgb or bgr. Default: as the kind of file wants it.")
+]
+HeadOption = Annotated[
+    str | None, typer.Option("--head", help="How outputs are read, where they can be in two ways: yolov8, yolox, ...")
+]
+BoxUnitsOption = Annotated[
+    str | None, typer.Option("--box-units", help="pixels or shares (0 to 1) of the input. Default: found.")
 ]
 
 
 def reading_options(
-    labels: Path | None, class_map: str | None, *, mean: float | None, std: float | None, resize: str | None
+    labels: Path | None,
+    class_map: str | None,
+    *,
+    mean: float | None,
+    std: float | None,
+    resize: str | None,
+    channels: str | None,
+    head: str | None,
+    box_units: str | None,
 ) -> ReadingOptions:
     """Returns what the options say about a file that does not say it itself."""
-    from edge.detectors.reading import RESIZE_MODES, ReadingOptions
+    from edge.detectors.heads.head import UNITS
+    from edge.detectors.pictures import RESIZE_MODES
+    from edge.detectors.reading import CHANNELS, ReadingOptions
+
+    check_choice("--resize", resize, choices=RESIZE_MODES)
+    check_choice("--channels", channels, choices=CHANNELS)
+    check_choice("--head", head, choices=heads())
+    check_choice("--box-units", box_units, choices=UNITS)
+    return ReadingOptions(labels, class_map, mean, std, resize, channels, head, box_units)
+
+
+def heads() -> tuple[str, ...]:
+    """Returns what `--head` takes."""
+    from edge.detectors.heads.recognise import KNOWN
+
+    return tuple(KNOWN)
+
+
+def check_choice(option: str, value: str | None, *, choices: tuple[str, ...]) -> None:
+    """Refuses a value that is none of the choices, and names the nearest."""
     from keras_retina.foundation.errors import InputError, closest
 
-    if resize not in (None, *RESIZE_MODES):
+    if value is not None and value not in choices:
         raise InputError(
-            f"--resize: expected stretch or letterbox. Received: {resize}. {closest(resize, RESIZE_MODES)}"
+            f"{option}: expected one of {', '.join(choices)}. Received: {value}. {closest(value, choices)}"
         )
-    return ReadingOptions(labels, class_map, mean, std, resize)
 
 
 def wishes_of(

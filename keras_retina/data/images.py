@@ -254,9 +254,18 @@ def _missing(path: str | ImageFile) -> InputError:
     return InputError(f"{printable(path)}: the image file does not exist. Correct the path or add it.")
 
 
+def _is_lfs_pointer(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(64).startswith(b"version https://git-lfs.github.com/spec/")
+
+
 def _unreadable(path: str | ImageFile, error: BaseException) -> InputError:
     if path.length == 0 if isinstance(path, PackedImage) else Path(path).is_file() and Path(path).stat().st_size == 0:
         reason = "the file has zero bytes"
+    elif not isinstance(path, PackedImage) and _is_lfs_pointer(Path(path)):
+        reason = "a Git LFS pointer, which stands for the image; git lfs pull fetches it"
     else:
         reason = " ".join(str(error).replace(str(path), "file").split()) or type(error).__name__
     return InputError(

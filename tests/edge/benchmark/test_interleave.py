@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from edge.benchmark.interleave import INVOKES, WARM_UP, interleaved, split_of_detect
+from edge.benchmark.interleave import INVOKES, WARM_UP, detection_split, interleaved, split_of_detect
 from edge.runtime import Detector
 
 
@@ -38,3 +40,15 @@ def test_a_whole_detection_is_split_into_its_steps(exported):
     found = split_of_detect(Detector(exported["float32_raw"]), image, runs=2)
     assert list(found) == ["prepare", "invoke", "postprocess"]
     assert min(found.values()) > 0
+
+
+def test_a_file_that_can_be_read_in_two_ways_says_so_and_a_head_chooses(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks" / "files"))
+    from peer_networks import Form, write_network
+
+    path = write_network(Form("centernet"), tmp_path / "m.tflite", height=64, width=64)
+    split, problem = detection_split(path, 1, runs=1, image=None)
+    assert split is None
+    assert "Say --head centernet or --head centernet-tf" in problem
+    split, problem = detection_split(path, 1, runs=1, image=None, head="centernet")
+    assert (list(split), problem) == (["prepare", "invoke", "postprocess"], "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from functools import partial
 
 import flatbuffers
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.detectors.foreign import ForeignDetector, Preprocessing
+from edge.detectors.heads.postprocess import OPERATOR_ORDER, OTHER_ORDER
 from edge.detectors.measure import detect_and_time
-from edge.detectors.outputs import OPERATOR_ORDER, OTHER_ORDER
 from edge.detectors.reading import ReadingOptions, choose_reading, is_ours, reading_lines
 from edge.detectors.split import detect_split
 from edge.export.tails import POSTPROCESS
@@ -204,8 +205,8 @@ def test_a_float_input_is_normalised_as_given_and_what_is_assumed_is_said(strip,
 def test_letterboxed_boxes_come_back_to_the_image(strip, image_paths):
     image = read_image(image_paths[0])  # 120 x 160: letterbox leaves rows 96 to 127 of the 128 black
     found = ForeignDetector(strip(), 1, preprocessing=Preprocessing(resize="letterbox")).detect(image, 0.01)
-    pixels, scales = ForeignDetector(strip(), 1, preprocessing=Preprocessing(resize="letterbox")).prepare(image)
-    assert scales == (0.8, 0.8)
+    pixels, placement = ForeignDetector(strip(), 1, preprocessing=Preprocessing(resize="letterbox")).prepare(image)
+    assert placement.scales == (0.8, 0.8)
     assert not pixels[0, 96:].any()
     assert (found.boxes[:, 2] <= 120).all()
     assert (found.boxes[:, 3] <= 160).all()
@@ -260,7 +261,7 @@ def test_what_cannot_be_read_is_refused_with_a_reason(strip, exported, split, la
             strip("float32_raw"),
             {},
             ModelFileError,
-            r"expected the four float32 outputs .* Received: float32 \[1, .*, 4\]",
+            r"expected a known detection head. Received, for noise: float32 \[1, .*, 4\]",
         ),
         (strip(), {"labels": None}, InputError, "expected class names in its metadata. Received: none. Pass --labels"),
         (strip(), {"labels": tmp_path / "no.txt"}, InputError, "--labels: expected a text file. Received: .*no.txt"),
@@ -286,8 +287,9 @@ def test_a_std_of_zero_and_swapped_outputs_are_noticed(strip, image_paths):
     with pytest.raises(InputError, match="expected a std above 0. Received: std=0"):
         ForeignDetector(strip("float32", float_input), 1, preprocessing=Preprocessing(0.0, 0.0))
     detector = ForeignDetector(strip())
-    indices = detector._outputs.indices
-    indices["classes"], indices["scores"] = indices["scores"], indices["classes"]
+    read = detector._head.read
+    wrong = partial(read.func, **{**read.keywords, "roles": ("boxes", "scores", "classes", "count")})
+    detector._head = dataclasses.replace(detector._head, read=wrong)
     with pytest.raises(ModelFileError, match="expected scores of 0 to 1 and whole classes"):
         detector.detect(read_image(image_paths[0]))
 
@@ -299,7 +301,7 @@ def test_a_classifier_is_no_detector(write_tflite, tmp_path):
         "scores": ((1, 3), "uint8", None),
     }
     operators = [("MEAN", 2, ["image", "axes"], ["scores"], schema.ReducerOptionsT())]
-    with pytest.raises(ModelFileError, match=r"Received: uint8 \[1, 3\]. .* a classifier has no boxes"):
+    with pytest.raises(ModelFileError, match=r"Received, for noise: uint8 \[1, 3\] scores.* a classifier has no boxes"):
         ForeignDetector(write_tflite(tmp_path / "classifier.tflite", tensors, operators))
 
 

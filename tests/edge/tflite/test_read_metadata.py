@@ -8,9 +8,10 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.runtime import ModelFileError
-from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
+from edge.tflite.flatbuffer import append_members, read_flatbuffer, write_flatbuffer
+from edge.tflite.inspection import inspect_file
 from edge.tflite.metadata import IDENTIFIER, NAME
-from edge.tflite.read_metadata import FileMetadata, parse_labels, read_metadata
+from edge.tflite.read_metadata import FileMetadata, UltralyticsFacts, parse_labels, read_metadata, ultralytics_facts
 from edge.tflite.tables import table, vector
 
 
@@ -86,3 +87,48 @@ def test_damaged_metadata_is_one_line(exported, tmp_path, data):
 )
 def test_label_files_in_the_wild(text, expected):
     assert parse_labels(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        (
+            {"metadata.json": '{"names": {"1": "b", "0": "a"}, "task": "detect"}'},
+            UltralyticsFacts(("a", "b"), "detect"),
+        ),
+        ({"temp_meta.txt": "{'names': {0: 'a', 1: 'b'}, 'imgsz': [640, 640]}"}, UltralyticsFacts(("a", "b"), None)),
+        ({"temp_meta.txt": "{'stride': 32, 'names': ['a', 'b']}"}, UltralyticsFacts(("a", "b"), None)),
+        ({"metadata.json": '{"author": "another tool"}', "temp_meta.txt": None}, None),
+        ({}, None),
+    ],
+)
+def test_names_of_ultralytics_are_read_in_both_of_its_forms(members, expected):
+    assert ultralytics_facts(members) == expected
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"metadata.json": "{"}, "metadata.json cannot be parsed"),
+        ({"temp_meta.txt": "__import__('os')"}, "temp_meta.txt cannot be parsed"),
+        ({"metadata.json": '{"names": {"0": "a", "2": "c"}}'}, "numbers its classes"),
+    ],
+)
+def test_damaged_names_of_ultralytics_are_refused(exported, tmp_path, members, reason):
+    with pytest.raises(ValueError, match=reason):
+        ultralytics_facts(members)
+    path = tmp_path / "m.tflite"
+    bare = write_flatbuffer(read_flatbuffer(exported["int8_raw"].read_bytes()))
+    path.write_bytes(append_members(bare, {name: text.encode() for name, text in members.items()}))
+    with pytest.raises(ModelFileError, match=f"Received: ValueError: .*{reason}"):
+        read_metadata(path)
+
+
+def test_names_of_ultralytics_reach_the_metadata_and_the_inspection(exported, tmp_path):
+    path = tmp_path / "m.tflite"
+    bare = write_flatbuffer(read_flatbuffer(exported["int8_raw"].read_bytes()))
+    path.write_bytes(append_members(bare, {"metadata.json": b'{"names": {"0": "a", "1": "b"}, "task": "segment"}'}))
+    assert (read_metadata(path).labels, read_metadata(path).task) == (("a", "b"), "segment")
+    assert inspect_file(path)["labels"] == ["a", "b"]
+    path.write_bytes(append_members(bare, {"metadata.json": b'{"names": {"5": "a"}}'}))
+    assert "numbers its classes" in inspect_file(path)["appended_problem"]

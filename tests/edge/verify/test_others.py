@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +76,24 @@ def test_a_row_of_others_is_measured_marked_and_outside_the_gate(theirs, exporte
     rows = added.rows
     assert [row.label for row in rows] == ["int8", "theirs", "classifier"]
     assert hero_row(rows) is rows[0]  # ours, even though it failed
+
+
+def test_a_yolo_beside_the_gate_is_read_as_one(split, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks" / "files"))
+    from peer_networks import Form, write_network
+
+    path = write_network(Form("yolov8", channels_first=True), tmp_path / "yolo.tflite", height=128, width=128)
+    run = RunPaths(tmp_path / "run")
+    run.verify.parent.mkdir()
+    (run.verify.parent / "verify").mkdir()
+    others = read_others([path], split, options=ReadingOptions(class_map="star=square"), taken=())
+    result = VerifyResult(Split("drawn", "val", 5, "ab"), Gate("r", True), None, ())
+    settings = Verification(latency_runs=2)
+    (row,) = add_other_files(run, result, others=others, dataset=split, settings=settings).rows
+    assert (row.kind, row.also, row.status) == ("other", True, "verified")
+    assert row.read_as["head"] == "yolov8"
+    assert row.read_as["missing"] == ["<b>../cross</b>"]
+    assert row.ap["AP"] >= 0
 
 
 def test_a_file_that_was_made_from_the_model_of_the_run_is_one_of_the_run(small_quantized, theirs, tmp_path):

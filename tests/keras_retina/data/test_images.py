@@ -235,6 +235,12 @@ def test_what_is_no_image_is_refused_by_name(tmp_path, content, function):
         assert "zero bytes" in str(caught.value)
 
 
+def test_a_pointer_of_git_lfs_is_called_one(tmp_path):
+    (tmp_path / "photo.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4\n")
+    with pytest.raises(InputError, match="photo.jpg: .* Received: a Git LFS pointer, which stands for"):
+        read_image(tmp_path / "photo.jpg")
+
+
 def test_missing_file_and_folder_are_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_image(tmp_path / "none.jpg")

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from edge.detectors.outputs import OPERATOR_ORDER, OTHER_ORDER, fits, output_roles
+from edge.detectors.heads.postprocess import OPERATOR_ORDER, OTHER_ORDER, fits, output_roles
 from edge.tflite.flatbuffer import read_flatbuffer
 
 SHAPES = {"boxes": [1, 9, 4], "classes": [1, 9], "scores": [1, 9], "count": [1]}
