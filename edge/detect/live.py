@@ -77,7 +77,7 @@ def open_address(address: str, *, tell: Tell, reconnect: float = RECONNECT, form
     connect = partial(_connect, address, name, form=form)
     container = connect()
     title = PurePosixPath(parts.path).stem or "stream"
-    if container.duration or (scheme.startswith("http") and container.size > 0):
+    if container.duration or (scheme.startswith("http") and (container.size or 0) > 0):
         return film(container, name, title=title)
     stream = video_stream(container, name)
     read = partial(read_live, container, name, connect=connect, reconnect=reconnect, tell=tell)
