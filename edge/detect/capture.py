@@ -94,7 +94,8 @@ class Pictures:
             if packet is None:
                 return
             packet.opaque = time.perf_counter()
-            self.cut_off = self.cut_off or packet.is_corrupt
+            if packet.size:  # the last one is empty; one that is damaged in the middle of a film is not its end
+                self.cut_off = packet.is_corrupt
             try:
                 decoded = packet.decode()
             except av.error.InvalidDataError:
@@ -115,7 +116,7 @@ def open_video(path: Path) -> Source:
     if not path.is_file():
         raise InputError(f"{name}: expected a video file. Received: no such file. Correct the path.")
     try:
-        container = av.open(str(path))
+        container = av.open(f"file:{path}")  # so that `12:30.mp4` is no address
     except (av.error.FFmpegError, OSError) as error:
         raise InputError(
             f"{name}: expected a video. Received: {path.stat().st_size} bytes that cannot be opened as one "

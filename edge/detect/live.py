@@ -33,6 +33,8 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp")
 FORMATS = ("mjpeg", "h264", "hevc", "mpegts")
 """What a stream without a name or a header may be told to be: names of FFmpeg's demuxers."""
 
+PLAYLISTS = ("hls", "dash")
+
 RECONNECT = 0.5  # seconds before each try to open a cut stream again
 OPENING = 10.0  # seconds that opening may take
 SILENCE = 5.0  # seconds without a byte after which a connection counts as cut
@@ -77,7 +79,8 @@ def open_address(address: str, *, tell: Tell, reconnect: float = RECONNECT, form
     connect = partial(_connect, address, name, form=form)
     container = connect()
     title = PurePosixPath(parts.path).stem or "stream"
-    if container.duration or (scheme.startswith("http") and (container.size or 0) > 0):
+    listed = container.format.name in PLAYLISTS  # its size is that of the list
+    if container.duration or (scheme.startswith("http") and not listed and (container.size or 0) > 0):
         return film(container, name, title=title)
     stream = video_stream(container, name)
     read = partial(read_live, container, name, connect=connect, reconnect=reconnect, tell=tell)

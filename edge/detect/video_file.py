@@ -85,7 +85,7 @@ class Writer:
         options = dict(_OPTIONS[self.codec])
         movie = {"movflags": options.pop("movflags")} if "movflags" in options else {}
         try:
-            container = av.open(str(self._path), "w", options=movie)
+            container = av.open(f"file:{self._path}", "w", options=movie)
             stream = container.add_stream(self.codec, rate=self._rate, options=options)
             stream.width, stream.height = width, height
             stream.pix_fmt = "yuvj420p" if self.codec == "mjpeg" else "yuv420p"

@@ -74,10 +74,14 @@ def detect(
     if opened is not None:
         if recursive:
             raise InputError(f"--recursive: expected a folder of images. Received: {opened.name}. Leave it out.")
-        watched = watch_source(
+        watched = _watch(
             detector, opened, out=out, score=threshold, json_lines=json_lines, record=record, every=every, mqtt=mqtt
         )
-        end_of(opened, watched, out)
+        kept = watched.recordings or json_lines is None
+        if watched.broken is not None:
+            raise InputError(f"{watched.broken}{f' What there is, is finished in {out}.' if kept else ''}")
+        if watched.stopped and not opened.live:
+            raise typer.Exit(INTERRUPTED)
     elif wrong := [option for option, value in of_videos.items() if value is not None]:
         raise InputError(f"{wrong[0]}: expected a video, a stream or a camera. Received: {source}. Leave it out.")
     else:
@@ -121,7 +125,7 @@ def _open(source: str, *, reconnect: float | None, form: str | None) -> Source |
     return None
 
 
-def watch_source(
+def _watch(
     detector: Detector,
     source: Source,
     *,
@@ -162,16 +166,6 @@ def watch_source(
     if summary := watched.latencies.summary():
         tell(summary)
     return watched
-
-
-def end_of(source: Source, watched: Watched, out: Path) -> None:
-    """Ends as the source did: with status 0 where that is its way to end, 130 for a film that Ctrl-C ended."""
-    from keras_retina.foundation.errors import printable
-
-    if watched.broken is not None:
-        raise InputError(f"{watched.broken} What there is, is finished in {printable(out)}.")
-    if watched.stopped and not source.live:
-        raise typer.Exit(INTERRUPTED)
 
 
 def _note(text: str) -> None:

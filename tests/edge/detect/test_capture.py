@@ -100,6 +100,11 @@ def test_a_film_that_a_phone_took_upright_is_turned(tmp_path, mp4):
     np.testing.assert_allclose(frames[2].image[48, 24], 80, atol=12)
 
 
+def test_a_name_with_a_colon_is_a_file_and_no_address(mp4):
+    frames, said = read(open_video(mp4.rename(mp4.with_name("12:30.mp4"))))
+    assert (len(frames), said) == (FRAMES, "")
+
+
 def test_closing_the_iteration_closes_the_file(avi, monkeypatch):
     opened = []
     real = av.open

@@ -182,6 +182,7 @@ def test_heic_is_an_image_and_without_its_reader_each_is_named(exported, photos,
         detect_paths(detector, photos, out_dir=out)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # pytest shows what the package hides
 def test_a_photo_of_108_megapixels_is_one_line_and_the_others_are_finished(exported, photos, tmp_path):
     Image.new("L", (12000, 9000)).save(photos / "huge.png", compress_level=1)
     with pytest.raises(InputError, match=r"1 of 3 images could not be read.*at most 100000000 pixels") as caught:
