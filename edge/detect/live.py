@@ -40,9 +40,9 @@ OPENING = 10.0  # seconds that opening may take
 SILENCE = 5.0  # seconds without a byte after which a connection counts as cut
 REMINDER = 60.0  # seconds between two lines about a stream that stays away
 
-# FFmpeg looks at a stream before it gives out the first frame: here not longer than half a second. (Its `nobuffer`
-# throws away what it looked at, and with it the key frame without which the next seconds cannot be decoded.)
-_LIVE = {"analyzeduration": "500000", "probesize": "1000000"}
+# FFmpeg looks at a stream before it gives out the first frame: here until it knows the codec, at most half a second.
+# (Its `nobuffer` throws away what it looked at, and with it the key frame that the next seconds cannot do without.)
+_LIVE = {"analyzeduration": "500000", "probesize": "1000000", "fpsprobesize": "0"}
 _RTSP = {"rtsp_flags": "prefer_tcp", "reorder_queue_size": "0"}
 
 Tell = Callable[[str], None]
