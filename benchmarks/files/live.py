@@ -8,6 +8,7 @@ The server runs in a process of its own and writes a number into each picture; i
 - `sent_to_line_ms`: from when the server began to send a picture until its line had been written, beginning with the
   second second after each connection: the server's encoder, the network, decoding, the detector, all of it.
 - `reported_ms`: what the lines themselves say: from when a frame was received.
+- `processor_ms_a_frame`: processor time of this process for a frame that was looked at, with decoding the others.
 - `back_after_s`: for each cut, until the next line.
 - `memory_mb`: resident memory of this process, every tenth of the run, and its growth after the first tenth.
 
@@ -104,6 +105,7 @@ def main() -> None:
     source = open_address(ours.recv(), tell=lambda text: print(text, file=sys.stderr))
     sample = Sampler(ours, watching, seconds=arguments.seconds, cut_every=arguments.cut_every)
     sample.start()
+    used = time.process_time()
     real, sys.stdout = sys.stdout, watching  # what `-` writes to
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -112,6 +114,7 @@ def main() -> None:
             )
         finally:
             sys.stdout = real
+    used = time.process_time() - used
     sample.join()
     ours.send(None)
     print(json.dumps({
@@ -119,6 +122,7 @@ def main() -> None:
         "server": arguments.server, "size": arguments.size, "threads": arguments.threads, "record": arguments.record,
         "frames_a_second": arguments.rate * arguments.speed, "seconds": round(watched.seconds, 1),
         "frames": watched.frames, "frames_sent": watched.last_index + 1,
+        "processor_ms_a_frame": round(1000 * used / max(1, watched.frames), 1),
         "sent_to_line_ms": spread(sample.ages), "reported_ms": spread(sample.reported),
         "back_after_s": [round(one, 2) for one in sample.back], "memory_mb": sample.memory,
         "growth_mb": round(sample.memory[-1] - sample.memory[1], 1),

@@ -3,9 +3,9 @@
     pip install opencv-contrib-python
     python benchmarks/files/video_reading.py [--rounds 7] [--frames 600]
 
-Prints JSON: for each film the milliseconds a frame of each reader, median and fastest of the rounds, and the median of
-the rounds' ratios. In every round the readers take turns, so that a busy machine slows both alike. A film is read from
-opening it to its end, as `keras-retina detect` does.
+Prints JSON: for each film the milliseconds a frame of each reader, median and fastest of the rounds, its processor time
+(median), and the medians of the rounds' ratios of both. In every round the readers take turns, so that a busy machine
+slows both alike. A film is read from opening it to its end, as `keras-retina detect` does.
 """
 
 from __future__ import annotations
@@ -95,20 +95,26 @@ def compare(path: Path, frames: int, *, rounds: int) -> dict[str, object]:
     """Returns milliseconds a frame of both readers."""
     readers: dict[str, Callable[[Path], int]] = {"pyav": by_pyav, "opencv": by_opencv}
     times: dict[str, list[float]] = {name: [] for name in readers}
+    used: dict[str, list[float]] = {name: [] for name in readers}
     for turn in range(rounds + 1):
         for name in sorted(readers, reverse=turn % 2 == 0):
-            start = time.perf_counter()
+            start, processor = time.perf_counter(), time.process_time()
             if (count := readers[name](path)) != frames:
                 raise RuntimeError(f"{path.name}: expected {frames} frames. Received: {name}={count}.")
             if turn:  # the first is warm-up
                 times[name].append(1000 * (time.perf_counter() - start) / frames)
-    ratios = [ours / theirs for ours, theirs in zip(times["pyav"], times["opencv"], strict=True)]
+                used[name].append(1000 * (time.process_time() - processor) / frames)
     return {
         "frames": frames,
-        **{name: {"median": round(statistics.median(each), 3), "fastest": round(min(each), 3)}
-           for name, each in times.items()},
-        "pyav_of_opencv": round(statistics.median(ratios), 2),
+        **{name: {"median": round(statistics.median(each), 3), "fastest": round(min(each), 3),
+                  "processor": round(statistics.median(used[name]), 3)} for name, each in times.items()},
+        "pyav_of_opencv": ratio(times), "pyav_of_opencv_processor": ratio(used),
     }  # fmt: skip
+
+
+def ratio(values: dict[str, list[float]]) -> float:
+    """Returns the median of what PyAV took of OpenCV's, round by round."""
+    return round(statistics.median(a / b for a, b in zip(values["pyav"], values["opencv"], strict=True)), 2)
 
 
 if __name__ == "__main__":
