@@ -142,9 +142,10 @@ def _watch(
     from edge.detect.video_file import IN_BROWSERS
 
     tell = partial(print, file=sys.stderr) if json_lines == "-" else say
+    shown = sys.stderr.isatty() or not source.live  # the log of a service would get a line every two seconds for ever
     watched = watch(
         detector, source, out_dir=out, score_threshold=score, json_lines=json_lines, record=record, every=every,
-        mqtt=mqtt, tell=_note, progress=_progress,
+        mqtt=mqtt, tell=_note, progress=_progress if shown else None,
     )  # fmt: skip
     if sys.stderr.isatty():
         print(file=sys.stderr)  # ends the line of progress
