@@ -1,12 +1,12 @@
-"""Frames of a video file or a camera, by OpenCV, and what can be wrong with them."""
+"""Frames of a video, by PyAV, and what can be wrong with one."""
 
 from __future__ import annotations
 
-import os
-import re
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,154 +14,222 @@ import numpy as np
 
 from keras_retina.foundation.errors import InputError, printable
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
-FALLBACK_RATE = 15.0  # frames a second of a camera that does not say
-ESTIMATE = 0.9  # share of the frames that a container without a frame count may lack: it is then guessed from the time
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp"),
+    *(".h264", ".264", ".h265", ".hevc", ".mjpeg", ".mjpg"),
+)
+FALLBACK_RATE = 15.0  # frames a second of a source that does not say
+ENOUGH = 0.9  # share of the frames, or of the time, that makes a complete video: what containers say is often not exact
+SLACK = 0.5  # seconds that may lack in any case
+
+
+class SourceError(InputError):
+    """A source ended before its time, or broke. What came before is finished and kept."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """`index` counts from 0, also what is left out; `seconds` since the first frame; `image` uint8 RGB `[h, w, 3]`."""
+    """`index` counts from 0, also what is left out; `seconds` since the first frame.
+
+    `arrived` is `time.perf_counter()` when the frame was received, still encoded; `picture` returns its pixels.
+    """
 
     index: int
     seconds: float
-    image: np.ndarray
+    arrived: float
+    picture: Callable[[], np.ndarray]
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """uint8 RGB `[height, width, 3]`, converted when it is first asked for: many frames of a camera never are."""
+        return self.picture()
 
 
 @dataclass(frozen=True)
 class Source:
-    """An opened video or camera. `name` is the path of a file; `frame_count` what it says, or None; `rate` a second."""
+    """An opened video, stream or camera.
+
+    `name` is for people; `title` names what is written about it; `frame_count` is what a file says, or None; `rate` is
+    in frames a second. `read` yields the frames until it ends or the event is set, and closes the source; it raises
+    SourceError where more was to be expected. A `live` source does not wait for whoever reads it, an `endless` one has
+    no end of its own.
+    """
 
     name: str
-    live: bool
+    title: str
     rate: float
-    frame_count: int | None
-    capture: Any
-
-    def frames(self) -> Iterator[Frame]:
-        """Yields the frames, and closes the source when it ends or the iteration is closed."""
-        from_bgr = import_cv2().COLOR_BGR2RGB
-        start = None
-        try:
-            index = 0
-            while True:
-                arrived, image = self.capture.read()
-                if not arrived:
-                    return
-                now = time.perf_counter()
-                start = now if start is None else start
-                seconds = now - start if self.live else index / self.rate
-                yield Frame(index, seconds, import_cv2().cvtColor(image, from_bgr))
-                index += 1
-        finally:
-            self.capture.release()
+    read: Callable[[threading.Event], Iterator[Frame]]
+    live: bool = False
+    endless: bool = False
+    frame_count: int | None = None
+    path: Path | None = None
 
 
-def camera_name(text: str) -> int | str | None:
-    """Returns the camera that `camera:0`, `0` or `/dev/video0` means, for OpenCV; None if it is a path."""
-    numbered = re.fullmatch(r"(?:camera:)?(\d{1,3})", text)
-    if numbered:
-        return None if Path(text).exists() else int(numbered.group(1))
-    return text if re.fullmatch(r"/dev/video\d+", text) else None
+@dataclass
+class Pictures:
+    """Iterates over the decoded frames of a container, each with the time at which its bytes had been received.
 
-
-def open_camera(camera: int | str) -> Source:
-    """Opens a camera.
-
-    Raises:
-        InputError: OpenCV is not installed, or the camera is not there or gives no picture.
+    `damaged` counts what could not be decoded and was left out; `cut_off` tells that the container ended in the middle.
     """
-    cv2 = import_cv2()
-    name = f"camera:{camera}" if isinstance(camera, int) else camera
-    capture = cv2.VideoCapture(camera)
-    if not capture.isOpened():
-        raise InputError(
-            f"{name}: expected a camera. Received: none that can be opened. Connect it, close other programs that use "
-            "it, and see that this user may (on Linux: `ls -l /dev/video*`, group video)."
-        )
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    return Source(name, True, rate if 1 <= rate <= 240 else FALLBACK_RATE, None, capture)
+
+    container: Any
+    live: bool
+    damaged: int = 0
+    cut_off: bool = False
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __iter__(self) -> Iterator[tuple[Any, float]]:
+        av = import_av()
+        stream = self.container.streams.best("video")
+        # Threads that decode several frames at once hold back as many.
+        stream.thread_type = "SLICE" if self.live else "AUTO"
+        stream.codec_context.copy_opaque = True
+        packets = self.container.demux(stream)
+        while not self.stopped.is_set():
+            try:
+                packet = next(packets, None)
+            except (av.error.EOFError, av.error.InvalidDataError):
+                self.cut_off = True
+                return
+            if packet is None:
+                return
+            packet.opaque = time.perf_counter()
+            if packet.size:  # the last one is empty; one that is damaged in the middle of a film is not its end
+                self.cut_off = packet.is_corrupt
+            try:
+                decoded = packet.decode()
+            except av.error.InvalidDataError:
+                self.damaged += 1
+                continue
+            for frame in decoded:
+                yield frame, frame.opaque or packet.opaque
 
 
 def open_video(path: Path) -> Source:
     """Opens a video file.
 
     Raises:
-        InputError: OpenCV is not installed, there is no file, or it is no video that OpenCV's FFmpeg can open.
+        InputError: PyAV is not installed, there is no file, or it is no video that FFmpeg can open.
     """
-    cv2 = import_cv2()
+    av = import_av()
     name = printable(path)
     if not path.is_file():
         raise InputError(f"{name}: expected a video file. Received: no such file. Correct the path.")
-    # The other readers of a file complain on standard error whatever the level is.
-    reader = cv2.CAP_FFMPEG if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG) else cv2.CAP_ANY
-    capture = cv2.VideoCapture(str(path), reader)
-    if not capture.isOpened():
-        cut = " that ends too early" if is_cut_off(path) else ""
+    try:
+        container = av.open(f"file:{path}")  # so that `12:30.mp4` is no address
+    except (av.error.FFmpegError, OSError) as error:
         raise InputError(
-            f"{name}: expected a video. Received: {path.stat().st_size} bytes{cut} that cannot be opened as one. "
-            "Repair or convert the file (ffmpeg -i FILE fixed.mp4)."
+            f"{name}: expected a video. Received: {path.stat().st_size} bytes that cannot be opened as one "
+            f"({reason_of(error)}); it may be cut off. Repair or convert the file (ffmpeg -i FILE fixed.mp4)."
+        ) from error
+    return film(container, name, title=path.stem, path=path)
+
+
+def film(container: Any, name: str, *, title: str, path: Path | None = None) -> Source:
+    """Returns an opened container that has an end as a source.
+
+    Raises:
+        InputError: there is no video in it.
+    """
+    stream = video_stream(container, name)
+    rate, counted = frame_rate(stream), stream.frames or None
+    duration = None if container.duration is None else container.duration / 1e6
+    read = partial(_read_film, container, name, rate=rate, counted=counted, duration=duration)
+    count = counted or (int(duration * rate) if duration else None)
+    return Source(name, title, rate, read, frame_count=count, path=path)
+
+
+def video_stream(container: Any, name: str) -> Any:
+    """Returns the stream of pictures in an opened container.
+
+    Raises:
+        InputError: there is none; the container is closed.
+    """
+    stream = container.streams.best("video")
+    if stream is None:
+        kinds = ", ".join(sorted({str(one.type) for one in container.streams})) or "nothing that can be read"
+        container.close()
+        raise InputError(
+            f"{name}: expected a video. Received: {kinds}, without pictures. Pass one with pictures, or repair it."
         )
-    rate, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    return Source(str(path), False, rate if 0 < rate < 1000 else FALLBACK_RATE, count if count > 0 else None, capture)
+    return stream
 
 
-def missing_frames(path: Path, received: int, *, expected: int | None) -> str:
-    """Returns what is missing of a video that was read to its end, or an empty text."""
-    of_how_many = f"{received} of {expected} frames" if expected else f"{received} frames"
-    if is_cut_off(path):
+def frame_rate(stream: Any) -> float:
+    """Returns frames a second of a stream, FALLBACK_RATE where it does not say or says what cannot be."""
+    rate = float(stream.average_rate or stream.guessed_rate or 0)
+    return rate if 1 <= rate < 1000 else FALLBACK_RATE
+
+
+def _read_film(
+    container: Any, name: str, stopped: threading.Event, *, rate: float, counted: int | None, duration: float | None
+) -> Iterator[Frame]:
+    pictures, converter, first, index = Pictures(container, False, stopped=stopped), reformatter(), None, 0
+    seconds = 0.0
+    try:
+        for decoded, arrived in pictures:
+            time_in_film = decoded.time if decoded.time is not None else index / rate
+            first = time_in_film if first is None else first
+            seconds = time_in_film - first
+            yield Frame(index, seconds, arrived, partial(rgb_pixels, converter, decoded))
+            index += 1
+    finally:
+        container.close()
+    missing = missing_frames(
+        index, counted=counted, seconds=seconds + 1 / rate, duration=duration, cut_off=pictures.cut_off
+    )
+    if missing and not stopped.is_set():
+        raise SourceError(f"{name}: expected a complete video. Received: {missing}.")
+
+
+def missing_frames(received: int, *, counted: int | None, seconds: float, duration: float | None, cut_off: bool) -> str:
+    """Returns what is missing of a video that was read to its end, or an empty text.
+
+    Args:
+        counted: frames that its index names, or None: then only the time can tell.
+        seconds: the end of its last frame.
+        duration: how long it says that it is, or None.
+        cut_off: it ended in the middle of a frame.
+    """
+    of_how_many = f"{received} of {counted} frames" if counted else f"{received} frames"
+    if cut_off:
         return f"{of_how_many}, then the file ends in the middle"
-    if expected and received < ESTIMATE * expected:
-        return f"{of_how_many}, the rest cannot be decoded"
+    if counted and received < ENOUGH * counted:
+        return f"{of_how_many}, the rest is not there or cannot be decoded"
+    if not counted and received and duration and seconds < min(ENOUGH * duration, duration - SLACK):
+        return f"{of_how_many}, {seconds:.1f} of {duration:.1f} s, the rest is not there or cannot be decoded"
     return "" if received else "no frame"
 
 
-def is_cut_off(path: Path) -> bool:
-    """Tells from the lengths of its parts that an AVI or MP4/MOV file is incomplete; False for other containers.
+def reformatter() -> Any:
+    """Returns what converts frames: one for all frames of a source, because setting one up costs as much as a frame."""
+    from av.video.reformatter import VideoReformatter
 
-    OpenCV says nothing: FFmpeg decodes the frames there are, and half of the last one.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(12)
-        avi, mp4 = start[:4] == b"RIFF" and start[8:] == b"AVI ", start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide")
-        position = 0
-        while (avi or mp4) and position < size:
-            file.seek(position)
-            length = _part_length(file.read(16), avi)
-            if length is None:
-                return False
-            position += length
-    return position > size
+    return VideoReformatter()
 
 
-def _part_length(header: bytes, avi: bool) -> int | None:
-    """Returns the length of the part that begins so, header included; None if it reaches to the end or is unknown."""
-    if len(header) < 8:
-        return None
-    if avi:
-        length = int.from_bytes(header[4:8], "little") + 8
-        return length + length % 2
-    length = int.from_bytes(header[:4], "big")
-    if length == 1:
-        length = int.from_bytes(header[8:16], "big")
-    return length if length >= 8 else None
+def rgb_pixels(converter: Any, decoded: Any) -> np.ndarray:
+    """Returns a decoded frame as uint8 RGB `[height, width, 3]`, upright as its film says that it is shown."""
+    pixels = converter.reformat(decoded, format="rgb24", threads=1).to_ndarray()
+    turns = round(decoded.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
-def import_cv2() -> Any:
-    """Returns OpenCV, told to keep its own and FFmpeg's complaints to itself: ours are one line.
+def reason_of(error: BaseException) -> str:
+    """Returns what FFmpeg said, without the address, in which there may be a password."""
+    return printable(getattr(error, "strerror", None) or type(error).__name__)
+
+
+def import_av() -> Any:
+    """Returns PyAV.
 
     Raises:
         InputError: it cannot be imported.
     """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
-        import cv2
+        import av
     except ImportError as error:
         raise InputError(
-            f"expected OpenCV, for videos and cameras. Received: {error}. Run: pip install 'keras-retina[video]' "
-            "(libGL missing, as on a server: pip install opencv-python-headless instead)."
+            f"expected PyAV, for videos, streams and cameras. Received: {error}. Run: pip install 'keras-retina[video]'"
         ) from error
-    if "OPENCV_LOG_LEVEL" not in os.environ:  # read at import only, and somebody else may have imported it
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    return cv2
+    return av

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from keras_retina.geometry.boxes import yxyx_to_xywh
 
 RESULTS = "results.json"
 IMAGES = "images.json"
+NAMED = 5  # files and folders that are skipped and named
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,13 @@ def detect_paths(
     out_dir: Path,
     score_threshold: float = SHOW_SCORE_THRESHOLD,
     json_lines: str | None = None,
+    recursive: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
     progress: Callable[[str], None] | None = None,
 ) -> FoundInImages:
-    """Detects in one image, or in every image of a folder (not of its subfolders).
+    """Detects in one image, or in every image of a folder; with `recursive` of its subfolders too.
+
+    What else is in the folder is counted and named through `tell`.
 
     Writes into `out_dir`, as the work goes on: `<image>.jpg`, a copy of each image with boxes and labels, and
     `detections.jsonl` (or to `json_lines`), one line an image: `{"file", "detections": [{"label", "score", "box"}]}`,
@@ -54,31 +60,35 @@ def detect_paths(
         InputError: there is no image, the pictures would replace the originals, or images could not be read; those
             that could are finished before it is raised.
     """
-    paths = image_paths(inputs)
+    paths, skipped = image_paths(inputs, recursive=recursive, out_dir=out_dir)
+    names = [path.relative_to(inputs).as_posix() if inputs.is_dir() else path.name for path in paths]
     targets = picture_paths(paths, out_dir)
+    if skipped:
+        tell(skipped)
     make_folder(out_dir)
     results: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
     unreadable: list[dict[str, str]] = []
     with open_lines(json_lines, out_dir) as lines:
-        for image_id, (path, target) in enumerate(zip(paths, targets, strict=True), start=1):
+        for image_id, (path, name, target) in enumerate(zip(paths, names, targets, strict=True), start=1):
             try:
                 image = read_image(path)
             except InputError as error:
-                unreadable.append({"file_name": path.name, "reason": str(error)})
-                lines.write(json.dumps({"file": path.name, "error": str(error)}) + "\n")
+                unreadable.append({"file_name": name, "reason": str(error)})
+                lines.write(json.dumps({"file": name, "error": str(error)}) + "\n")
                 continue
             found = detector.detect(image, score_threshold)
-            names = [detector.class_names[index] for index in found.classes]
-            write_file(target, jpeg_bytes(draw_boxes(image, found.boxes, labels=names, scores=found.scores)))
-            lines.write(detection_line({"file": path.name}, found, class_names=detector.class_names))
+            labels = [detector.class_names[index] for index in found.classes]
+            make_folder(target.parent)
+            write_file(target, jpeg_bytes(draw_boxes(image, found.boxes, labels=labels, scores=found.scores)))
+            lines.write(detection_line({"file": name}, found, class_names=detector.class_names))
             images.append(
-                {"id": image_id, "file_name": path.name, "height": image.shape[0], "width": image.shape[1]}
-                | {"picture": target.name}
+                {"id": image_id, "file_name": name, "height": image.shape[0], "width": image.shape[1]}
+                | {"picture": target.relative_to(out_dir).as_posix()}
             )
             results += coco_results(found, image_id)
             if progress:
-                progress(f"{printable(path.name)}: {len(names)} objects")
+                progress(f"{printable(name)}: {len(labels)} objects")
     categories = [{"id": index, "name": name} for index, name in enumerate(detector.class_names, start=1)]
     listing = {"images": images, "categories": categories, "unreadable": unreadable}
     write_json(out_dir / IMAGES, listing)
@@ -91,35 +101,75 @@ def detect_paths(
     return FoundInImages(out_dir / RESULTS, images=len(images), objects=len(results))
 
 
-def image_paths(inputs: Path) -> list[Path]:
-    """Returns the image itself, or the image files of a folder in order of their names.
+def image_paths(inputs: Path, *, recursive: bool = False, out_dir: Path | None = None) -> tuple[list[Path], str]:
+    """Returns the image itself, or the image files of a folder in order of their names; and what is skipped there.
+
+    `recursive`: those of its subfolders too, but not of `out_dir` and of hidden folders.
 
     Raises:
         InputError: there is nothing there, or no image in the folder.
     """
     if not inputs.is_dir():
         if not inputs.exists():
-            raise InputError(f"{printable(inputs)}: expected an image or a folder. Received: nothing there.")
-        return [inputs]
-    paths = sorted(path for path in inputs.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+            raise InputError(
+                f"{printable(inputs)}: expected an image, a folder, a video, an address such as rtsp://, or camera:0. "
+                "Received: nothing there. Correct the path."
+            )
+        return [inputs], ""
+    own = None if out_dir is None else out_dir.resolve()
+    paths: list[Path] = []
+    others: list[str] = []
+    folders = [inputs]
+    while folders:
+        for path in sorted(folders.pop(0).iterdir()):
+            if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+                paths.append(path)
+            elif path.name.startswith(".") or path.resolve() == own:
+                continue
+            elif path.is_dir() and recursive and not path.is_symlink():  # a link may lead back
+                folders.append(path)
+            else:
+                others.append(f"{path.relative_to(inputs).as_posix()}{'/' * path.is_dir()}")
+    skipped = skipped_line(inputs, others, recursive=recursive)
     if not paths:
         raise InputError(
             f"{printable(inputs)}: expected images ({', '.join(IMAGE_SUFFIXES)}) in the folder. Received: none. "
-            "Pass an image, or the folder that holds the images."
+            f"{skipped or 'Pass an image, or the folder that holds the images.'}"
         )
-    return paths
+    return sorted(paths), skipped
+
+
+def skipped_line(inputs: Path, others: list[str], *, recursive: bool) -> str:
+    """Returns one line that counts and names what in a folder is no image; empty if there is nothing.
+
+    The name of a folder ends with a slash.
+    """
+    if not others:
+        return ""
+    folders = sum(name.endswith("/") for name in others)
+    counts = [(len(others) - folders, "file"), (folders, "subfolder")]
+    counted = " and ".join(f"{count} {kind}{'s' * (count != 1)}" for count, kind in counts if count)
+    named = ", ".join(printable(name) for name in others[:NAMED]) + (", ..." if len(others) > NAMED else "")
+    advice = " --recursive takes the images in subfolders." if folders and not recursive else ""
+    return f"{printable(inputs)}: skipped {counted} ({named}).{advice}"
 
 
 def picture_paths(paths: list[Path], out_dir: Path) -> list[Path]:
     """Returns where the drawn copy of each image goes: `<stem>.jpg`, or `<whole name>.jpg` where stems repeat.
+
+    Images of several folders keep their folders, below the one that holds them all.
 
     Raises:
         InputError: a copy would replace one of the images, or `out_dir` is a file.
     """
     if out_dir.exists() and not out_dir.is_dir():
         raise InputError(f"--out: expected a folder. Received: {printable(out_dir)}, a file. Choose another name.")
-    stems = Counter(path.stem.casefold() for path in paths)
-    targets = [out_dir / f"{path.stem if stems[path.stem.casefold()] == 1 else path.name}.jpg" for path in paths]
+    folder = Path(os.path.commonpath([path.parent for path in paths]))
+    stems = Counter(path.with_suffix("").as_posix().casefold() for path in paths)
+    targets = []
+    for path in paths:
+        alone = stems[path.with_suffix("").as_posix().casefold()] == 1
+        targets.append(out_dir / path.parent.relative_to(folder) / f"{path.stem if alone else path.name}.jpg")
     originals = {path.resolve() for path in paths}
     for target in targets:
         if target.resolve() in originals:

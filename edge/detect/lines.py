@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,3 +55,35 @@ def open_lines(target: str | None, out_dir: Path) -> Iterator[TextIO]:
         raise InputError(f"--json-lines: expected a file that can be written. Received: {error}.") from error
     with stream:
         yield stream
+
+
+class Latencies:
+    """How old lines were when they were written, in whole milliseconds: small however long a stream runs."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+
+    def add(self, milliseconds: float) -> None:
+        """Counts one."""
+        self._counts[round(milliseconds)] += 1
+
+    def percentile(self, percent: float) -> int:
+        """Returns the least latency in milliseconds that `percent` of 100 of them do not exceed (nearest rank).
+
+        Raises:
+            ValueError: there is none.
+        """
+        rank = max(1.0, self._counts.total() * percent / 100)
+        seen = 0
+        for milliseconds, count in sorted(self._counts.items()):
+            seen += count
+            if seen >= rank:
+                return milliseconds
+        raise ValueError("expected at least one latency. Received: none.")
+
+    def summary(self) -> str:
+        """Returns one line; an empty text without a latency."""
+        if not self._counts:
+            return ""
+        half, most, longest = (self.percentile(percent) for percent in (50, 95, 100))
+        return f"from frame to line: median {half} ms, 95 % within {most} ms, longest {longest} ms"

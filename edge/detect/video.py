@@ -1,126 +1,83 @@
-"""Objects in a video or in front of a camera: capture, network and drawing side by side, in three threads."""
+"""Objects in a video, a stream or before a camera: capture, network and recording side by side, in three threads."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TextIO
 
 import numpy as np
 
-from edge.detect.capture import Frame, Source
-from edge.detect.lines import detection_line, open_lines
+from edge.detect.ahead import Ahead, stopped_by_signal
+from edge.detect.capture import Frame, Source, SourceError
+from edge.detect.events import Events
+from edge.detect.lines import Latencies, detection_line, open_lines
+from edge.detect.mqtt import publisher
 from edge.detect.tracker import Tracker
 from edge.detect.video_file import Writer, video_path
 from edge.runtime import Detections, Detector
 from keras_retina.foundation.drawing import class_colour, draw_boxes
 from keras_retina.foundation.files import make_folder
 
-Item = TypeVar("Item")
-
-WAKE_UP = 0.2  # seconds; a signal handler sets `stopped` but cannot wait for the lock to wake others
-LAST_ITEM = 5.0  # seconds that a stage may take for the item it is at; a camera may hang for ever
-
-
-class Ahead(Generic[Item]):
-    """Iterates over `items` in a thread and hands them on in order, as a context manager that ends the thread.
-
-    At most `size` items wait. When they do, the thread waits too; with `drop_old` it drops the oldest of them instead,
-    for a camera, whose pictures must not grow old. An error in the thread is raised by the iteration, after the items
-    before it. When `stopped` is set, which may be done by any thread or signal handler, the iteration ends.
-    """
-
-    def __init__(
-        self, items: Iterable[Item], size: int, drop_old: bool = False, stopped: threading.Event | None = None
-    ) -> None:
-        self._items, self._size, self._drop_old = items, size, drop_old
-        self._stopped = stopped or threading.Event()
-        self._waiting: deque[Item] = deque()
-        self._changed = threading.Condition()
-        self._error: BaseException | None = None
-        self._ended = self._left = False
-        self._thread = threading.Thread(target=self._work, daemon=True)
-
-    def __enter__(self) -> Ahead[Item]:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._left = True
-        self._thread.join(LAST_ITEM)
-
-    def __iter__(self) -> Iterator[Item]:
-        while (item := self._next()) is not None:
-            yield item
-
-    def _over(self) -> bool:
-        return self._left or self._stopped.is_set()
-
-    def _next(self) -> Item | None:
-        with self._changed:
-            while not self._waiting and not self._ended and not self._over():
-                self._changed.wait(WAKE_UP)
-            if self._over():
-                return None
-            if self._waiting:
-                item = self._waiting.popleft()
-                self._changed.notify_all()
-                return item
-            if self._error:
-                raise self._error
-            return None
-
-    def _work(self) -> None:
-        items = iter(self._items)
-        try:
-            while not self._over() and (item := next(items, None)) is not None:
-                if not self._put(item):
-                    break
-            if isinstance(items, Generator):
-                items.close()  # here, so that what it opened is closed by the thread that used it
-        except BaseException as error:  # raised again where the items are taken
-            self._error = error
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def _put(self, item: Item) -> bool:
-        with self._changed:
-            while len(self._waiting) >= self._size and not self._drop_old and not self._over():
-                self._changed.wait(WAKE_UP)
-            if self._over():
-                return False
-            if len(self._waiting) >= self._size:
-                self._waiting.popleft()
-            self._waiting.append(item)
-            self._changed.notify_all()
-            return True
-
-
 AHEAD = 4  # frames that may wait between two threads
 PROGRESS_EVERY = 2.0  # seconds
-Found = tuple[Frame, Detections]
+EVENTS = "events"
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Watched:
-    """What became of a video. `frames` were detected in and written; `last_index` counts those left out as well.
+class Recording:
+    """What is kept of the annotated pictures: a file, or in `folder` a file for each stretch with detections.
 
-    `codec` is the FourCC of the written video, empty without a frame.
+    Neither of them: nothing.
     """
 
-    picture: Path
-    codec: str
-    frames: int
-    last_index: int
-    seconds: float
-    stopped: bool
+    file: Path | None = None
+    folder: Path | None = None
+    title: str = ""
+
+    def path(self, event: int) -> Path | None:
+        """Returns the file of a frame in event `event`, or None: the frame is not kept."""
+        if self.folder is None:
+            return self.file
+        return self.folder / f"{self.title}_{event:04d}.webm" if event else None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame with what is in it. `numbers`, int `[N]`, are the tracks of the N objects; `event` is 0 outside of one.
+
+    `rate`: frames a second so far.
+    """
+
+    frame: Frame
+    found: Detections
+    numbers: np.ndarray
+    event: int
+    rate: float
+
+
+@dataclass
+class Watched:
+    """What became of a video. `frames` were detected in, `recorded` of them written; `last_index` counts all.
+
+    `recordings` are the files, `codecs` the encoders that were taken; `latencies` those of a live source; `broken` is
+    why it ended before its time.
+    """
+
+    frames: int = 0
+    last_index: int = -1
+    recorded: int = 0
+    seconds: float = 0.0
+    stopped: bool = False
+    events: int = 0
+    recordings: list[Path] = field(default_factory=list)
+    codecs: set[str] = field(default_factory=set)
+    latencies: Latencies = field(default_factory=Latencies)
+    broken: SourceError | None = None
 
     @property
     def rate(self) -> float:
@@ -135,50 +92,155 @@ def watch(
     out_dir: Path,
     score_threshold: float,
     json_lines: str | None = None,
-    progress: Callable[[str], None] | None = None,
-    video: Path | None = None,
+    record: str | None = None,
+    every: int = 1,
+    mqtt: str | None = None,
+    tell: Tell = lambda text: None,
+    progress: Tell | None = None,
 ) -> Watched:
-    """Detects in every frame until the source ends or Ctrl-C stops it, and writes the annotated video and the lines.
+    """Detects in every frame until the source ends or Ctrl-C stops it, and writes the lines and the annotated video.
 
-    Writes `<name>.webm` into `out_dir`, or `video`, with boxes, track numbers and the rate; and `detections.jsonl` (or
-    to `json_lines`), one line a frame: `{"frame", "time", "detections": [{"label", "score", "box", "track"}]}`. Of a
-    camera only the newest frame is kept while the network is busy; of a file none is left out. The first Ctrl-C (or
-    a SIGTERM) finishes both files at the next frame.
+    Writes `detections.jsonl` (or to `json_lines`), one line a frame: `{"frame", "time", "height", "width",
+    "detections": [{"label", "score", "box", "track"}]}`, and of a live source `latency_ms`, from when the frame was
+    received until its line is written; and `<title>.webm` into `out_dir`, or what `record` says: a file, `none`, or
+    `events`, a file for each stretch with detections, whose number is then in the lines as `event`.
+
+    Of a live source only the newest frame is kept while the network is busy, and pictures that are drawn and encoded
+    too slowly are left out of the recording; of a film none is left out. `every`: of so many frames one is looked at.
+    `mqtt`: a broker and topic that get the lines too. The first Ctrl-C (or a SIGTERM) finishes the files.
 
     Raises:
-        InputError: a file cannot be written, or would replace the video itself.
+        InputError: a file cannot be written, or would replace the video itself; the broker cannot be reached.
     """
-    target = video_path(source, out_dir, named=video)
-    make_folder(out_dir)
-    make_folder(target.parent)
-    tracker, start, written, last = Tracker(), time.perf_counter(), 0, -1
+    recording = recording_of(source, out_dir, record=record)
+    watched, start = Watched(), time.perf_counter()
     told, size = start, 1 if source.live else AHEAD
     with (
         stopped_by_signal() as stopped,
-        Ahead(source.frames(), size, source.live, stopped) as frames,
-        Ahead(detections(detector, frames, score_threshold=score_threshold), size, stopped=stopped) as found,
+        publisher(mqtt, tell=tell) as publish,
         open_lines(json_lines, out_dir) as lines,
-        Writer(target, source) as writer,
-    ):
-        for frame, objects in found:
-            numbers = tracker.update(objects.boxes, objects.classes, frames=frame.index - last)
-            written, last, now = written + 1, frame.index, time.perf_counter()
-            rate = written / (now - start)
-            writer.write(
-                frame, annotated(frame.image, objects, class_names=detector.class_names, numbers=numbers), rate=rate
-            )
-            where = {"frame": frame.index, "time": round(frame.seconds, 4)}
-            lines.write(detection_line(where, objects, class_names=detector.class_names, tracks=numbers.tolist()))
-            if progress and now - told >= PROGRESS_EVERY:
-                told = now
-                progress(progress_line(written, source.frame_count, rate=rate))
-    return Watched(target, writer.codec, written, last, time.perf_counter() - start, stopped.is_set())
+        Ahead(one_in(every, source.read(stopped)), size, source.live, stopped) as frames,
+        Ahead(
+            seen(
+                detector, source, frames, watched=watched, score_threshold=score_threshold, lines=lines,
+                events=record == EVENTS, publish=publish, tell=tell,
+            ),
+            AHEAD, source.live, stopped,
+        ) as pictures,
+        Recorder(recording, source.rate / every, watched) as recorder,
+    ):  # fmt: skip
+        try:
+            for one in pictures:
+                recorder.write(one, detector.class_names)
+                now = time.perf_counter()
+                if progress and now - told >= PROGRESS_EVERY:
+                    told = now
+                    progress(progress_line(watched.frames, source.frame_count if every == 1 else None, rate=one.rate))
+        except SourceError as error:
+            watched.broken = error
+    watched.seconds, watched.stopped = time.perf_counter() - start, stopped.is_set()
+    return watched
 
 
-def detections(detector: Detector, frames: Iterable[Frame], *, score_threshold: float) -> Iterator[Found]:
-    """Yields each frame with what is in it."""
+def recording_of(source: Source, out_dir: Path, *, record: str | None) -> Recording:
+    """Returns what `--record` asks for, and makes the folders.
+
+    Raises:
+        InputError: it would replace the video itself, is no kind of video, or a folder cannot be made.
+    """
+    if record == "none":
+        return Recording()
+    if record == EVENTS:
+        video_path(source, out_dir)  # refuses an `out_dir` that is a file
+        make_folder(out_dir / EVENTS)
+        return Recording(folder=out_dir / EVENTS, title=source.title)
+    target = video_path(source, out_dir, named=None if record is None else Path(record))
+    make_folder(out_dir)
+    make_folder(target.parent)
+    return Recording(file=target)
+
+
+def one_in(every: int, frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Yields the first of every `every` frames."""
     for frame in frames:
-        yield frame, detector.detect(frame.image, score_threshold)
+        if frame.index % every == 0:
+            yield frame
+
+
+def seen(
+    detector: Detector,
+    source: Source,
+    frames: Iterable[Frame],
+    *,
+    watched: Watched,
+    score_threshold: float,
+    lines: TextIO,
+    events: bool,
+    publish: Tell,
+    tell: Tell,
+) -> Iterator[Seen]:
+    """Detects in each frame, follows the objects, and writes and publishes its line before anything is drawn.
+
+    Counts in `watched`. `events`: numbers the stretches with detections in the lines.
+    """
+    tracker, stretches, start = Tracker(), Events(), time.perf_counter()
+    size = None
+    for frame in frames:
+        height, width = frame.image.shape[:2]
+        if size not in (None, (height, width)):
+            tell(f"{source.name}: the picture is now {width} x {height} pixels; boxes are in these from here on")
+        size = height, width
+        found = detector.detect(frame.image, score_threshold)
+        numbers = tracker.update(found.boxes, found.classes, frames=frame.index - watched.last_index)
+        where = {"frame": frame.index, "time": round(frame.seconds, 4), "height": height, "width": width}
+        event = stretches.update(frame.seconds, len(found.scores) > 0) if events else 0
+        if event:
+            where["event"] = event
+        if source.live:
+            latency = 1000 * (time.perf_counter() - frame.arrived)
+            watched.latencies.add(latency)
+            where["latency_ms"] = round(latency, 1)
+        line = detection_line(where, found, class_names=detector.class_names, tracks=numbers.tolist())
+        lines.write(line)
+        lines.flush()
+        publish(line)
+        watched.frames, watched.last_index, watched.events = watched.frames + 1, frame.index, stretches.count
+        yield Seen(frame, found, numbers, event, watched.frames / (time.perf_counter() - start))
+
+
+class Recorder:
+    """Draws and writes the frames that a recording keeps, a file after the other."""
+
+    def __init__(self, recording: Recording, rate: float, watched: Watched) -> None:
+        self._recording, self._rate, self._watched = recording, rate, watched
+        self._writer: Writer | None = None
+        self._path: Path | None = None
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def write(self, one: Seen, class_names: tuple[str, ...]) -> None:
+        """Writes a frame with boxes, track numbers and the rate."""
+        path = self._recording.path(one.event)
+        if path != self._path:
+            self._close()
+            self._path = path
+        if path is None:
+            return
+        if self._writer is None:
+            self._writer = Writer(path, self._rate)
+            self._watched.recordings.append(path)
+        picture = annotated(one.frame.image, one.found, class_names=class_names, numbers=one.numbers)
+        self._watched.recorded += self._writer.write(one.frame, picture, rate=one.rate)
+        self._watched.codecs.add(self._writer.codec)
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.__exit__()
+            self._writer = None
 
 
 def annotated(image: np.ndarray, found: Detections, *, class_names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
@@ -199,31 +261,3 @@ def annotated(image: np.ndarray, found: Detections, *, class_names: tuple[str, .
 def progress_line(written: int, expected: int | None, *, rate: float) -> str:
     """Returns how far it is and how fast."""
     return f"frame {written}{f' of {expected}' if expected else ''}: {rate:.1f} frames/s"
-
-
-@contextmanager
-def stopped_by_signal() -> Iterator[threading.Event]:
-    """Lets the first Ctrl-C or SIGTERM set the event, and the second one do what it did before.
-
-    Does nothing outside the main thread, where signals do not arrive.
-    """
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def stop(*_: object) -> None:
-        stopped.set()
-        restore()
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield stopped
-    finally:
-        restore()

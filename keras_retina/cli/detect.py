@@ -25,6 +25,7 @@ from keras_retina.foundation.errors import InputError
 
 if TYPE_CHECKING:
     from edge.detect.capture import Source
+    from edge.detect.video import Watched
     from edge.runtime import Detector
 
 LOW_SCORE = 0.05  # what a network that learned little still reaches
@@ -33,7 +34,13 @@ INTERRUPTED = 130  # as a shell says it of a program that Ctrl-C ended
 
 def detect(
     model: Annotated[Path, typer.Argument(help="A .tflite detection file, whoever wrote it.")],
-    source: Annotated[str, typer.Argument(help="An image, a folder of images, a video file, or camera:0.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="An image, a folder of images, a video, rtsp:// or http:// (a stream), camera:0, /dev/video0, "
+            "picamera2, or - (standard input)."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder for pictures, video and results.")] = Path("detections"),
     score: Annotated[
         float | None, typer.Option("--score", min=0.0, max=1.0, help="Lowest score shown. Default: 0.3.")
@@ -41,9 +48,25 @@ def detect(
     json_lines: Annotated[
         str | None, typer.Option("--json-lines", help="File, or - for standard output. Default: OUT/detections.jsonl.")
     ] = None,
-    video: Annotated[
-        Path | None,
-        typer.Option("--video", help="The annotated video: .webm, .mkv, .mp4, .mov or .avi. Default: OUT/<name>.webm."),
+    record: Annotated[
+        str | None,
+        typer.Option(
+            "--record",
+            help="none, events (only stretches with detections), or a file: .webm, .mkv, .mp4, .mov or .avi. "
+            "Default: OUT/<name>.webm.",
+        ),
+    ] = None,
+    every: Annotated[int, typer.Option("--every", min=1, help="Look at one of so many frames.")] = 1,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Of a folder, its subfolders too.")] = False,
+    reconnect: Annotated[
+        float | None, typer.Option("--reconnect", min=0.1, help="Seconds before a cut stream is tried. Default: 0.5.")
+    ] = None,
+    input_format: Annotated[
+        str | None,
+        typer.Option("--input-format", help="Of - or a stream: mjpeg, h264, hevc or mpegts. Default: found out."),
+    ] = None,
+    mqtt: Annotated[
+        str | None, typer.Option("--mqtt", help="Publishes the lines: mqtt://[USER:PASSWORD@]HOST[:PORT]/TOPIC.")
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the network.")] = 2,
     delegate: Annotated[
@@ -58,7 +81,6 @@ def detect(
     box_units: BoxUnitsOption = None,
 ) -> None:
     """Find objects with a .tflite file: draws boxes, writes COCO results of images and JSON lines of anything."""
-    from edge.detect.capture import VIDEO_SUFFIXES, camera_name, open_camera, open_video
     from edge.detect.images import detect_paths
     from edge.detectors.reading import open_for_detection
     from edge.runtime import SHOW_SCORE_THRESHOLD
@@ -78,21 +100,65 @@ def detect(
     for line in read_as:
         print(line, file=sys.stderr)
     threshold = SHOW_SCORE_THRESHOLD if score is None else score
-    camera = camera_name(source)
-    if camera is not None:
-        _watch(detector, open_camera(camera), out=out, score=threshold, json_lines=json_lines, video=video)
-    elif Path(source).suffix.lower() in VIDEO_SUFFIXES:
-        _watch(detector, open_video(Path(source)), out=out, score=threshold, json_lines=json_lines, video=video)
-    elif video is not None:
-        raise InputError(f"--video: expected a video or a camera to annotate. Received: {source}. Leave it out.")
+    opened = _open(source, reconnect=reconnect, form=input_format)
+    of_videos = {"--record": record, "--mqtt": mqtt, "--every": None if every == 1 else every}
+    if opened is not None:
+        if recursive:
+            raise InputError(f"--recursive: expected a folder of images. Received: {opened.name}. Leave it out.")
+        watched = _watch(
+            detector, opened, out=out, score=threshold, json_lines=json_lines, record=record, every=every, mqtt=mqtt
+        )
+        kept = watched.recordings or json_lines is None
+        if watched.broken is not None:
+            raise InputError(f"{watched.broken}{f' What there is, is finished in {out}.' if kept else ''}")
+        if watched.stopped and not opened.live:
+            raise typer.Exit(INTERRUPTED)
+    elif wrong := [option for option, value in of_videos.items() if value is not None]:
+        raise InputError(f"{wrong[0]}: expected a video, a stream or a camera. Received: {source}. Leave it out.")
     else:
         tell = partial(print, file=sys.stderr) if json_lines == "-" else say
-        found = detect_paths(detector, Path(source), out_dir=out, score_threshold=threshold, json_lines=json_lines)
+        found = detect_paths(
+            detector,
+            Path(source),
+            out_dir=out,
+            score_threshold=threshold,
+            json_lines=json_lines,
+            recursive=recursive,
+            tell=tell,
+        )
         hint = f"; try --score {LOW_SCORE}" if not found.objects and threshold > LOW_SCORE else ""
         objects = f"{found.objects} object{'s' * (found.objects != 1)}"
         images = f"{found.images} image{'s' * (found.images != 1)}"
         tell(f"{objects} of score {threshold:g} or more in {images}{hint}")
         tell(f"wrote the pictures into {out}, and {found.results}")
+
+
+def _open(source: str, *, reconnect: float | None, form: str | None) -> Source | None:
+    """Opens a video, stream or camera; None for what has to be images."""
+    from edge.detect import cameras, capture, live
+    from keras_retina.foundation.errors import closest
+
+    stream = source == "-" or live.is_address(source)
+    for option, value in (("--input-format", form), ("--reconnect", reconnect)):
+        if value is not None and (not stream or (source == "-" and option == "--reconnect")):
+            raise InputError(f"{option}: expected a stream, such as rtsp://. Received: {source}. Leave it out.")
+    if form not in (None, *live.FORMATS):
+        raise InputError(
+            f"--input-format: expected {', '.join(live.FORMATS)}. Received: {form}. {closest(str(form), live.FORMATS)}"
+        )
+    if source == "-":
+        return live.open_standard_input(form, tell=_note)
+    if stream:
+        wait = live.RECONNECT if reconnect is None else reconnect
+        return live.open_address(source, tell=_note, reconnect=wait, form=form)
+    camera, picamera = cameras.camera_name(source), cameras.picamera_number(source)
+    if camera is not None:
+        return cameras.open_camera(camera, tell=_note)
+    if picamera is not None:
+        return cameras.open_picamera(picamera)
+    if Path(source).suffix.lower() in capture.VIDEO_SUFFIXES and not Path(source).is_dir():
+        return capture.open_video(Path(source))
+    return None
 
 
 def _watch(
@@ -102,40 +168,54 @@ def _watch(
     out: Path,
     score: float,
     json_lines: str | None,
-    video: Path | None,
-) -> None:
-    from edge.detect.capture import missing_frames
+    record: str | None,
+    every: int,
+    mqtt: str | None,
+) -> Watched:
+    """Detects until the source ends, and says what was written."""
     from edge.detect.lines import LINES
     from edge.detect.video import watch
     from edge.detect.video_file import IN_BROWSERS
-    from keras_retina.foundation.errors import printable
 
     tell = partial(print, file=sys.stderr) if json_lines == "-" else say
+    shown = sys.stderr.isatty() or not source.live  # the log of a service would get a line every two seconds for ever
     watched = watch(
-        detector, source, out_dir=out, score_threshold=score, json_lines=json_lines, progress=_progress, video=video
+        detector,
+        source,
+        out_dir=out,
+        score_threshold=score,
+        json_lines=json_lines,
+        record=record,
+        every=every,
+        mqtt=mqtt,
+        tell=_note,
+        progress=_progress if shown else None,
     )
     if sys.stderr.isatty():
         print(file=sys.stderr)  # ends the line of progress
-    left_out = watched.last_index + 1 - watched.frames
-    if watched.frames:
-        tell(f"wrote {watched.picture}" + (f" and {out / LINES}" if json_lines is None else ""))
-        if watched.codec not in IN_BROWSERS:
-            tell(f"its codec is {watched.codec}, which browsers do not play; a .webm plays")
+    written = [str(path) for path in watched.recordings[:1]] if record != "events" else []
+    written += [f"{watched.events} events into {out / 'events'}"] if record == "events" else []
+    written += [str(out / LINES)] if json_lines is None and watched.frames else []
+    if written:
+        tell(f"wrote {' and '.join(written)}")
+    if watched.codecs - set(IN_BROWSERS):
+        tell(f"its codec is {', '.join(sorted(watched.codecs))}, which browsers do not play; a .webm plays")
+    looked_at = watched.last_index // every + 1 if watched.frames else 0
+    left_out = [f"{looked_at - watched.frames} were left out"] if source.live else []
+    if watched.recorded and source.live and record != "events":
+        left_out.append(f"{watched.frames - watched.recorded} are not in the recording")
     tell(
         ("stopped: " if watched.stopped else "")
-        + f"{watched.frames} frames in {watched.seconds:.1f} s, {watched.rate:.1f} frames/s"
-        + (f"; {left_out} of the camera's left out" if source.live else "")
+        + "; ".join([f"{watched.frames} frames in {watched.seconds:.1f} s, {watched.rate:.1f} frames/s", *left_out])
     )
-    if watched.stopped:
-        if not source.live:
-            raise typer.Exit(INTERRUPTED)
-    elif source.live:
-        raise InputError(f"{source.name}: expected pictures until Ctrl-C. Received: {watched.frames}, then none.")
-    elif missing := missing_frames(Path(source.name), watched.frames, expected=source.frame_count):
-        raise InputError(
-            f"{printable(source.name)}: expected a complete video. Received: {missing}. "
-            f"What there is, is finished in {printable(out)}."
-        )
+    if summary := watched.latencies.summary():
+        tell(summary)
+    return watched
+
+
+def _note(text: str) -> None:
+    """Tells of a source, on standard error: standard output is for lines."""
+    print(f"{chr(10) if sys.stderr.isatty() else ''}{text}", file=sys.stderr, flush=True)
 
 
 def _progress(text: str) -> None:

@@ -187,7 +187,7 @@ def _opened(source: io.BytesIO | str | Path, path: str | ImageFile) -> PillowFil
         image.close()
         raise InputError(
             f"{printable(path)}: an image of at most {PIXEL_LIMIT} pixels was expected. "
-            f"Received: width={width}, height={height}. Reduce the image or remove it from the labels."
+            f"Received: width={width}, height={height}. Reduce the image, or leave it out."
         )
     return image
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from edge.detect.video import Ahead
+from edge.detect.ahead import Ahead
 
 PATIENCE = 30  # seconds; only a test that fails waits so long
 

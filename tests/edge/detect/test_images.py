@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -140,3 +141,51 @@ def test_bad_input_is_refused_before_anything_is_written(exported, photos, tmp_p
     with pytest.raises(InputError, match="a file"):
         detect_paths(Detector(exported["float32"]), photos, out_dir=photos / "notes.txt")
     assert not out.exists()
+
+
+def test_what_a_folder_has_beside_its_images_is_counted_and_named_in_one_line(exported, photos, tmp_path):
+    told = []
+    (photos / "more" / "deeper").mkdir(parents=True)
+    (photos / ".thumbnails").mkdir()
+    shutil.copy(photos / "image_0.png", photos / "more" / "image_0.png")
+    shutil.copy(photos / "image_0.png", photos / "more" / "deeper" / "b.png")
+    shutil.copy(photos / "image_0.png", photos / ".thumbnails" / "c.png")
+    detector, out = Detector(exported["int8"]), photos / "found"
+    assert detect_paths(detector, photos, out_dir=out, tell=told.append).images == 2
+    assert told == [
+        f"{photos}: skipped 1 file and 1 subfolder (more/, notes.txt). --recursive takes the images in subfolders."
+    ]
+    told.clear()
+    found = detect_paths(detector, photos, out_dir=out, recursive=True, tell=told.append)
+    assert found.images == 4
+    assert told == [f"{photos}: skipped 1 file (notes.txt)."]
+    names = ["image_0.png", "image_1.png", "more/deeper/b.png", "more/image_0.png"]
+    images = json.loads((out / "images.json").read_text())["images"]
+    assert [entry["file_name"] for entry in images] == names
+    assert [entry["picture"] for entry in images] == [name.replace(".png", ".jpg") for name in names]
+    assert all((out / entry["picture"]).is_file() for entry in images)
+    assert [json.loads(line)["file"] for line in (out / "detections.jsonl").read_text().splitlines()] == names
+
+
+def test_a_folder_with_images_in_subfolders_alone_says_what_to_do(exported, photos, tmp_path):
+    with pytest.raises(InputError, match=r"skipped 1 subfolder \(photos/\)\. --recursive takes the images"):
+        detect_paths(Detector(exported["int8"]), tmp_path, out_dir=tmp_path / "out")
+
+
+def test_heic_is_an_image_and_without_its_reader_each_is_named(exported, photos, tmp_path, monkeypatch):
+    heif = pytest.importorskip("pillow_heif", reason="needs pillow-heif: pip install pillow-heif")
+    heif.from_pillow(Image.open(photos / "image_0.png")).save(photos / "phone.HEIC")
+    detector, out = Detector(exported["int8"]), tmp_path / "out"
+    assert detect_paths(detector, photos, out_dir=out).images == 3
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(InputError, match=r"1 of 3 images could not be read; .*phone\.HEIC.*keras_retina\[heic\]"):
+        detect_paths(detector, photos, out_dir=out)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # pytest shows what the package hides
+def test_a_photo_of_108_megapixels_is_one_line_and_the_others_are_finished(exported, photos, tmp_path):
+    Image.new("L", (12000, 9000)).save(photos / "huge.png", compress_level=1)
+    with pytest.raises(InputError, match=r"1 of 3 images could not be read.*at most 100000000 pixels") as caught:
+        detect_paths(Detector(exported["int8"]), photos, out_dir=tmp_path / "out")
+    assert "width=12000, height=9000" in str(caught.value)
+    assert "\n" not in str(caught.value)

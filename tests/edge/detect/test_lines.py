@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from edge.detect.lines import detection_line, open_lines
+from edge.detect.lines import Latencies, detection_line, open_lines
 from edge.runtime import Detections
 from keras_retina.foundation.errors import InputError
 
@@ -49,3 +49,18 @@ def test_lines_go_to_the_folder_a_file_or_standard_output(tmp_path, capsys):
         assert (tmp_path / "new" / "x").is_file()
     with pytest.raises(InputError, match="--json-lines"), open_lines(str(tmp_path / "new"), tmp_path):
         pass
+
+
+def test_latencies_are_counted_by_the_millisecond_and_summed_up():
+    """Of 1 to 100 ms: nearest ranks 50, 95 and 100."""
+    latencies = Latencies()
+    assert latencies.summary() == ""
+    with pytest.raises(ValueError, match="at least one latency"):
+        latencies.percentile(50)
+    for milliseconds in reversed(range(1, 101)):
+        latencies.add(milliseconds + 0.2)
+    assert [latencies.percentile(percent) for percent in (1, 50, 95, 100)] == [1, 50, 95, 100]
+    assert latencies.summary() == "from frame to line: median 50 ms, 95 % within 95 ms, longest 100 ms"
+    alone = Latencies()
+    alone.add(7.4)
+    assert alone.percentile(50) == alone.percentile(100) == 7
