@@ -161,7 +161,7 @@ def test_an_interpreter_that_loads_is_taken_where_the_first_does_not(tmp_path, m
 
 
 def stored(detector: Detector, monkeypatch, order: list[int]) -> None:
-    """Makes the post-processing leave four boxes in some order: two of one class and score, and one of another class."""
+    """Makes the operator leave four boxes in some order: two of one class and score, one of another, one better."""
     boxes = np.array([[0.5, 0, 1, 1], [0.1, 0.2, 1, 1], [0.1, 0.1, 1, 1], [0, 0, 1, 1]], np.float32)
     classes, scores = np.array([1, 0, 0, 1], np.float32), np.array([0.5, 0.5, 0.5, 0.9], np.float32)
     values = [array[order][None] for array in (boxes, classes, scores)] + [np.array([4.0], np.float32)]
