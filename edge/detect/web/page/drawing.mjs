@@ -1,19 +1,39 @@
 // Boxes on a canvas that lies over the picture.
 
-// The colours of keras_retina/drawing.py, all light enough for black letters.
+// The colours of keras_retina/foundation/drawing.py.
 const PALETTE = [
-  ...["#ff6347", "#2ecc71", "#3498ff", "#ffc828", "#ba68ff"],
-  ...["#00ced1", "#ff69b4", "#9acd32", "#ff8c00", "#7890ff"],
+  ...["#ff5a3c", "#0078ff", "#00fff0", "#e100d2", "#ffe100"],
+  ...["#c35a78", "#00ff96", "#69964b", "#a5ff5a", "#f0a5ff"],
 ];
+const taken = new Map(); // from the name of a class to the place of its colour, as long as the page is open
 
-/** Returns the colour of a class name: by its CRC-32, so that pictures of `keras-retina detect` have the same. */
+/**
+ * Returns the colour of a class name: by its CRC-32, as `keras-retina detect` chooses it. Where another name has it
+ * already, the next free one.
+ */
 export function labelColour(label) {
+  if (!taken.has(label)) {
+    let place = checksum(label) % PALETTE.length;
+    const used = new Set(taken.values());
+    while (used.size < PALETTE.length && used.has(place)) place = (place + 1) % PALETTE.length;
+    taken.set(label, place);
+  }
+  return PALETTE[taken.get(label)];
+}
+
+function checksum(text) {
   let remainder = 0xffffffff;
-  for (const byte of new TextEncoder().encode(label)) {
+  for (const byte of new TextEncoder().encode(text)) {
     remainder ^= byte;
     for (let bit = 0; bit < 8; bit += 1) remainder = (remainder >>> 1) ^ (0xedb88320 & -(remainder & 1));
   }
-  return PALETTE[(~remainder >>> 0) % PALETTE.length];
+  return ~remainder >>> 0;
+}
+
+/** Returns black or white, whichever is read better on a colour. */
+function letterColour(colour) {
+  const [red, green, blue] = [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16));
+  return 0.299 * red + 0.587 * green + 0.114 * blue > 120 ? "#000" : "#fff";
 }
 
 /**
@@ -48,6 +68,6 @@ function drawOne(pencil, [y1, x1, y2, x2], text, colour, width) {
   const top = y1 >= 17 ? y1 - 17 : y1;
   pencil.fillStyle = colour;
   pencil.fillRect(left, top, textWidth, 17);
-  pencil.fillStyle = "#000";
+  pencil.fillStyle = letterColour(colour);
   pencil.fillText(text, left + 3, top + 3);
 }

@@ -17,7 +17,7 @@ from edge.detect.web.tasks_vision import PAGE, cache_folder, find_tasks_vision, 
 from edge.export.convert import convert_heads
 from edge.export.export import write_detector
 from edge.runtime import Detector, read_image
-from keras_retina.foundation.drawing import label_colour
+from keras_retina.foundation.drawing import label_colours
 from keras_retina.geometry.boxes import iou
 from keras_retina.recipe.recipe import Export
 
@@ -189,8 +189,8 @@ def test_classes_have_the_colours_of_the_other_pictures(page, image_paths):
     script = "return [...document.querySelectorAll('#found li')].map((i) => [i.dataset.label, i.style.cssText])"
     colours = dict(page.browser.execute_script(script))
     assert set(colours) == {"disc", "square"}
-    for label, style in colours.items():
-        assert "#{:02x}{:02x}{:02x}".format(*label_colour(label)) in style
+    for colour, style in zip(label_colours(list(colours)), colours.values(), strict=True):
+        assert "#{:02x}{:02x}{:02x}".format(*colour) in style
 
 
 def test_the_page_finds_in_a_photograph_what_the_runtime_finds(page, files, shared_data):
