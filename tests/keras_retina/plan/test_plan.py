@@ -23,7 +23,7 @@ def written(plan, tmp_path: Path):
     return load_recipe(path)
 
 
-@pytest.mark.parametrize("target", [None, "phone", "pi", "coral", "browser"])
+@pytest.mark.parametrize("target", [None, "phone", "pi", "coral", "browser", "frigate"])
 @pytest.mark.parametrize("objective", [None, "smallest", "fastest", "best"])
 def test_the_text_is_the_recipe(tiny_coco, tmp_path, target, objective):
     plan = plan_recipe(tiny_coco, Wishes(target=target, objective=objective, seed=4))
@@ -32,7 +32,8 @@ def test_the_text_is_the_recipe(tiny_coco, tmp_path, target, objective):
     assert plan.recipe.data.test is None
     assert bool(plan.recipe.compress) == (objective != "best")
     assert plan.recipe.export.mediapipe_raw == (target != "coral")
-    assert (plan.recipe.export.heal, plan.recipe.export.integer_only) == ("full", target == "coral")
+    assert (plan.recipe.export.heal, plan.recipe.export.integer_only) == ("full", target in ("coral", "frigate"))
+    assert plan.recipe.export.labelmap == (target == "frigate")
 
 
 def test_every_choice_of_the_recipe_has_a_reason_above_it(tiny_coco):
