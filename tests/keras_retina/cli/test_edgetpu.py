@@ -33,6 +33,23 @@ def test_a_prediction_is_printed_and_written(run_edgetpu, write_tflite, classifi
     }
 
 
+def test_a_log_from_elsewhere_is_compared(run_edgetpu, write_tflite, classifier_layers, tmp_path):
+    path, log = write_tflite(tmp_path / "m.tflite", *classifier_layers), tmp_path / "m_edgetpu.log"
+    names = ("CONV_2D", "FULLY_CONNECTED", "MEAN", "QUANTIZE", "SOFTMAX")
+    rows = [f"{name:<30} 1          Mapped to Edge TPU" for name in names]
+    log.write_text("\n".join(["Edge TPU Compiler version 16.0.384591198", "", "Operator   Count   Status", "", *rows]))
+    result = run_edgetpu(path, "--log", log)
+    assert result.returncode == 0, result.stderr
+    assert "compiler 16.0.384591198: compiled" in result.stdout and "as predicted" in result.stdout
+    log.write_text(log.read_text().replace("SOFTMAX                        1          Mapped to", "SOFTMAX  1  Not on"))
+    result = run_edgetpu(path, "--log", log)
+    assert result.returncode == 1
+    assert "differs: SOFTMAX: predicted 1 of 1 on the Edge TPU, compiled 0 of 1" in result.stdout
+    log.write_text("nothing\n")
+    result = run_edgetpu(path, "--log", log)
+    assert result.returncode == 2 and "--log: expected the table" in result.stderr
+
+
 def test_an_unparsable_file_is_a_result_and_a_damaged_one_is_bad_input(
     run_edgetpu, write_tflite, classifier_layers, tmp_path
 ):
