@@ -17,9 +17,10 @@ UNSTEADY, SLOWER = 0.2, 1.1  # a deviation of a fifth of the mean; a mean a tent
 
 NUMBER = r"([0-9.]+(?:e[+-]?\d+)?)"
 PREFIX = re.compile(
-    r"^(?:(?:\d\d-\d\d [\d:.]+ +\d+ +\d+ )?[VDIWEF][ /][\w.-]+ *(?:\( *\d+\))?: |(?:INFO|WARNING|ERROR): )",
+    r"^(?:(?:\d\d-\d\d [\d:.]+ +\d+ +\d+ )?[VDIWEF][ /][\w.-]+ *(?:\( *\d+\))?: |(?:INFO|WARNING|ERROR): )"
+    r"(?:\[[\w.]+:\d+\] )?",
     re.MULTILINE,
-)  # of adb logcat and of TFLite
+)  # of adb logcat, TFLite and LiteRT
 START = re.compile(r"^STARTING!", re.MULTILINE)
 GRAPH = re.compile(
     r"^(?:Graph: \[(.+)\]|Loaded model (.+?)|.*(?:Loading model from|Model): +(\S.*?))\s*$", re.MULTILINE
@@ -43,9 +44,10 @@ DELEGATE = re.compile(
 )
 REPLACED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate")
 RESULT = re.compile(
-    rf"^(Model initialization|Warmup|Inference)(?: \((\w+)\))?: +{NUMBER} ms(?: \((\d+) runs\))?", re.MULTILINE
+    rf"^(Model initialization|Warmup|Inference)(?: \((\w+)\))?: +{NUMBER}(?: ms)?(?: \((\d+) runs\))?", re.MULTILINE
 )
-ACCELERATED = re.compile(r"^Fully accelerated: +(\w+)", re.MULTILINE)
+FOOTPRINT = re.compile(rf"^(?:Peak memory|Overall footprint): +{NUMBER} MB", re.MULTILINE)
+BLOCK = re.compile(r"Inference timings in us|BENCHMARK RESULTS")
 
 
 @dataclass(frozen=True)
@@ -114,18 +116,13 @@ def beside(run: DeviceRun, rows: Sequence[dict[str, Any]]) -> dict[str, Any] | N
 
 
 def _parts(text: str) -> list[str]:
-    """Splits a log into runs: at STARTING!, or behind each block of results."""
-    if START.search(text):
-        starts = [match.start() for match in START.finditer(text)]
-        return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
-    ends = [match.end() for match in (*TIMINGS.finditer(text), *ACCELERATED.finditer(text)) if _is_result(match, text)]
-    ends = sorted(ends) or [len(text)]
-    ends[-1] = len(text)  # memory is printed behind the times
-    return [text[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-
-
-def _is_result(match: re.Match[str], text: str) -> bool:
-    return match.re is TIMINGS or "BENCHMARK RESULTS" in text[max(0, match.start() - 1000) : match.start()]
+    """Splits a log into runs: at STARTING!, or where a model is named behind a block of results."""
+    starts = [match.start() for match in START.finditer(text)]
+    if not starts:
+        blocks = [match.start() for match in BLOCK.finditer(text)]
+        named = [GRAPH.search(text, start) for start in blocks[:-1]]
+        starts = [0, *(match.start() if match else start for match, start in zip(named, blocks[1:], strict=True))]
+    return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
 
 
 def _one(text: str, *, device: str, log: str) -> DeviceRun | None:
@@ -140,7 +137,8 @@ def _one(text: str, *, device: str, log: str) -> DeviceRun | None:
         PEAK.search(text),
         DELTA.search(text),
     )
-    memory = peak.group(1) if peak else delta.group(2) if delta else None
+    footprints = [float(value) for value in FOOTPRINT.findall(text)]
+    memory = peak.group(1) if peak else delta.group(2) if delta else max(footprints, default=None)
     path = next((group for group in graph.groups() if group), "") if graph else ""
     return replace(
         run,
@@ -155,15 +153,19 @@ def _one(text: str, *, device: str, log: str) -> DeviceRun | None:
 
 def _benchmark_model(text: str, timings: re.Match[str], *, device: str, log: str) -> DeviceRun:
     load, first, warmup, mean = (float(value) / 1000 for value in timings.groups())
-    counts = list(COUNT.finditer(text[: timings.start()]))
     run = DeviceRun(device, log, "benchmark_model", "", mean, load_ms=load, first_ms=first, warmup_ms=warmup)
+    return _with_counts(run, text)
+
+
+def _with_counts(run: DeviceRun, text: str) -> DeviceRun:
+    """Adds what the last line of counts says; the one before it is the warm-up."""
+    counts = list(COUNT.finditer(text))
     if not counts:
         return run
-    last = counts[-1]  # the one before it is the warm-up
-    fields = {name: float(value) / 1000 for name, value in FIELD.findall(last.group(4))}
+    fields = {name: float(value) / 1000 for name, value in FIELD.findall(counts[-1].group(4))}
     return replace(
         run,
-        runs=int(last.group(1)),
+        runs=int(counts[-1].group(1)),
         median_ms=fields.get("median"),
         p95_ms=fields.get("p95"),
         min_ms=fields.get("min"),
@@ -181,8 +183,9 @@ def _litert(text: str, *, device: str, log: str) -> DeviceRun | None:
     def value(name: str, kind: str = "") -> float | None:
         return found[name, kind][0] if (name, kind) in found else None
 
-    return DeviceRun(
-        device, log, "litert-benchmark", "", mean,
+    tool = "litert-benchmark" if "benchmark_litert_model: " in text else "benchmark_model of LiteRT"
+    run = DeviceRun(
+        device, log, tool, "", mean,
         runs=int(runs) if runs else None,
         median_ms=value("Inference", "median"),
         p95_ms=value("Inference", "p95"),
@@ -193,6 +196,7 @@ def _litert(text: str, *, device: str, log: str) -> DeviceRun | None:
         first_ms=value("Warmup", "first"),
         warmup_ms=value("Warmup", "avg"),
     )  # fmt: skip
+    return _with_counts(run, text)
 
 
 def _notes(run: DeviceRun) -> tuple[str, ...]:

@@ -103,6 +103,20 @@ def test_litert_benchmark_is_read(runs):
     assert (run.size_mb, run.accelerator, run.notes) == (2.53, "CPU", ())
 
 
+def test_the_benchmark_model_of_litert_is_read(runs):
+    """litert/tools/benchmark_litert_model.h prints through LiteRT's logger; it has no unit behind the deviation."""
+    results = LITERT[LITERT.index("Model init") : LITERT.index("Inference (median)")] + "Inference (std):      0.10\n"
+    results += "Throughput:           22.90 MB/s\nInit footprint:       4.00 MB\nOverall footprint:    11.50 MB\n"
+    lines = ["Loading model from: /data/local/tmp/mine_int8.tflite", "", "========== BENCHMARK RESULTS =========="]
+    text = "".join(f"INFO: [benchmark_litert_model.h:94] {line}\n" for line in (*lines, *results.splitlines()))
+    (run,) = runs(text)
+    assert (run.tool, run.file, run.runs) == ("benchmark_model of LiteRT", "mine_int8.tflite", 50)
+    assert (run.mean_ms, run.median_ms, run.std_ms, run.memory_mib) == (6.4, None, 0.1, 11.5)
+    counts = "count=50 first=6300 curr=6400 min=6200 max=7000 avg=6400 std=100 p5=6250 median=6380 p95=6600\n"
+    (run,) = runs(f"STARTING!\n{counts}{text}")
+    assert (run.median_ms, run.p95_ms) == (6.38, 6.6)
+
+
 def test_several_runs_in_one_log(runs):
     other = BENCHMARK_MODEL.replace("mine_int8", "mine_float32").replace("median=33100", "median=50000")
     found = runs(BENCHMARK_MODEL + other)
