@@ -168,6 +168,15 @@ def test_enough_minutes_are_shared_and_few_are_left_to_the_float_model(tiny_coco
     assert little.recipe.model.input.height < much.recipe.model.input.height
 
 
+def test_a_short_time_leaves_frigate_its_input(tiny_coco):
+    plan = plan_recipe(
+        tiny_coco,
+        Wishes(minutes=0.5, target="frigate"),
+        pace_of=lambda *_: Pace(step=0.1, tracing=0.0, evaluation=0.1),
+    )
+    assert (plan.recipe.model.input.height, plan.recipe.model.input.width) == (320, 320)
+
+
 def test_minutes_that_teach_nothing_are_refused_with_the_least_ones(tiny_coco):
     def pace_of(*_):
         return Pace(step=3.0, tracing=20.0, evaluation=2.0)
