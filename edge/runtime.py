@@ -1,8 +1,8 @@
 """Runs an exported detector on an image with NumPy and the LiteRT interpreter alone: no TensorFlow, no other file.
 
 Copy this one file to the device and `pip install numpy ai-edge-litert` (and Pillow, unless images arrive as arrays of
-the network's own size). As a program: `python runtime.py MODEL.tflite IMAGE` prints the detections as JSON. On a Coral:
-`--delegate edgetpu`, with the file that `edgetpu_compiler` wrote.
+the network's own size; for HEIC pillow-heif). As a program: `python runtime.py MODEL.tflite IMAGE` prints the
+detections as JSON. On a Coral: `--delegate edgetpu`, with the file that `edgetpu_compiler` wrote.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import ctypes
 import hashlib
+import importlib
 import json
 import math
 import platform
+import struct
 import sys
 import threading
 import zipfile
@@ -33,15 +35,24 @@ SHOW_SCORE_THRESHOLD = 0.3
 SPEC_MEMBER, EXPORT_MEMBER, LABELS_MEMBER = "detector.json", "export.json", "labels.txt"
 MEMBER_LIMIT = 4_000_000  # bytes of a description; more is not ours
 
+HEIF_SUFFIXES = (".heic", ".heif")
+
 EDGETPU_LIBRARIES = {"Linux": "libedgetpu.so.1", "Darwin": "libedgetpu.1.dylib", "Windows": "edgetpu.dll"}
 
 BANDED_PIXELS = 100_000  # of an image; a smaller one is resized before a second thread has begun
+
+PICAMERA2_RGB = {"BGR888": (0, 1, 2), "XBGR8888": (0, 1, 2), "RGB888": (2, 1, 0), "XRGB8888": (2, 1, 0)}
+"""Where red, green and blue lie in a frame of picamera2, by the name of its format, which counts from the last byte."""
 
 NMS_BLOCK = 128  # candidates whose overlaps are computed at once; most images have fewer
 
 
 class ModelFileError(ValueError):
     """The file is not a detector that `keras-retina export` wrote, or it was damaged. The message is one line."""
+
+
+class ImageFileError(ValueError):
+    """The image file is cut off, damaged or unknown to Pillow. The message is one line and names it."""
 
 
 class DelegateError(OSError):
@@ -135,12 +146,15 @@ class Detector:
         """Finds the objects of an image.
 
         Args:
-            image: uint8 RGB `[height, width, 3]` of any size, a Pillow image, or the path of an image file.
+            image: uint8 RGB `[height, width, 3]` of any size, a Pillow image, or the path of an image file. Of a frame
+                of a Pi's camera `picamera2_frame` makes RGB.
             score_threshold: least score, 0 to 1; a postprocess file itself has dropped what is under its own threshold.
             iou_threshold: of two boxes of a class that overlap more, the lower-scored goes. Default: that of the file.
             max_detections: most boxes returned. Default, and most possible for a postprocess file: that of the file.
 
         Raises:
+            ImageFileError: the image file cannot be read.
+            ImportError: the image has to be read or resized, and there is no Pillow.
             ValueError: the image has another shape or type, the score is out of range, or a postprocess file cannot do
                 what is asked.
         """
@@ -169,6 +183,8 @@ class Detector:
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             advice = "Pass one image, without the batch axis." if image.ndim == 4 else "Convert it to 8-bit RGB first."
+            if image.ndim == 3 and image.shape[2] == 4:
+                advice = "A frame of picamera2: picamera2_frame(frame, 'XRGB8888'). Of others, leave the fourth out."
             raise ValueError(
                 f"expected a uint8 RGB image [height, width, 3]. Received: {image.dtype} {list(image.shape)}. {advice}"
             )
@@ -236,11 +252,13 @@ class Detector:
 
     def _read_postprocessed(self, score_threshold: float, limit: int) -> Detections:
         boxes, classes, scores, count = (self._output(position) for position in range(4))
-        found = min(int(count[0]), limit)
-        kept = np.flatnonzero(scores[0, :found] >= score_threshold)
+        boxes, classes, scores = (values[0, : int(count[0])] for values in (boxes, classes, scores))
+        # The operator orders equal scores differently with every number of threads.
+        order = np.lexsort((boxes[:, 1], boxes[:, 0], classes, -scores))[:limit]
+        kept = order[scores[order] >= score_threshold]
         height, width = self.description.height, self.description.width
-        pixels = boxes[0, kept] * np.array([height, width, height, width], np.float32)
-        return Detections(pixels, scores[0, kept], classes[0, kept].astype(np.int32))
+        pixels = boxes[kept] * np.array([height, width, height, width], np.float32)
+        return Detections(pixels, scores[kept], classes[kept].astype(np.int32))
 
     def _limits(self, iou_threshold: float | None, max_detections: int | None) -> tuple[float, int]:
         own = self.description
@@ -422,27 +440,64 @@ def resize_image(
 
 
 def _resized(image: np.ndarray, height: int, *, width: int, workers: Executor | None, bands: int) -> np.ndarray:
-    from PIL import Image
-
-    whole, (rows, columns) = Image.fromarray(image), image.shape[:2]
+    pillow = _pillow("to resize an image")
+    whole, (rows, columns) = pillow.fromarray(image), image.shape[:2]
     step = height // math.gcd(rows, height)  # after so many rows an edge of a pixel falls on one of the image
     edges = sorted({height // step * band // bands * step for band in range(bands + 1)})
     if workers is None or rows < height or len(edges) == 2:
-        return np.asarray(whole.resize((width, height), Image.Resampling.BILINEAR))
+        return np.asarray(whole.resize((width, height), pillow.Resampling.BILINEAR))
 
     def resize_band(top: int, bottom: int) -> np.ndarray:
         box = (0, top * rows // height, columns, bottom * rows // height)  # Pillow also reads the rows around it
-        return np.asarray(whole.resize((width, bottom - top), Image.Resampling.BILINEAR, box))
+        return np.asarray(whole.resize((width, bottom - top), pillow.Resampling.BILINEAR, box))
 
     return np.concatenate(list(workers.map(resize_band, edges[:-1], edges[1:])))
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Opens an 8-bit image file, upright, as uint8 RGB `[height, width, 3]`; transparent pixels become black."""
-    from PIL import Image
+def _pillow(purpose: str) -> Any:
+    """Returns the module `PIL.Image`, which is loaded only where an image has to be read or resized."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(
+            f"expected Pillow {purpose}. Received: {_line(error)}. Run: pip install pillow, or pass uint8 arrays "
+            "[height, width, 3] of the network's own size, which need none."
+        ) from error
+    return Image
 
-    with Image.open(path) as opened:
-        return _rgb(opened, path)
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Opens an 8-bit image file, upright, as uint8 RGB `[height, width, 3]`; transparent pixels become black.
+
+    Raises:
+        ImageFileError: the file is cut off, damaged, or no image that Pillow can read.
+        FileNotFoundError: there is no such file.
+        ImportError: there is no Pillow.
+    """
+    pillow = _pillow("to read an image file")
+    if str(path).lower().endswith(HEIF_SUFFIXES):
+        _learn_heif(path)
+    try:
+        with pillow.open(path) as opened:
+            return _rgb(opened, path)
+    except (FileNotFoundError, PermissionError, ImageFileError):
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, pillow.DecompressionBombError) as error:
+        reason = _line(error).replace(str(path), "it") or type(error).__name__
+        raise ImageFileError(
+            f"{_line(path)}: expected a complete image file. Received: {reason}. Copy it again, or convert it to JPEG."
+        ) from error
+
+
+def _learn_heif(path: str | Path) -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ImportError(
+            f"{_line(path)}: expected pillow-heif, which reads HEIC. Received: {_line(error)}. Run: pip install "
+            "pillow-heif, or save the image as JPEG."
+        ) from error
+    pillow_heif.register_heif_opener()
 
 
 def as_array(image: Any) -> np.ndarray:
@@ -457,11 +512,35 @@ def _rgb(image: Any, name: str | Path) -> np.ndarray:
 
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        raise ValueError(f"{_line(name)}: expected 8-bit pixels. Received: mode={image.mode}. Convert the image.")
+        raise ImageFileError(f"{_line(name)}: expected 8-bit pixels. Received: mode={image.mode}. Convert the image.")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return np.array(image.convert("RGB"), np.uint8)
+
+
+def picamera2_frame(frame: np.ndarray, pixel_format: str) -> np.ndarray:
+    """Returns a frame of picamera2's `capture_array` as uint8 RGB `[height, width, 3]`.
+
+    Its formats are named from the last byte to the first: `RGB888` and `XRGB8888`, its own defaults, lie in memory as
+    blue, green, red.
+
+    Args:
+        frame: uint8 `[height, width, 3]`, or 4 channels in the formats with an X.
+        pixel_format: what the camera was configured with: RGB888, BGR888, XRGB8888 or XBGR8888.
+
+    Raises:
+        ValueError: another format, or a frame that is not of this format.
+
+    Source: the Picamera2 manual, appendix A, "Pixel and image formats".
+    """
+    channels = 4 if "X" in pixel_format else 3
+    if pixel_format not in PICAMERA2_RGB or frame.ndim != 3 or frame.shape[2] != channels or frame.dtype != np.uint8:
+        raise ValueError(
+            f"expected a uint8 frame [height, width, channels] of {', '.join(PICAMERA2_RGB)}. Received: {frame.dtype} "
+            f"{list(frame.shape)}, pixel_format={pixel_format!r}. Configure the camera with one of these formats."
+        )
+    return np.ascontiguousarray(frame[..., PICAMERA2_RGB[pixel_format]])
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -537,17 +616,32 @@ def _open_interpreter(path: Path, threads: int, *, delegate: str | Path | None) 
 
 
 def _interpreter_module() -> Any:
-    try:
-        import ai_edge_litert.interpreter as interpreter
-    except ImportError:
+    broken = []
+    for package in ("ai_edge_litert", "tflite_runtime"):
         try:
-            import tflite_runtime.interpreter as interpreter
+            return importlib.import_module(f"{package}.interpreter")
         except ImportError as error:
-            raise ImportError(
-                "expected a LiteRT interpreter. Received: neither ai_edge_litert nor tflite_runtime can be imported. "
-                "Run: pip install ai-edge-litert"
-            ) from error
-    return interpreter
+            if not (isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] == package):
+                broken.append((package, error))
+    if not broken:
+        raise ImportError(
+            "expected a LiteRT interpreter. Received: neither ai_edge_litert nor tflite_runtime is installed for "
+            f"{sys.executable}. Run: pip install ai-edge-litert"
+        )
+    package, cause = broken[0]
+    raise ImportError(
+        f"expected a LiteRT interpreter. Received: {package} is installed and does not load: {_line(cause)}. "
+        f"{_remedy(str(cause))}"
+    ) from cause
+
+
+def _remedy(cause: str) -> str:
+    """Returns what to do about an interpreter that is installed and does not load."""
+    if "GLIBC" in cause:  # GLIBCXX too
+        return "The wheel wants a newer system: upgrade the system, or install an older ai-edge-litert."
+    if "numpy" in cause:
+        return "It was built for another NumPy: install another version of either."
+    return "Mend what the cause names, or install another version of it."
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, *, path: Path) -> dict:

@@ -13,7 +13,7 @@ import typer
 from keras_retina.recipe.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
-GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+GUIDES = sorted((ROOT / "docs" / "guides").rglob("*.md"))
 ALONE = [
     ROOT / name
     for name in (

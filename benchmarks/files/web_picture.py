@@ -1,4 +1,4 @@
-"""Takes a picture of the page of `serve-web` with a photograph in it, as docs/guides/browser.md shows one.
+"""Takes a picture of the page of `serve-web` with a photograph in it, as docs/guides/devices/browser.md shows one.
 
     python benchmarks/files/web_picture.py MODEL.tflite PHOTOGRAPH OUT.png [--phone]
 

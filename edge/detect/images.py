@@ -16,7 +16,7 @@ from PIL import Image
 from edge.detect.lines import detection_line, open_lines
 from edge.runtime import SHOW_SCORE_THRESHOLD, Detections, Detector
 from keras_retina.data.images import IMAGE_SUFFIXES, read_image
-from keras_retina.foundation.drawing import draw_boxes
+from keras_retina.foundation.drawing import class_colour, draw_boxes
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files import make_folder, write_file, write_json
 from keras_retina.geometry.boxes import yxyx_to_xywh
@@ -80,7 +80,9 @@ def detect_paths(
             found = detector.detect(image, score_threshold)
             labels = [detector.class_names[index] for index in found.classes]
             make_folder(target.parent)
-            write_file(target, jpeg_bytes(draw_boxes(image, found.boxes, labels=labels, scores=found.scores)))
+            colours = [class_colour(int(index)) for index in found.classes]
+            drawn = draw_boxes(image, found.boxes, labels=labels, scores=found.scores, colours=colours)
+            write_file(target, jpeg_bytes(drawn))
             lines.write(detection_line({"file": name}, found, class_names=detector.class_names))
             images.append(
                 {"id": image_id, "file_name": name, "height": image.shape[0], "width": image.shape[1]}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import shutil
 import subprocess
 import tempfile
 import zipfile
-from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from edge.edgetpu.log import CompilerLog, read_log, reason_notes, search_notes, set_differences
 from edge.edgetpu.predict import Prediction
 from edge.runtime import EXPORT_MEMBER
 from edge.tflite.flatbuffer import append_members, read_flatbuffer, write_flatbuffer
@@ -22,18 +21,16 @@ from edge.tflite.metadata import attach_metadata
 from keras_retina.foundation.files import sha256_of, write_file
 
 EXECUTABLE = "edgetpu_compiler"
-TIMEOUT_SECONDS = 300  # the compiler's own limit is 180
-ROW = re.compile(r"^([A-Za-z][\w-]*)[ \t]+(\d+)[ \t]+(\S.*?)\s*$", re.MULTILINE)
-FACT = re.compile(r"^([A-Z][\w /()-]*?):[ \t]+(\S.*?)\s*$", re.MULTILINE)
-RELEASE = re.compile(r"Edge TPU Compiler version (\S+)")
+TIMEOUT_SECONDS = 300  # the compiler's own limit is 180, for each try of -d anew
 
 
 @dataclass(frozen=True)
 class Compilation:
-    """What the compiler did. `differences` is empty when all was as predicted.
+    """What the compiler did. `differences` is empty when the predicted operators were mapped, and no others.
 
     `facts` are the named lines of its output (`Number of Edge TPU subgraphs`, `On-chip memory used for caching model
-    parameters`, ...), `operators` the rows of its table as (operator, count, status text).
+    parameters`, ...), `operators` the rows of its table as (operator, count, status text), `notes` other reasons than
+    the predicted ones, and what `-d` left out.
     """
 
     status: Literal["not run", "failed", "compiled"]
@@ -44,14 +41,21 @@ class Compilation:
     operators: tuple[tuple[str, int, str], ...] = ()
     output: str | None = None
     differences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what `--json` writes."""
         return asdict(self)
 
 
-def compile_model(path: Path, prediction: Prediction, *, timeout: float = TIMEOUT_SECONDS) -> Compilation:
+def compile_model(
+    path: Path, prediction: Prediction, *, search: bool = False, timeout: float = TIMEOUT_SECONDS
+) -> Compilation:
     """Compiles a file beside itself, as `NAME_edgetpu.tflite`, and compares the compiler's table with the prediction.
+
+    Args:
+        search: let the compiler leave out operators at the end until the rest compiles (`-d`), which takes many tries.
+        timeout: seconds.
 
     Raises:
         InputError: the compiled file cannot be written.
@@ -60,7 +64,7 @@ def compile_model(path: Path, prediction: Prediction, *, timeout: float = TIMEOU
     if executable is None:
         return Compilation("not run", f"{EXECUTABLE} is not on the PATH")
     with tempfile.TemporaryDirectory() as folder:
-        command = [executable, "-s", "-o", folder, str(path.resolve())]
+        command = [executable, "-s", *(["-d"] if search else []), "-o", folder, str(path.resolve())]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, errors="replace", timeout=timeout, cwd=folder
@@ -69,59 +73,33 @@ def compile_model(path: Path, prediction: Prediction, *, timeout: float = TIMEOU
             return _failed(prediction, f"no end after {timeout:g} s")
         except OSError as error:
             return _failed(prediction, f"could not be started: {error}")
-        log = Path(folder) / f"{path.stem}_edgetpu.log"
         compiled = Path(folder) / f"{path.stem}_edgetpu.tflite"
-        text = done.stdout + "\n" + done.stderr
-        release = RELEASE.search(text)
-        version = release.group(1) if release else ""
+        screen = read_log(done.stdout + "\n" + done.stderr)
         if done.returncode or not compiled.is_file() or compiled.stat().st_size == 0:
-            return _failed(prediction, failure(text) or "no output file", version=version, exit_status=done.returncode)
-        rows = operator_table(log.read_text(encoding="utf-8", errors="replace") if log.is_file() else done.stdout)
+            return _failed(
+                prediction, screen.failure or "no output file", version=screen.version, exit_status=done.returncode
+            )
+        table = Path(folder) / f"{path.stem}_edgetpu.log"
+        if table.is_file():
+            rows = read_log(table.read_text(encoding="utf-8", errors="replace")).operators
+            screen = replace(screen, operators=rows or screen.operators)
         output = path.with_name(compiled.name)
         write_file(output, described_like(path.read_bytes(), compiled.read_bytes()))
+    return replace(compared(prediction, screen), exit_status=done.returncode, output=str(output))
+
+
+def compared(prediction: Prediction, log: CompilerLog) -> Compilation:
+    """Returns what a log says, from here or elsewhere, held against the prediction."""
+    if not log.operators:
+        return _failed(prediction, log.failure, version=log.version)
     return Compilation(
         status="compiled",
-        version=version,
-        exit_status=done.returncode,
-        facts=facts(done.stdout),
-        operators=rows,
-        output=str(output),
-        differences=tuple(differences(prediction, rows)),
+        version=log.version,
+        facts=log.facts,
+        operators=log.operators,
+        differences=tuple(set_differences(prediction, log)),
+        notes=(*search_notes(log), *reason_notes(prediction, log)),
     )
-
-
-def operator_table(log: str) -> tuple[tuple[str, int, str], ...]:
-    """Returns the rows below `Operator  Count  Status`, as they stand in the log or in the output of `-s`."""
-    _, _, table = log.partition("Status\n")
-    return tuple((name, int(count), text) for name, count, text in ROW.findall(table))
-
-
-def facts(output: str) -> dict[str, str]:
-    """Returns the lines `name: value` of the compiler's output."""
-    return dict(FACT.findall(output))
-
-
-def failure(output: str) -> str:
-    """Returns the lines that say what went wrong, as one."""
-    starts = ("ERROR:", "Compilation failed", "Invalid model", "Model could not", "Internal compiler error")
-    lines = [line.strip() for line in output.splitlines() if line.strip().startswith(starts)]
-    return "; ".join(dict.fromkeys(lines))
-
-
-def differences(prediction: Prediction, rows: tuple[tuple[str, int, str], ...]) -> list[str]:
-    """Returns a line for every (operator, status text) whose count the compiler gives differently."""
-    custom = {operator.op for operator in prediction.operators if operator.op.upper() != operator.op}
-    predicted = Counter(
-        ("CUSTOM" if operator.op in custom else operator.op, operator.reason)
-        for operator in prediction.operators
-        if operator.subgraph == 0
-    )
-    compiled = Counter({(name, text): count for name, count, text in rows})
-    return [
-        f"{name}: predicted {predicted[name, text]}, compiled {compiled[name, text]} with '{text}'"
-        for name, text in sorted(predicted.keys() | compiled.keys())
-        if predicted[name, text] != compiled[name, text]
-    ]
 
 
 def described_like(original: bytes, compiled: bytes) -> bytes:

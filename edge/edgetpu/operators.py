@@ -25,6 +25,7 @@ RANK = "Tensor has unsupported rank (up to 3 innermost dimensions mapped)"
 
 EIGHT_BITS = ("int8", "uint8")
 NARROW_MEMORY_OF_A_TILE = 196_608  # bytes for activations; libedgetpu, beagle_chip_structures.h
+TILES = 16
 LARGEST_ENLARGEMENT = 8  # measured: 33 to 513 is not mapped, 6 to 48 in steps of 2 is
 LARGEST_SOFTMAX = 16_384  # measured; the documentation of 2019 says 16,000
 TOO_MANY_TO_AVERAGE = 256 * 128  # positions; 64 x 128 are mapped (edgetpu issue 461)
@@ -148,6 +149,24 @@ def both_copies_fit_a_tile(operator: Operator) -> str | None:
     return LIMITATION if 2 * operator.outputs[0].elements > NARROW_MEMORY_OF_A_TILE else None
 
 
+def reshaped_in_place_or_in_a_tile(operator: Operator) -> str | None:
+    """Inferred: what moves values between pixels has to fit the memory of one tile.
+
+    Where the last dimension stays or grows, 102,000 values are mapped ([400,3,85] to [1200,85]), and 199,920
+    ([784,3,85] to [2352,85]), 230,400 ([144,40,40] to [144,1600]), 288,000, 408,000 and more are not.
+
+    Splitting the channels of each pixel ([40,40,255] to [1600,3,85]) leaves the pixels where they are: 408,000 values
+    are mapped and 1,632,000 are not, so both copies have to fit all tiles. Heads of detectors, which end in two
+    dimensions ([40,40,810] to [14400,90]), have no known limit.
+    """
+    before, after = _shape(operator), operator.outputs[0].shape
+    values = operator.outputs[0].elements
+    if not before or not after or after[-1] >= before[-1] or before[-1] % after[-1]:
+        return LIMITATION if values > NARROW_MEMORY_OF_A_TILE else None
+    many = 2 * values > TILES * NARROW_MEMORY_OF_A_TILE
+    return LIMITATION if many and _rank(operator.outputs[0]) > 2 else None
+
+
 def from_eight_bits(operator: Operator) -> str | None:
     return None if all(tensor.type in EIGHT_BITS for tensor in operator.computed) else LIMITATION
 
@@ -199,7 +218,7 @@ TABLE: dict[str, Row] = {
     "RESIZE_BILINEAR": Row(4, (precise_interpolation,)),
     "RESIZE_NEAREST_NEIGHBOR": Row(4),
     "SPACE_TO_DEPTH": Row(2),
-    "RESHAPE": Row(1),
+    "RESHAPE": Row(1, (reshaped_in_place_or_in_a_tile,)),
     "EXPAND_DIMS": Row(1),
     "SQUEEZE": Row(2),
     "TRANSPOSE": Row(5, (both_copies_fit_a_tile,)),

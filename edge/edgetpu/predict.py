@@ -68,7 +68,7 @@ FOR_REASON = {
     statuses.DATA_TYPE: "Quantize fully to int8 or uint8, inputs and outputs included; decoding and "
     "TFLite_Detection_PostProcess are best left to the CPU at the very end.",
     statuses.LIMITATION: "Keep to the documented form: constant weights, no change of the batch axis, small tensors in "
-    "TRANSPOSE and MEAN; a model input of float needs QUANTIZE on the CPU, so give it uint8.",
+    "TRANSPOSE, RESHAPE and MEAN; a model input of float needs QUANTIZE on the CPU, so give it uint8.",
     statuses.STRIDES: "Take every row and drop the others with a strided convolution or a pooling instead.",
     statuses.IMPRECISE: "Enlarge in steps of two.",
     statuses.RANK: "Convert with batch size 1, and keep every tensor at three dimensions beside leading ones.",
@@ -84,17 +84,23 @@ UNPARSABLE = {
 
 
 def advice(
-    operators: Sequence[Operator], reasons: Collection[str], *, many_parameters: bool, large_activation: bool
+    operators: Sequence[Operator], reasons: Collection[str], *, parameters: int, large_activation: bool
 ) -> tuple[str, ...]:
     """Returns the lines for the reasons that occur, then those for memory and for a known failure of the compiler."""
     lines = [line for reason, line in FOR_REASON.items() if reason in reasons]
     lines += [line for start, line in UNPARSABLE.items() if any(reason.startswith(start) for reason in reasons)]
-    if many_parameters:
-        lines.append("The parameters do not fit and are streamed for every image: use a narrower network.")
+    if parameters > PARAMETER_MEMORY:
+        devices = -(-parameters // PARAMETER_MEMORY)
+        lines.append(
+            "The parameters do not fit and are streamed for every image: use a narrower network, or a pipeline of at "
+            f"least {devices} Edge TPUs, edgetpu_compiler -n {devices}, which pycoral's PipelinedModelRunner runs. "
+            "Operators on the CPU come last in it."
+        )
     if large_activation:
         lines.append(
             "The largest activation does not fit at once, which is usual in the first layers: use a smaller input if "
-            "the compiler ends with 'large activation tensors in model'."
+            "the compiler ends with 'large activation tensors in model', or let it leave out the last operators: "
+            "keras-retina edgetpu --search."
         )
     if padded_sums(operators):
         lines.append(
@@ -114,7 +120,7 @@ def padded_sums(operators: Sequence[Operator]) -> list[int]:
 
 
 PARAMETER_MEMORY = 8_074_035  # 7.7 MiB, what compiler logs show as used + remaining for small inputs
-ACTIVATION_MEMORY = 16 * 196_608  # bytes; 4 x 4 tiles, see edgetpu_operators
+ACTIVATION_MEMORY = statuses.TILES * statuses.NARROW_MEMORY_OF_A_TILE  # bytes; 4 x 4 tiles
 SIZES = ("int32", "int64")  # shapes and axes, and biases, which are counted by channel
 WITH_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 
@@ -184,7 +190,7 @@ def predict(path: str | Path) -> Prediction:
         advice=advice(
             main,
             set(reasons),
-            many_parameters=parameters > PARAMETER_MEMORY,
+            parameters=parameters,
             large_activation=activation > ACTIVATION_MEMORY,
         ),
     )

@@ -37,7 +37,7 @@ from keras_retina.recipe.recipe import Export
 
 logger = logging.getLogger(__name__)
 
-LABELS = "labels.txt"
+LABELS, LABELMAP = "labels.txt", "labelmap.txt"
 SETTINGS = ("score_threshold", "iou_threshold", "max_detections", "nms", "mediapipe_raw")
 DEFAULTS = {
     "nms": "per_class",
@@ -61,7 +61,8 @@ def export_files(
 ) -> list[Path]:
     """Writes `NAME_<format>.tflite` (postprocess), `..._raw.tflite` and `..._builtin.tflite` as `settings` asks.
 
-    Beside them: `labels.txt`, `calibration.txt` when int8 or int16 is among the formats, and a `.json` for every file.
+    Beside them: `labels.txt`, `labelmap.txt` where `settings` asks for it, `calibration.txt` when int8 or int16 is
+    among the formats, and a `.json` for every file.
     Each format is converted (and calibrated) once; its forms share the network bit by bit.
 
     Args:
@@ -81,6 +82,8 @@ def export_files(
     _check(model, spec, settings=settings, images=images)
     out_dir.mkdir(parents=True, exist_ok=True)
     write_file(out_dir / LABELS, labels_text(spec.class_names).encode())
+    if settings.labelmap:
+        write_file(out_dir / LABELMAP, labelmap_text(spec.class_names).encode())
     if needs_calibration(settings):
         write_file(out_dir / LISTING, calibration_listing(images).encode())
     paths = []
@@ -145,6 +148,15 @@ def is_exported(path: Path, settings: Export) -> bool:
 def labels_text(class_names: Sequence[str]) -> str:
     """Returns one class name a line, without a background row; line breaks inside a name become spaces."""
     return "".join(" ".join(name.split()) + "\n" for name in class_names)
+
+
+def labelmap_text(class_names: Sequence[str]) -> str:
+    """Returns `number name`, one class a line.
+
+    Frigate also takes names alone, but then a first name that begins with a number is read as one.
+    Source: `load_labels` of frigate/util/builtin.py.
+    """
+    return "".join(f"{number} {name}\n" for number, name in enumerate(labels_text(class_names).splitlines()))
 
 
 def described(

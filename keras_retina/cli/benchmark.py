@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from keras_retina.cli.options import HeadOption, JsonOption, check_choice, heads, output_file
-from keras_retina.cli.output import say, write_json
+from keras_retina.cli.output import plain, say, write_json
 from keras_retina.foundation.errors import InputError
+
+if TYPE_CHECKING:
+    from edge.benchmark.device_log import DeviceRun
 
 SHOWN_KINDS, SHOWN_OPERATORS = 6, 5
 
 
 def benchmark(
     files: Annotated[
-        list[Path], typer.Argument(help="Any .tflite files; the first is what the others are held against.")
-    ],
+        list[Path] | None, typer.Argument(help="Any .tflite files; the first is what the others are held against.")
+    ] = None,
     threads: Annotated[str, typer.Option("--threads", help="Numbers of threads, with commas.")] = "1,2",
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each file, 5 invokes a turn.")] = 20,
     image: Annotated[Path | None, typer.Option("--image", help="What the files see. Default: noise.")] = None,
     head: HeadOption = None,
+    imported: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--import", help="What benchmark_model or litert-benchmark printed on a device; repeat it for more."
+        ),
+    ] = None,
+    devices: Annotated[
+        list[str] | None, typer.Option("--device", help="The name of that device, one for each --import.")
+    ] = None,
     json_: JsonOption = None,
     chart: Annotated[
         Path | None, typer.Option("--chart", help="Draw latency and operators to this .png.", callback=output_file)
@@ -35,11 +47,21 @@ def benchmark(
 
     if chart is not None and chart.suffix.lower() != ".png":
         raise InputError(f"--chart: expected a .png file. Received: {chart}. Correct the ending.")
+    if chart is not None and not files:
+        raise InputError("--chart: expected files to draw. Received: none. Name the files; a log has no operators.")
     if image is not None:
         check_image(image)
     check_choice("--head", head, choices=heads())
-    result = measure(files, parse_threads(threads), rounds=rounds, image=image, head=head)
-    show_benchmark(result)
+    runs = device_runs(imported or [], devices or [])
+    if not files and runs:
+        result: dict[str, Any] = {"rows": []}
+    else:
+        result = measure(files or [], parse_threads(threads), rounds=rounds, image=image, head=head)
+        show_benchmark(result)
+    for line in device_lines(runs, result["rows"]):
+        say(line)
+    if runs:
+        result["devices"] = [run.to_json() for run in runs]
     write_json(json_, result)
     if chart is not None:
         write_chart(chart, result)
@@ -49,6 +71,50 @@ def benchmark(
         print(f"keras-retina: {' '.join(reason.split())}", file=sys.stderr)
     if reasons:
         raise typer.Exit(2)
+
+
+def device_runs(logs: list[Path], names: list[str]) -> list[DeviceRun]:
+    """Returns the runs of every log, each with the name of its device."""
+    from edge.benchmark.device_log import read_device_log
+
+    if len(logs) != len(names) or not all(name.strip() for name in names):
+        raise InputError(
+            f"--import: expected as many --device as --import, with a name. Received: {len(logs)} logs and "
+            f"devices={names}. Example: --import phone.txt --device 'Pixel 8'"
+        )
+    return [run for log, name in zip(logs, names, strict=True) for run in read_device_log(log, name.strip())]
+
+
+def device_lines(runs: list[DeviceRun], rows: list[dict[str, Any]]) -> list[str]:
+    """Returns a line for each run on a device, with the time of the same file here, and what makes it doubtful."""
+    from edge.benchmark.device_log import beside
+
+    lines = [""] if runs else []
+    for run in runs:
+        middle = f"mean {run.mean_ms:.2f} ms" if run.median_ms is None else f"median {run.median_ms:.2f} ms"
+        places = (("p95", run.p95_ms), ("load", run.load_ms), ("first", run.first_ms))
+        more = [f"{name} {value:.2f}" for name, value in places if value is not None]
+        about = [
+            f"{run.runs} runs" if run.runs else "",
+            f"{run.threads} thread{'s' if run.threads != 1 else ''}" if run.threads else "",
+        ]
+        about += [" ".join(part for part in (run.accelerator, run.delegated) if part)]
+        about += [f"{run.memory_mib:.1f} MiB" if run.memory_mib else ""]
+        facts = ", ".join(plain(one) for one in about if one)
+        line = f"{plain(run.device)}: {plain(run.file)}: {', '.join([middle, *more])} ({facts or run.tool})"
+        lines.append(line + _beside_line(run, beside(run, rows)))
+        lines += [f"  note: {note}" for note in run.notes]
+    if runs:
+        lines.append("Of devices, what their logs say: other programs, rounds and clocks than here.")
+    return lines
+
+
+def _beside_line(run: DeviceRun, row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    share = (run.median_ms or run.mean_ms) / row["median_ms"]
+    threads = f"{row['threads']} thread{'s' if row['threads'] != 1 else ''}"
+    return f"; {share:.2f} x of here, {row['median_ms']:.2f} ms on {threads}"
 
 
 def parse_threads(text: str) -> list[int]:

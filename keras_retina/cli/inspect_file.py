@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -145,16 +145,27 @@ MIB = 1 << 20
 
 def edgetpu(
     file: AnyFileArgument,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", help="A log, or the saved screen, of the compiler elsewhere, to compare with."),
+    ] = None,
+    search: Annotated[
+        bool,
+        typer.Option("--search", help="Let the compiler leave operators out at the end until the rest compiles (-d)."),
+    ] = False,
     json_: JsonOption = None,
 ) -> None:
     """Predict what the Edge TPU compiler does with a .tflite; runs it too, where it is installed."""
-    from edge.edgetpu.compiler import compile_model
+    from edge.edgetpu.compiler import compared, compile_model
+    from edge.edgetpu.log import read_log_file
     from edge.edgetpu.predict import predict
 
-    prediction = predict(file)
+    prediction, elsewhere = predict(file), None if log is None else read_log_file(log)
     for line in prediction_lines(file, prediction):
         say(line)
-    compilation = compile_model(file, prediction)
+    compilation = (
+        compile_model(file, prediction, search=search) if elsewhere is None else compared(prediction, elsewhere)
+    )
     for line in compilation_lines(compilation):
         say(line)
     write_json(json_, {**prediction.to_dict(), "compiler": compilation.to_dict()})
@@ -189,7 +200,8 @@ def compilation_lines(compilation: Compilation) -> list[str]:
     lines = [f"compiler{version}: {compilation.status}" + (f": {compilation.reason}" if compilation.reason else "")]
     if compilation.output:
         lines.append(f"wrote {compilation.output}")
-    lines += [f"differs: {line}" for line in compilation.differences]
+    lines += [f"differs: {plain(line)}" for line in compilation.differences]
+    lines += [f"note: {plain(line)}" for line in compilation.notes]
     if compilation.status != "not run" and not compilation.differences:
         lines.append("as predicted")
     return lines

@@ -53,7 +53,9 @@ LatencyOption = Annotated[
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", help="Threads of the file, for --latency and in verify. Default: 2.")
 ]
-TargetOption = Annotated[str | None, typer.Option("--target", help="Where the file runs: phone, pi, coral or browser.")]
+TargetOption = Annotated[
+    str | None, typer.Option("--target", help="Where the file runs: phone, pi, coral, browser or frigate.")
+]
 ObjectiveOption = Annotated[
     str | None, typer.Option("--objective", help="What counts most: smallest, fastest or best.")
 ]

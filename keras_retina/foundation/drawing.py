@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from keras_retina.foundation.captions import place_captions
+
 Colour = tuple[int, int, int]
 
-# Saturated mid-tones told apart on photographs, dark enough or light enough for one readable text colour each.
+MINIMUM_FONT_SIZE = 10  # pixels
+
+# In an order in which each is as far as it can be from those before it, for people with and without red-green weakness
+# (distance in CIELAB); light enough for black letters, dark and strong enough to be seen on a photograph.
 PALETTE: tuple[Colour, ...] = (
-    (255, 99, 71),
-    (46, 204, 113),
-    (52, 152, 255),
-    (255, 200, 40),
-    (186, 104, 255),
-    (0, 206, 209),
-    (255, 105, 180),
-    (154, 205, 50),
-    (255, 140, 0),
-    (120, 144, 255),
+    (255, 90, 60),
+    (0, 120, 255),
+    (0, 255, 240),
+    (225, 0, 210),
+    (255, 225, 0),
+    (195, 90, 120),
+    (0, 255, 150),
+    (105, 150, 75),
+    (165, 255, 90),
+    (240, 165, 255),
 )
 
 
@@ -30,9 +36,19 @@ def class_colour(index: int) -> Colour:
     return PALETTE[index % len(PALETTE)]
 
 
-def label_colour(label: str) -> Colour:
-    """Returns a colour that depends on the text only, so that a class keeps it in every picture and every process."""
-    return PALETTE[zlib.crc32(label.encode("utf-8", "surrogatepass")) % len(PALETTE)]
+def label_colours(labels: Sequence[str]) -> list[Colour]:
+    """Returns a colour for each label where no class index is known, in one order of names as in any other.
+
+    It depends on the text, so that a name mostly keeps its colour from picture to picture. Names whose colours would be
+    the same get the next free ones, up to `len(PALETTE)` names.
+    """
+    taken: dict[str, int] = {}
+    for name in sorted(set(labels)):
+        first = zlib.crc32(name.encode("utf-8", "surrogatepass"))
+        steps = (slot % len(PALETTE) for slot in range(first, first + len(PALETTE)))
+        free = (slot for slot in steps if slot not in taken.values())
+        taken[name] = next(free, first % len(PALETTE))
+    return [PALETTE[taken[label]] for label in labels]
 
 
 def draw_boxes(
@@ -45,7 +61,7 @@ def draw_boxes(
     line_width: int | None = None,
     font_size: int | None = None,
 ) -> np.ndarray:
-    """Draws labelled boxes on a copy of an image, the highest score on top.
+    """Draws labelled boxes on a copy of an image, the highest score on top, and each name where it covers no other.
 
     Args:
         image: uint8 [height, width, 3], RGB.
@@ -53,9 +69,9 @@ def draw_boxes(
             coordinate that is not finite (a diverged training) is not drawn.
         labels: n names; an empty one draws the box alone.
         scores: n values in 0..1, written behind the name in percent.
-        colours: n RGB triples. Default: `label_colour` of each name.
+        colours: n RGB triples. Default: `label_colours` of the names.
         line_width: pixels. Default: grows with the image, 1 at 200 pixels.
-        font_size: pixels. Default: grows with the image, 10 at 300 pixels.
+        font_size: pixels. Default: grows with the image, and is smaller where the boxes are.
 
     Returns:
         uint8 [height, width, 3]; `image` is not changed.
@@ -68,19 +84,44 @@ def draw_boxes(
     _check(image, boxes, labels=labels, scores=scores, colours=colours)
     height, width = image.shape[:2]
     line_width = line_width or max(1, round(max(height, width) / 260))
-    font = ImageFont.load_default(size=font_size or max(10, round(max(height, width) / 38)))
+    colours = label_colours(labels) if colours is None else colours
     canvas = Image.fromarray(np.ascontiguousarray(image))
     draw = ImageDraw.Draw(canvas)
-    order = range(len(boxes)) if scores is None else np.argsort(np.asarray(scores, np.float64), kind="stable")
+    order = _best_last(boxes, scores)
     drawable = [int(index) for index in order if np.isfinite(boxes[index]).all()]
+    corners = {index: _corners(boxes[index], height, width=width) for index in drawable}
     for index in drawable:
-        colour = label_colour(labels[index]) if colours is None else colours[index]
-        corners = _corners(boxes[index], height, width=width)
-        draw.rectangle(corners, outline=tuple(colour), width=line_width)
-        text = _caption(labels[index], None if scores is None else float(scores[index]))
-        if text:
-            _draw_caption(draw, text, corners=corners, colour=tuple(colour), font=font, width=width, height=height)
+        draw.rectangle(corners[index], outline=tuple(colours[index]), width=line_width)
+    texts = {index: _caption(labels[index], None if scores is None else float(scores[index])) for index in drawable}
+    named = [index for index in reversed(drawable) if texts[index]]
+    placed = [np.array(corners[index])[[1, 0, 3, 2]] + [0, 0, 1, 1] for index in named]  # inclusive pixels to edges
+    font = ImageFont.load_default(size=font_size or fitting_font_size(placed, height, width=width))
+    plates = [_plate(draw, texts[index], font) for index in named]
+    places = place_captions(np.array(placed), np.array(plates), height=height, width=width)
+    for index, plate, place in reversed(list(zip(named, plates, places.tolist(), strict=True))):
+        _draw_caption(draw, texts[index], place=place, plate=plate, colour=tuple(colours[index]), font=font)
     return np.asarray(canvas, np.uint8).copy()
+
+
+def fitting_font_size(boxes: Sequence[np.ndarray], height: int, *, width: int) -> int:
+    """Returns the font size in pixels for names beside boxes `[n, 4]`, y1, x1, y2, x2.
+
+    It grows with the picture, which is shown at the size of a screen, and shrinks down to what can still be read there
+    where the boxes are smaller than the names would be.
+    """
+    longer = max(height, width)
+    largest, smallest = longer / 38, longer / 70
+    if len(boxes):
+        corners = np.array(boxes, np.float64)
+        largest = min(largest, float(np.median(corners[:, 2:] - corners[:, :2])) / 3)
+    return max(MINIMUM_FONT_SIZE, round(max(largest, smallest)))
+
+
+def _best_last(boxes: np.ndarray, scores: Sequence[float] | np.ndarray | None) -> np.ndarray:
+    """Returns the order to draw in; without scores small boxes come last, whose names are understood only beside."""
+    if scores is not None:
+        return np.argsort(np.asarray(scores, np.float64), kind="stable")
+    return np.argsort(-np.abs((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)), kind="stable")
 
 
 def _check(image, boxes, *, labels, scores, colours) -> None:
@@ -113,15 +154,18 @@ def _caption(label: str, score: float | None) -> str:
     return f"{name} {percent}".strip()
 
 
+def _plate(draw: ImageDraw.ImageDraw, text: str, font: Any) -> tuple[int, int]:
+    """Returns height and width of the plate that a text stands on; all texts of a font are equally high."""
+    left, _, right, _ = draw.textbbox((0, 0), text, font=font)
+    ascent, descent = font.getmetrics()
+    return ascent + descent + 2, int(np.ceil(right - left)) + 6
+
+
 def _draw_caption(
-    draw, text: str, *, corners: list[int], colour: tuple[int, ...], font, width: int, height: int
+    draw: ImageDraw.ImageDraw, text: str, *, place: Sequence[int], plate: Sequence[int], colour: tuple, font: Any
 ) -> None:
-    """Writes the text on a plate above the box, or inside its top edge where there is no room above."""
-    left, top = corners[:2]
-    box = draw.textbbox((0, 0), text, font=font)
-    plate_width, plate_height = box[2] - box[0] + 4, box[3] - box[1] + 4
-    x = int(max(0, min(left, width - plate_width)))
-    y = int(top - plate_height if top >= plate_height else min(top, max(0, height - plate_height)))
-    draw.rectangle([x, y, x + plate_width, y + plate_height], fill=colour)
+    (y, x), (height, width) = place, plate
+    draw.rectangle([x, y, x + width - 1, y + height - 1], fill=colour)
     luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-    draw.text((x + 2 - box[0], y + 2 - box[1]), text, fill=(0, 0, 0) if luminance > 120 else (255, 255, 255), font=font)
+    left = draw.textbbox((0, 0), text, font=font)[0]
+    draw.text((x + 3 - left, y + 1), text, fill=(0, 0, 0) if luminance > 120 else (255, 255, 255), font=font)

@@ -23,6 +23,7 @@ FORMATS: dict[Target | None, tuple[RecipeFormat, ...]] = {
     "pi": ("float32", "int8"),
     "coral": ("float32", "int8"),
     "browser": ("float32", "float16", "int8"),
+    "frigate": ("float32", "int8"),
 }
 HEADS: dict[Target | None, tuple[Form, ...]] = {
     None: ("postprocess", "raw"),
@@ -30,11 +31,13 @@ HEADS: dict[Target | None, tuple[Form, ...]] = {
     "pi": ("postprocess",),
     "coral": ("raw", "postprocess"),
     "browser": ("postprocess", "builtin"),
+    "frigate": ("postprocess",),
 }
 WHY_FILES: dict[Target | None, str] = {
     None: (
         "int8 for most devices, float16 for phones, float32 as the reference. The first form ends in boxes, `raw` at "
-        "the two heads, for the Edge TPU and your own decoding. --target phone, pi, coral or browser chooses fewer."
+        "the two heads, for the Edge TPU and your own decoding. --target phone, pi, coral, browser or frigate chooses "
+        "fewer."
     ),
     "phone": (
         "MediaPipe opens the first form; float16 is there if the AP of int8 is too low. `raw` is for LiteRT and your "
@@ -48,6 +51,10 @@ WHY_FILES: dict[Target | None, str] = {
     "browser": (
         "MediaPipe opens the first form; `builtin` ends in boxes too, without custom operators, for other runtimes. "
         "float16 halves the download where int8 loses too much."
+    ),
+    "frigate": (
+        "Frigate reads boxes, classes, scores and count by their position, which is that of the first form. Its "
+        "detectors `cpu` and `edgetpu` feed bytes, as int8 files want them. float32 is the reference of the gate."
     ),
 }
 
@@ -121,6 +128,12 @@ def files_choice(wishes: Wishes) -> Choice:
         why += (
             " mediapipe_raw: false lets raw files end in int8, which is faster. integer_only: the Edge TPU computes "
             "nothing in float, and layers behind one in float would stay on the CPU too."
+        )
+    if wishes.target == "frigate":
+        value |= {"labelmap": True, "integer_only": True}
+        why += (
+            " labelmap: writes labelmap.txt, the names by number, for `labelmap_path`. integer_only: so that the file "
+            "can be compiled for a Coral."
         )
     return Choice("export", value, why, f"{', '.join(formats)}; {', '.join(heads)}", "files")
 

@@ -142,7 +142,8 @@ def network_of_minutes(
 ) -> tuple[Network, Timing]:
     """Returns a network that gets enough updates in the wished minutes, and how the minutes are used.
 
-    First the smaller models give up their share, then the input shrinks; one of a wished latency stays as it is.
+    First the smaller models give up their share, then the input shrinks; one of a wished latency stays as it is, and
+    Frigate's 320 x 320.
 
     Raises:
         InputError: there are no minutes in the wishes, or too few to learn anything.
@@ -154,7 +155,7 @@ def network_of_minutes(
     if wishes.objective != "smallest" and updates_within(budget.of_float, pace) < LEAST_UPDATES:
         budget = divide(wishes.minutes, small=False, quantized=False)
     chosen, shrink = start, shrink_for(budget.of_float, pace)
-    if shrink < 1 and wishes.latency is None:
+    if shrink < 1 and wishes.latency is None and wishes.target != "frigate":
         smaller = _shrunk(start, facts, shrink=shrink, minutes=wishes.minutes)
         if smaller.candidate != start.candidate:
             chosen, pace = smaller, pace_of(smaller)

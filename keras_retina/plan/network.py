@@ -19,7 +19,7 @@ MEDIAN_SIDE = 64.0  # for the median object: the tight boxes that AP rewards nee
 LEAST_INPUT = {None: 256.0, "best": 320.0, "fastest": 192.0, "smallest": 192.0}
 MOST_ENLARGED = 2.0  # of the images' own side: more invents pixels
 MOST_INPUT = {None: 416.0, "best": 576.0, "fastest": 320.0, "smallest": 320.0}
-MOST_DEVICE_INPUT = 320.0  # phones, Pi, Coral, browser: the recipes for Edge TPU and phones use 320 x 320
+MOST_DEVICE_INPUT = 320.0  # phones, Pi, Coral, browser, Frigate: the recipes for Edge TPU and phones use 320 x 320
 SAME_ASPECT = 1.25  # spread up to which images count as those of one camera
 MOST_ASPECT = 2.0  # of the input: longer ones leave few rows for the last level
 
@@ -45,6 +45,9 @@ class Size:
     def side(self) -> float:
         """Side of the square of the same area."""
         return math.sqrt(self.height * self.width)
+
+
+FRIGATE = Size(320, 320)  # of its own models; `width` and `height` of its section `model`
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,9 @@ def levels_for(facts: DataFacts, side: float) -> tuple[int, int]:
 
 def input_and_levels(facts: DataFacts, wishes: Wishes) -> tuple[Size, tuple[int, int], list[str]]:
     """Returns size and levels that fit each other, and the reasons: for the side, for the aspect."""
+    if wishes.target == "frigate":
+        reasons = ["Frigate cuts regions of at least 320 px a side out of the video", "square, as these regions are"]
+        return FRIGATE, levels_for_size(facts, FRIGATE), reasons
     side, why_side = wanted_side(facts, wishes)
     aspect, why_aspect = wanted_aspect(facts)
     first, last = levels_for(facts, side)

@@ -9,7 +9,7 @@ from keras_retina.foundation.errors import InputError, closest
 from keras_retina.recipe.backbones import BACKBONE_FACTS, BackboneName
 from keras_retina.recipe.section import Section
 
-Target = Literal["phone", "pi", "coral", "browser"]
+Target = Literal["phone", "pi", "coral", "browser", "frigate"]
 Objective = Literal["smallest", "fastest", "best"]
 
 

@@ -26,6 +26,7 @@ class Export(Section):
     ai-edge-quantizer as it is.
     `heal` says what happens when an int8 file misses the gate on the validation split: nothing, `quick` steps without
     training, or `full`, with a short quantization-aware training as the last step.
+    `labelmap` writes `labelmap.txt` beside the files: the names with their numbers, as Frigate reads them.
     """
 
     formats: Annotated[tuple[RecipeFormat, ...], Field(min_length=1, strict=False)] = (
@@ -41,6 +42,7 @@ class Export(Section):
     float_layers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     integer_only: bool = False
     heal: Literal["off", "quick", "full"] = "quick"
+    labelmap: bool = False
     score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.01
     iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     nms: Literal["per_class", "fast"] = "per_class"

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from keras_retina.data.pipeline import training_batches, training_labels
 from keras_retina.data.records import Dataset
-from keras_retina.foundation.drawing import Colour, draw_boxes
+from keras_retina.foundation.drawing import draw_boxes
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.geometry.boxes import decode, iou
+from keras_retina.geometry.boxes import decode
 from keras_retina.geometry.matching import IGNORED
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import Recipe
@@ -163,29 +163,8 @@ def _tile(sample: Sample, class_names: Sequence[str]) -> np.ndarray:
         draw.rectangle([float(x1), float(y1), float(x2), float(y2)], outline=(*_ANCHOR_COLOUR, 110), width=1)
     boxes, names = sample.boxes * factor, [class_names[index] for index in sample.classes]
     colours = [_BOX_COLOUR if matched else _UNMATCHED_COLOUR for matched in sample.matched]
-    drawn = draw_boxes(np.asarray(picture), boxes, labels=[""] * len(boxes), colours=colours, line_width=2)
-    return np.concatenate([_caption(sample, width), _with_names(drawn, boxes, names=names, colours=colours)])
-
-
-def _with_names(image: np.ndarray, boxes: np.ndarray, *, names: Sequence[str], colours: Sequence[Colour]) -> np.ndarray:
-    """Writes each name beside its box, where no other name is if there is such a place."""
-    picture = Image.fromarray(image)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
-    plates: list[np.ndarray] = []  # [x1, y1, x2, y2]
-    # The smallest first: a name that had to go elsewhere is understood beside a large box, not beside a small one.
-    for index in np.argsort((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable"):
-        y1, x1, y2, x2 = boxes[index].tolist()
-        text = printable(names[index])[:24]
-        width, height = draw.textlength(text, font=font) + 4, 14
-        above, below, right = y1 - height, y2, x2 - width
-        places = [(x1, above), (right, above), (x1, below), (right, below), (x2, y1), (x1 - width, y1)]
-        corners = np.clip(places, 0, [max(0, picture.width - width), picture.height - height])
-        choices = np.concatenate([corners, corners + [width, height]], axis=1)
-        free = ~iou(choices, np.array(plates)).any(axis=1)
-        plates.append(choices[free.argmax()])  # the first choice when none is free
-        draw.rectangle(plates[-1].tolist(), fill=colours[index])
-        draw.text((plates[-1][0] + 2, plates[-1][1]), text, fill=(0, 0, 0), font=font)
-    return np.asarray(picture)
+    drawn = draw_boxes(np.asarray(picture), boxes, labels=names, colours=colours, line_width=2, font_size=11)
+    return np.concatenate([_caption(sample, width), drawn])
 
 
 def _caption(sample: Sample, width: int) -> np.ndarray:

@@ -11,7 +11,8 @@ import zipfile
 
 import pytest
 
-from edge.edgetpu.compiler import compile_model, described_like, differences, facts, failure, operator_table
+from edge.edgetpu.compiler import compared, compile_model, described_like
+from edge.edgetpu.log import read_log, set_differences
 from edge.edgetpu.predict import predict
 from edge.runtime import read_description
 from edge.tflite.flatbuffer import read_flatbuffer
@@ -67,7 +68,7 @@ def compiler(tmp_path, monkeypatch, write_tflite):
     compiled = write_tflite(tmp_path / "c", tensors, [("edgetpu-custom-op", 1, ["image"], ["scores"], None)])
     (tmp_path / "bin").mkdir()
 
-    def installed(output=OUTPUT, log=LOG, status=0, seconds=0, writes=True):
+    def installed(output=OUTPUT, log=LOG, status=0, seconds=0, writes=True, searches=False):
         program = tmp_path / "bin" / "edgetpu_compiler"
         program.write_text(
             f"#!{sys.executable}\n"
@@ -75,6 +76,8 @@ def compiler(tmp_path, monkeypatch, write_tflite):
                 import pathlib, shutil, sys, time
                 folder = pathlib.Path(sys.argv[sys.argv.index("-o") + 1])
                 stem = pathlib.Path(sys.argv[-1]).stem
+                if {searches} != ("-d" in sys.argv):
+                    sys.exit(8)
                 if "-s" not in sys.argv or folder.resolve() != pathlib.Path.cwd().resolve():
                     sys.exit(9)
                 print({output!r}, end="")
@@ -116,9 +119,24 @@ def test_a_table_that_differs_is_said_operator_by_operator(path, compiler):
     text = "MEAN                           1          "
     limited = text + "Operation is otherwise supported, but not mapped due to some unspecified limitation"
     compiler(log=LOG.replace(text + "Mapped to Edge TPU", limited))
-    lines = compile_model(path, predict(path)).differences
-    assert len(lines) == 2
-    assert lines[0] == "MEAN: predicted 1, compiled 0 with 'Mapped to Edge TPU'"
+    compilation = compile_model(path, predict(path))
+    assert compilation.differences == ("MEAN: predicted 1 of 1 on the Edge TPU, compiled 0 of 1",)
+    assert len(compilation.notes) == 1
+
+
+def test_another_reason_for_the_cpu_is_a_note_and_no_difference(path, write_tflite, classifier_layers):
+    prediction = predict(with_float_scores(path, write_tflite, classifier_layers))
+    row = "SOFTMAX                        1          "
+    compilation = compared(
+        prediction, read_log(LOG.replace(f"{row}Mapped to Edge TPU", f"{row}Operation not supported"))
+    )
+    assert compilation.differences == ()
+    assert compilation.notes == ("SOFTMAX: 1 with 'Operation not supported', predicted 0",)
+
+
+def with_float_scores(path, write_tflite, classifier_layers):
+    tensors, operators = classifier_layers
+    return write_tflite(path, {**tensors, "scores": ((1, 10), "float32", None)}, operators)
 
 
 def test_a_compiler_that_fails_is_a_difference_unless_it_was_predicted(path, compiler, write_tflite, classifier_layers):
@@ -139,7 +157,7 @@ def test_a_file_that_was_predicted_not_to_compile_and_does_is_a_difference(
     compiler()
     tensors, operators = classifier_layers
     newer = write_tflite(path, tensors, [("QUANTIZE", 3, ["image"], ["quantized"], None), *operators[1:]])
-    assert len(compile_model(newer, predict(newer)).differences) > 5
+    assert len(compile_model(newer, predict(newer)).differences) == 5  # kinds of operators
 
 
 def test_a_success_without_a_file_is_a_failure(path, compiler):
@@ -154,13 +172,49 @@ def test_a_compiler_that_does_not_end_is_stopped(path, compiler):
 
 
 def test_tables_of_both_places_are_read():
-    rows = operator_table(LOG)
+    rows = read_log(LOG).operators
     assert rows[0] == ("CONV_2D", 1, "Mapped to Edge TPU") and len(rows) == 5
     in_output = OUTPUT.replace("Compilation child", LOG[LOG.index("Operator") :] + "Compilation child")
-    assert operator_table(in_output) == rows
-    assert operator_table("Edge TPU Compiler version 16.0.384591198\n") == ()
-    assert facts(OUTPUT)["On-chip memory used for caching model parameters"] == "3.86MiB"
-    assert failure(OUTPUT) == ""
+    assert read_log(in_output).operators == rows
+    assert read_log("Edge TPU Compiler version 16.0.384591198\n").operators == ()
+    assert read_log(OUTPUT).facts["On-chip memory used for caching model parameters"] == "3.86MiB"
+    assert read_log(OUTPUT).failure == ""
+
+
+SEARCHED = """Edge TPU Compiler version 16.0.384591198
+Searching for valid delegate with step 1
+Try to compile segment with 5 ops
+Started a compilation timeout timer of 180 seconds.
+ERROR: Restored original execution plan after delegate application failure.
+Compilation failed: Compilation failed due to large activation tensors in model.
+Compilation child process completed within timeout period.
+Compilation failed!
+Try to compile segment with 4 ops
+Intermediate tensors: logits,other
+Started a compilation timeout timer of 180 seconds.
+"""
+
+
+def test_a_search_passes_the_option_and_says_what_it_left_out(path, compiler):
+    compiler(output=SEARCHED + OUTPUT[OUTPUT.index("Started") :], searches=True)
+    compilation = compile_model(path, predict(path), search=True)
+    assert (compilation.status, compilation.differences) == ("compiled", ())
+    assert compilation.notes == (
+        "-d tried 2 times and left the last 1 operators to the CPU; the part for the Edge TPU ends at logits, other",
+    )
+
+
+def test_a_search_that_found_nothing_says_why_its_last_try_failed(path, compiler):
+    compiler(output=SEARCHED + "Internal compiler error. Aborting!\n", status=1, writes=False, searches=True)
+    compilation = compile_model(path, predict(path), search=True)
+    assert (compilation.status, compilation.reason) == ("failed", "Internal compiler error. Aborting!")
+
+
+def test_tables_of_several_segments_are_added(path):
+    table = LOG[LOG.index("Operator") :]
+    log = read_log(f"{OUTPUT}{table}{OUTPUT}{table}")
+    lines = set_differences(predict(path), log)
+    assert lines[0] == "CONV_2D: predicted 1 of 1 on the Edge TPU, compiled 2 of 2" and len(lines) == 5
 
 
 def test_a_custom_operator_is_compared_under_the_name_the_compiler_gives_it(write_tflite, classifier_layers, tmp_path):
@@ -169,7 +223,8 @@ def test_a_custom_operator_is_compared_under_the_name_the_compiler_gives_it(writ
     last = ("TFLite_Detection_PostProcess", 1, ["logits"], ["scores"], None)
     prediction = predict(write_tflite(tmp_path / "m.tflite", floats, [*operators[:4], last]))
     custom = "CUSTOM                         1          Operation is working on an unsupported data type"
-    assert differences(prediction, operator_table(LOG.replace(LOG.splitlines()[-1], custom))) == []
+    log = read_log(LOG.replace(LOG.splitlines()[-1], custom))
+    assert (compared(prediction, log).differences, compared(prediction, log).notes) == ((), ())
 
 
 def test_our_description_and_metadata_return_into_the_compiled_file(exported, compiler, tmp_path):

@@ -89,6 +89,35 @@ def test_custom_operators_stay_on_the_cpu():
     assert table.status(without_outputs) == DATA_TYPE
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        # Of public pairs of files (yolov5 and yolov8 of 224 to 640 pixels, and the pairs named in the changelog).
+        ((1, 1600, 3, 15), (1, 4800, 15), MAPPED),
+        ((1, 3136, 3, 6), (1, 9408, 6), MAPPED),
+        ((1, 400, 3, 85), (1, 1200, 85), MAPPED),
+        ((1, 784, 3, 85), (1, 2352, 85), LIMITATION),
+        ((1, 6400, 3, 15), (1, 19200, 15), LIMITATION),
+        ((1, 1600, 3, 85), (1, 4800, 85), LIMITATION),
+        ((1, 6400, 3, 85), (1, 19200, 85), LIMITATION),
+        ((1, 80, 80, 45), (1, 6400, 3, 15), MAPPED),
+        ((1, 40, 40, 255), (1, 1600, 3, 85), MAPPED),
+        ((1, 80, 80, 255), (1, 6400, 3, 85), LIMITATION),
+        ((1, 144, 20, 20), (1, 144, 400), MAPPED),
+        ((1, 144, 40, 40), (1, 144, 1600), LIMITATION),
+        ((1, 144, 80, 80), (1, 144, 6400), LIMITATION),
+        ((1, 64, 8400), (1, 4, 16, 8400), LIMITATION),
+        ((1, 4, 8400, 1), (1, 1, 4, 8400), MAPPED),
+        ((1, 1, 1, 1001), (1, 1001), MAPPED),
+        # Heads of detectors end in two dimensions.
+        ((1, 40, 40, 810), (1, 14400, 90), MAPPED),
+        ((1, 80, 80, 810), (1, 57600, 90), MAPPED),
+    ],
+)
+def test_a_reshape_of_a_large_tensor_is_mapped_where_pixels_stay(before, after, expected):
+    assert table.status(operator("RESHAPE", [computed(before)], computed(after, index=50))) == expected
+
+
 @pytest.mark.parametrize(("before", "after"), [("uint8", "int8"), ("int8", "uint8"), ("int8", "int8")])
 def test_requantizing_between_eight_bit_types_is_mapped(before, after):
     assert table.status(operator("QUANTIZE", [computed(kind=before)], computed(kind=after))) == MAPPED

@@ -181,7 +181,9 @@ def test_memory_beyond_the_chip_is_advised_against(model):
     wide = {"matrix": ((2_100_000, 4), "int8", np.ones((2_100_000, 4)))}
     prediction = model({**wide, "logits": ((1, 2_100_000), "int8", None), "scores": ((1, 2_100_000), "int8", None)})
     assert prediction.parameter_bytes > PARAMETER_MEMORY
-    assert any("streamed" in line for line in prediction.advice)
+    assert any(
+        "streamed" in line and "at least 3 Edge TPUs, edgetpu_compiler -n 3" in line for line in prediction.advice
+    )
     large = model({"image": ((1, 1100, 1000, 3), "uint8", None), "quantized": ((1, 1100, 1000, 3), "int8", None)})
     assert large.largest_activation_bytes == 3_300_000 > ACTIVATION_MEMORY
     assert any("activation" in line for line in large.advice)

@@ -33,6 +33,23 @@ def test_a_prediction_is_printed_and_written(run_edgetpu, write_tflite, classifi
     }
 
 
+def test_a_log_from_elsewhere_is_compared(run_edgetpu, write_tflite, classifier_layers, tmp_path):
+    path, log = write_tflite(tmp_path / "m.tflite", *classifier_layers), tmp_path / "m_edgetpu.log"
+    names = ("CONV_2D", "FULLY_CONNECTED", "MEAN", "QUANTIZE", "SOFTMAX")
+    rows = [f"{name:<30} 1          Mapped to Edge TPU" for name in names]
+    log.write_text("\n".join(["Edge TPU Compiler version 16.0.384591198", "", "Operator   Count   Status", "", *rows]))
+    result = run_edgetpu(path, "--log", log)
+    assert result.returncode == 0, result.stderr
+    assert "compiler 16.0.384591198: compiled" in result.stdout and "as predicted" in result.stdout
+    log.write_text(log.read_text().replace("SOFTMAX                        1          Mapped to", "SOFTMAX  1  Not on"))
+    result = run_edgetpu(path, "--log", log)
+    assert result.returncode == 1
+    assert "differs: SOFTMAX: predicted 1 of 1 on the Edge TPU, compiled 0 of 1" in result.stdout
+    log.write_text("nothing\n")
+    result = run_edgetpu(path, "--log", log)
+    assert result.returncode == 2 and "--log: expected the table" in result.stderr
+
+
 def test_an_unparsable_file_is_a_result_and_a_damaged_one_is_bad_input(
     run_edgetpu, write_tflite, classifier_layers, tmp_path
 ):
@@ -51,13 +68,28 @@ def test_an_unparsable_file_is_a_result_and_a_damaged_one_is_bad_input(
     assert "Traceback" not in result.stderr
 
 
+TIMES = "Inference timings in us: Init: 855, First inference: 49060, Warmup (avg): 34825.1, Inference (avg): 33209.4\n"
+
+
+def test_a_log_of_a_device_is_shown_with_its_name(tmp_path):
+    (tmp_path / "phone.txt").write_text(TIMES)
+    command = [sys.executable, "-m", "keras_retina", "benchmark", "--import", "phone.txt", "--json", "d.json"]
+    done = subprocess.run([*command, "--device", "Pixel 8"], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "Pixel 8: unnamed: mean 33.21 ms, load 0.85, first 49.06 (benchmark_model)" in done.stdout
+    assert json.loads((tmp_path / "d.json").read_text())["devices"][0]["device"] == "Pixel 8"
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 2 and "expected as many --device as --import" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("benchmark", "half.tflite", "--threads", "1"), "half.tflite: expected a whole .tflite file"),
         (("benchmark", "half.tflite", "--chart", "x.jpg"), "--chart: expected a .png file. Received: x.jpg"),
         (("benchmark", "half.tflite", "--image", "half.tflite"), "half.tflite"),
-        (("benchmark",), "Missing argument"),
+        (("benchmark",), "expected at least one .tflite file"),
+        (("benchmark", "--chart", "x.png"), "--chart: expected files to draw"),
         (("evaluate", "half.tflite", "--data", "DATA"), "half.tflite: expected a .tflite file that LiteRT runs"),
         (("evaluate", "half.tflite", "--data", "DATA", "--resize", "strech"), "Did you mean 'stretch'?"),
     ],

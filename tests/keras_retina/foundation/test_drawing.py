@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from keras_retina.foundation.drawing import PALETTE, class_colour, draw_boxes, label_colour
+from keras_retina.foundation.drawing import PALETTE, class_colour, draw_boxes, fitting_font_size, label_colours
 
 GREY = np.full([60, 80, 3], 90, np.uint8)
 RED = (255, 0, 0)
@@ -98,4 +101,60 @@ def test_wrong_shapes_are_refused_by_name(arguments, message):
 
 def test_colours_are_stable_and_repeat():
     assert class_colour(0) == class_colour(len(PALETTE)) == PALETTE[0]
-    assert label_colour("cat") == label_colour("cat") and label_colour("RBC") in PALETTE
+    assert label_colours(["cat"]) == label_colours(["cat"]) and label_colours(["RBC"])[0] in PALETTE
+    assert label_colours([]) == []
+
+
+def test_names_get_different_colours_in_any_order_and_repeated_ones_the_same():
+    names = [f"class {number}" for number in range(len(PALETTE))]
+    colours = dict(zip(names, label_colours(names), strict=True))
+    assert len(set(colours.values())) == len(PALETTE)
+    assert label_colours(names[::-1]) == [colours[name] for name in names[::-1]]
+    assert label_colours(["cat", "dog", "cat"])[0] == label_colours(["cat", "dog", "cat"])[2]
+    assert set(label_colours([*names, "one more"])) == set(PALETTE)
+
+
+def lab(colour):
+    """CIELAB of sRGB under D65, by its definition."""
+    linear = [(c / 255 + 0.055) ** 2.4 / 1.055**2.4 if c > 10 else c / 255 / 12.92 for c in colour]
+    matrix = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(np.array(matrix) @ linear / [0.9505, 1, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_any_two_colours_are_far_apart_for_the_eye():
+    values = [lab(colour) for colour in PALETTE]
+    distances = [np.linalg.norm(a - b) for index, a in enumerate(values) for b in values[:index]]
+    assert min(distances) > 30  # about 2.3 is the least that people see side by side
+
+
+def test_the_web_page_has_the_same_colours():
+    page = Path(__file__).parents[3] / "edge/detect/web/page/drawing.mjs"
+    assert re.findall(r"\"(#[0-9a-f]{6})\"", page.read_text()) == ["#{:02x}{:02x}{:02x}".format(*c) for c in PALETTE]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "size", "expected"),
+    [
+        ([], (480, 640), 17),  # 640 / 38
+        ([], (3000, 4000), 105),
+        ([[0, 0, 60, 60]], (3000, 4000), 57),  # smaller boxes, and still 4000 / 70
+        ([[0, 0, 30, 45]], (480, 640), 12),  # a third of the median side of 37.5
+        ([[0, 0, 5, 5]], (100, 100), 10),
+    ],
+)
+def test_text_grows_with_the_picture_and_shrinks_with_the_boxes(boxes, size, expected):
+    assert fitting_font_size(boxes, size[0], width=size[1]) == expected
+
+
+def test_names_of_boxes_in_one_place_stand_beside_each_other():
+    """Each name has a plate of one colour; where they do not cover each other, all of every plate is seen."""
+    image = np.full([200, 300, 3], 90, np.uint8)
+    box, colours = [100, 100, 140, 260], [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    alone = [draw_boxes(image, [box], labels=["some name"], colours=[colour], line_width=1) for colour in colours]
+    drawn = draw_boxes(image, [box] * 3, labels=["some name"] * 3, colours=colours, line_width=1, font_size=10)
+    inside = np.zeros([200, 300], bool)
+    inside[100:141, 100:261] = True
+    counts = [(drawn == colour).all(axis=2)[~inside].sum() for colour in colours]
+    whole = (alone[0] == colours[0]).all(axis=2)[~inside].sum()
+    assert whole > 100 and min(counts) > 0.8 * whole

@@ -101,13 +101,22 @@ def test_the_last_level_divides_the_input(facts):
     assert levels_for_size(large, Size(352, 320)) == (3, 5)
 
 
+@pytest.mark.parametrize("objective", [None, "smallest", "fastest", "best"])
+@pytest.mark.parametrize("aspect", [0.3, 1.0, 3.0])
+def test_frigate_gets_the_input_of_its_own_models(facts, objective, aspect):
+    wishes = Wishes(target="frigate", objective=objective)
+    for sides in ((0.01, 0.02, 0.05, 0.1, 0.2), (0.5, 0.6, 0.7, 0.8, 0.9)):
+        size, levels, _ = input_and_levels(facts(sides=sides, aspect=aspect, aspect_spread=1.0), wishes)
+        assert (size, levels[1]) in ((Size(320, 320), 5), (Size(320, 320), 6))  # level 7 does not divide 320
+
+
 @settings(deadline=None)
 @given(
     sides=st.lists(st.floats(0.005, 1), min_size=5, max_size=5).map(sorted),
     image_side=st.floats(50, 5000),
     aspect=st.floats(0.2, 5),
     spread=st.floats(1, 4),
-    target=st.sampled_from([None, "phone", "pi", "coral", "browser"]),
+    target=st.sampled_from([None, "phone", "pi", "coral", "browser", "frigate"]),
     objective=st.sampled_from([None, "smallest", "fastest", "best"]),
 )
 def test_any_data_give_a_network_that_the_recipe_accepts(facts, sides, image_side, aspect, spread, target, objective):

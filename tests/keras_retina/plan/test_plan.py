@@ -23,7 +23,7 @@ def written(plan, tmp_path: Path):
     return load_recipe(path)
 
 
-@pytest.mark.parametrize("target", [None, "phone", "pi", "coral", "browser"])
+@pytest.mark.parametrize("target", [None, "phone", "pi", "coral", "browser", "frigate"])
 @pytest.mark.parametrize("objective", [None, "smallest", "fastest", "best"])
 def test_the_text_is_the_recipe(tiny_coco, tmp_path, target, objective):
     plan = plan_recipe(tiny_coco, Wishes(target=target, objective=objective, seed=4))
@@ -32,7 +32,8 @@ def test_the_text_is_the_recipe(tiny_coco, tmp_path, target, objective):
     assert plan.recipe.data.test is None
     assert bool(plan.recipe.compress) == (objective != "best")
     assert plan.recipe.export.mediapipe_raw == (target != "coral")
-    assert (plan.recipe.export.heal, plan.recipe.export.integer_only) == ("full", target == "coral")
+    assert (plan.recipe.export.heal, plan.recipe.export.integer_only) == ("full", target in ("coral", "frigate"))
+    assert plan.recipe.export.labelmap == (target == "frigate")
 
 
 def test_every_choice_of_the_recipe_has_a_reason_above_it(tiny_coco):
@@ -165,6 +166,15 @@ def test_enough_minutes_are_shared_and_few_are_left_to_the_float_model(tiny_coco
     assert little.recipe.training.minutes == 0.5
     assert little.recipe.compress == {}
     assert little.recipe.model.input.height < much.recipe.model.input.height
+
+
+def test_a_short_time_leaves_frigate_its_input(tiny_coco):
+    plan = plan_recipe(
+        tiny_coco,
+        Wishes(minutes=0.5, target="frigate"),
+        pace_of=lambda *_: Pace(step=0.1, tracing=0.0, evaluation=0.1),
+    )
+    assert (plan.recipe.model.input.height, plan.recipe.model.input.width) == (320, 320)
 
 
 def test_minutes_that_teach_nothing_are_refused_with_the_least_ones(tiny_coco):

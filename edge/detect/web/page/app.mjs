@@ -5,13 +5,14 @@ import { drawFound, labelColour } from "./drawing.mjs";
 import { closeMedium, eachFrame, mediumSize, openCamera, openFile } from "./medium.mjs";
 import { describe } from "./model_file.mjs";
 import { PageError } from "./page_error.mjs";
+import { rows, Speed } from "./speed.mjs";
 
-const RATE_FRAMES = 20; // how many of the last frames the frame rate is taken from
 const NO_MODEL = "No model is chosen. Choose a .tflite file that `keras-retina export` wrote.";
 
 const part = (id) => document.getElementById(id);
 const overlay = document.createElement("canvas");
-const page = { detector: null, medium: null, found: [], milliseconds: 0, finished: [] };
+const page = { detector: null, medium: null, found: [], milliseconds: 0, speed: null };
+const speeds = new Map(); // from the name of a file
 const orders = { model: 0, medium: 0 };
 
 function say(text, kind = "info") {
@@ -40,6 +41,8 @@ function openModel(name, load) {
     if (!isCurrent()) return detector.close();
     page.detector?.close();
     page.detector = detector;
+    page.speed = new Speed(name); // a file that is chosen again is measured anew
+    speeds.set(name, page.speed);
     part("model").textContent = description
       ? `${name}: ${description.width} x ${description.height}, ${description.classNames.length} classes`
       : name;
@@ -56,13 +59,13 @@ function openMedium(open) {
     if (!isCurrent()) return closeMedium(element);
     leaveMedium();
     page.medium = element;
-    page.finished = [];
+    page.speed?.pause();
     part("stage").replaceChildren(element, overlay);
     part("stage").hidden = false;
     part("camera").setAttribute("aria-pressed", String(Boolean(element.srcObject)));
     resizing.observe(element);
     if (element instanceof HTMLVideoElement) {
-      element.addEventListener("pause", () => (page.finished = []));
+      element.addEventListener("pause", () => page.speed?.pause());
       eachFrame(element, look);
     }
     say(page.detector ? "" : NO_MODEL, "error");
@@ -96,7 +99,8 @@ function look() {
   }
   const end = performance.now();
   page.milliseconds = end - start;
-  page.finished = [...page.finished, end].slice(-RATE_FRAMES);
+  page.speed.add(start, end, medium instanceof HTMLVideoElement);
+  showSpeeds();
   show();
 }
 
@@ -116,9 +120,19 @@ function show() {
 
 function rateText() {
   const each = `${page.milliseconds.toFixed(0)} ms each`;
-  if (!(page.medium instanceof HTMLVideoElement) || page.finished.length < 2) return each;
-  const seconds = (page.finished.at(-1) - page.finished[0]) / 1000;
-  return `${((page.finished.length - 1) / seconds).toFixed(1)} frames/s, ${each}`;
+  if (!(page.medium instanceof HTMLVideoElement) || page.speed.ends.length < 2) return each;
+  return `${page.speed.rate.toFixed(1)} frames/s, ${each}`;
+}
+
+/** One line for each file that was opened; nothing of it leaves the page. */
+function showSpeeds() {
+  const lines = rows([...speeds.values()]).map((cells) => {
+    const row = document.createElement("tr");
+    for (const text of cells) row.insertCell().textContent = text;
+    return row;
+  });
+  part("speeds").hidden = lines.length === 0;
+  part("speeds").tBodies[0].replaceChildren(...lines);
 }
 
 function listItem({ label, score, box }) {

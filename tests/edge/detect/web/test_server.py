@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from edge.detect.web.server import ADDRESS, check_model, page_server
+from edge.detect.web.server import ADDRESS, CONTENT_SECURITY_POLICY, check_model, page_server
 from edge.detect.web.tasks_vision import PAGE
 from edge.tflite.metadata import detector_metadata
 from keras_retina.foundation.errors import InputError
@@ -58,6 +58,18 @@ def test_every_file_comes_with_its_type(server, path, kind):
     assert len(body) == int(answer.headers["Content-Length"]) > 0
     answer, body = ask(server, path, "HEAD")
     assert (answer.status, body) == (200, b"")
+
+
+def test_every_answer_says_that_the_page_may_ask_this_server_alone(server):
+    policy = dict(part.split(" ", 1) for part in CONTENT_SECURITY_POLICY.split("; "))
+    assert (policy["default-src"], policy["connect-src"], policy["form-action"]) == ("'none'", "'self'", "'none'")
+    assert not [part for part in CONTENT_SECURITY_POLICY.split() if "://" in part or "*" in part or part == "https:"]
+    for path in ("/", "/app.mjs", "/no"):
+        answer, _ = ask(server, path)
+        assert answer.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+    # For a copy of the page on another server.
+    assert f'content="{CONTENT_SECURITY_POLICY}"' in (PAGE / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_bare_address_leads_to_the_model(server):
