@@ -101,6 +101,7 @@ def test_the_programs_of_the_guide_run_one_after_the_other(tmp_path):
         ("steps=250", "steps=2"),
         ("every=5", "every=2"),
         ("batch_size=8", "batch_size=2"),
+        ("runs/mine/model.keras", "sparse.keras"),
     ]
     checks = """
 again, _ = kr.load_detector("sparse.keras")

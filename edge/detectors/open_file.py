@@ -15,7 +15,8 @@ import numpy as np
 
 from edge.detectors.child import ChildError, run_module
 from edge.runtime import ModelFileError, read_image, resize_image
-from edge.tflite.graph import LFS_POINTER, flex_operators, read_graphs
+from edge.tflite.flatbuffer import IDENTIFIER
+from edge.tflite.graph import flex_operators, read_graphs
 from keras_retina.foundation.errors import InputError
 
 PATIENCE = 600.0  # seconds until a file counts as one that never ends
@@ -49,7 +50,7 @@ def refused(path: Path, error: str) -> ModelFileError:
     try:
         flex = flex_operators(read_graphs(path))
     except InputError as unreadable:
-        if path.is_file() and path.read_bytes().startswith(LFS_POINTER):
+        if path.is_file() and path.read_bytes()[4:8] != IDENTIFIER:  # a pointer of Git LFS is such a file too
             return ModelFileError(str(unreadable))
     if flex:
         return ModelFileError(

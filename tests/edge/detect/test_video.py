@@ -204,7 +204,7 @@ def test_bad_sources_and_places_are_one_line_and_status_2(exported, clip, image_
         ([model, str(tmp_path / "text.mp4")], "text.mp4: expected a video"),
         ([model, "camera:97"], "camera:97: expected a camera"),
         ([model, str(tmp_path / "no.avi")], "no such file"),
-        ([str(same), str(same)], "no TFL3 mark"),
+        ([str(same), str(same)], "without the mark TFL3"),
         ([model, str(same), "--out", str(tmp_path / "file")], "a file"),
         ([model, str(same), "--out", str(tmp_path)], "would be replaced"),
         ([model, str(same), "--record", str(same)], "--record: expected another than the video"),
