@@ -80,6 +80,8 @@ def ai_edge_network(
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars
             ranges = _calibrated(quantizer, float_network, spec, samples=samples) if samples else None
             found = quantizer.quantize(ranges, enable_progress_report=False).quantized_model
+    except InputError:  # of a calibration image
+        raise
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise InputError(
             f"{kind} export: expected a network that ai-edge-quantizer has a {kind} form of. Received: "

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 LARGEST_DIFFERENCE = 1e-3
 """Of a logit or a box delta. Both round differently, by about 1e-5."""
 
-_CONVOLUTION = ("kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias")
+_CONVOLUTION = ("kernel_size", "strides", "padding", "data_format", "dilation_rate", "activation", "use_bias")
 
 # What a layer computes, by its class: initializers, constraints and the like are for networks that are not trained yet.
+# `data_format` is named because the settings of a person's Keras may have another.
 _SETTINGS: dict[str, tuple[str, ...]] = {
     "Activation": ("activation",),
     "Add": (),
@@ -41,16 +42,16 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "Concatenate": ("axis",),
     "Conv2D": ("filters", "groups", *_CONVOLUTION),
     "DepthwiseConv2D": ("depth_multiplier", *_CONVOLUTION),
-    "GlobalAveragePooling2D": ("keepdims",),
+    "GlobalAveragePooling2D": ("data_format", "keepdims"),
     "GroupNormalization": ("groups", "axis", "epsilon", "center", "scale"),
     "LayerNormalization": ("axis", "epsilon", "center", "scale"),
-    "MaxPooling2D": ("pool_size", "strides", "padding"),
+    "MaxPooling2D": ("pool_size", "strides", "padding", "data_format"),
     "Multiply": (),
     "ReLU": ("max_value", "negative_slope", "threshold"),
     "Rescaling": ("scale", "offset"),
     "Reshape": ("target_shape",),
-    "UpSampling2D": ("size", "interpolation"),
-    "ZeroPadding2D": ("padding",),
+    "UpSampling2D": ("size", "data_format", "interpolation"),
+    "ZeroPadding2D": ("padding", "data_format"),
 }
 
 

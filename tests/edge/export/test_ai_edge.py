@@ -42,12 +42,15 @@ def heads(small_quantized, image_paths, tmp_path_factory):
     return outputs
 
 
-@pytest.mark.parametrize(("kind", "largest"), [("dynamic", 0.05), ("int16", 0.08), ("int8", 0.15)])
-def test_the_heads_are_those_of_the_float_file_but_for_rounding(kind, largest, heads):
-    expected, found = heads("float32", "tensorflow"), heads(kind, "ai_edge")
-    for name, values in expected.items():
-        assert found[name].shape == values.shape
-        assert 0 < np.abs(found[name] - values).max() < largest * np.ptp(values)
+def test_the_heads_are_those_of_the_float_file_but_for_rounding(heads):
+    expected = heads("float32", "tensorflow")
+    errors = {}
+    for kind in ("dynamic", "int16", "int8"):
+        found = heads(kind, "ai_edge")
+        for name, values in expected.items():
+            assert np.corrcoef(found[name].ravel(), values.ravel())[0, 1] > 0.99
+        errors[kind] = np.abs(found["classes"] - expected["classes"]).mean()
+    assert 0 < errors["int16"] < errors["int8"] and 0 < errors["dynamic"] < errors["int8"]
 
 
 def test_an_int8_network_takes_camera_bytes_and_is_int8_up_to_the_heads(small_quantized):
