@@ -45,22 +45,15 @@ def rows_of(found, names) -> list[tuple]:
     return [(names[label], score, *box) for label, score, box in rows]
 
 
-def assert_same(lines: list[list[str]], expected: list[tuple], *, score: float, pixels: float, ties: int = 0) -> None:
-    """Each line has its own counterpart and each counterpart its line; in any order, since printed scores are equal.
-
-    Of `ties` rows another may be there: where many scores are equal, the operator's choice depends on its threads.
-    """
+def assert_same(lines: list[list[str]], expected: list[tuple], *, score: float, pixels: float) -> None:
+    """Each line has its own counterpart and each counterpart its line; in any order, since printed scores are equal."""
     left = [(name, *map(float, numbers)) for name, *numbers in lines]
     assert len(left) == len(expected) > 2
-    alone = []
     for name, *numbers in expected:
         differences = [np.abs(np.subtract(row[1:], numbers)) if row[0] == name else np.full(5, np.inf) for row in left]
         fitting = [index for index, one in enumerate(differences) if one[0] <= score and (one[1:] <= pixels).all()]
-        if fitting:
-            del left[fitting[0]]
-        else:
-            alone.append((name, *numbers))
-    assert len(alone) <= ties, f"{alone} are not among {left}"
+        assert fitting, f"{name} {numbers} is not among {left}"
+        del left[fitting[0]]
 
 
 def library() -> Path:
@@ -86,14 +79,13 @@ def labels_file(detector: Detector, folder: Path) -> Path:
 
 @pytest.mark.parametrize("stem", ["int8", "float32"])
 def test_cpp_finds_the_same(compiled_cpp, exported, image_paths, tmp_path, stem):
-    detector = Detector(exported[stem])
+    detector = Detector(exported[stem], threads=1)
     pixels, _ = detector.prepare(read_image(image_paths[0]))
     Image.fromarray(pixels[0]).save(tmp_path / "photo.ppm")
     output = run([compiled_cpp, exported[stem], tmp_path / "photo.ppm", labels_file(detector, tmp_path), 0.1])
     found, side = detector.detect(pixels[0], 0.1), pixels.shape[1]
     expected = rows_of(runtime.Detections(found.boxes / side, found.scores, found.classes), detector.class_names)
-    ties = len(expected) // 5 if stem == "int8" else 0
-    assert_same([line.split() for line in output.splitlines()], expected, score=1e-4, pixels=1e-4, ties=ties)
+    assert_same([line.split() for line in output.splitlines()], expected, score=1e-4, pixels=1e-4)
 
 
 @pytest.mark.parametrize("wrong", ["size", "form", "file"])
