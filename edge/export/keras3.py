@@ -1,4 +1,4 @@
-"""A trained detector as a Keras 3 model, on any of its backends and without tf_keras.
+"""A trained detector as a Keras 3 model, without tf_keras. Only the TensorFlow backend was tried.
 
 Training and compression stay on Keras 2 (`tf_keras`), because tensorflow-model-optimization knows no other. A trained
 network is plain layers, which Keras 3 has as well, so nobody has to stay.
