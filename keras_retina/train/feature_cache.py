@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_retina.data.pipeline import sample_order, training_views, with_targets
+from keras_retina.data.pipeline import images_of_batch, sample_order, training_views, with_targets
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import replacing, write_json
@@ -20,6 +20,7 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.calls import Place, rebuild
 from keras_retina.model.graph import calls_of, learning_places, output_places
 from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.data import Augmentation
 from keras_retina.recipe.recipe import Matching, Recipe
 
 logger = logging.getLogger(__name__)
@@ -135,6 +136,17 @@ def feature_batches(
     order = sample_order(len(ends), seed, first_sample=first_sample)
     views = order.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return with_targets(views, spec, matching=matching, batch_size=batch_size)
+
+
+def images_of_views(
+    dataset: Dataset, *, views: int, augmentation: Augmentation, batch_size: int, seed: int, first_sample: int
+) -> list[str]:
+    """Returns the files of the images whose views are the first batch of `feature_batches` of the same arguments."""
+    names: list[str] = []
+    order = sample_order(views * len(dataset.records), seed, first_sample=first_sample)
+    for _, view in order.take(batch_size).as_numpy_iterator():
+        names += images_of_batch(dataset, augmentation=augmentation, batch_size=1, seed=seed, first_sample=int(view))
+    return names
 
 
 def _refuse_other(folder: Path, key: dict[str, object]) -> None:

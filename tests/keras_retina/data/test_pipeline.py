@@ -26,7 +26,7 @@ from keras_retina.geometry.matching import BACKGROUND, IGNORED
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.data import Augmentation
 from keras_retina.recipe.recipe import Matching
-from keras_retina.train.history import InputWait
+from keras_retina.train.callbacks.history import InputWait
 
 SPEC = DetectorSpec(
     class_names=("a", "b"),

@@ -11,7 +11,7 @@ import pytest
 
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.train import history as module
-from keras_retina.train.history import (
+from keras_retina.train.callbacks.history import (
     HISTORY_COLUMNS,
     History,
     InputWait,

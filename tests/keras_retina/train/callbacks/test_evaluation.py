@@ -15,8 +15,8 @@ from keras_retina.losses import AutomatedFocalLoss, BoxLoss, EqualizedFocalLoss,
 from keras_retina.losses.dense import ClassLoss
 from keras_retina.model.saving import plain_model
 from keras_retina.model.spec import DetectorSpec
-from keras_retina.train import callbacks
-from keras_retina.train.callbacks import (
+from keras_retina.train.callbacks import evaluation as callbacks
+from keras_retina.train.callbacks.evaluation import (
     Checkpoint,
     EvaluateAveragePrecision,
     StopOnNaN,
