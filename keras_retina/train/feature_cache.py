@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +75,7 @@ def build_feature_cache(
     key = feature_key(recipe, dataset, frozen=frozen, views=views)
     if folder.exists():
         _refuse_other(folder, key)
+        _refuse_damaged(folder, sorted(frozen.output_shape))
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     count = views * len(dataset.records)
@@ -164,6 +167,17 @@ def _refuse_other(folder: Path, key: dict[str, object]) -> None:
             f"{folder}: the features kept there belong to this training only if data, weights and recipe are the same. "
             f"Received: other {', '.join(differing)}. Remove the folder or name another training.feature_cache."
         )
+
+
+def _refuse_damaged(folder: Path, names: Sequence[str]) -> None:
+    for member in (*(f"{name}.npy" for name in names), LABELS_MEMBER):
+        try:
+            np.load(folder / member, mmap_mode="r")
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{folder / member}: expected features of a training. Received: {error}. Remove the folder {folder}; "
+                "the features are computed anew."
+            ) from error
 
 
 def split_at_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:

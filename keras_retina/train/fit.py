@@ -187,6 +187,7 @@ def _fit(
     first_epoch, first_step = done.epochs, done.steps
     if first_step == steps:
         end = keras.callbacks.CallbackList(callbacks, model=network, epochs=epochs, steps=steps)
+        end.on_train_begin()
         end.on_epoch_begin(first_epoch)
         end.on_epoch_end(first_epoch, means_of(done))
         first_epoch, first_step = first_epoch + 1, 0

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import remote_errors, replacing, sha256_of, write_json
+from keras_retina.foundation.files import is_unfinished, remote_errors, replacing, sha256_of, write_json
 from keras_retina.foundation.run_paths import DURATION, HISTORY
 
 logger = logging.getLogger(__name__)
@@ -108,8 +108,9 @@ def newest_whole(train_dir: Path) -> Saved | None:
         InputError: there are checkpoints, but none is whole.
     """
     folder = train_dir / FOLDER
-    for leftover in folder.glob(".*.unfinished") if folder.is_dir() else ():  # of a process that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
+    for member in folder.iterdir() if folder.is_dir() else ():
+        if is_unfinished(member):  # of a process that was killed
+            shutil.rmtree(member, ignore_errors=True)
     names = _names(folder)
     damages: list[str] = []
     for name in reversed(names):

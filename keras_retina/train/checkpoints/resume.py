@@ -25,7 +25,7 @@ def checkpoint_of(network: keras.Model, detector: keras.Model) -> tf.train.Check
 
 def restore_variables(saved: Saved, network: keras.Model, detector: keras.Model) -> None:
     """Gives all variables of a training the values of a checkpoint."""
-    checkpoint_of(network, detector).restore(saved.variables).assert_existing_objects_matched()
+    checkpoint_of(network, detector).read(saved.variables).assert_existing_objects_matched()
 
 
 @contextlib.contextmanager
