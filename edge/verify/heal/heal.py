@@ -285,6 +285,8 @@ def _replace_files(
     chosen = folder / "chosen.tflite"
     write(chosen, forms[0][1])
     healing = replace(healing, judged=(healing.judged[0], sha256_of(chosen.read_bytes())))
+    for path in (chosen, chosen.with_suffix(".json")):
+        path.unlink()
     save(healing)
     for path, form in reversed(forms):  # the first one, whose hash tells what was judged, is written last
         write(path, form)
