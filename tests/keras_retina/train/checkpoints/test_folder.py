@@ -16,6 +16,7 @@ from keras_retina.train.checkpoints.folder import Moment, Saved, newest_whole, w
 def save(train_dir: Path, total: int, text: str = "variables", **more) -> Path:
     """Writes a checkpoint after so many steps, all of the first epoch, and what a training writes beside it."""
     for name in ("history.csv", "best.json", "best.weights.h5", "duration.json"):
+        (train_dir / name).unlink(missing_ok=True)  # the best weights are replaced, never changed
         (train_dir / name).write_text(f"{name} {total}")
 
     def write(prefix: str) -> None:
@@ -51,7 +52,7 @@ def test_after_an_evaluation_comes_later_than_before_it(tmp_path):
 
 def test_what_was_written_after_a_checkpoint_is_undone(tmp_path):
     save(tmp_path, 4)
-    (tmp_path / "best.weights.h5").unlink()  # replaced, never changed
+    (tmp_path / "best.weights.h5").unlink()
     for name in ("history.csv", "best.json", "best.weights.h5", "duration.json"):
         (tmp_path / name).write_text("of a lost epoch, or damaged")
     found(tmp_path)

@@ -55,7 +55,7 @@ KINDS = {
 }
 
 
-class Lost(Exception):
+class LostError(Exception):
     """Stands for a power cut: nothing of the training runs after it."""
 
 
@@ -95,9 +95,7 @@ def fit_small(
     train_dir.mkdir(exist_ok=True)
     model = network()
     starts = [(variable, 0.5) for variable in model.get_layer("first").variables] if settings.unfreeze_at else ()
-    compile_detector(
-        model, SPEC, settings=settings, steps_per_epoch=steps, precision=precision, starts=starts
-    )
+    compile_detector(model, SPEC, settings=settings, steps_per_epoch=steps, precision=precision, starts=starts)
     fit_detector(
         model,
         model,
@@ -166,7 +164,7 @@ def at_step(number: int, act: Callable[[], None]) -> keras.callbacks.Callback:
 
 
 def lose() -> None:
-    raise Lost
+    raise LostError
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -175,7 +173,7 @@ def test_a_training_that_is_lost_at_any_step_ends_bit_equal_to_an_undisturbed_on
     straight = fit_small(tmp_path / "straight", settings, precision)
     for number in range(1, 3 * STEPS + 1):
         folder = tmp_path / f"lost_{number}"
-        with pytest.raises(Lost):
+        with pytest.raises(LostError):
             fit_small(folder, settings, precision, at_step(number, lose))
         with logged() as lines:
             resumed = fit_small(folder, settings, precision)
@@ -189,7 +187,7 @@ def test_a_training_that_is_lost_again_and_again_ends_bit_equal_too(tmp_path):
     settings = settings_of(accumulate_steps=2)
     straight = fit_small(tmp_path / "straight", settings)
     for number in range(3 * STEPS - 1):
-        with pytest.raises(Lost):
+        with pytest.raises(LostError):
             fit_small(tmp_path / "lost", settings, callback=at_step(2, lose))
         newest = max((tmp_path / "lost" / "checkpoints").iterdir()).name
         assert newest.startswith(f"step-{number + 1:09d}")
@@ -201,7 +199,7 @@ def test_a_training_that_is_lost_again_and_again_ends_bit_equal_too(tmp_path):
 
 def test_the_first_step_after_a_resume_is_the_next_one_and_the_epoch_has_its_time(tmp_path, logged):
     settings, seen = settings_of(), []
-    with pytest.raises(Lost):
+    with pytest.raises(LostError):
         fit_small(tmp_path, settings, callback=at_step(5, lose))
     note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, _: seen.append(batch))
     manifest = tmp_path / "checkpoints" / "step-000000004" / "manifest.json"
@@ -221,7 +219,7 @@ def test_an_evaluation_that_is_lost_is_repeated_with_the_weights_of_its_epoch(tm
     settings = settings_of()
     straight = fit_small(tmp_path / "straight", settings)
     monkeypatch.setattr(evaluation, "coco_metrics", lambda *_, **__: lose())
-    with pytest.raises(Lost):
+    with pytest.raises(LostError):
         fit_small(tmp_path / "lost", settings)
     monkeypatch.setattr(evaluation, "coco_metrics", lambda *_, **__: {"AP": 10.0, "AP50": None})
     resumed = fit_small(tmp_path / "lost", settings)
@@ -250,7 +248,7 @@ def test_an_evaluation_is_interrupted_at_once_and_its_epoch_is_saved(tmp_path, m
 
 def test_patience_counts_on_from_the_best_of_before(tmp_path, monkeypatch):
     settings = settings_of(epochs=9, evaluate_every=1, early_stop={"patience": 2}, checkpoint_steps=1)
-    with pytest.raises(Lost):
+    with pytest.raises(LostError):
         fit_small(tmp_path, settings, callback=at_step(STEPS + 2, lose))
     fit_small(tmp_path, settings)  # the AP of epoch 1 is the best for ever
     assert [row["epoch"] for row in history_of(tmp_path)] == ["1", "2", "3"]
@@ -319,7 +317,8 @@ def test_a_loss_that_is_no_number_names_the_images_of_its_batch(tmp_path):
         model_of.model.get_layer("first").bias.assign(np.full(8, np.nan))
 
     model_of = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, _: batch == 1 and poison())
-    with pytest.raises(InputError, match=r"at step 2 of epoch 1, on the images image_1_0.jpg, .*image_1_7.jpg and 2 more"):
+    told = r"at step 2 of epoch 1, on the images image_1_0.jpg, .*image_1_7.jpg and 2 more"
+    with pytest.raises(InputError, match=told):
         fit_small(tmp_path, settings_of(), callback=model_of, images_of=poisoned)
 
 
