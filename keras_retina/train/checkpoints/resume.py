@@ -71,3 +71,6 @@ class ContinueSums(keras.callbacks.Callback):
             for variable, before in zip(metric.variables, self.sums[metric.name], strict=True):
                 variable.assign(variable.read_value() + before)
         self.sums = {}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.sums = {}  # of an epoch that had all its steps: its logs are their means
