@@ -55,7 +55,14 @@ verification: {minimum_ap_ratio: 0.0, maximum_class_drop: 100.0, latency_runs: 3
 """
 ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 TIMES = {"seconds", "input_wait", "evaluation_seconds", "latency_ms", "command", "machine", "data"}
-DATED = {"sha256", "model_sha256", "recipe_sha256", "size_bytes", "judged"}  # of files with the date of a zip inside
+DATED = {
+    "sha256",
+    "model_sha256",
+    "recipe_sha256",
+    "size_bytes",
+    "gzip_bytes",
+    "judged",
+}  # of files with the date of a zip inside
 STAGES = (
     ("start", "train"),
     ("train", "metrics.json"),

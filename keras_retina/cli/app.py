@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a gate or check failed, 2 bad input (one line on stderr, 
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -82,7 +83,7 @@ def main() -> None:
     """Entry point: turns bad input into one line on stderr and exit status 2."""
     show_log()
     try:
-        with preemptible():
+        with preemptible() if set(sys.argv[1:2]) & set(RESUMABLE) else contextlib.nullcontext():
             status = app(prog_name="keras-retina", standalone_mode=len(sys.argv) < 2)  # alone it prints the help
     except Preempted:
         status = PREEMPTED
