@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import address, write_file, write_json
+from keras_retina.foundation.files import address, is_unfinished, write_file, write_json
 from keras_retina.foundation.machine import machine_name, package_version
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
@@ -45,7 +45,7 @@ def start_run(path: Path, recipe: Recipe, *, data_dir: Path, command: str, overw
     refuse_other_files(path, overwrite=overwrite)
     if overwrite or _has_only_begun(path):
         _remove_run(path)
-    elif path.is_dir() and any(path.iterdir()):
+    elif _members(path):
         _refuse_another_run(path, recipe, data_dir=data_dir)
     path.mkdir(parents=True, exist_ok=True)
     run = RunFolder(path, recipe, Path(data_dir))
@@ -67,7 +67,7 @@ def refuse_other_files(path: Path, *, overwrite: bool) -> None:
     """Refuses a place where no run can be: a file, or a folder of other things, unless it shall be overwritten."""
     if path.is_file():
         raise InputError(f"--out: expected a folder. Received: {path}, a file. Choose another name.")
-    if not overwrite and path.is_dir() and any(path.iterdir()) and not RunPaths(path).recipe_file.is_file():
+    if not overwrite and _members(path) and not RunPaths(path).recipe_file.is_file():
         raise InputError(
             f"--out: expected a new folder or a run of this recipe. Received: {path}, which holds other files. "
             "Choose another folder."
@@ -231,8 +231,13 @@ def training_minutes(run: RunPaths) -> float:
 
 
 def _has_only_begun(path: Path) -> bool:
-    members, run = set(path.iterdir()) if path.is_dir() else set(), RunPaths(path)
+    members, run = _members(path), RunPaths(path)
     return {run.recipe_file} <= members <= {run.recipe_file, run.plan, run.facts}
+
+
+def _members(path: Path) -> set[Path]:
+    """Returns what is in a folder, but for what a process that was killed had only half written."""
+    return {member for member in path.iterdir() if not is_unfinished(member)} if path.is_dir() else set()
 
 
 def _refuse_another_run(path: Path, recipe: Recipe, *, data_dir: Path) -> None:
@@ -254,8 +259,8 @@ def _refuse_another_run(path: Path, recipe: Recipe, *, data_dir: Path) -> None:
 
 
 def _remove_run(path: Path) -> None:
-    """Deletes what a run writes, and nothing else that may be in the folder."""
-    for target in RunPaths(path).members:
+    """Deletes what a run writes, and nothing else that may be in the folder; the recipe, which tells a run, last."""
+    for target in reversed(RunPaths(path).members):
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
         else:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edge.compress.distillation import with_teacher
-from keras_retina.data.pipeline import training_batches
+from keras_retina.data.pipeline import images_of_batch, training_batches
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.predict import detect_function
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
-from keras_retina.foundation.run_paths import CompressedPaths
+from keras_retina.foundation.run_paths import DURATION, CompressedPaths
 from keras_retina.losses import detector_losses, network_for_losses
 from keras_retina.model.backbones import freeze
 from keras_retina.model.batch_norm import set_batch_norm_momentum
@@ -21,7 +21,7 @@ from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import CompressedModel, FineTune, Recipe, Training
 from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm
 from keras_retina.train.clock import time_keeper
-from keras_retina.train.duration import DURATION, measure_pace, within_minutes
+from keras_retina.train.duration import measure_pace, within_minutes
 from keras_retina.train.fit import compile_detector, fit_detector
 from keras_retina.train.optimizer import set_epochs
 
@@ -143,6 +143,13 @@ def fit_network(
         section=f"{task.section}.fine_tune",
         detect=detect,
         keep_time=keep_time,
+        images_of=lambda first_step: images_of_batch(
+            task.train_set,
+            augmentation=task.recipe.augmentation,
+            batch_size=training.batch_size,
+            seed=task.recipe.seed + 1,
+            first_sample=first_step * training.batch_size,
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from keras_retina.evaluate.predict import detect_function, predict_dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import write_file, write_json
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.foundation.run_paths import CompressedPaths
+from keras_retina.foundation.run_paths import DURATION, CompressedPaths
 from keras_retina.model.graph import multiply_adds
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import DetectorSpec
@@ -21,7 +21,7 @@ from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.recipe import CompressedModel, Recipe
 from keras_retina.run import RunFolder
 from keras_retina.train.devices import distribution_strategy
-from keras_retina.train.duration import DURATION, seconds_spent
+from keras_retina.train.duration import seconds_spent
 
 logger = logging.getLogger(__name__)
 

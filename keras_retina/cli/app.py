@@ -1,10 +1,12 @@
 """`keras-retina`: the verbs of the command line, and the only file that knows both packages.
 
-Exit status: 0 done, 1 a gate or check failed, 2 bad input (one line on stderr, no traceback).
+Exit status: 0 done, 1 a gate or check failed, 2 bad input (one line on stderr, no traceback), 75 ended by SIGTERM and
+130 by Ctrl-C, with what a training had reached saved.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -21,6 +23,7 @@ from keras_retina.cli.review import review
 from keras_retina.cli.train import compress, demo, run, train
 from keras_retina.cli.weights import import_, weights
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.interruption import PREEMPTED, Preempted, preemptible
 
 app = typer.Typer(
     help="RetinaNet from labelled images to a .tflite file whose COCO accuracy was measured on that very file.",
@@ -64,7 +67,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
 """Every verb and its function, in the order and under the titles of `--help`."""
 
 RESUMABLE = ("demo", "run", "train", "compress", "tune")
-INTERRUPTED = 130  # what typer returns after Ctrl-C
+INTERRUPTED = {130: "interrupted", PREEMPTED: "ended by SIGTERM"}  # typer returns 130 after Ctrl-C
 WHERE_DATA_GOES = {  # what typer says -> what it does not say
     ("check-data", "Missing option '--data'"): "The data folder comes behind --data",
     ("run", "Missing option '--data'"): "The data folder comes behind --data; the recipe, without an option, may be "
@@ -80,16 +83,21 @@ def main() -> None:
     """Entry point: turns bad input into one line on stderr and exit status 2."""
     show_log()
     try:
-        status = app(prog_name="keras-retina", standalone_mode=len(sys.argv) < 2)  # alone it prints the help
+        with preemptible() if set(sys.argv[1:2]) & set(RESUMABLE) else contextlib.nullcontext():
+            status = app(prog_name="keras-retina", standalone_mode=len(sys.argv) < 2)  # alone it prints the help
+    except Preempted:
+        status = PREEMPTED
     except Exception as error:
         message = error_line(error)
         if message is None:
             raise
         print(f"keras-retina: {message}", file=sys.stderr)
         sys.exit(2)
-    if status == INTERRUPTED and sys.argv[1] in RESUMABLE:
+    if status in INTERRUPTED and sys.argv[1] in RESUMABLE:
         changed = " without --overwrite" if "--overwrite" in sys.argv else ""
-        print(f"keras-retina: interrupted. The same command{changed} goes on where it stopped.", file=sys.stderr)
+        print(
+            f"keras-retina: {INTERRUPTED[status]}. The same command{changed} goes on where it stopped.", file=sys.stderr
+        )
     sys.exit(status if isinstance(status, int) else 0)
 
 

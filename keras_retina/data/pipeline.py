@@ -173,9 +173,8 @@ def sample_function(
     def sample(position: int, index: int) -> Sample:
         if not augmentation.mosaic and not augmentation.rand_augment:
             return *labelled(index), records[index].classes, records[index].crowd
-        rng = np.random.default_rng([seed, int(position)])
-        if rng.random() < augmentation.mosaic:
-            members = [int(index), *rng.integers(len(records), size=3)]
+        members, rng = _members(position, index, count=len(records), mosaic=augmentation.mosaic, seed=seed)
+        if len(members) > 1:
             centre = (rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.7))
             parts, places = [labelled(member) for member in members], rng.random(4)
             image, boxes, visible = mosaic(
@@ -194,6 +193,27 @@ def sample_function(
         return image, boxes, classes, ignored
 
     return sample
+
+
+def _members(
+    position: int, index: int, *, count: int, mosaic: float, seed: int
+) -> tuple[list[int], np.random.Generator]:
+    """Returns the records that a sample shows, four for a mosaic, and the numbers that follow for its other choices."""
+    rng = np.random.default_rng([seed, int(position)])
+    if rng.random() < mosaic:
+        return [int(index), *rng.integers(count, size=3)], rng
+    return [int(index)], rng
+
+
+def images_of_batch(
+    dataset: Dataset, *, augmentation: Augmentation, batch_size: int, seed: int, first_sample: int
+) -> list[str]:
+    """Returns the files of the images, also in mosaics, of the first batch of `training_batches`."""
+    count, names = len(dataset.records), []
+    for position, index in sample_order(count, seed, first_sample=first_sample).take(batch_size).as_numpy_iterator():
+        members, _ = _members(position, index, count=count, mosaic=augmentation.mosaic, seed=seed)
+        names += [str(dataset.records[member].path) for member in members]
+    return names
 
 
 def image_loader(

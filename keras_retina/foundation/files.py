@@ -131,6 +131,7 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
+UNFINISHED = ".unfinished"
 ADVICE = "Free disk space or correct the folder and repeat the command; what was saved before is unharmed."
 
 
@@ -148,7 +149,7 @@ def replacing(path: Path, *, advice: str = ADVICE) -> Iterator[Path]:
     Raises:
         InputError: an `OSError` in the block, or the name cannot be given.
     """
-    hidden = path.with_name(f".{path.name}.unfinished")
+    hidden = path.with_name(f".{path.name}{UNFINISHED}")
     unfinished = hidden / path.name
     try:
         shutil.rmtree(hidden, ignore_errors=True)  # of a process that was killed
@@ -160,6 +161,11 @@ def replacing(path: Path, *, advice: str = ADVICE) -> Iterator[Path]:
         raise InputError(f"{path}: could not be written. Received: {reason}. {advice}") from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Tells the hidden folder of `replacing`, which is left over where a process was killed."""
+    return path.name.startswith(".") and path.name.endswith(UNFINISHED)
 
 
 def write_file(path: Path, data: bytes) -> None:

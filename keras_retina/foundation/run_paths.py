@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-HISTORY = "history.csv"
+HISTORY, DURATION = "history.csv", "duration.json"
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,8 @@ class Training(Section):
     `precision` is that of the computation; weights, losses and files are float32.
     `feature_views` computes the frozen layers once, for so many random views of each image, and trains on those views
     alone; they are kept in `feature_cache`, a folder that several runs may share, by default inside the run.
+    A checkpoint is written every `checkpoint_steps` batches and every `checkpoint_minutes`; without both, as often as a
+    200th of the time allows.
     """
 
     epochs: Count = 40
@@ -141,6 +143,8 @@ class Training(Section):
     loss: Loss = Loss()
     evaluate_every: Count = 5
     checkpoint: Literal["best", "last"] = "best"
+    checkpoint_steps: Count | None = None
+    checkpoint_minutes: Positive | None = None
     early_stop: EarlyStop | None = None
     strategy: Literal["auto", "gpu", "one_device", "mirrored"] = "auto"
     precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -13,8 +12,8 @@ from keras_retina.foundation.files import write_json
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.recipe.recipe import Training
 from keras_retina.train.batch_norm import STEPS
-from keras_retina.train.duration import AFTER_TRACING
-from keras_retina.train.history import evaluations_between
+from keras_retina.train.callbacks.history import evaluations_between
+from keras_retina.train.duration import AFTER_TRACING, read_duration
 from keras_retina.train.optimizer import set_epochs
 
 UNUSED_EPOCHS = 1  # the first one reads the images, and traces the graph where a training is resumed
@@ -69,6 +68,9 @@ class KeepTime(keras.callbacks.Callback):
         self._epochs: list[float] = []
         self._after: dict[bool, list[float]] = {True: [], False: []}
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._epochs.clear()  # of one that was resumed after its last step
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._began = self.clock()
         if self._ended:
@@ -80,11 +82,15 @@ class KeepTime(keras.callbacks.Callback):
         self._epochs.append(self._ended - self._began)
         if len(self._epochs) > UNUSED_EPOCHS:
             self._decide(done)
-        facts = json.loads(self.path.read_text(encoding="utf-8"))
-        spent = self._ended - self.began
-        write_json(self.path, {**facts, "epochs": self.epochs, "done": done, "spent_seconds": spent})
+        self.write_spent(done, 0)
         if done >= self.epochs:
             self.model.stop_training = True
+
+    def write_spent(self, epochs: int, steps: int) -> None:
+        """Writes the seconds that are spent, of which so many epochs and steps of the next one were done."""
+        spent = self.clock() - self.began
+        decided = {"epochs": self.epochs, "done": epochs, "steps": steps, "spent_seconds": spent}
+        write_json(self.path, {**read_duration(self.path), **decided})
 
     def _decide(self, done: int) -> None:
         epoch = statistics.median(self._epochs[UNUSED_EPOCHS:][-20:])
@@ -112,7 +118,7 @@ def time_keeper(settings: Training, *, started: float, most: int, path: Path) ->
     """
     if settings.minutes is None:
         return None
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts = read_duration(path)
     return KeepTime(
         started,
         seconds=60 * settings.minutes,

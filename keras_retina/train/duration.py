@@ -16,14 +16,15 @@ from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import BATCH, predict_dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import write_json
+from keras_retina.foundation.json_values import is_number
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Training
-from keras_retina.train.history import evaluations_between
+from keras_retina.train.callbacks.history import evaluations_between
+from keras_retina.train.checkpoints.folder import newest_whole
 
 logger = logging.getLogger(__name__)
 
-DURATION = "duration.json"
 MARGIN = 0.05  # of the time: checkpoints, pictures and statistics are not measured
 AFTER_TRACING = 1 / 4  # of the tracing before: the statistics of BatchNorm are traced too
 MEASURED_STEPS = 12
@@ -125,20 +126,49 @@ def within_minutes(
 
 
 def seconds_spent(path: Path) -> float:
-    """Returns what an interrupted training of a given time spent, as it wrote to `path`; 0 without one."""
-    return json.loads(path.read_text(encoding="utf-8")).get("spent_seconds", 0.0) if path.exists() else 0.0
+    """Returns what an interrupted training of a given time spent until its last whole checkpoint; 0 without one.
+
+    Args:
+        path: where the training writes it, which gets what the checkpoint says of it.
+
+    Raises:
+        InputError: the file is damaged, or the checkpoints of which none is whole.
+    """
+    newest_whole(path.parent)
+    return float(read_duration(path).get("spent_seconds", 0.0)) if path.exists() else 0.0
+
+
+def read_duration(path: Path) -> dict[str, float]:
+    """Reads what a training of a given time decided and measured: the epochs, and the seconds of their parts.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(facts, dict) or not all(is_number(value) for value in facts.values()):
+            raise ValueError("no object of numbers")
+        if missing := {"epochs", "step_seconds", "evaluation_seconds"} - set(facts):
+            raise ValueError(f"no {sorted(missing)[0]}")
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: expected the pace of the training as JSON. Received: {error}. Delete the file: the pace is "
+            "measured anew, and the time counts from now."
+        ) from error
+    return facts
 
 
 def _epochs_of_resumed(path: Path, settings: Training, *, minutes: float, steps_per_epoch: int, started: float) -> int:
-    """Returns the epochs that were decided if none of them is done, else those that are done and what still fits."""
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    done, tracing = facts.get("done", 0), facts.get("tracing_seconds", 0.0)
+    """Returns the epochs that were decided if nothing is done, else those that are done and what still fits."""
+    facts = read_duration(path)
+    done, steps, tracing = int(facts.get("done", 0)), facts.get("steps", 0), facts.get("tracing_seconds", 0.0)
     if not done:
-        return facts["epochs"]
+        return int(facts["epochs"])
     spent = time.perf_counter() - started
     logger.info(f"{facts['spent_seconds'] / 60:.1f} of {minutes:g} min were spent before")
+    left = 60 * minutes * (1 - MARGIN) - spent - (1 + AFTER_TRACING) * tracing
     return done + epochs_within(
-        60 * minutes * (1 - MARGIN) - spent - (1 + AFTER_TRACING) * tracing,
+        left + facts["step_seconds"] * steps,  # of the epoch that goes on
         facts["step_seconds"] * steps_per_epoch,
         evaluation=facts["evaluation_seconds"],
         evaluate_every=settings.evaluate_every,

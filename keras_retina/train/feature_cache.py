@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from keras_retina.data.pipeline import sample_order, training_views, with_targets
+from keras_retina.data.pipeline import images_of_batch, sample_order, training_views, with_targets
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import replacing, write_json
@@ -20,6 +22,7 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.calls import Place, rebuild
 from keras_retina.model.graph import calls_of, learning_places, output_places
 from keras_retina.model.spec import DetectorSpec
+from keras_retina.recipe.data import Augmentation
 from keras_retina.recipe.recipe import Matching, Recipe
 
 logger = logging.getLogger(__name__)
@@ -72,6 +75,7 @@ def build_feature_cache(
     key = feature_key(recipe, dataset, frozen=frozen, views=views)
     if folder.exists():
         _refuse_other(folder, key)
+        _refuse_damaged(folder, sorted(frozen.output_shape))
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     count = views * len(dataset.records)
@@ -137,6 +141,17 @@ def feature_batches(
     return with_targets(views, spec, matching=matching, batch_size=batch_size)
 
 
+def images_of_views(
+    dataset: Dataset, *, views: int, augmentation: Augmentation, batch_size: int, seed: int, first_sample: int
+) -> list[str]:
+    """Returns the files of the images whose views are the first batch of `feature_batches` of the same arguments."""
+    names: list[str] = []
+    order = sample_order(views * len(dataset.records), seed, first_sample=first_sample)
+    for _, view in order.take(batch_size).as_numpy_iterator():
+        names += images_of_batch(dataset, augmentation=augmentation, batch_size=1, seed=seed, first_sample=int(view))
+    return names
+
+
 def _refuse_other(folder: Path, key: dict[str, object]) -> None:
     path = folder / KEY_MEMBER
     try:
@@ -152,6 +167,17 @@ def _refuse_other(folder: Path, key: dict[str, object]) -> None:
             f"{folder}: the features kept there belong to this training only if data, weights and recipe are the same. "
             f"Received: other {', '.join(differing)}. Remove the folder or name another training.feature_cache."
         )
+
+
+def _refuse_damaged(folder: Path, names: Sequence[str]) -> None:
+    for member in (*(f"{name}.npy" for name in names), LABELS_MEMBER):
+        try:
+            np.load(folder / member, mmap_mode="r")
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{folder / member}: expected features of a training. Received: {error}. Remove the folder {folder}; "
+                "the features are computed anew."
+            ) from error
 
 
 def split_at_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:

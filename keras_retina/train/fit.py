@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from keras_retina.data.records import Dataset
+from keras_retina.foundation.interruption import Preempted, StopRequest, held_signals
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.run_paths import HISTORY
 from keras_retina.losses import detector_losses
 from keras_retina.model.saving import plain_model
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Training
-from keras_retina.train.callbacks import Checkpoint, EvaluateAveragePrecision, StopOnNaN, patience_is_over, read_state
+from keras_retina.train.callbacks.diagnostics import Diagnostics
+from keras_retina.train.callbacks.evaluation import EvaluateAveragePrecision, patience_is_over, read_state
+from keras_retina.train.callbacks.finite import StopOnNaN
+from keras_retina.train.callbacks.history import History, InputWait, Progress
+from keras_retina.train.checkpoints.folder import BEST_WEIGHTS, Moment, Saved, newest_whole
+from keras_retina.train.checkpoints.interval import Interval
+from keras_retina.train.checkpoints.resume import (
+    ContinueSums,
+    checkpoint_of,
+    means_of,
+    restore_variables,
+    starting_at,
+)
+from keras_retina.train.checkpoints.save import SaveCheckpoints
 from keras_retina.train.clock import KeepTime
 from keras_retina.train.devices import scale_loss
-from keras_retina.train.diagnostics import Diagnostics
-from keras_retina.train.history import History, InputWait, Progress, trim_history
 from keras_retina.train.optimizer import build_optimizer, hold_frozen
 
 logger = logging.getLogger(__name__)
@@ -63,10 +76,11 @@ def fit_detector(
     section: str = "training",
     detect: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None,
     keep_time: KeepTime | None = None,
+    images_of: Callable[[int], Sequence[str]] | None = None,
 ) -> None:
     """Fits a compiled network to the last epoch of `settings` and leaves the final weights in it.
 
-    What an interrupted call left in `train_dir` is continued: after the last epoch whose checkpoint is whole, with the
+    What an interrupted call left in `train_dir` is continued: after the last step whose checkpoint is whole, with the
     batches that would have followed.
 
     Args:
@@ -79,73 +93,125 @@ def fit_detector(
         detect: `detect_function` of `detector`, with the suppression of the files; by default with suppression per
             class.
         keep_time: ends the training by the clock, earlier or later than at the last epoch of `settings`.
+        images_of: the first step -> the names of the images of one batch, for messages.
 
     Raises:
-        InputError: a loss that is not a number, or a disk that is full.
+        InputError: a loss that is not a number, a disk that is full, or checkpoints of which none is whole.
+        Preempted, KeyboardInterrupt: it was asked to stop, and saved.
     """
-    manager, epoch = _resumed(network, detector, train_dir=train_dir)
-    first_epoch = int(epoch)
-    trim_history(train_dir / HISTORY, first_epoch)
-    wait = InputWait()
+    saved = _resumed(network, detector, train_dir=train_dir)
+    done = saved.moment if saved else Moment(0, 0, 0)
     patience = settings.early_stop.patience * settings.evaluate_every if settings.early_stop else None
-    if first_epoch < settings.epochs and not patience_is_over(read_state(train_dir), first_epoch, patience=patience):
+    if done.epochs < settings.epochs and not patience_is_over(read_state(train_dir), done.epochs, patience=patience):
+        wait = InputWait()
         writer = tf.summary.create_file_writer(str(train_dir / "tensorboard"))
-        evaluate = EvaluateAveragePrecision(
-            detector,
-            spec,
-            validation_set,
-            settings.evaluate_every,
-            settings.epochs,
-            train_dir,
+        history = History(
+            train_dir / HISTORY,
             writer,
-            patience,
-            detect,
+            settings.epochs,
+            steps * settings.batch_size,
+            settings.evaluate_every,
+            wait,
+            (done.seconds, done.waited),
         )
-        images_per_epoch = steps * settings.batch_size
-        history = History(train_dir / HISTORY, writer, settings.epochs, images_per_epoch, settings.evaluate_every, wait)
-        if keep_time is not None:
-            keep_time.followers += [evaluate, history]
-        every_epoch = [
-            StopOnNaN(section),
-            *callbacks,
-            *([keep_time] if keep_time else []),
-            evaluate,
-            Diagnostics(next(iter(batches(0))), spec, settings.evaluate_every, writer),
-            history,
-            Progress(settings.batch_size),
-            Checkpoint(manager, epoch),
-        ]
-        network.fit(
-            wait.watch(batches(first_epoch * steps)),
-            epochs=keep_time.most if keep_time else settings.epochs,
-            initial_epoch=first_epoch,
-            steps_per_epoch=steps,
-            callbacks=every_epoch,
-            verbose=0,
-        )
-        if int(epoch) < (keep_time.epochs if keep_time else settings.epochs):
+        with held_signals() as request:
+            save = SaveCheckpoints(
+                train_dir,
+                checkpoint_of(network, detector),
+                interval=Interval(steps=settings.checkpoint_steps, minutes=settings.checkpoint_minutes),
+                request=request,
+                epoch_time=history.epoch_time,
+                before=keep_time.write_spent if keep_time else lambda epochs, steps: None,
+            )
+            evaluate = EvaluateAveragePrecision(
+                detector,
+                spec,
+                validation_set,
+                settings.evaluate_every,
+                settings.epochs,
+                train_dir,
+                writer,
+                patience,
+                detect,
+                lambda: _saved_when_interrupted(request, save),
+            )
+            if keep_time is not None:
+                keep_time.followers += [evaluate, history]
+            every_epoch = [
+                ContinueSums(done),
+                StopOnNaN(section, images_of),
+                *callbacks,
+                *([keep_time] if keep_time else []),
+                evaluate,
+                Diagnostics(next(iter(batches(0))), spec, settings.evaluate_every, writer),
+                history,
+                Progress(settings.batch_size),
+                save,
+            ]
+            _fit(
+                network,
+                wait.watch(batches(done.total_steps)),
+                callbacks=every_epoch,
+                epochs=keep_time.most if keep_time else settings.epochs,
+                steps=steps,
+                done=done,
+            )
+        if save.epochs_done < (keep_time.epochs if keep_time else settings.epochs):
             logger.info(
-                f"stopped early after epoch {int(epoch)}: the validation AP had not risen for {patience} epochs"
+                f"stopped early after epoch {save.epochs_done}: the validation AP had not risen for {patience} epochs"
             )
     _take_final_weights(detector, network, settings=settings, train_dir=train_dir)
 
 
-def _resumed(
-    network: keras.Model, detector: keras.Model, *, train_dir: Path
-) -> tuple[tf.train.CheckpointManager, tf.Variable]:
-    """Restores the last checkpoint, if there is one; returns who writes the next ones and the epochs that are done."""
-    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-    losses = network.loss["classes"].state  # of a gamma that follows the training
-    checkpoint = tf.train.Checkpoint(model=detector, optimizer=network.optimizer, epoch=epoch, losses=losses)
-    manager = tf.train.CheckpointManager(checkpoint, str(train_dir / "checkpoints"), max_to_keep=1)
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).expect_partial()
-        logger.info(f"resuming after epoch {int(epoch)}")
-    return manager, epoch
+def _resumed(network: keras.Model, detector: keras.Model, *, train_dir: Path) -> Saved | None:
+    """Restores the last whole checkpoint, if there is one, and returns it."""
+    saved = newest_whole(train_dir)
+    if saved is not None:
+        restore_variables(saved, network, detector)
+        done = saved.moment
+        inside = f"step {done.steps} of epoch {done.epochs + 1}"
+        logger.info(f"resuming after {inside if done.steps else f'epoch {done.epochs}'}")
+    return saved
+
+
+def _fit(
+    network: keras.Model,
+    batches: tf.data.Dataset,
+    *,
+    callbacks: list[keras.callbacks.Callback],
+    epochs: int,
+    steps: int,
+    done: Moment,
+) -> None:
+    """Calls `network.fit` from where a training was: also inside an epoch, or between its last step and its end."""
+    first_epoch, first_step = done.epochs, done.steps
+    if first_step == steps:
+        end = keras.callbacks.CallbackList(callbacks, model=network, epochs=epochs, steps=steps)
+        end.on_train_begin()
+        end.on_epoch_begin(first_epoch)
+        end.on_epoch_end(first_epoch, means_of(done))
+        first_epoch, first_step = first_epoch + 1, 0
+        if network.stop_training or first_epoch == epochs:
+            return
+    with starting_at(network, first_step):
+        network.fit(
+            batches, epochs=epochs, initial_epoch=first_epoch, steps_per_epoch=steps, callbacks=callbacks, verbose=0
+        )
+
+
+@contextlib.contextmanager
+def _saved_when_interrupted(request: StopRequest, save: SaveCheckpoints) -> Iterator[None]:
+    """Obeys a request to stop at once inside the block, in which no variable changes, and saves before."""
+    try:
+        with request.not_held():
+            yield
+    except (KeyboardInterrupt, Preempted):
+        save.save_in_epoch()
+        raise
 
 
 def _take_final_weights(detector: keras.Model, network: keras.Model, *, settings: Training, train_dir: Path) -> None:
-    best = train_dir / "best.weights.h5"
+    best = train_dir / BEST_WEIGHTS
     if settings.checkpoint == "best" and best.exists():
         plain_model(detector).load_weights(best)
         state = read_state(train_dir)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from keras_retina.data.pipeline import check_augmentation, training_batches
+from keras_retina.data.pipeline import check_augmentation, images_of_batch, training_batches
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.predict import detect_function
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
-from keras_retina.foundation.run_paths import RunPaths
+from keras_retina.foundation.run_paths import DURATION, RunPaths
 from keras_retina.losses import network_for_losses
 from keras_retina.model.batch_norm import set_batch_norm_momentum
 from keras_retina.model.retinanet import detector_network
@@ -30,8 +31,8 @@ from keras_retina.train.devices import (
     in_precision,
     training_devices,
 )
-from keras_retina.train.duration import DURATION, measure_pace, seconds_spent, within_minutes
-from keras_retina.train.feature_cache import build_feature_cache, feature_batches, split_at_frozen
+from keras_retina.train.duration import measure_pace, seconds_spent, within_minutes
+from keras_retina.train.feature_cache import build_feature_cache, feature_batches, images_of_views, split_at_frozen
 from keras_retina.train.fit import compile_detector, fit_detector
 from keras_retina.train.optimizer import set_epochs
 from keras_retina.train.unfreezing import always_frozen, starts_of_variables
@@ -50,10 +51,11 @@ def train(
     """Trains a detector, or finishes an interrupted training, and writes `model.keras` into the run folder.
 
     The run folder gets `train/` with checkpoints, `history.csv` and TensorBoard logs. After an interruption the same
-    call continues at the first epoch whose checkpoint is missing, with the batches that the uninterrupted run would
-    have seen.
+    call continues at the step of the last whole checkpoint, with the batches that the uninterrupted run would have
+    seen.
 
     Raises:
+        Preempted, KeyboardInterrupt: it was asked to stop, and saved.
         InputError: pretrained weights that do not fit, an augmentation that hides every object, fewer batches than one
             update takes, minutes too few for an epoch, a precision that the device has not, a loss that is not a
             number, a disk that is full.
@@ -107,6 +109,13 @@ def train(
             cache_mebibytes=recipe.data.cache_mebibytes,
         )
 
+    def images_of(first_step: int) -> list[str]:
+        number, seed = settings.batch_size, recipe.seed
+        first_sample, of_train_set = first_step * number, partial(images_of_batch, train_set)
+        if settings.feature_views:
+            of_train_set = partial(images_of_views, train_set, views=settings.feature_views)
+        return of_train_set(augmentation=recipe.augmentation, batch_size=number, seed=seed, first_sample=first_sample)
+
     detect, keep_time = detect_function(model, spec, nms=recipe.export.nms), None
     if settings.minutes is not None:
         most = settings.epochs
@@ -133,6 +142,7 @@ def train(
         train_dir=train_dir,
         detect=detect,
         keep_time=keep_time,
+        images_of=images_of,
     )
     if model is not detector:
         copy_weights(model, detector)

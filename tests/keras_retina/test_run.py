@@ -95,3 +95,14 @@ def test_a_recipe_that_was_made_for_other_classes_is_told(
     assert len(told) == (classes == ["RBC", "WBC"])
     assert all("cells was made for other objects (RBC, WBC)" in line and str(tiny_coco) in line for line in told)
     assert not any("\n" in line for line in told)
+
+
+@pytest.mark.parametrize("half_written", [".recipe.yaml.unfinished", ".run.json.unfinished"])
+def test_a_run_that_was_killed_before_it_was_made_needs_no_help(tmp_path, half_written):
+    run = tmp_path / "run"
+    (run / half_written).mkdir(parents=True)
+    if half_written.startswith(".run"):
+        (run / "recipe.yaml").write_text("name: another\n")
+    started = start_run(run, Recipe(name="one"), data_dir=tmp_path / "data", command="command", overwrite=False)
+    assert run_facts(run)["data"] == str(tmp_path / "data")
+    assert open_run(run).recipe == started.recipe == Recipe(name="one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -155,7 +155,8 @@ def _healed(run: RunFolder, patient: Patient, reference: Reference) -> Healing:
         shutil.rmtree(folder, ignore_errors=True)
     spent = sum(one.seconds for one in begun.tries) if begun else 0.0
     steps = steps_of(run, patient, folder, reference=reference, spent=spent)
-    if begun is not None and _is_over(begun, steps, reference.validation_set):
+    if begun is not None and _is_over(begun, steps, reference.validation_set, patient):
+        _clean(folder, begun)
         return begun
     if begun is not None and begun.outcome == "not judged":
         begun = None
@@ -177,13 +178,18 @@ def _healed(run: RunFolder, patient: Patient, reference: Reference) -> Healing:
         healing = climb(
             healing, steps, judge=judge, make_material=lambda: _material_of(run, patient, reference), save=save
         )
-        healing = _replace_files(run, patient, healing, folder=folder, reference=reference)
-        save(healing)
+    if healing.outcome in ("healed", "not healed"):
+        healing = _replace_files(run, patient, healing, folder=folder, reference=reference, save=save)
+    _clean(folder, healing)
+    return healing
+
+
+def _clean(folder: Path, healing: Healing) -> None:
+    """Removes the networks that were tried, unless more steps may follow."""
     if healing.outcome in ("kept", "healed"):
         for path in folder.iterdir():
             if path.name != RESULT:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return healing
 
 
 def steps_of(run: RunFolder, patient: Patient, folder: Path, *, reference: Reference, spent: float) -> list[Step]:
@@ -219,13 +225,19 @@ def _is_of_files(healing: Healing, patient: Patient) -> bool:
     return sha256 in healing.judged and healing.least_ratio == patient.least_ratio
 
 
-def _is_over(healing: Healing, steps: Sequence[Step], validation_set: Dataset) -> bool:
+def _is_over(healing: Healing, steps: Sequence[Step], validation_set: Dataset, patient: Patient) -> bool:
     """Tells whether nothing is left to do: else it was interrupted, more steps are wanted, or the split has grown."""
     if healing.outcome == "not judged":
         boxes = sum(len(record.boxes) for record in validation_set.records)
         return (healing.images, healing.boxes) == (len(validation_set.records), boxes)
-    is_written = healing.outcome == "kept" or len(healing.judged) == 2
+    is_written = healing.outcome == "kept" or (len(healing.judged) == 2 and _is_written(patient, healing.judged[1]))
     return is_written and (healing.outcome != "not healed" or {step.name for step in steps} <= set(healing.finished))
+
+
+def _is_written(patient: Patient, sha256: str) -> bool:
+    """Tells whether the first file is that one, and described beside it: both are written last."""
+    described = read_mapping(patient.files[0].with_suffix(".json")) or {}
+    return sha256 == described.get("sha256") == sha256_of(patient.files[0].read_bytes())
 
 
 def _save(path: Path, healing: Healing) -> None:
@@ -242,13 +254,22 @@ def _calibration_images(run: RunFolder, reference: Reference) -> Sequence[ImageF
 
 
 def _replace_files(
-    run: RunFolder, patient: Patient, healing: Healing, *, folder: Path, reference: Reference
+    run: RunFolder,
+    patient: Patient,
+    healing: Healing,
+    *,
+    folder: Path,
+    reference: Reference,
+    save: Callable[[Healing], None],
 ) -> Healing:
-    """Writes the chosen network in place of the exported files, one for each form."""
+    """Writes the chosen network in place of the exported files, one for each form.
+
+    The hash of the first is saved before it is written, so that an interrupted call knows it as its own.
+    """
     candidate = candidate_of(healing, healing.chosen or 0, folder)
     source = run.model if patient.model is None else run.compressed(patient.model).model
-    forms = list(zip(patient.files, run.recipe.export.heads, strict=True))
-    for path, form in reversed(forms):  # the first one, whose hash tells what was judged, is written last
+
+    def write(path: Path, form: str) -> None:
         write_detector(
             path,
             candidate.heads_only,
@@ -259,4 +280,14 @@ def _replace_files(
             calibration_images=len(_calibration_images(run, reference)),
             origin=origin_of(run.recipe_file, source),
         )
-    return replace(healing, judged=(healing.judged[0], sha256_of(patient.files[0].read_bytes())))
+
+    forms = list(zip(patient.files, run.recipe.export.heads, strict=True))
+    chosen = folder / "chosen.tflite"
+    write(chosen, forms[0][1])
+    healing = replace(healing, judged=(healing.judged[0], sha256_of(chosen.read_bytes())))
+    for path in (chosen, chosen.with_suffix(".json")):
+        path.unlink()
+    save(healing)
+    for path, form in reversed(forms):  # the first one, whose hash tells what was judged, is written last
+        write(path, form)
+    return healing

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_retina.foundation.files import write_file
+from keras_retina.foundation.interruption import PREEMPTED, Preempted
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, dump_recipe
 
@@ -117,6 +118,7 @@ def _watch(
 
     Raises:
         OutOfTimeError: the deadline came first.
+        Preempted: the machine is taken away; the next call continues the trial.
     """
     told: set[int] = set()
     while True:
@@ -129,6 +131,8 @@ def _watch(
         if status is not None:
             if status < 0:
                 raise TrialFailedError(f"the training was ended by signal {-status}")
+            if status == PREEMPTED:
+                raise Preempted
             return status
         if time.monotonic() > deadline:
             raise OutOfTimeError

@@ -161,7 +161,7 @@ def test_what_each_kernel_loses_is_written_down_and_read_again(halved, logged):
     (folder / "before.keras").replace(folder / "model.keras")
     assert json.loads((folder / "amounts.json").read_text()) == moved
     (folder / "amounts.json").write_text(json.dumps(amounts))
-    assert any(line.startswith("resuming after epoch 1") for line in lines)
+    assert any(line.startswith("resuming after epoch ") for line in lines)
 
 
 def test_other_settings_of_the_same_name_are_refused(halved, plain_recipe, tiny_coco):

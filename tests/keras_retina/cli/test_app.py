@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,22 @@ def test_a_run_that_is_interrupted_says_how_it_goes_on(arguments, told, monkeypa
     assert caught.value.code == 130
     error = capsys.readouterr().err
     assert error.startswith(told) and bool(error) == bool(told)
+
+
+def test_a_run_that_is_ended_by_sigterm_says_how_it_goes_on_and_has_a_status_of_its_own(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["keras-retina", "run", "--data", "x"])
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated(**_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("it went on")
+
+    monkeypatch.setattr("keras_retina.cli.app.app", terminated)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 75
+    assert capsys.readouterr().err == "keras-retina: ended by SIGTERM. The same command goes on where it stopped.\n"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_packed_data_set_is_checked_like_its_folder(tiny_coco, recipe_file, tmp_path):

@@ -13,7 +13,9 @@ from keras_retina.data.augment.view import random_view
 from keras_retina.data.pipeline import (
     check_augmentation,
     image_loader,
+    images_of_batch,
     sample_function,
+    sample_order,
     training_batches,
     training_labels,
 )
@@ -26,7 +28,7 @@ from keras_retina.geometry.matching import BACKGROUND, IGNORED
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.data import Augmentation
 from keras_retina.recipe.recipe import Matching
-from keras_retina.train.history import InputWait
+from keras_retina.train.callbacks.history import InputWait
 
 SPEC = DetectorSpec(
     class_names=("a", "b"),
@@ -300,6 +302,20 @@ def test_a_mosaic_holds_the_image_of_its_place_and_three_others_with_their_boxes
             y, x = ((box[:2] + box[2:]) / 2).astype(int).clip(0, 63)
             if (box[2:] > box[:2]).all():
                 assert image[y, x, 0] // 20 % 2 == label  # the class is the parity of the image
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_images_of_a_batch_are_those_that_are_read_for_it(dataset, monkeypatch, share):
+    reads = []
+    monkeypatch.setattr(
+        "keras_retina.data.pipeline.read_image", lambda path: reads.append(str(path)) or np.zeros((64, 64, 3), np.uint8)
+    )
+    settings = PLAIN.model_copy(update={"mosaic": share})
+    sample = sample_function(dataset.records, SPEC, augmentation=settings, seed=3, cache_mebibytes=0)
+    for position, index in sample_order(len(dataset.records), 3, first_sample=7).take(6).as_numpy_iterator():
+        sample(position, index)
+    assert reads == images_of_batch(dataset, augmentation=settings, batch_size=6, seed=3, first_sample=7)
+    assert 6 + 18 * share - 9 <= len(reads) <= 6 + 18 * share + 9
 
 
 def test_a_share_of_the_samples_are_mosaics_and_the_rest_are_as_before(dataset):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from keras_retina.data.pipeline import training_views, with_targets
+from keras_retina.data.pipeline import sample_order, training_views, with_targets
 from keras_retina.data.reading.folder import load_dataset
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
@@ -17,7 +18,12 @@ from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.recipe.recipe import Recipe, recipe_from_fields
 from keras_retina.train import feature_cache
-from keras_retina.train.feature_cache import build_feature_cache, feature_batches, split_at_frozen
+from keras_retina.train.feature_cache import (
+    build_feature_cache,
+    feature_batches,
+    images_of_views,
+    split_at_frozen,
+)
 
 VIEWS = 2
 FEATURE = "features_block_5_add"
@@ -128,6 +134,25 @@ def test_features_of_other_weights_are_refused(built, recipe, dataset, spec):
 def test_a_folder_without_a_key_is_refused(recipe, dataset, spec, frozen, tmp_path):
     with pytest.raises(InputError, match=r"expected a feature cache with key\.json inside"):
         build_feature_cache(tmp_path, recipe, dataset=dataset, spec=spec, frozen=frozen, views=VIEWS)
+
+
+@pytest.mark.parametrize("name", ["labels.npz", "npy"])
+def test_a_file_that_was_cut_is_refused_by_name(built, recipe, dataset, spec, frozen, tmp_path, name):
+    shutil.copytree(built, tmp_path / "features")
+    path = next(path for path in (tmp_path / "features").iterdir() if path.name.endswith(name))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=rf"{path.name}: expected features of a training\..*are computed anew"):
+        build_feature_cache(tmp_path / "features", recipe, dataset=dataset, spec=spec, frozen=frozen, views=VIEWS)
+
+
+def test_the_images_of_a_batch_of_views_are_those_that_the_views_were_made_of(recipe, dataset, spec, built):
+    """Each view is of one image; its labels say which, where images have boxes of their own."""
+    names = images_of_views(
+        dataset, views=VIEWS, augmentation=recipe.augmentation, batch_size=5, seed=3, first_sample=10
+    )
+    order = [int(view) for _, view in sample_order(VIEWS * len(dataset.records), 3, first_sample=10).take(5)]
+    made_of = [int(index) for _, index in sample_order(len(dataset.records), 3, first_sample=0).take(20)]
+    assert names == [str(dataset.records[made_of[view]].path) for view in order]
 
 
 def test_a_full_disk_leaves_nothing_behind(recipe, dataset, spec, frozen, tmp_path, monkeypatch):

@@ -15,7 +15,8 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.recipe.recipe import Training
-from keras_retina.train.callbacks import StopOnNaN, swap_in_average
+from keras_retina.train.callbacks.evaluation import swap_in_average
+from keras_retina.train.callbacks.finite import StopOnNaN
 from keras_retina.train.optimizer import build_optimizer
 
 CHOICES = [("adamw", 1e-2), ("adamw", 0.0), ("sgd", 1e-2)]

@@ -10,7 +10,7 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.recipe.recipe import Training
-from keras_retina.train.callbacks import restore, swap_in_average
+from keras_retina.train.callbacks.evaluation import restore, swap_in_average
 from keras_retina.train.devices import (
     Device,
     choose_precision,

@@ -22,7 +22,7 @@ from keras_retina.model.saving import load_detector
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import Recipe, dump_recipe
 from keras_retina.run import write_metrics
-from keras_retina.train.callbacks import save_weights
+from keras_retina.train.callbacks.evaluation import save_weights
 from keras_retina.train.devices import Device
 from keras_retina.train.duration import Pace
 from keras_retina.train.train import train
@@ -30,8 +30,9 @@ from keras_retina.train.train import train
 
 @pytest.fixture(scope="module")
 def plain_recipe(tiny_recipe) -> Recipe:
-    """The plain backbone: a fifth of the layers to trace."""
+    """The plain backbone: a fifth of the layers to trace. A checkpoint after every step."""
     fields = tiny_recipe.model_dump()
+    fields["training"]["checkpoint_steps"] = 1
     fields["model"]["backbone"] |= {"name": "plain", "alpha": 1.0}
     return Recipe.model_validate(fields)
 
@@ -46,7 +47,7 @@ def trained(plain_recipe, splits, tmp_path_factory, logged) -> Path:
     """The run folder of three uninterrupted epochs of two steps; AP after epochs 2 and 3.
 
     Beside it is `broken_off`, the folder as a power cut in epoch 2 would have left it: the row of the epoch and its
-    best weights are written, its checkpoint is not.
+    best weights are written, and the last checkpoint is that of before its evaluation.
     """
     run_dir = tmp_path_factory.mktemp("trained") / "run"
 
@@ -85,7 +86,8 @@ def test_the_run_folder_has_history_checkpoint_best_weights_tensorboard_and_mode
     assert {path.name for path in (trained / "train").iterdir()} == {
         "best.json", "best.weights.h5", "checkpoints", "history.csv", "tensorboard",
     }  # fmt: skip
-    assert len(list((trained / "train" / "checkpoints").glob("*.index"))) == 1
+    kept = sorted(path.name for path in (trained / "train" / "checkpoints").iterdir())
+    assert kept == ["step-000000006", "step-000000006-evaluated"]
     rows = history_of(trained)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert [bool(row["AP"]) for row in rows] == [False, True, True]
@@ -181,7 +183,7 @@ def resumed(trained, plain_recipe, splits, logged) -> Path:
     assert [row["epoch"] for row in history_of(run_dir)] == ["1", "2"]
     with logged() as lines:
         train(plain_recipe, splits[0], validation_set=splits[1], run_dir=run_dir)
-    assert lines[1] == "resuming after epoch 1"
+    assert lines[1] == "resuming after step 2 of epoch 2"
     assert lines[2].startswith("epoch 2/3")
     return run_dir
 
@@ -282,7 +284,7 @@ def test_fewer_batches_than_one_update_takes_are_refused_with_the_most(plain_rec
 def test_a_training_with_accumulation_resumed_in_the_middle_of_an_update_ends_alike(
     plain_recipe, splits, tmp_path, monkeypatch, eagerly, logged
 ):
-    """Three epochs of two batches, three batches an update: the first epoch ends between two updates."""
+    """Three epochs of two batches, three batches an update: the second epoch ends between two updates."""
     monkeypatch.setattr("keras_retina.train.batch_norm.STEPS", 1)
     recipe = with_training(plain_recipe, accumulate_steps=3, batch_size=2, evaluate_every=3)
 
@@ -294,7 +296,7 @@ def test_a_training_with_accumulation_resumed_in_the_middle_of_an_update_ends_al
         train(recipe, splits[0], validation_set=splits[1], run_dir=tmp_path / "resumed")
     with logged() as lines:
         resumed, _ = train(recipe, splits[0], validation_set=splits[1], run_dir=tmp_path / "resumed")
-    assert lines[1] == "resuming after epoch 1"
+    assert lines[1] == "resuming after step 2 of epoch 2"
     straight, _ = train(recipe, splits[0], validation_set=splits[1], run_dir=tmp_path / "straight")
     assert int(straight.optimizer.iterations) == int(resumed.optimizer.iterations) == 2
     for one, same in zip(straight.weights, resumed.weights, strict=True):
@@ -333,7 +335,7 @@ def test_training_stops_early_and_a_repeat_of_the_command_does_not_go_on(
 ):
     scores = iter([7.0, 5.0])
     monkeypatch.setattr(
-        "keras_retina.train.callbacks.coco_metrics",
+        "keras_retina.train.callbacks.evaluation.coco_metrics",
         lambda *_, **__: {"AP": next(scores), "AP50": 10.0, "per_class": {}},
     )
     monkeypatch.setattr("keras_retina.train.batch_norm.STEPS", 1)

@@ -88,3 +88,54 @@ def test_what_was_tried_is_read_back_only_for_the_files_that_are_there(run_of):
     path.write_text('{"outcome": "better"}')
     with pytest.raises(InputError, match=r"healing\.json\.outcome: expected one of kept, healed"):
         healings_of(run)
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_a_healing_that_is_killed_while_it_replaces_the_files_goes_on(run_of, monkeypatch, tmp_path, written):
+    """Two forms of two files each, the file and what describes it: killed before each of these, and after the last."""
+    import hashlib
+    from types import SimpleNamespace
+
+    from edge.verify.heal import heal
+    from edge.verify.heal.healing import Healing
+
+    def sha256(data: bytes) -> str:
+        return hashlib.sha256(data).hexdigest()
+
+    run, saved, left = run_of({}), [], [written]
+    (patient, *_) = patients(run)
+    healing = Healing("float", "healed", float_ap=40.0, least_ratio=0.99, chosen=0, judged=(sha256(b"one_int8"),))
+
+    def write(path, data: bytes) -> None:
+        if path.parent == run.export:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+        path.write_bytes(data)
+
+    def write_detector(path, heads_only, *, head, **_) -> None:
+        data = heads_only + head.encode()
+        write(path, data)
+        write(path.with_suffix(".json"), json.dumps({"sha256": sha256(data)}).encode())
+
+    monkeypatch.setattr(heal, "write_detector", write_detector)
+    monkeypatch.setattr(heal, "candidate_of", lambda *_: SimpleNamespace(heads_only=b"better ", kind="int8"))
+    monkeypatch.setattr(heal, "load_detector", lambda _: (None, None))
+    monkeypatch.setattr(heal, "origin_of", lambda *_: {})
+    monkeypatch.setattr(heal, "_calibration_images", lambda *_: [])
+
+    def replace_files(begun: Healing) -> None:
+        heal._replace_files(run, patient, begun, folder=tmp_path, reference=Reference(run), save=saved.append)
+
+    if written < 4:
+        with pytest.raises(KeyboardInterrupt):
+            replace_files(healing)
+        assert heal._is_of_files(saved[-1], patient)
+        assert not heal._is_over(saved[-1], [], None, patient)
+        left[0] = 4
+        replace_files(saved[-1])
+    else:
+        replace_files(healing)
+    assert heal._is_of_files(saved[-1], patient) and heal._is_over(saved[-1], [], None, patient)
+    assert saved[-1].judged == (sha256(b"one_int8"), sha256(b"better postprocess"))
+    assert [path.read_bytes() for path in patient.files] == [b"better postprocess", b"better raw"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from keras_retina.foundation.interruption import Preempted
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.plan.tune import trial
 from keras_retina.plan.tune.trial import (
@@ -144,3 +145,9 @@ def test_the_same_settings_have_the_same_folder_and_others_another(tiny_recipe, 
 def test_removing_weights_of_a_folder_that_never_trained_does_nothing(tmp_path):
     remove_weights(RunPaths(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_whose_machine_is_taken_away_is_no_failed_one(training, tiny_recipe, tmp_path):
+    training([1.0], end="sys.exit(75)")
+    with pytest.raises(Preempted):
+        run_trial(tiny_recipe, tmp_path / "trial")

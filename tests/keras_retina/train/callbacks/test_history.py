@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.train import history as module
-from keras_retina.train.history import (
+from keras_retina.train.callbacks import history as module
+from keras_retina.train.callbacks.history import (
     HISTORY_COLUMNS,
     History,
     InputWait,
@@ -19,7 +19,6 @@ from keras_retina.train.history import (
     enough_epochs,
     evaluation_share,
     evaluations_between,
-    trim_history,
 )
 
 
@@ -146,28 +145,16 @@ def test_a_training_that_starves_is_warned_about_once_and_not_for_its_first_epoc
     assert all((float(row["input_wait"]) > 0) == bool(seconds) for row in rows_of(tmp_path / "history.csv"))
 
 
-@pytest.mark.parametrize(("done", "kept"), [(0, []), (2, ["1", "2"]), (9, ["1", "2", "3"])])
-def test_rows_of_epochs_that_are_repeated_are_removed(tmp_path, done: int, kept: list[str]):
-    path = tmp_path / "history.csv"
-    path.write_text("epoch,loss\n1,0.5\n2,0.4\n3,0.3\n", encoding="utf-8")
-    trim_history(path, done)
-    assert [row["epoch"] for row in rows_of(path)] == kept
-    assert path.read_text(encoding="utf-8").splitlines()[0] == ",".join(HISTORY_COLUMNS)
-    assert [row["loss"] for row in rows_of(path)] == ["0.5", "0.4", "0.3"][: len(kept)]
-    assert all(row["evaluation_seconds"] == "" for row in rows_of(path))  # a column that the file did not have
-
-
-@pytest.mark.parametrize("text", ["", "epoch,loss\n1,0.5\n\n", "epoch,loss\n1,0.5\n,", "epoch,loss\n1,0.5\nxx"])
-def test_a_history_cut_off_by_a_crash_is_mended(tmp_path, text: str):
-    path = tmp_path / "history.csv"
-    path.write_text(text, encoding="utf-8")
-    trim_history(path, 5)
-    assert [row["epoch"] for row in rows_of(path)] == (["1"] if text else [])
-
-
-def test_no_history_is_no_problem(tmp_path):
-    trim_history(tmp_path / "history.csv", 3)
-    assert list(tmp_path.iterdir()) == []
+def test_an_epoch_that_was_interrupted_has_the_time_of_both_parts(tmp_path, monkeypatch, logged):
+    """100 s and 40 s of waiting before; two steps of 10 s after; the next epoch begins at zero again."""
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    history = History(tmp_path / "history.csv", SilentWriter(), 2, 8, 5, InputWait(), (100.0, 40.0))
+    with logged():
+        fit(linear_model(), 2, Steps(clock, 10.0), history)
+    rows = rows_of(tmp_path / "history.csv")
+    assert [float(row["seconds"]) for row in rows] == [120.0, 20.0]
+    assert [float(row["input_wait"]) for row in rows] == pytest.approx([40 / 120, 0.0], rel=1e-4)
 
 
 def test_the_time_left_does_not_count_the_tracing_of_the_first_step_again(tmp_path, monkeypatch, logged):

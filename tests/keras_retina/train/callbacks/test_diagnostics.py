@@ -10,7 +10,7 @@ from keras_retina.losses import BoxLoss, FocalLoss, detector_losses
 from keras_retina.losses.quality import quality_targets
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.training import BoxLossName, ClassLossName, Loss
-from keras_retina.train.diagnostics import losses_per_level
+from keras_retina.train.callbacks.diagnostics import losses_per_level
 
 PAIRS = [("smooth_l1", "focal"), ("giou", "ohem"), ("diou", "equalized_focal"), ("ciou", "quality_focal")]
 SPEC = DetectorSpec(

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_retina.foundation.files import replacing
 from keras_retina.foundation.legacy_keras import keras, tf
 
 logger = logging.getLogger(__name__)
@@ -64,6 +63,9 @@ class History(keras.callbacks.Callback):
     `seconds` is the whole epoch with its evaluation, `evaluation_seconds` that part of it, `input_wait` the share of
     its steps' time that went by before the next batch was there. The first epoch that starves after the first, which
     reads the files, brings a warning, and so do evaluations, from the second on, of over a tenth of the time so far.
+
+    Args:
+        before: the `epoch_time` of the first epoch before it was interrupted.
     """
 
     def __init__(
@@ -74,11 +76,14 @@ class History(keras.callbacks.Callback):
         images_per_epoch: int,
         evaluate_every: int,
         wait: InputWait,
+        before: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         super().__init__()
         self.path, self.writer, self.epochs, self.wait = path, writer, epochs, wait
         self.images_per_epoch, self.evaluate_every = images_per_epoch, evaluate_every
         self._started = self._first_step = self._last_step = 0.0
+        self._steps, self._before = 0, before
+        self._waited = 0.0
         self._training: list[float] = []  # seconds of each epoch without its evaluation
         self._traced = 0.0  # seconds of the first epoch that no other epoch takes
         self._evaluation: list[float] = []
@@ -86,29 +91,39 @@ class History(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.wait.take()
+        self._waited, self._steps = 0.0, 0
+        if self._training:
+            self._before = (0.0, 0.0)
         self._started = self._last_step = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._last_step = time.perf_counter()
+        self._steps += 1
         if not self._training:
-            self._keep_tracing_time(batch)
+            self._keep_tracing_time()
 
-    def _keep_tracing_time(self, batch: int) -> None:
+    def _keep_tracing_time(self) -> None:
         """Takes the first step apart: it traces the graph, and the next steps say how long it would take without."""
-        if batch == 0:
+        if self._steps == 1:
             self._first_step = self._last_step
         else:
-            pace = (self._last_step - self._first_step) / batch
+            pace = (self._last_step - self._first_step) / (self._steps - 1)
             self._traced = max(self._first_step - self._started - pace, 0.0)
+
+    def epoch_time(self) -> tuple[float, float]:
+        """Returns the seconds of the steps of the running epoch, and how many of them it waited for batches."""
+        self._waited += self.wait.take()
+        return self._last_step - self._started + self._before[0], self._waited + self._before[1]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = dict(logs or {})
-        seconds = time.perf_counter() - self._started
-        steps_seconds = max(self._last_step - self._started, 1e-9)
+        seconds = time.perf_counter() - self._started + self._before[0]
+        steps_seconds, waited_seconds = self.epoch_time()
+        steps_seconds = max(steps_seconds, 1e-9)
         self._training.append(seconds - logs.get("evaluation_seconds", 0.0))
         if "evaluation_seconds" in logs:
             self._evaluation.append(logs["evaluation_seconds"])
-        waited = self.wait.take() / steps_seconds
+        waited = waited_seconds / steps_seconds
         logs.update(epoch=epoch + 1, seconds=seconds, input_wait=waited, learning_rate=float(self._learning_rate()))
         self._write(logs)
         evaluated = f"  AP {logs['AP']:.1f} AP50 {logs['AP50']:.1f}" if "AP" in logs else ""
@@ -198,23 +213,3 @@ def evaluation_share(training: list[float], evaluation: list[float]) -> float:
 def enough_epochs(training: float, evaluation: float) -> int:
     """Returns the epochs of so many seconds that must lie between evaluations of so many to stay at a tenth."""
     return max(1, math.ceil(evaluation * (1 / EVALUATION_SHARE - 1) / max(training, 1e-9) - 1e-6))
-
-
-def trim_history(path: Path, epochs_done: int) -> None:
-    """Removes rows after `epochs_done`, whose epochs are repeated, and a row that an interruption left unfinished.
-
-    Rows of an earlier version get the columns of this one.
-    """
-    if not path.exists():
-        return
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = list(csv.reader(file)) or [list(HISTORY_COLUMNS)]
-    kept = [dict(zip(header, row, strict=True)) for row in rows if _is_done(row, len(header), epochs_done=epochs_done)]
-    with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, HISTORY_COLUMNS, restval="", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(kept)
-
-
-def _is_done(row: list[str], columns: int, *, epochs_done: int) -> bool:
-    return len(row) == columns and row[0].isdecimal() and int(row[0]) <= epochs_done

@@ -1,4 +1,4 @@
-"""What happens between epochs: early stop, best weights, checkpoints, averaged weights."""
+"""What happens between epochs: early stop, best weights, averaged weights."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ import pytest
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.losses import AutomatedFocalLoss, BoxLoss, EqualizedFocalLoss, FocalLoss
-from keras_retina.losses.dense import ClassLoss
 from keras_retina.model.saving import plain_model
 from keras_retina.model.spec import DetectorSpec
-from keras_retina.train import callbacks
-from keras_retina.train.callbacks import (
-    Checkpoint,
+from keras_retina.train.callbacks import evaluation as callbacks
+from keras_retina.train.callbacks.evaluation import (
     EvaluateAveragePrecision,
-    StopOnNaN,
     patience_is_over,
     read_state,
     restore,
@@ -27,7 +23,6 @@ from keras_retina.train.callbacks import (
     swap_in_average,
     write_state,
 )
-from keras_retina.train.fit import _resumed
 
 SPEC = DetectorSpec(
     class_names=("a",),
@@ -105,28 +100,6 @@ def evaluation(monkeypatch, one_image, tmp_path):
 
 def epochs_of(history: keras.callbacks.History) -> int:
     return len(history.epoch)
-
-
-# Not a number
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_a_loss_that_is_no_number_stops_with_a_clear_error(bad: float):
-    hook = StopOnNaN()
-    hook.on_train_batch_end(0, {"loss": 1.0})
-    with pytest.raises(InputError, match=r"the loss must stay finite\. Received: loss=.*at step 4 .*clip_norm"):
-        hook.on_train_batch_end(3, {"loss": bad})
-
-
-def test_the_error_names_the_section_that_has_the_learning_rate():
-    with pytest.raises(InputError, match=r"Lower compress\.half\.fine_tune\.learning_rate"):
-        StopOnNaN("compress.half.fine_tune").on_train_batch_end(0, {"loss": float("nan")})
-
-
-def test_training_on_targets_that_are_no_number_stops_in_the_first_step():
-    model = linear_model()
-    with pytest.raises(InputError, match="at step 1 "):
-        fit(model, 3, StopOnNaN(), target=float("nan"))
 
 
 # Early stop
@@ -266,43 +239,6 @@ def test_evaluation_sees_and_keeps_the_average_and_leaves_training_undisturbed(e
 # Files that survive
 
 
-def test_a_checkpoint_holds_model_optimiser_and_epoch(tmp_path):
-    model, epoch = linear_model(average=0.5), tf.Variable(0, dtype=tf.int64)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=epoch)
-    manager = tf.train.CheckpointManager(checkpoint, str(tmp_path), max_to_keep=1)
-    fit(model, 2, Checkpoint(manager, epoch))
-    assert int(epoch) == 2
-    assert len(list(tmp_path.glob("*.index"))) == 1
-    other, other_epoch = linear_model(average=0.5), tf.Variable(0, dtype=tf.int64)
-    tf.train.Checkpoint(model=other, optimizer=other.optimizer, epoch=other_epoch).restore(manager.latest_checkpoint)
-    assert int(other_epoch) == 2
-    assert int(other.optimizer.iterations) == 4
-    for one, same in zip(model.optimizer.variables, other.optimizer.variables, strict=True):
-        np.testing.assert_array_equal(one, same)
-
-
-def test_a_checkpoint_on_a_full_disk_is_an_error_and_the_previous_one_is_whole(tmp_path):
-    model, epoch = linear_model(), tf.Variable(0, dtype=tf.int64)
-    checkpoint = tf.train.Checkpoint(model=model, epoch=epoch)
-    manager = tf.train.CheckpointManager(checkpoint, str(tmp_path), max_to_keep=1)
-    fit(model, 1, Checkpoint(manager, epoch))
-    first = manager.latest_checkpoint
-
-    resource = pytest.importorskip("resource")  # not on Windows
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8, hard))  # every file of more than 8 bytes is one too many
-    try:
-        with pytest.raises(InputError, match="the checkpoint could not be written.*unharmed") as error:
-            fit(model, 2, Checkpoint(manager, epoch), initial_epoch=1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    assert "\n" not in str(error.value)
-    restored = tf.Variable(0, dtype=tf.int64)
-    assert tf.train.latest_checkpoint(str(tmp_path)) == first
-    tf.train.Checkpoint(epoch=restored).restore(first).expect_partial()
-    assert int(restored) == 1
-
-
 def test_best_weights_on_a_full_disk_leave_the_previous_file(tmp_path, monkeypatch):
     path = tmp_path / "best.weights.h5"
     save_weights(linear_model(), path)
@@ -317,6 +253,13 @@ def test_best_weights_on_a_full_disk_leave_the_previous_file(tmp_path, monkeypat
             save_weights(linear_model(), path)
         assert path.read_bytes() == before
         assert [file.name for file in tmp_path.iterdir()] == ["best.weights.h5"]
+
+
+def test_a_damaged_state_is_refused_by_name(tmp_path):
+    for text in ('{"best_AP": 1', "[1, 2]", "\udcff"):
+        (tmp_path / "best.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+        with pytest.raises(InputError, match=r"best\.json: expected"):
+            read_state(tmp_path)
 
 
 def test_the_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -343,29 +286,3 @@ def test_the_function_that_was_traced_before_measures_the_ap_of_an_epoch(monkeyp
     hook = EvaluateAveragePrecision(linear_model(), SPEC, one_image, 1, 1, tmp_path, SilentWriter(), detect=len)
     fit(linear_model(), 1, hook)
     assert used == [len]
-
-
-def compiled(loss: ClassLoss) -> keras.Model:
-    inputs = keras.Input((5,))
-    outputs = {"classes": keras.layers.Reshape((6, 3), name="classes")(keras.layers.Dense(18)(inputs)),
-               "boxes": keras.layers.Reshape((6, 4), name="boxes")(keras.layers.Dense(24)(inputs))}  # fmt: skip
-    model = keras.Model(inputs, outputs)
-    model.compile("adam", loss={"classes": loss, "boxes": BoxLoss()})
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
-@pytest.mark.parametrize("make", [AutomatedFocalLoss, lambda: EqualizedFocalLoss(3), FocalLoss])
-def test_a_gamma_that_follows_the_training_goes_on_where_it_was(tmp_path, make):
-    first, codes = compiled(make()), np.zeros((2, 6), np.int32)
-    manager, _ = _resumed(first, first, train_dir=tmp_path)
-    boxes = np.zeros((2, 6, 5), np.float32)
-    first.train_on_batch(np.ones((2, 5), np.float32), {"classes": codes, "boxes": boxes})
-    manager.save()
-    state = [variable.numpy() for variable in first.loss["classes"].state]
-    second = compiled(make())
-    _resumed(second, second, train_dir=tmp_path)
-    for variable, saved in zip(second.loss["classes"].state, state, strict=True):
-        assert np.any(saved)
-        np.testing.assert_array_equal(variable, saved)
-    np.testing.assert_array_equal(second.get_weights()[0], first.get_weights()[0])

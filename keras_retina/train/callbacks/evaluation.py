@@ -1,9 +1,8 @@
-"""What happens between epochs: evaluation, pictures, best weights, checkpoints that survive an interruption."""
+"""What happens between epochs: evaluation, pictures, the best weights."""
 
 from __future__ import annotations
 
-import json
-import math
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,33 +14,15 @@ from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import SHOW_SCORE_THRESHOLD, coco_metrics
 from keras_retina.evaluate.predict import detect_function, network_input, predict_dataset
 from keras_retina.foundation.drawing import draw_boxes
-from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import replacing, write_json
+from keras_retina.foundation.json_values import read_mapping
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.saving import plain_model
 from keras_retina.model.spec import DetectorSpec
+from keras_retina.train.checkpoints.folder import BEST, BEST_WEIGHTS
 
 PICTURES = 4
 IMAGE_CACHE_BYTES = 512 * 2**20  # validation images kept between evaluations
-
-
-class StopOnNaN(keras.callbacks.Callback):
-    """Stops with a clear error when the loss is not a number; checkpoints of earlier epochs stay.
-
-    `section` is that of the recipe which has the learning rate.
-    """
-
-    def __init__(self, section: str = "training") -> None:
-        super().__init__()
-        self.section = section
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        loss = (logs or {}).get("loss", 0.0)
-        if not math.isfinite(loss):
-            raise InputError(
-                f"training: the loss must stay finite. Received: loss={loss} at step {batch + 1} of this epoch. "
-                f"Lower {self.section}.learning_rate or set training.clip_norm; earlier checkpoints are kept."
-            )
 
 
 class EvaluateAveragePrecision(keras.callbacks.Callback):
@@ -50,7 +31,8 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
     Adds `AP`, `AP50` and `evaluation_seconds` to the logs of the epoch, writes pictures with detections for TensorBoard
     and keeps the weights with the highest AP in `best.weights.h5`: those of `detector`, which shares the variables of
     the model in training. Training stops when that AP is `patience` epochs old. `detect` is the `detect_function` of
-    `detector` with the suppression of the files; by default it suppresses per class.
+    `detector` with the suppression of the files; by default it suppresses per class. `interruptible` is entered for the
+    evaluation, in which nothing of the training changes.
     """
 
     def __init__(
@@ -64,6 +46,7 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
         writer: Any,
         patience: int | None = None,
         detect: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None,
+        interruptible: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         super().__init__()
         self.detector, self.spec, self.dataset, self.every, self.epochs = detector, spec, dataset, every, epochs
@@ -71,29 +54,39 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
         self.best = read_state(train_dir).get("best_AP", -1.0)
         self._images: dict[int, np.ndarray] = {}
         self._room = IMAGE_CACHE_BYTES
-        self._detect = detect
+        self._detect, self._interruptible = detect, interruptible
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
         started = time.perf_counter()
-        if self._detect is None:
-            self._detect = detect_function(self.detector, self.spec)
-        trained = swap_in_average(self.model)
-        results = predict_dataset(self._detect, self.spec, dataset=self.dataset, load=self._load)
-        metrics = coco_metrics(self.dataset, results)
+        detect = self._detect = self._detect or detect_function(self.detector, self.spec)
+        with self._interruptible():
+            results, metrics = self._evaluate(detect, epoch + 1)
         score = metrics["AP"] or 0.0
-        if score > self.best:
-            self.best = score
-            save_weights(self.detector, self.train_dir / "best.weights.h5")
-            write_state(self.train_dir, {"best_AP": score, "best_epoch": epoch + 1})
-        restore(self.model, trained)
         self._write_pictures(epoch, results)
         if logs is not None:
             logs["AP"], logs["AP50"] = score, metrics["AP50"] or 0.0
             logs["evaluation_seconds"] = time.perf_counter() - started
         if patience_is_over(read_state(self.train_dir), epoch + 1, patience=self.patience):
             self.model.stop_training = True
+
+    def _evaluate(
+        self, detect: Callable[[np.ndarray], dict[str, np.ndarray]], epochs_done: int
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Returns detections and metrics, and keeps the weights if they are the best; those in training stay."""
+        trained = swap_in_average(self.model)
+        try:
+            results = predict_dataset(detect, self.spec, dataset=self.dataset, load=self._load)
+            metrics = coco_metrics(self.dataset, results)
+            score = metrics["AP"] or 0.0
+            if score > self.best:
+                self.best = score
+                save_weights(self.detector, self.train_dir / BEST_WEIGHTS)
+                write_state(self.train_dir, {"best_AP": score, "best_epoch": epochs_done})
+        finally:
+            restore(self.model, trained)
+        return results, metrics
 
     def _load(self, record: Any, spec: DetectorSpec) -> np.ndarray:
         image = self._images.get(record.image_id)
@@ -123,25 +116,6 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
             pictures.append(draw_boxes(image, boxes, labels=labels, scores=[result["score"] for result in shown]))
         with self.writer.as_default(step=epoch + 1):
             tf.summary.image("validation", np.stack(pictures), max_outputs=PICTURES)
-
-
-class Checkpoint(keras.callbacks.Callback):
-    """Saves model, optimiser and epoch after each epoch; the previous checkpoint goes when the new one is whole."""
-
-    def __init__(self, manager: tf.train.CheckpointManager, epoch: tf.Variable) -> None:
-        super().__init__()
-        self.manager, self.epoch = manager, epoch
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.epoch.assign(epoch + 1)
-        try:
-            self.manager.save()
-        except (OSError, tf.errors.OpError) as error:
-            raise InputError(
-                f"{self.manager.directory}: the checkpoint could not be written. "
-                f"Received: {' '.join(str(error).split())[:200]}. "
-                "Free disk space and repeat the command: it resumes from the previous checkpoint, which is unharmed."
-            ) from error
 
 
 def patience_is_over(state: dict[str, Any], epochs_done: int, *, patience: int | None) -> bool:
@@ -174,11 +148,14 @@ def save_weights(model: keras.Model, path: Path) -> None:
 
 
 def read_state(train_dir: Path) -> dict[str, Any]:
-    """Reads the best AP so far, an empty dictionary before the first evaluation."""
-    path = train_dir / "best.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """Reads the best AP so far, an empty dictionary before the first evaluation.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    return read_mapping(train_dir / BEST) or {}
 
 
 def write_state(train_dir: Path, state: dict[str, Any]) -> None:
     """Writes the best AP so far."""
-    write_json(train_dir / "best.json", state)
+    write_json(train_dir / BEST, state)

@@ -1,0 +1,76 @@
+"""Going on inside an epoch: Keras begins at a step, and the sums of the epoch are those of before."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.train.checkpoints.folder import Moment, Saved
+
+
+def checkpoint_of(network: keras.Model, detector: keras.Model) -> tf.train.Checkpoint:
+    """Returns what has all variables of a training: model, optimiser, and a loss that follows the training.
+
+    Args:
+        network: the compiled one.
+        detector: shares its variables.
+    """
+    losses = network.loss["classes"].state  # of a gamma that follows the training
+    return tf.train.Checkpoint(model=detector, optimizer=network.optimizer, losses=losses)
+
+
+def restore_variables(saved: Saved, network: keras.Model, detector: keras.Model) -> None:
+    """Gives all variables of a training the values of a checkpoint."""
+    checkpoint_of(network, detector).read(saved.variables).assert_existing_objects_matched()
+
+
+@contextlib.contextmanager
+def starting_at(network: keras.Model, step: int) -> Iterator[None]:
+    """Lets `network.fit` begin its first epoch at a step, as Keras does for `BackupAndRestore`."""
+    network._training_state = _Start(step)
+    try:
+        yield
+    finally:
+        network._training_state = None
+
+
+class _Start:
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def maybe_load_initial_counters_from_ckpt(self, _: int, initial_epoch: int, mode: str) -> tuple[int, int]:
+        return initial_epoch, self.step
+
+
+def epoch_sums(network: keras.Model) -> dict[str, list[float]]:
+    """Returns what the metrics of the running epoch have summed: by name, the values of their variables."""
+    return {metric.name: [float(variable.read_value()) for variable in metric.variables] for metric in network.metrics}
+
+
+def means_of(moment: Moment) -> dict[str, float]:
+    """Returns the logs of the epoch: the means of its metrics, as Keras computes them."""
+    return {name: float(np.float32(total) / np.float32(count)) for name, (total, count) in moment.sums.items()}
+
+
+class ContinueSums(keras.callbacks.Callback):
+    """Adds the sums of before the interruption to the metrics, after the first step: until then Keras has none.
+
+    Must be called before the callbacks that save. The order of two numbers does not change their sum.
+    """
+
+    def __init__(self, moment: Moment) -> None:
+        super().__init__()
+        self.sums = moment.sums if moment.steps else {}
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        for metric in self.model.metrics if self.sums else ():
+            for variable, before in zip(metric.variables, self.sums[metric.name], strict=True):
+                variable.assign(variable.read_value() + before)
+        self.sums = {}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.sums = {}  # of an epoch that had all its steps: its logs are their means
