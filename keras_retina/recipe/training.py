@@ -120,6 +120,8 @@ class Training(Section):
     `precision` is that of the computation; weights, losses and files are float32.
     `feature_views` computes the frozen layers once, for so many random views of each image, and trains on those views
     alone; they are kept in `feature_cache`, a folder that several runs may share, by default inside the run.
+    `deterministic` makes two runs on one machine equal bit by bit, all that follows the training included; nothing may
+    then be decided by the clock.
     """
 
     epochs: Count = 40
@@ -147,6 +149,7 @@ class Training(Section):
     steps_per_epoch: Count | None = None
     feature_views: Count | None = None
     feature_cache: str | None = None
+    deterministic: bool = False
 
     @model_validator(mode="after")
     def _feature_cache_has_views(self) -> Training:
@@ -154,6 +157,15 @@ class Training(Section):
             raise ValueError(
                 "feature_cache belongs to feature_views. "
                 f"Received: feature_cache={self.feature_cache!r}, feature_views=None. Set feature_views: 8, or neither"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_clock_decides_nothing(self) -> Training:
+        if self.deterministic and self.minutes is not None:
+            raise ValueError(
+                "deterministic cannot be with minutes: the clock never says the same twice. "
+                f"Received: deterministic=True, minutes={self.minutes}. Remove minutes and set epochs"
             )
         return self
 
