@@ -1,11 +1,11 @@
-"""Where two equal trainings begin to differ, from what, and how fast a tiny difference grows.
+"""From which step on two equal trainings differ, with TensorFlow as it is and with one thing changed at a time.
 
-    python benchmarks/runs/noise.py recipes/raccoon.yaml --data DIR --out OUT [--steps 100] [--variants as_it_is ...]
+    python benchmarks/runs/noise.py recipes/raccoon.yaml --data DIR [--steps 30] [--variants as_it_is onednn_off ...]
         [--set section.key=value ...]
-    python benchmarks/runs/noise.py recipes/raccoon.yaml --data DIR --out OUT --steps 300 --perturb 1e-7 [--set ...]
 
-The first form trains each variant twice, each training in a process of its own, on the same batches from the same
-weights, and prints the first step after which a weight differs, and the largest difference after some steps.
+Each variant has a process of its own, which trains twice from the same weights on the same batches and compares all
+weights after each step. Of `as_it_is` and `deterministic` there are two processes, and these are compared too, with
+another order of Python's sets (`PYTHONHASHSEED`) in the second.
 
 | variant | what is different |
 |---|---|
@@ -14,12 +14,8 @@ weights, and prints the first step after which a weight differs, and the largest
 | one_intra | each operation on one core; operations still run side by side |
 | one_inter | one operation at a time, each on all cores |
 | one_thread | one operation at a time on one core |
-| no_xla | the losses are not compiled |
+| four_threads | four threads for each, more than there are cores |
 | deterministic | `training.deterministic` |
-
-The second form trains once as it is and once with each kernel of the heads changed by a factor of 1 + 1e-7 before the
-first step, both with `training.deterministic`, so that nothing else differs, and prints how the difference of weights
-and of logits grows. A training that is there is not repeated.
 """
 
 from __future__ import annotations
@@ -31,170 +27,78 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-
 ENVIRONMENT: dict[str, dict[str, str]] = {
     "as_it_is": {},
     "onednn_off": {"TF_ENABLE_ONEDNN_OPTS": "0"},
     "one_intra": {"TF_NUM_INTRAOP_THREADS": "1"},
     "one_inter": {"TF_NUM_INTEROP_THREADS": "1"},
     "one_thread": {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"},
-    "no_xla": {"TF_XLA_FLAGS": "--tf_xla_auto_jit=-1 --tf_xla_cpu_global_jit=false"},
+    "four_threads": {"TF_NUM_INTRAOP_THREADS": "4", "TF_NUM_INTEROP_THREADS": "4"},
     "deterministic": {},
 }
-MARKS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)  # steps after which weights and logits are kept
+TWICE = ("as_it_is", "deterministic")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--variants", nargs="+", choices=ENVIRONMENT, default=list(ENVIRONMENT))
-    parser.add_argument("--perturb", type=float, metavar="RELATIVE")
     parser.add_argument("--set", action="append", default=[], help="section.key=value, as in keras-retina")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        record(arguments)
-    elif arguments.perturb:
-        print_growth(arguments)
-    else:
-        print_variants(arguments)
-
-
-def print_variants(arguments: argparse.Namespace) -> None:
-    """Prints a row for each variant: the first step that differs, and the largest difference of a weight."""
-    shown = [mark for mark in MARKS if mark <= arguments.steps]
-    print(f"| variant | first step that differs | largest difference after {', '.join(map(str, shown))} steps |")
+        print(json.dumps(compared(arguments)))
+        return
+    print("| variant | same process: first step that differs, largest difference at the end | other process |")
     print("|---|---|---|", flush=True)
+    seen: dict[str, list[str]] = {}
     for variant in arguments.variants:
-        pair = [trained(arguments, variant, name=f"{variant}_{number}") for number in (1, 2)]
-        weights = ", ".join(f"{difference:.1e}" if difference else "0" for difference in differences(*pair, "weights"))
-        print(f"| {variant} | {first_difference(*pair) or f'none in {arguments.steps}'} | {weights} |", flush=True)
+        found = in_a_process(variant)
+        other = "not run"
+        if variant in TWICE:
+            again = in_a_process(variant, {"PYTHONHASHSEED": "1"})
+            other = f"first step that differs: {first_difference(found['hashes'], again['hashes'])}"
+        seen[variant] = found["hashes"]
+        inside = f"{first_difference(found['hashes'], found['again'])}, {found['difference']:.1e}"
+        against = first_difference(seen.get("as_it_is", found["hashes"]), found["hashes"])
+        print(f"| {variant} | {inside} | {other}; from as_it_is: {against} |", flush=True)
 
 
-def print_growth(arguments: argparse.Namespace) -> None:
-    """Prints how the difference of two trainings grows that begin with nearly equal weights."""
-    same = trained(arguments, "deterministic", name=f"same_{arguments.steps}")
-    other = trained(arguments, "deterministic", name=f"perturbed_{arguments.steps}", perturb=arguments.perturb)
-    print("| step | largest difference of a weight | of all weights, relative | largest of a logit, same images |")
-    print("|---|---|---|---|")
-    rows = (differences(same, other, "weights"), relative(same, other), differences(same, other, "logits"))
-    for mark, *values in zip([mark for mark in MARKS if mark <= arguments.steps], *rows, strict=True):
-        print(f"| {mark} | {' | '.join(f'{value:.1e}' for value in values)} |")
+def in_a_process(variant: str, environment: dict[str, str] | None = None) -> dict:
+    """Returns what `compared` prints in a process with the environment of a variant."""
+    command = [sys.executable, *sys.argv, "--one", variant]
+    variables = os.environ | {"PYTHONHASHSEED": "0"} | ENVIRONMENT[variant] | (environment or {})
+    ended = subprocess.run(command, check=True, env=variables, stdout=subprocess.PIPE, text=True)
+    return json.loads(ended.stdout.splitlines()[-1])
 
 
-def trained(arguments: argparse.Namespace, variant: str, *, name: str, perturb: float = 0.0) -> Path:
-    """Returns the folder of a training, which is made in a process of its own where it is not there."""
-    folder = arguments.out / name
-    if not (folder / "hashes.json").is_file():
-        command = [sys.executable, __file__, arguments.recipe, "--data", str(arguments.data), "--out", str(folder)]
-        command += ["--steps", str(arguments.steps), "--one", variant, "--perturb", str(perturb)]
-        for override in arguments.set:
-            command += ["--set", override]
-        subprocess.run(command, check=True, env=os.environ | ENVIRONMENT[variant])
-    return folder
-
-
-def first_difference(one: Path, other: Path) -> int | None:
+def first_difference(one: list[str], other: list[str]) -> str:
     """Returns the first step after which not all bits of the weights are equal."""
-    pair = [json.loads((folder / "hashes.json").read_text(encoding="utf-8")) for folder in (one, other)]
-    return next((step for step, (a, b) in enumerate(zip(*pair, strict=True), 1) if a != b), None)
+    return next((str(step) for step, (a, b) in enumerate(zip(one, other, strict=True), 1) if a != b), "none")
 
 
-def differences(one: Path, other: Path, what: str) -> list[float]:
-    """Returns the largest difference at each mark that both have."""
-    return [float(np.abs(a - b).max()) for a, b in kept(one, other, what)]
+def compared(arguments: argparse.Namespace) -> dict:
+    """Trains twice; returns the hash of the weights after each step of both, and their largest difference at last."""
+    from repeatable import repeatable
 
-
-def relative(one: Path, other: Path) -> list[float]:
-    """Returns the length of the difference of all weights over the length of the weights, at each mark."""
-    return [float(np.linalg.norm(a - b) / np.linalg.norm(a)) for a, b in kept(one, other, "weights")]
-
-
-def kept(one: Path, other: Path, what: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns what both trainings kept, in the order of the steps."""
-    files = sorted(one.glob(f"{what}_*.npy"), key=lambda path: int(path.stem.rpartition("_")[2]))
-    return [(np.load(path), np.load(other / path.name)) for path in files]
-
-
-def record(arguments: argparse.Namespace) -> None:
-    """Trains, and keeps a hash of the weights after each step, and at each mark weights and logits of one batch."""
     from keras_retina.foundation.determinism import enable_determinism
     from keras_retina.foundation.files import sha256_of
-    from keras_retina.foundation.legacy_keras import tf
 
-    if arguments.one == "no_xla":
-        tf.config.optimizer.set_jit(False)
-        without_compiled_losses()
     if arguments.one == "deterministic":
         enable_determinism()
-    model, batches = compiled_training(arguments)
-    for variable in model.trainable_variables:
-        if "head" in variable.name and "kernel" in variable.name:
-            variable.assign(variable * np.float32(1 + arguments.perturb))
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    step, source = model.make_train_function(), iter(batches)
-    images = next(iter(batches))[0]
-    logits = tf.function(lambda: model(images, training=False)["classes"])
-    hashes = []
-    for number in range(1, arguments.steps + 1):
-        step(source)
-        weights = np.concatenate([variable.numpy().ravel() for variable in model.trainable_variables])
-        hashes.append(sha256_of(weights.tobytes()))
-        if number in MARKS:
-            np.save(arguments.out / f"weights_{number}.npy", weights)
-            np.save(arguments.out / f"logits_{number}.npy", logits().numpy())
-    (arguments.out / "hashes.json").write_text(json.dumps(hashes), encoding="utf-8")
-
-
-def without_compiled_losses() -> None:
-    """Makes every `tf.function` that asks for XLA an ordinary one; before the losses are imported."""
-    from keras_retina.foundation.legacy_keras import tf
-
-    ordinary = tf.function
-    tf.function = lambda *positional, **named: ordinary(*positional, **{**named, "jit_compile": None})
-
-
-def compiled_training(arguments: argparse.Namespace):  # noqa: ANN201 - a Keras model and a tf.data.Dataset
-    """Returns the network as `train` compiles it, and its batches."""
-    from keras_retina.data.pipeline import training_batches
-    from keras_retina.data.reading.folder import load_dataset
-    from keras_retina.foundation.legacy_keras import keras
-    from keras_retina.foundation.machine import keep_freed_memory
-    from keras_retina.losses import network_for_losses
-    from keras_retina.model.batch_norm import set_batch_norm_momentum
-    from keras_retina.model.retinanet import detector_network
-    from keras_retina.model.spec import detector_spec
-    from keras_retina.model.weights.pretrained import find_weights, load_pretrained
-    from keras_retina.recipe.recipe import load_recipe
-    from keras_retina.train.batch_norm import fold_frozen_batch_norm
-    from keras_retina.train.fit import compile_detector
-
-    recipe = load_recipe(arguments.recipe, arguments.set)
-    settings = recipe.training
-    dataset = load_dataset(arguments.data, recipe.data.train, format=recipe.data.format, classes=recipe.data.classes)
-    keep_freed_memory()
-    keras.utils.set_random_seed(recipe.seed)
-    spec = detector_spec(recipe.model, dataset.class_names)
-    detector = detector_network(recipe.model, len(dataset.class_names))
-    source = find_weights(recipe.model.backbone, arguments.data)
-    load_pretrained(detector, recipe.model.backbone, source=source, class_names=spec.class_names)
-    set_batch_norm_momentum(detector)
-    network = network_for_losses(fold_frozen_batch_norm(detector), settings.loss, spec)
-    steps = max(1, len(dataset.records) // settings.batch_size)
-    compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision="float32")
-    batches = training_batches(
-        dataset,
-        spec,
-        augmentation=recipe.augmentation,
-        matching=settings.matching,
-        batch_size=settings.batch_size,
-        seed=recipe.seed,
-    )
-    return network, batches
+    training = repeatable(arguments.recipe, arguments.data, overrides=arguments.set)
+    seed = training.recipe.seed
+    batches = training.batches(seed).take(arguments.steps).cache()
+    hashes: tuple[list[str], list[str]] = ([], [])
+    last = []
+    for found in hashes:
+        training.restart(seed)
+        for _, weights in training.weights_after(batches, range(1, arguments.steps + 1)):
+            found.append(sha256_of(weights.tobytes()))
+        last.append(weights)
+    return {"hashes": hashes[0], "again": hashes[1], "difference": float(abs(last[0] - last[1]).max())}
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ WORKERS = (8, 16, 32, 64, 128, 256)
 GIGABITS = (10, 25, 100)
 IMAGES = 118_287  # of train2017
 EPOCHS = (12, 36)
+COUNTED = (("V100", "float32"), ("A100", "mixed_float16"))  # of the GPUs in coco_cost.py
 SHOWN = ("coco_resnet50_800", "coco_resnet101_800")
 DAY = 86_400.0
 ASSUMED = SimpleNamespace(
@@ -126,7 +127,7 @@ def step_range(step: float, gradients: float, *, workers: int, gigabits: float) 
 
 def print_scaling(one: SimpleNamespace) -> None:
     """Prints efficiency and hours of a training of COCO for each number of workers."""
-    for rate in (rate for rate in RATES if (rate.gpu, rate.precision) in (("V100", "float32"), ("A100", FLOAT16))):
+    for rate in (rate for rate in RATES if (rate.gpu, rate.precision) in COUNTED):
         step = ASSUMED.images * one.work / rate.per_second
         print(f"\n`{one.name}`, {rate.gpu} {rate.precision}, {1000 * step:.0f} ms a step of {ASSUMED.images} images\n")
         heads = [f"{gigabits} Gb/s" for gigabits in GIGABITS]
@@ -141,9 +142,6 @@ def print_scaling(one: SimpleNamespace) -> None:
             print(f"| {workers} | {ASSUMED.images * workers} | {' | '.join(shares)} | {' | '.join(hours)} |")
 
 
-FLOAT16 = "mixed_float16"
-
-
 def hours_between_failures(workers: int) -> float:
     """Returns the mean hours between two failures of a job, if each GPU fails as often as those of Llama 3."""
     return LLAMA.gpus * LLAMA.days * 24 / LLAMA.failures / workers
@@ -151,7 +149,7 @@ def hours_between_failures(workers: int) -> float:
 
 def print_failures() -> None:
     """Prints failures a day, the interval of checkpoints and the time lost, for each number of workers."""
-    print("\n| workers | failures a day | hours between two | Young | Daly | lost at Daly's | lost at 1 h | at 10 min |")
+    print("\n| workers | failures a day | hours between two | Young | Daly | lost at Daly's | at 1 h | at 10 min |")
     print("|---" * 8 + "|")
     for workers in WORKERS:
         mean = 3600 * hours_between_failures(workers)
