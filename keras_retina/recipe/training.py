@@ -165,7 +165,7 @@ class Training(Section):
         if self.deterministic and self.minutes is not None:
             raise ValueError(
                 "deterministic cannot be with minutes: the clock never says the same twice. "
-                f"Received: deterministic=True, minutes={self.minutes}. Remove minutes and set epochs"
+                f"Received: deterministic=True, minutes={self.minutes}. Set minutes to null, and epochs"
             )
         return self
 

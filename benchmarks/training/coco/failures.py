@@ -52,15 +52,15 @@ def play_job(
     clock = done = 0.0
     failures = 0
     next_failure = generator.exponential(between_failures)
-    while done < work:
-        part = min(interval, work - done)
-        end = clock + part + (save if done + part < work else 0.0)  # nothing is saved at the end
+    while True:
+        left = work - done
+        end = clock + left + save * (math.ceil(left / interval) - 1)  # nothing is saved at the end
         if next_failure >= end:
-            clock, done = end, done + part
-            continue
-        while next_failure < end:  # the restart may be hit as well
+            return end, failures
+        done += interval * ((next_failure - clock) // (interval + save))
+        end = next_failure
+        while next_failure <= end:  # the restart may be hit as well
             failures += 1
-            clock, end = next_failure, next_failure + restart
-            next_failure = clock + generator.exponential(between_failures)
+            end = next_failure + restart
+            next_failure += generator.exponential(between_failures)
         clock = end
-    return clock, failures

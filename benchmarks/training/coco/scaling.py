@@ -194,7 +194,7 @@ def ring_cases(bandwidth: float, generator: np.random.Generator) -> Iterator[tup
         yield workers, "0.8 to 1 of the speed", bandwidth * generator.uniform(0.8, 1.0, workers)
 
 
-def print_job_simulation(jobs: int = 2000) -> None:
+def print_job_simulation(jobs: int = 10_000) -> None:
     """Prints time and failures of jobs that are played through, beside the formula."""
     print("\n| workers | work | interval | lost, formula | lost, played through | standard error | failures a job |")
     print("|---" * 7 + "|")

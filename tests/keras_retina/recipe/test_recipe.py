@@ -454,7 +454,7 @@ def test_files_end_in_three_forms_and_suppress_in_two_ways():
 @pytest.mark.parametrize(
     ("fields", "place"),
     [
-        ({"training": {"minutes": 3.0}}, "minutes=3.0. Remove minutes and set epochs"),
+        ({"training": {"minutes": 3.0}}, "minutes=3.0. Set minutes to null, and epochs"),
         ({"compress": {"half": {"channels": {}, "fine_tune": {"minutes": 2.0}}}}, "compress.half.fine_tune.minutes"),
         ({"compress": {"half": {"channels": {"of": "latency"}}}}, "compress.half.channels.of: 'latency'"),
     ],
