@@ -1,9 +1,10 @@
 """How a difference of the size of a rounding grows in a training, and which spread of AP it ends in, beside seeds.
 
     python benchmarks/runs/divergence.py recipes/raccoon.yaml --data DIR [--perturbed 3] [--seeds 1 2 3]
-        [--perturbation 1e-7] [--set section.key=value ...]
+        [--perturbation 1e-7] [--as-it-is] [--set section.key=value ...]
 
-All trainings run one after the other in one process with deterministic operations, so that nothing else differs. Those
+All trainings run one after the other in one process, with deterministic operations, so that nothing else differs; or
+with those of every training (`--as-it-is`), and then the first one is repeated once before anything is changed. Those
 that are perturbed have the seed, the batches and the weights of the first, but for the last bit of about every weight:
 each is multiplied by 1 plus or minus 1e-7, by chance. The others have a seed of their own. AP is that of the averaged
 weights on the validation split, after the epochs of the recipe; BatchNorm has its moving averages.
@@ -35,9 +36,11 @@ def main() -> None:
     parser.add_argument("--perturbation", type=float, default=1e-7)
     parser.add_argument("--perturbed", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
+    parser.add_argument("--as-it-is", action="store_true", help="without deterministic operations")
     parser.add_argument("--set", action="append", default=[], help="section.key=value, as in keras-retina")
     arguments = parser.parse_args()
-    enable_determinism()
+    if not arguments.as_it_is:
+        enable_determinism()
     training = repeatable(arguments.recipe, arguments.data, overrides=arguments.set)
     seed, steps = training.recipe.seed, training.recipe.training.epochs * training.steps_per_epoch
     marks = sorted({mark for mark in MARKS if mark < steps} | {steps})
@@ -56,6 +59,10 @@ def main() -> None:
     print(f"{steps} steps; a number is {marks}", flush=True)
     base = run(seed)
     print(f"seed {seed}: AP {base[2]:.2f}", flush=True)
+    if arguments.as_it_is:
+        again = run(seed)
+        print(f"\nthe same again: AP {again[2]:.2f}\n")
+        print_growth(marks, base, again)
     noisy = []
     for direction in range(arguments.perturbed):
         found = run(seed, arguments.perturbation, direction)
