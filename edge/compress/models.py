@@ -10,6 +10,7 @@ from pathlib import Path
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import detect_function, predict_dataset
+from keras_retina.foundation.determinism import enable_determinism
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import write_file, write_json
 from keras_retina.foundation.legacy_keras import keras
@@ -40,6 +41,8 @@ def compress_model(run: RunFolder, name: str, *, train_set: Dataset, validation_
     folder = run.compressed(name)
     started = time.perf_counter() - seconds_spent(folder.train / DURATION)
     folder.path.mkdir(parents=True, exist_ok=True)
+    if run.recipe.training.deterministic:
+        enable_determinism()
     write_file(folder.settings, _settings(ancestry(run.recipe.compress, name)).encode())
     parent, spec = load_detector(parent_file(run, settings))
     section = f"compress.{name}"

@@ -23,6 +23,8 @@ SPEC_MEMBER = "detector.json"
 ANCHORS_MEMBER = "anchors.npy"
 CONFIG_MEMBER = "config.json"
 WEIGHTS_MEMBER = "model.weights.h5"
+METADATA_MEMBER = "metadata.json"  # the version of Keras, and when the file was saved
+NO_DATE = "1980-01-01@00:00:00"
 LARGEST_TEXT = 16 * 2**20  # bytes of a JSON member; a detector's are below one MiB
 NO_MEMBERS: Mapping[str, bytes] = MappingProxyType({})
 UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, UnicodeDecodeError, RuntimeError, EOFError, OSError)
@@ -53,16 +55,30 @@ def read_archive(path: Path) -> tuple[DetectorSpec, dict[str, Any]]:
 def add_description(path: Path, spec: DetectorSpec, *, members: Mapping[str, bytes] = NO_MEMBERS) -> None:
     """Adds `detector.json` (the spec) and `anchors.npy` (float32 `[anchors, 4]`) to a `.keras` file, which is a zip.
 
+    The whole zip is written anew without the time of day: equal detectors make equal files, and the files that are
+    exported from them hold the same hash.
+
     Args:
         members: further members of the zip.
     """
     anchors = io.BytesIO()
     np.save(anchors, spec.anchors(), allow_pickle=False)
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(SPEC_MEMBER, spec.to_json())
-        archive.writestr(ANCHORS_MEMBER, anchors.getvalue())
-        for name, content in members.items():
-            archive.writestr(name, content)
+    added = {SPEC_MEMBER: spec.to_json().encode(), ANCHORS_MEMBER: anchors.getvalue(), **members}
+    undated = path.with_name(f"undated_{path.name}")
+    with zipfile.ZipFile(path) as saved, zipfile.ZipFile(undated, "w", allowZip64=True) as archive:
+        for member in saved.infolist():
+            with saved.open(member) as source, archive.open(_undated(member.filename), "w", force_zip64=True) as target:
+                if member.filename == METADATA_MEMBER:
+                    target.write(json.dumps({**json.load(source), "date_saved": NO_DATE}).encode())
+                else:
+                    shutil.copyfileobj(source, target)
+        for name, content in added.items():
+            archive.writestr(_undated(name), content, zipfile.ZIP_DEFLATED)
+    undated.replace(path)
+
+
+def _undated(member: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(member, (1980, 1, 1, 0, 0, 0))  # the first day that a zip can say
 
 
 @contextmanager

@@ -122,6 +122,21 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _the_clock_decides_nothing(self) -> Recipe:
+        for name, model in self.compress.items() if self.training.deterministic else ():
+            if model.fine_tune.minutes is not None:
+                raise ValueError(
+                    f"compress.{name}.fine_tune.minutes cannot be with training.deterministic: the clock never says "
+                    f"the same twice. Received: minutes={model.fine_tune.minutes}. Set fine_tune.epochs alone"
+                )
+            if model.channels is not None and model.channels.of == "latency":
+                raise ValueError(
+                    f"compress.{name}.channels.of: 'latency' is measured anew in each run, so it cannot be with "
+                    "training.deterministic. Received: of='latency'. Use 'multiply_adds'"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _a_gate_that_rounding_can_meet(self) -> Recipe:
         gates = {"verification": self.verification.minimum_ap_ratio}
         gates |= {f"compress.{name}": model.minimum_ap_ratio for name, model in self.compress.items()}

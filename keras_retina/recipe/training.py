@@ -122,6 +122,8 @@ class Training(Section):
     alone; they are kept in `feature_cache`, a folder that several runs may share, by default inside the run.
     A checkpoint is written every `checkpoint_steps` batches and every `checkpoint_minutes`; without both, as often as a
     200th of the time allows.
+    `deterministic` makes two runs on one machine equal bit by bit, all that follows the training included; nothing may
+    then be decided by the clock.
     """
 
     epochs: Count = 40
@@ -151,6 +153,7 @@ class Training(Section):
     steps_per_epoch: Count | None = None
     feature_views: Count | None = None
     feature_cache: str | None = None
+    deterministic: bool = False
 
     @model_validator(mode="after")
     def _feature_cache_has_views(self) -> Training:
@@ -158,6 +161,15 @@ class Training(Section):
             raise ValueError(
                 "feature_cache belongs to feature_views. "
                 f"Received: feature_cache={self.feature_cache!r}, feature_views=None. Set feature_views: 8, or neither"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_clock_decides_nothing(self) -> Training:
+        if self.deterministic and self.minutes is not None:
+            raise ValueError(
+                "deterministic cannot be with minutes: the clock never says the same twice. "
+                f"Received: deterministic=True, minutes={self.minutes}. Set minutes to null, and epochs"
             )
         return self
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from keras_retina.data.pipeline import check_augmentation, images_of_batch, training_batches
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.predict import detect_function
+from keras_retina.foundation.determinism import enable_determinism
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
@@ -67,6 +68,8 @@ def train(
     started -= seconds_spent(train_dir / DURATION)
     precision = choose_precision(settings.precision, training_devices())
     keep_freed_memory()
+    if settings.deterministic:
+        enable_determinism()
     keras.utils.set_random_seed(recipe.seed)
     spec = detector_spec(recipe.model, train_set.class_names)
     check_augmentation(train_set, spec, augmentation=recipe.augmentation, seed=recipe.seed)

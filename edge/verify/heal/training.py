@@ -10,6 +10,7 @@ from statistics import median
 from edge.export.convert import convert_heads
 from edge.verify.heal.steps import Candidate, StepNotPossibleError
 from keras_retina.data.records import Dataset
+from keras_retina.foundation.determinism import enable_determinism
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import write_json
 from keras_retina.foundation.json_values import count_of, read_mapping
@@ -51,7 +52,10 @@ def trained_in_int8(
     from edge.compress.quantized import train_quantized
     from edge.quantize.aware.places import check_layers
 
-    epochs = begun_epochs(folder) or fitting_epochs(run, spent)
+    is_deterministic = run.recipe.training.deterministic
+    if is_deterministic:
+        enable_determinism()
+    epochs = begun_epochs(folder) or (counted_epochs(run) if is_deterministic else fitting_epochs(run, spent))
     started = time.perf_counter() - seconds_spent(folder.train / DURATION)
     parent, spec = load_detector(run.model if model is None else run.compressed(model).model)
     try:
@@ -80,6 +84,20 @@ def begun_epochs(folder: CompressedPaths) -> int | None:
     """
     file = folder.path / EPOCHS
     return count_of(read_mapping(file) or {}, "epochs", where=str(file))
+
+
+def counted_epochs(run: RunFolder) -> int:
+    """Returns how many epochs take a third of the training time by their count, where the clock may decide nothing.
+
+    Raises:
+        StepNotPossibleError: none.
+    """
+    with run.history.open(newline="", encoding="utf-8") as file:
+        trained = sum(1 for _ in csv.DictReader(file))
+    fitting = int(SHARE * trained / COST)
+    if fitting < 1:
+        raise StepNotPossibleError(f"no epoch of it fits into a third of the training of {trained} epochs")
+    return fitting
 
 
 def fitting_epochs(run: RunFolder, spent: float) -> int:

@@ -28,7 +28,8 @@ class InputWait:
 
     def watch(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """Returns the same dataset, timed. It must be the last step: what is prefetched after it is not waited for."""
-        now = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
+        # Where operations are deterministic, tf.timestamp is an error.
+        clock = tf.data.Dataset.counter().map(lambda _: tf.numpy_function(time.perf_counter, [], tf.float64))
 
         def note(before: tf.Tensor, element: Any, after: tf.Tensor) -> Any:
             tf.numpy_function(self._add, [after - before], [])
@@ -37,7 +38,7 @@ class InputWait:
         # The parts of a zip are read one after the other.
         options = tf.data.Options()
         options.experimental_optimization.inject_prefetch = False
-        return tf.data.Dataset.zip((now, dataset, now)).map(note).with_options(options)
+        return tf.data.Dataset.zip((clock, dataset, clock)).map(note).with_options(options)
 
     def take(self) -> float:
         """Returns the seconds since the last call and starts again at zero."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import errno
 import io
 import json
@@ -45,6 +46,20 @@ def refusal(path: Path) -> str:
     assert "\n" not in message
     assert str(path) in message
     return message
+
+
+def test_the_same_detector_is_the_same_file_whenever_it_is_saved(tiny_detector, saved, tmp_path, monkeypatch):
+    class Later(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2031, 5, 17, 12, 30, 58, tzinfo=tz)
+
+    monkeypatch.setattr("tf_keras.src.saving.saving_lib.datetime.datetime", Later)
+    monkeypatch.setattr("zipfile.time.localtime", lambda *_: (2031, 5, 17, 12, 30, 58, 5, 137, 0))
+    again = tmp_path / "again.keras"
+    save_detector(*tiny_detector, again)
+    assert again.read_bytes() == saved.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["again.keras"]
 
 
 def rewrite(source: Path, target: Path, changes: dict[str, bytes | None]) -> Path:

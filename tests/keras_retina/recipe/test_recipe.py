@@ -449,3 +449,19 @@ def test_files_end_in_three_forms_and_suppress_in_two_ways():
         recipe_from_fields({"name": "x", "export": {"nms": "fats"}}, "x.yaml")
     with pytest.raises(InputError, match="export.heads.0: .*'builtin'"):
         recipe_from_fields({"name": "x", "export": {"heads": ["builtins"]}}, "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"training": {"minutes": 3.0}}, "minutes=3.0. Set minutes to null, and epochs"),
+        ({"compress": {"half": {"channels": {}, "fine_tune": {"minutes": 2.0}}}}, "compress.half.fine_tune.minutes"),
+        ({"compress": {"half": {"channels": {"of": "latency"}}}}, "compress.half.channels.of: 'latency'"),
+    ],
+)
+def test_what_a_clock_decides_cannot_be_deterministic(fields, place):
+    recipe_from_fields({"name": "x", **fields}, "x.yaml")
+    training = {**fields.get("training", {}), "deterministic": True}
+    with pytest.raises(InputError) as error:
+        recipe_from_fields({"name": "x", **fields, "training": training}, "x.yaml")
+    assert place in str(error.value) and "\n" not in str(error.value)

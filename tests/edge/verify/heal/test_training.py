@@ -6,7 +6,7 @@ import pytest
 
 from edge.verify.heal import training
 from edge.verify.heal.steps import StepNotPossibleError
-from edge.verify.heal.training import EPOCHS, begun_epochs, fine_tuning, fitting_epochs, trained_in_int8
+from edge.verify.heal.training import EPOCHS, begun_epochs, counted_epochs, fine_tuning, fitting_epochs, trained_in_int8
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.foundation.run_paths import CompressedPaths
@@ -38,6 +38,18 @@ def test_no_time_for_an_epoch_is_told_with_the_times(run):
     run.history.write_text("epoch,seconds\n")
     with pytest.raises(StepNotPossibleError, match=r"training time, 0\.0 min"):
         fitting_epochs(run, 0.0)
+
+
+@pytest.mark.parametrize(("trained", "epochs"), [(40, 4), (18, 2), (17, 1), (9, 1)])
+def test_without_a_clock_it_lasts_for_a_ninth_of_the_epochs(run, trained, epochs):
+    run.history.write_text("epoch,seconds\n" + "".join(f"{number},{number}\n" for number in range(trained)))
+    assert counted_epochs(run) == epochs
+
+
+def test_without_a_clock_too_short_a_training_is_told(run):
+    run.history.write_text("epoch,seconds\n" + "1,9\n" * 8)
+    with pytest.raises(StepNotPossibleError, match="a third of the training of 8 epochs"):
+        counted_epochs(run)
 
 
 def test_an_interrupted_training_goes_on_with_the_epochs_that_it_began_with(tmp_path):

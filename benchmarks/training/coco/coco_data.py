@@ -1,6 +1,6 @@
 """What a labelled folder as large as COCO costs: seconds and memory to read it, and images a second for training.
 
-    python benchmarks/training/coco_data.py [--images 118287] [--recipe recipes/coco/coco_resnet50_800.yaml]
+    python benchmarks/training/coco/coco_data.py [--images 118287] [--recipe recipes/coco/coco_resnet50_800.yaml]
 
 Writes labels like those of train2017, polygons included, and one photograph-sized image under as many names (hard
 links, so that the disk stays empty). What it cannot show is the time of a disk that has to read 18 GB.
@@ -33,7 +33,7 @@ LABELS = "annotations/instances_train2017.json"
 HEIGHT, WIDTH, CLASSES = 480, 640, 80
 LINKS = 50_000  # of one file: ext4 has a limit
 CORNERS = 25  # of a polygon: about the mean there
-RECIPE = Path(__file__).parents[2] / "recipes" / "coco" / "coco_resnet50_800.yaml"
+RECIPE = Path(__file__).parents[3] / "recipes" / "coco" / "coco_resnet50_800.yaml"
 
 
 def main() -> None:

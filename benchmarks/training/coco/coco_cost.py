@@ -1,7 +1,7 @@
 """What the paper's trainings on COCO cost: parameters, multiply-adds of a step, GPU hours, and the memory of a step.
 
-    python benchmarks/training/coco_cost.py [RECIPE ...]
-    python benchmarks/training/coco_cost.py recipes/coco/coco_resnet50_800.yaml --memory 1 2 4
+    python benchmarks/training/coco/coco_cost.py [RECIPE ...]
+    python benchmarks/training/coco/coco_cost.py recipes/coco/coco_resnet50_800.yaml --memory 1 2 4
 
 The hours are counted and not measured: the multiply-adds of a training over the rate that others measured on a GPU for
 ResNet-50 in TensorFlow, whose layers are the backbone of these detectors. `--memory` runs steps on this
@@ -17,8 +17,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from random_step import random_step
-
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.graph import calls_of, convolution_work, learning_places
 from keras_retina.model.retinanet import detector_network
@@ -26,7 +24,7 @@ from keras_retina.recipe.model import Model
 from keras_retina.recipe.recipe import load_recipe
 
 CLASSES = 80
-RECIPES = Path(__file__).parents[2] / "recipes" / "coco"
+RECIPES = Path(__file__).parents[3] / "recipes" / "coco"
 
 RESNET50 = 4.09e9  # multiply-adds of ResNet-50 v1.5 for an image of 224 x 224
 RESNET50_STEP = 3 * RESNET50 - 0.118e9  # no gradient with respect to the image
@@ -141,6 +139,9 @@ def print_memory(recipe: str, batches: list[int]) -> None:
 
 def peak_gibibytes(name: str, batch: int) -> float:
     """Returns the most memory that this process held up to the end of a step."""
+    sys.path.append(str(Path(__file__).parents[1]))
+    from random_step import random_step
+
     recipe = load_recipe(name, [f"training.batch_size={batch}"])
     random_step(recipe)()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

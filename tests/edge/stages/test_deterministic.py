@@ -1,0 +1,96 @@
+"""`training.deterministic`: two runs in processes of their own leave the same bytes behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keras_retina.recipe.recipe import Recipe, dump_recipe
+
+ROOT = Path(__file__).parents[3]
+TIMED = {"seconds", "latency_ms"}  # fields that are measured with a clock
+# What says when or how fast: the clock, the command and the folder are in it.
+DATED = {"run.json", "report.html", "history.csv", "tensorboard", "checkpoints"}
+
+MIRRORED = """
+import sys
+from pathlib import Path
+from keras_retina.foundation.legacy_keras import tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from keras_retina.data.reading.folder import load_dataset
+from keras_retina.recipe.recipe import load_recipe
+from keras_retina.train.train import train
+recipe, data, out = sys.argv[1:]
+sets = load_dataset(data, "train"), load_dataset(data, "val")
+train(load_recipe(recipe, ["training.strategy=mirrored"]), sets[0], validation_set=sets[1], run_dir=Path(out))
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tiny_recipe, tmp_path_factory) -> Path:
+    """Two epochs of the plain backbone, a smaller model, and an int8 file."""
+    fields = tiny_recipe.model_dump()
+    fields["model"]["backbone"] |= {"name": "plain", "alpha": 1.0}
+    fields["training"] |= {"deterministic": True, "epochs": 2, "evaluate_every": 2, "warmup_steps": 0}
+    fields["compress"] = {"half": {"channels": {}, "fine_tune": {"epochs": 1}, "formats": ["float32"]}}
+    fields["export"] |= {"formats": ["float32", "int8"], "calibration_images": 4}
+    path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
+    path.write_text(dump_recipe(Recipe.model_validate(fields)), encoding="utf-8")
+    return path
+
+
+def twice(folder: Path, command: list[str]) -> list[Path]:
+    """Runs a command for two folders, which it gets as its last argument; sets are ordered otherwise in the second."""
+    outs = [folder / "one" / "run", folder / "other" / "run"]
+    running = []
+    for seed, out in enumerate(outs, 1):
+        out.parent.mkdir()
+        environment = os.environ | {"PYTHONHASHSEED": str(seed), "PYTHONPATH": str(ROOT)}
+        running.append(subprocess.Popen([sys.executable, *command, str(out)], env=environment, stderr=subprocess.PIPE))
+    for process in running:
+        _, told = process.communicate()
+        assert process.returncode in (0, 1), told[-2000:]  # 1: a network of four steps may miss the gate
+    return outs
+
+
+def without_times(value: Any) -> Any:
+    """Returns a JSON value without the fields that a clock wrote."""
+    if isinstance(value, dict):
+        return {name: without_times(part) for name, part in value.items() if name not in TIMED}
+    return [without_times(part) for part in value] if isinstance(value, list) else value
+
+
+def contents(run: Path) -> dict[str, Any]:
+    """Returns every file of a run folder that says nothing of the time, JSON without its times."""
+    found: dict[str, Any] = {}
+    for path in sorted(path for path in run.rglob("*") if path.is_file()):
+        name = str(path.relative_to(run))
+        if not DATED & set(Path(name).parts):
+            found[name] = path.read_bytes()
+            if path.suffix == ".json":
+                found[name] = without_times(json.loads(found[name]))
+    return found
+
+
+def test_two_runs_of_every_stage_leave_the_same_bytes(recipe_file, tiny_coco, tmp_path):
+    one, other = (contents(out) for out in twice(tmp_path, whole_run(recipe_file, tiny_coco)))
+    assert {"model.keras", "metrics.json", "verify.json", "compress/half/model.keras"} <= set(one)
+    assert {"export/tiny_float32.tflite", "export/tiny_int8.tflite", "export/tiny_float32_half.tflite"} <= set(one)
+    assert [name for name in one if one[name] != other.get(name)] == []
+    assert set(one) == set(other)
+
+
+def whole_run(recipe: Path, data: Path) -> list[str]:
+    return ["-m", "keras_retina", "run", str(recipe), "--data", str(data), "--out"]
+
+
+def test_two_replicas_leave_the_same_bytes_twice(recipe_file, tiny_coco, tmp_path):
+    one, other = twice(tmp_path, ["-c", MIRRORED, str(recipe_file), str(tiny_coco)])
+    assert (one / "model.keras").read_bytes() == (other / "model.keras").read_bytes()
