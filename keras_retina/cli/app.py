@@ -1,6 +1,7 @@
 """`keras-retina`: the verbs of the command line, and the only file that knows both packages.
 
-Exit status: 0 done, 1 a gate or check failed, 2 bad input (one line on stderr, no traceback).
+Exit status: 0 done, 1 a gate or check failed, 2 bad input (one line on stderr, no traceback), 75 a worker of a cluster
+is gone and the same command goes on.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from keras_retina.cli.inspect_file import edgetpu, inspect
 from keras_retina.cli.output import show_log
 from keras_retina.cli.plan import plan, tune
 from keras_retina.cli.review import review
-from keras_retina.cli.train import compress, demo, run, train
+from keras_retina.cli.train import compress, demo, launch, run, train
 from keras_retina.cli.weights import import_, weights
-from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.errors import TRY_AGAIN, InputError, WorkerLostError
 
 app = typer.Typer(
     help="RetinaNet from labelled images to a .tflite file whose COCO accuracy was measured on that very file.",
@@ -40,6 +41,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Only one stage of run": {
         "train": train,
+        "launch": launch,
         "compress": compress,
         "export": export,
         "verify": verify,
@@ -63,7 +65,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
 }
 """Every verb and its function, in the order and under the titles of `--help`."""
 
-RESUMABLE = ("demo", "run", "train", "compress", "tune")
+RESUMABLE = ("demo", "run", "train", "launch", "compress", "tune")
 INTERRUPTED = 130  # what typer returns after Ctrl-C
 WHERE_DATA_GOES = {  # what typer says -> what it does not say
     ("check-data", "Missing option '--data'"): "The data folder comes behind --data",
@@ -81,6 +83,9 @@ def main() -> None:
     show_log()
     try:
         status = app(prog_name="keras-retina", standalone_mode=len(sys.argv) < 2)  # alone it prints the help
+    except WorkerLostError as error:
+        print(f"keras-retina: {error}", file=sys.stderr)
+        sys.exit(TRY_AGAIN)
     except Exception as error:
         message = error_line(error)
         if message is None:

@@ -21,6 +21,7 @@ from keras_retina.train.devices import scale_loss
 from keras_retina.train.diagnostics import Diagnostics
 from keras_retina.train.history import History, InputWait, Progress, trim_history
 from keras_retina.train.optimizer import build_optimizer, hold_frozen
+from keras_retina.train.workers.collective import fed_to_all
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def fit_detector(
             Checkpoint(manager, epoch),
         ]
         network.fit(
-            wait.watch(batches(first_epoch * steps)),
+            fed_to_all(network.distribute_strategy, wait.watch(batches(first_epoch * steps))),
             epochs=keep_time.most if keep_time else settings.epochs,
             initial_epoch=first_epoch,
             steps_per_epoch=steps,
