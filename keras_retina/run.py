@@ -139,7 +139,14 @@ def train_stage(run: RunFolder) -> bool:
         datasets = job.agree_on_data(checked)
         train_set, validation_set = datasets[run.recipe.data.train], datasets[run.recipe.data.validation]
         if not run.model.exists():
-            train(run.recipe, train_set, validation_set=validation_set, run_dir=run.path, data_dir=run.data_dir, job=job)
+            train(
+                run.recipe,
+                train_set,
+                validation_set=validation_set,
+                run_dir=run.path,
+                data_dir=run.data_dir,
+                job=job,
+            )
     if not job.is_chief:
         logger.info("the training is done, and so is this worker: the chief goes on")
         return False

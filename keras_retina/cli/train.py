@@ -230,9 +230,7 @@ def launch(
     out: OutOption = None,
     set_: SetOption = None,
     overwrite: OverwriteOption = False,
-    restarts: Annotated[
-        int, typer.Option("--restarts", help="How often all start again after one died.", min=0)
-    ] = 3,
+    restarts: Annotated[int, typer.Option("--restarts", help="How often all start again after one died.", min=0)] = 3,
 ) -> None:
     """Do what run does, and train in several processes of this machine that share each batch."""
     from keras_retina.recipe.recipe import load_recipe

@@ -17,11 +17,11 @@ from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Training
 from keras_retina.train.callbacks import Checkpoint, EvaluateAveragePrecision, StopOnNaN, patience_is_over, read_state
 from keras_retina.train.clock import KeepTime
-from keras_retina.train.devices import scale_loss
 from keras_retina.train.diagnostics import Diagnostics
 from keras_retina.train.history import History, InputWait, Progress, trim_history
 from keras_retina.train.optimizer import build_optimizer, hold_frozen
 from keras_retina.train.workers.collective import fed_to_all
+from keras_retina.train.workers.devices import scale_loss
 
 logger = logging.getLogger(__name__)
 

@@ -23,19 +23,19 @@ from keras_retina.model.weights.pretrained import find_weights, load_pretrained
 from keras_retina.recipe.recipe import Recipe, Training
 from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm, synchronized_batch_norm
 from keras_retina.train.clock import time_keeper
-from keras_retina.train.devices import (
-    choose_precision,
-    copy_weights,
-    distribution_strategy,
-    in_precision,
-    training_devices,
-)
 from keras_retina.train.duration import DURATION, measure_pace, seconds_spent, within_minutes
 from keras_retina.train.feature_cache import build_feature_cache, feature_batches, split_at_frozen
 from keras_retina.train.fit import compile_detector, fit_detector
 from keras_retina.train.optimizer import set_epochs
 from keras_retina.train.unfreezing import always_frozen, starts_of_variables
 from keras_retina.train.workers.collective import is_cluster, on_this_worker, share_of
+from keras_retina.train.workers.devices import (
+    choose_precision,
+    copy_weights,
+    distribution_strategy,
+    in_precision,
+    training_devices,
+)
 from keras_retina.train.workers.job import ALONE, Job
 
 logger = logging.getLogger(__name__)

@@ -79,10 +79,11 @@ def training_cluster(settings: Training) -> Cluster | None:
                 "Use `keras-retina launch` on one machine, or 'auto'."
             )
         return cluster
-    if os.environ.get("TF_CONFIG") and (cluster := read_tf_config(os.environ["TF_CONFIG"])).addresses[1:]:
+    named = read_tf_config(os.environ["TF_CONFIG"]).addresses if os.environ.get("TF_CONFIG") else ()
+    if len(named) > 1:
         raise InputError(
-            f"training.strategy: TF_CONFIG names {len(cluster.addresses)} workers, and only 'multi_worker' trains on "
-            f"them. Received: {settings.strategy!r}. Set training.strategy to 'multi_worker', or unset TF_CONFIG."
+            f"training.strategy: TF_CONFIG names {len(named)} workers, and only 'multi_worker' trains on them. "
+            f"Received: {settings.strategy!r}. Set training.strategy to 'multi_worker', or unset TF_CONFIG."
         )
     return None
 

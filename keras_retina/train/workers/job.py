@@ -21,9 +21,9 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import package_version
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, dump_recipe
-from keras_retina.train.devices import multi_worker_strategy
 from keras_retina.train.workers.cluster import Cluster
 from keras_retina.train.workers.collective import gather_json
+from keras_retina.train.workers.devices import multi_worker_strategy
 from keras_retina.train.workers.logs import worker_log
 from keras_retina.train.workers.meeting import differences, meet
 
@@ -69,9 +69,9 @@ class Job:
         try:
             datasets = load()
         except InputError as error:
-            self._tell({"refused": str(error)})
+            _tell(self.cluster, self.strategy, {"refused": str(error)})
             raise
-        self._tell({"facts": {"data": digest_of_data(datasets)}})
+        _tell(self.cluster, self.strategy, {"facts": {"data": digest_of_data(datasets)}})
         return datasets
 
     def agree_on_weights(self, model: keras.Model) -> None:
@@ -84,19 +84,21 @@ class Job:
             digest = hashlib.sha256()
             for array in model.get_weights():
                 digest.update(np.ascontiguousarray(array).tobytes())
-            self._tell({"facts": {"weights to start from": digest.hexdigest()[:SHOWN_DIGITS]}})
+            facts = {"weights to start from": digest.hexdigest()[:SHOWN_DIGITS]}
+            _tell(self.cluster, self.strategy, {"facts": facts})
 
-    def _tell(self, said: dict) -> None:
-        assert self.cluster is not None
-        everybody = gather_json(self.strategy, said)
-        for index, theirs in enumerate(everybody):
-            if "refused" in theirs and index != self.cluster.index:
-                raise InputError(f"workers: {self.cluster.name(index)} ended with this: {theirs['refused']}")
-        if "refused" in said:
-            return
-        different = differences(self.cluster, {index: theirs["facts"] for index, theirs in enumerate(everybody)})
-        if different:
-            raise InputError(different)
+
+def _tell(cluster: Cluster, strategy: tf.distribute.Strategy, said: dict) -> None:
+    """Tells all workers `facts` that must be equal, or what this one `refused`, which ends the others too."""
+    everybody = gather_json(strategy, said)
+    if "refused" in said:
+        return  # it raises its own error
+    for index, theirs in enumerate(everybody):
+        if "refused" in theirs:
+            raise InputError(f"workers: {cluster.name(index)} ended with this: {theirs['refused']}")
+    different = differences(cluster, {index: theirs["facts"] for index, theirs in enumerate(everybody)})
+    if different:
+        raise InputError(different)
 
 
 ALONE = Job()

@@ -52,7 +52,9 @@ def launch(command: Sequence[str], workers: int, *, logs: Path, restarts: int) -
             return
         if attempt < restarts:
             logger.warning(f"{dead}. All start again from the last checkpoint: restart {attempt + 1} of {restarts}")
-    raise WorkerLostError(f"launch: {dead}, after {restarts} restarts. The logs are in {logs}. The same command goes on.")
+    raise WorkerLostError(
+        f"launch: {dead}, after {restarts} restarts. The logs are in {logs}. The same command goes on."
+    )
 
 
 def _run_once(command: Sequence[str], workers: int, *, logs: Path) -> str | None:
@@ -83,9 +85,7 @@ def _run_once(command: Sequence[str], workers: int, *, logs: Path) -> str | None
         return _verdict([process.poll() for process in processes], first, clusters=clusters, logs=logs)
 
 
-def _verdict(
-    codes: Sequence[int | None], first: int, *, clusters: Sequence[Cluster], logs: Path
-) -> str:
+def _verdict(codes: Sequence[int | None], first: int, *, clusters: Sequence[Cluster], logs: Path) -> str:
     """Returns how a worker died; raises what no restart would change."""
     for index, code in enumerate(codes):
         if code == BAD_INPUT:
