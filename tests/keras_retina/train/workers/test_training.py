@@ -41,7 +41,7 @@ def recipe() -> Recipe:
         "model": {
             "backbone": {"name": "plain", "weights": "none", "frozen_stages": 0, "batch_norm": "trained"},
             "input": {"height": 64, "width": 64, "resize": "stretch"},
-            "pyramid": {"width": 16, "levels": [3, 4]},
+            "pyramid": {"width": 16, "levels": [3, 5]},
             "head": {"width": 16, "convolutions": 1},
         },
         "training": {
