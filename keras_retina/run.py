@@ -18,6 +18,7 @@ from keras_retina.foundation.files import address, is_unfinished, write_file, wr
 from keras_retina.foundation.machine import machine_name, package_version
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
+from keras_retina.train.workers.cluster import training_cluster, writes_files
 
 if TYPE_CHECKING:
     from keras_retina.data.reading.folder import DataFolder
@@ -36,12 +37,15 @@ class RunFolder(RunPaths):
 def start_run(path: Path, recipe: Recipe, *, data_dir: Path, command: str, overwrite: bool) -> RunFolder:
     """Makes a run folder, or opens the one of the same recipe and data so that its work goes on.
 
-    A run that ended before it trained, over a mistyped `--data` for instance, does not keep the folder.
+    A run that ended before it trained, over a mistyped `--data` for instance, does not keep the folder. A worker that
+    is not the chief of its cluster writes nothing: the chief does.
 
     Raises:
         InputError: the folder holds another run or other files, and `overwrite` was not given.
     """
     path = Path(path)
+    if not writes_files(recipe.training):
+        return RunFolder(path, recipe, Path(data_dir))
     refuse_other_files(path, overwrite=overwrite)
     if overwrite or _has_only_begun(path):
         _remove_run(path)
@@ -104,11 +108,14 @@ def run_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def train_stage(run: RunFolder) -> None:
-    """Trains, or finishes an interrupted training; writes `model.keras` and `metrics.json` (validation split)."""
-    if run.model.exists() and run.metrics.exists():
+def train_stage(run: RunFolder) -> bool:
+    """Trains, or finishes an interrupted training; writes `model.keras` and `metrics.json` (validation split).
+
+    Returns whether this process goes on with the stages that follow: it is alone, or the chief of its cluster.
+    """
+    if run.model.exists() and (run.metrics.exists() or not writes_files(run.recipe.training)):
         logger.info("train: done before, skipped")
-        return
+        return writes_files(run.recipe.training)
     from keras_retina.data.formats.packs.pack import check_pack_input
     from keras_retina.data.records import require_boxes
     from keras_retina.evaluate.class_balance import write_class_balance
@@ -117,16 +124,32 @@ def train_stage(run: RunFolder) -> None:
     from keras_retina.evaluate.predict import detect_function, predict_dataset
     from keras_retina.model.saving import load_detector
     from keras_retina.train.train import train
+    from keras_retina.train.workers.job import joined
 
-    check_pack_input(
-        run.data_dir, run.recipe.data.train, height=run.recipe.model.input.height, width=run.recipe.model.input.width
-    )
-    datasets = _datasets(run)  # a bad one is found before hours
-    train_set, validation_set = datasets[run.recipe.data.train], datasets[run.recipe.data.validation]
-    for dataset in datasets.values():
-        require_boxes(dataset)
-    if not run.model.exists():
-        train(run.recipe, train_set, validation_set=validation_set, run_dir=run.path, data_dir=run.data_dir)
+    def checked() -> dict[str, Dataset]:  # a bad one is found before hours
+        size = run.recipe.model.input
+        check_pack_input(run.data_dir, run.recipe.data.train, height=size.height, width=size.width)
+        datasets = _datasets(run)
+        for dataset in datasets.values():
+            require_boxes(dataset)
+        return datasets
+
+    cluster = None if run.model.exists() else training_cluster(run.recipe.training)
+    with joined(cluster, run.recipe, run_dir=run.path) as job:
+        datasets = job.agree_on_data(checked)
+        train_set, validation_set = datasets[run.recipe.data.train], datasets[run.recipe.data.validation]
+        if not run.model.exists():
+            train(
+                run.recipe,
+                train_set,
+                validation_set=validation_set,
+                run_dir=run.path,
+                data_dir=run.data_dir,
+                job=job,
+            )
+    if not job.is_chief:
+        logger.info("the training is done, and so is this worker: the chief goes on")
+        return False
     model, spec = load_detector(run.model)
     files = run.recipe.export
     detect = detect_function(
@@ -138,6 +161,7 @@ def train_stage(run: RunFolder) -> None:
     metrics = coco_metrics(validation_set, predict_dataset(detect, spec, dataset=validation_set))
     write_metrics(run.metrics, run.recipe.data.validation, metrics=metrics)
     logger.info(f"validation AP {_points(metrics['AP'])}, AP50 {_points(metrics['AP50'])}")
+    return True
 
 
 def verification_split(recipe: Recipe) -> str:
@@ -203,7 +227,8 @@ def _datasets(run: RunFolder) -> dict[str, Dataset]:
 
     folder = open_data(run)
     if folder.lists is None and (lists := made_splits(folder)) is not None:
-        write_lists(run.splits, lists)
+        if writes_files(run.recipe.training):
+            write_lists(run.splits, lists)
         logger.info(f"{describe(lists)}; the lists are in {run.splits}")
         folder = replace(folder, lists=lists)
     splits = used_splits(run.recipe)
@@ -243,8 +268,9 @@ def _members(path: Path) -> set[Path]:
 def _refuse_another_run(path: Path, recipe: Recipe, *, data_dir: Path) -> None:
     there = load_recipe(RunPaths(path).recipe_file)
     # Smaller models may be added later; each of them keeps the settings that it was made with. Healing goes on from
-    # what it did before.
+    # what it did before. A training goes on on other devices.
     known: dict[str, Any] = {"expected": True, "published": True, "compress": True, "export": {"heal", "integer_only"}}
+    known["training"] = {"strategy", "worker_timeout"}
     if there.model_dump(exclude=known) != recipe.model_dump(exclude=known):
         raise InputError(
             f"--out: {path} holds a run of another recipe. Received: name={there.name!r} with other settings. "

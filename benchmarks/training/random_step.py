@@ -13,8 +13,8 @@ from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.model.retinanet import detector_network
 from keras_retina.recipe.recipe import Recipe
 from keras_retina.train.batch_norm import fold_frozen_batch_norm
-from keras_retina.train.devices import in_precision
 from keras_retina.train.optimizer import build_optimizer
+from keras_retina.train.workers.devices import in_precision
 
 CLASSES = 5
 EVERY_POSITIVE = 97  # one anchor in so many is an object

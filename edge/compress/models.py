@@ -21,8 +21,8 @@ from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.recipe import CompressedModel, Recipe
 from keras_retina.run import RunFolder
-from keras_retina.train.devices import distribution_strategy
 from keras_retina.train.duration import seconds_spent
+from keras_retina.train.workers.devices import distribution_strategy
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """`keras-retina`: the verbs of the command line, and the only file that knows both packages.
 
-Exit status: 0 done, 1 a gate or check failed, 2 bad input (one line on stderr, no traceback), 75 ended by SIGTERM and
-130 by Ctrl-C, with what a training had reached saved.
+Exit status: 0 done, 1 a gate or check failed, 2 bad input (one line on stderr, no traceback), 75 ended by SIGTERM or a
+worker of a cluster is gone, and 130 ended by Ctrl-C: the same command goes on from what a training had saved.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from keras_retina.cli.inspect_file import edgetpu, inspect
 from keras_retina.cli.output import show_log
 from keras_retina.cli.plan import plan, tune
 from keras_retina.cli.review import review
-from keras_retina.cli.train import compress, demo, run, train
+from keras_retina.cli.train import compress, demo, launch, run, train
 from keras_retina.cli.weights import import_, weights
-from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.interruption import PREEMPTED, Preempted, preemptible
+from keras_retina.foundation.errors import TRY_AGAIN, InputError, WorkerLostError
+from keras_retina.foundation.interruption import Preempted, preemptible
 
 app = typer.Typer(
     help="RetinaNet from labelled images to a .tflite file whose COCO accuracy was measured on that very file.",
@@ -43,6 +43,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Only one stage of run": {
         "train": train,
+        "launch": launch,
         "compress": compress,
         "export": export,
         "verify": verify,
@@ -66,8 +67,8 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
 }
 """Every verb and its function, in the order and under the titles of `--help`."""
 
-RESUMABLE = ("demo", "run", "train", "compress", "tune")
-INTERRUPTED = {130: "interrupted", PREEMPTED: "ended by SIGTERM"}  # typer returns 130 after Ctrl-C
+RESUMABLE = ("demo", "run", "train", "launch", "compress", "tune")
+INTERRUPTED = {130: "interrupted", TRY_AGAIN: "ended by SIGTERM"}  # typer returns 130 after Ctrl-C
 WHERE_DATA_GOES = {  # what typer says -> what it does not say
     ("check-data", "Missing option '--data'"): "The data folder comes behind --data",
     ("run", "Missing option '--data'"): "The data folder comes behind --data; the recipe, without an option, may be "
@@ -86,7 +87,10 @@ def main() -> None:
         with preemptible() if set(sys.argv[1:2]) & set(RESUMABLE) else contextlib.nullcontext():
             status = app(prog_name="keras-retina", standalone_mode=len(sys.argv) < 2)  # alone it prints the help
     except Preempted:
-        status = PREEMPTED
+        status = TRY_AGAIN
+    except WorkerLostError as error:
+        print(f"keras-retina: {error}", file=sys.stderr)
+        sys.exit(TRY_AGAIN)
     except Exception as error:
         message = error_line(error)
         if message is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,7 +88,8 @@ def run_all(
     )
     if plan_text is not None:
         write_file(run.plan, plan_text.encode())
-    train_stage(run)
+    if not train_stage(run):
+        return
     compress_stage(run)
     export_stage(run)
     export_compressed(run)
@@ -171,7 +174,8 @@ def train(
     run = start_run(
         out or Path("runs") / settings.name, settings, data_dir=data, command=command(), overwrite=overwrite
     )
-    train_stage(run)
+    if not train_stage(run):
+        return
     say(f"wrote {run.model} and {run.metrics}")
     suggest(f"keras-retina export {run.path}")
 
@@ -217,6 +221,42 @@ def run(
     run_file(
         find_recipe(recipe), data, out=out, set_=set_, overwrite=overwrite, check=check, print_expected=print_expected
     )
+
+
+def launch(
+    recipe: RecipeArgument,
+    data: RequiredDataOption,
+    workers: Annotated[int, typer.Option("--workers", help="Processes that train together on this machine.", min=2)],
+    out: OutOption = None,
+    set_: SetOption = None,
+    overwrite: OverwriteOption = False,
+    restarts: Annotated[int, typer.Option("--restarts", help="How often all start again after one died.", min=0)] = 3,
+) -> None:
+    """Do what run does, and train in several processes of this machine that share each batch."""
+    from keras_retina.recipe.recipe import load_recipe
+    from keras_retina.run import start_run
+    from keras_retina.train.workers.launch import launch as launch_workers
+
+    os.environ.pop("TF_CONFIG", None)  # each worker gets its own
+    path = find_recipe(recipe)
+    settings = load_recipe(path, [*(set_ or []), "training.strategy=multi_worker"])
+    if settings.training.batch_size % workers:
+        closest = max(1, round(settings.training.batch_size / workers)) * workers
+        raise InputError(
+            f"training.batch_size: expected a multiple of the {workers} workers. "
+            f"Received: {settings.training.batch_size}. Closest: {closest}."
+        )
+    changed = has_other_settings(path, set_)
+    if changed:
+        settings = settings.model_copy(update={"expected": None})
+    run = start_run(
+        out or Path("runs") / settings.name, settings, data_dir=data, command=command(), overwrite=overwrite
+    )
+    if not run.model.exists():
+        program = [sys.executable, "-m", "keras_retina", "train", str(run.recipe_file)]
+        program += ["--data", str(data), "--out", str(run.path)]
+        launch_workers(program, workers, logs=run.workers, restarts=restarts)
+    run_all(settings, data, out=run.path, overwrite=False, changed=changed)
 
 
 def run_planned(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,6 +24,21 @@ AUGMENTATION, MATCHING = Augmentation(), Matching()
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes reads of every batch: its part, in pieces for each of its devices.
+
+    Of a batch of 12 samples, worker 1 of 3 with 6 replicas in all reads samples 4 to 7, in batches of 2.
+    """
+
+    worker: int = 0
+    workers: int = 1
+    replicas: int = 1
+
+
+WHOLE = Share()
+
+
 def training_batches(
     dataset: Dataset,
     spec: DetectorSpec,
@@ -33,6 +49,7 @@ def training_batches(
     seed: int = 0,
     first_sample: int = 0,
     cache_mebibytes: int = 2048,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Endless batches of a labelled folder for `model.fit`, which needs `steps_per_epoch` with them.
 
@@ -46,19 +63,22 @@ def training_batches(
         spec: of the model that will be trained.
         augmentation: the section of a recipe; by default its defaults.
         matching: which anchors learn a box: the section `training.matching` of a recipe.
-        batch_size: images in a batch.
+        batch_size: images in a batch, of all processes together.
         seed: the same seed gives the same batches.
         first_sample: continues where an interrupted run stopped: the batches are those of a run that was never
             interrupted.
         cache_mebibytes: memory for decoded images.
+        share: what this process reads of each batch; must divide `batch_size`.
 
     Raises:
         InputError: while the batches are read: an image cannot be decoded.
     """
-    views = training_views(
-        dataset, spec, augmentation=augmentation, seed=seed, first_sample=first_sample, cache_mebibytes=cache_mebibytes
+    view = _view_of(dataset.records, spec, augmentation=augmentation, seed=seed, cache_mebibytes=cache_mebibytes)
+    order = sample_order(len(dataset.records), seed, first_sample=first_sample)
+    views = shared_order(order, batch_size, share=share).map(
+        view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    return with_targets(views, spec, matching=matching, batch_size=batch_size)
+    return with_targets(views, spec, matching=matching, batch_size=batch_size // share.replicas)
 
 
 def training_views(
@@ -252,6 +272,16 @@ def sample_order(count: int, seed: int, *, first_sample: int) -> tf.data.Dataset
 
     passes = tf.data.Dataset.range(first_sample // count, np.iinfo(np.int64).max // max(count, 1))
     return passes.flat_map(one_pass).skip(first_sample % count)
+
+
+def shared_order(order: tf.data.Dataset, batch_size: int, *, share: Share) -> tf.data.Dataset:
+    """Returns the part of each `batch_size` samples of an endless `sample_order` that belongs to one worker."""
+    if share.workers == 1:
+        return order
+    each = batch_size // share.workers
+    mine = slice(share.worker * each, (share.worker + 1) * each)
+    batches = order.batch(batch_size, drop_remainder=True)
+    return batches.map(lambda positions, indices: (positions[mine], indices[mine])).unbatch()
 
 
 SAMPLES = 64

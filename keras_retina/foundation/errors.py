@@ -1,4 +1,4 @@
-"""The one exception that a person who typed or labelled something wrong gets to see."""
+"""The exceptions that a person gets to see as one line: bad input, and a worker that is gone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ class InputError(ValueError):
 
     The message names the file and the field, what was expected, `Received: name=value`, and what to do.
     """
+
+
+class WorkerLostError(RuntimeError):
+    """A worker of a cluster went away, or never came: nothing is wrong with the input, and trying again may help.
+
+    The command line prints the message as one line on stderr and exits with status `TRY_AGAIN`.
+    """
+
+
+TRY_AGAIN = 75
+"""Exit status of work that the same command goes on with: EX_TEMPFAIL of sysexits.h."""
 
 
 def closest(value: str, choices: Iterable[str]) -> str:

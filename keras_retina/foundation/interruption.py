@@ -9,17 +9,16 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-logger = logging.getLogger(__name__)
+from keras_retina.foundation.errors import TRY_AGAIN
 
-PREEMPTED = 75
-"""Exit status after SIGTERM, as sysexits.h has it for a failure that a later attempt does not have (EX_TEMPFAIL)."""
+logger = logging.getLogger(__name__)
 
 
 class Preempted(SystemExit):
     """SIGTERM came; what was saved is whole. A program that does not catch it exits with status 75."""
 
     def __init__(self) -> None:
-        super().__init__(PREEMPTED)
+        super().__init__(TRY_AGAIN)
 
 
 class StopRequest:

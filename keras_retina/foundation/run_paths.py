@@ -75,6 +75,11 @@ class RunPaths:
         return self.train / HISTORY
 
     @property
+    def workers(self) -> Path:
+        """A log for each worker of a cluster."""
+        return self.train / "workers"
+
+    @property
     def class_balance(self) -> Path:
         """How unequal objects and background are for the trained model."""
         return self.train / "class_balance.json"

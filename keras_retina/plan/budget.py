@@ -115,9 +115,9 @@ def measured_pace(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -
     from keras_retina.model.retinanet import detector_network
     from keras_retina.model.spec import detector_spec
     from keras_retina.train.batch_norm import fold_frozen_batch_norm
-    from keras_retina.train.devices import choose_precision, distribution_strategy, training_devices
     from keras_retina.train.duration import measure_pace
     from keras_retina.train.fit import compile_detector
+    from keras_retina.train.workers.devices import choose_precision, distribution_strategy, training_devices
 
     settings, size = recipe.training, recipe.model.input
     logger.info(f"timing the training of a {size.height} x {size.width} px network, a minute or less")

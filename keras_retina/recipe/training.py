@@ -117,6 +117,7 @@ class Training(Section):
     `unfreeze_at` lets one more of `model.backbone.frozen_stages` learn at each of these fractions of all updates, the
     deepest one first.
     `minutes` shortens the training to the epochs that end within it, evaluation included; `epochs` stays the most.
+    `worker_timeout` is how many seconds the workers of `strategy: multi_worker` wait for each other at the start.
     `precision` is that of the computation; weights, losses and files are float32.
     `feature_views` computes the frozen layers once, for so many random views of each image, and trains on those views
     alone; they are kept in `feature_cache`, a folder that several runs may share, by default inside the run.
@@ -148,7 +149,8 @@ class Training(Section):
     checkpoint_steps: Count | None = None
     checkpoint_minutes: Positive | None = None
     early_stop: EarlyStop | None = None
-    strategy: Literal["auto", "gpu", "one_device", "mirrored"] = "auto"
+    strategy: Literal["auto", "gpu", "one_device", "mirrored", "multi_worker", "tpu"] = "auto"
+    worker_timeout: Positive = 600.0
     precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     steps_per_epoch: Count | None = None
     feature_views: Count | None = None
@@ -171,6 +173,14 @@ class Training(Section):
                 "deterministic cannot be with minutes: the clock never says the same twice. "
                 f"Received: deterministic=True, minutes={self.minutes}. Set minutes to null, and epochs"
             )
+
+    def _workers_share_what_they_can(self) -> Training:
+        for name in ("minutes", "feature_views"):
+            if self.strategy == "multi_worker" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} is for one process. Received: {name}={getattr(self, name)}, strategy='multi_worker'. "
+                    f"Remove {name}, or use strategy 'auto'"
+                )
         return self
 
     @model_validator(mode="after")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.batch_norm import trainable_batch_norms
 from keras_retina.model.calls import Place, rebuild
@@ -27,6 +30,25 @@ def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:
 
     for inputs, _ in batches.take(STEPS):
         forward(inputs)
+
+
+@contextmanager
+def synchronized_batch_norm(model: keras.Model, *, replicas: int) -> Iterator[None]:
+    """Lets every trainable BatchNorm see the whole batch of all replicas while the block runs.
+
+    Otherwise each replica would subtract the mean of its own few images, and several devices would train another
+    network than one. The moving variance is then that of the batch, where Keras' fused kernel multiplies it by
+    `n / (n - 1)` for `n` values of a channel; `estimate_batch_norm` measures it anew in the end.
+    """
+    norms = trainable_batch_norms(model) if replicas > 1 else []
+    before = [(norm.synchronized, norm.fused) for norm in norms]
+    for norm in norms:
+        norm.synchronized, norm.fused = True, False
+    try:
+        yield
+    finally:
+        for norm, (synchronized, fused) in zip(norms, before, strict=True):
+            norm.synchronized, norm.fused = synchronized, fused
 
 
 ZERO_PADDING_LIKE_SAME = ((0, 1), (0, 1))  # before a 3x3 convolution with stride 2, where height and width are even

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +33,9 @@ from keras_retina.train.checkpoints.resume import (
 )
 from keras_retina.train.checkpoints.save import SaveCheckpoints
 from keras_retina.train.clock import KeepTime
-from keras_retina.train.devices import scale_loss
 from keras_retina.train.optimizer import build_optimizer, hold_frozen
+from keras_retina.train.workers.collective import any_worker_of, fed_to_all, is_cluster
+from keras_retina.train.workers.devices import scale_loss
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +101,7 @@ def fit_detector(
         InputError: a loss that is not a number, a disk that is full, or checkpoints of which none is whole.
         Preempted, KeyboardInterrupt: it was asked to stop, and saved.
     """
+    strategy = network.distribute_strategy
     saved = _resumed(network, detector, train_dir=train_dir)
     done = saved.moment if saved else Moment(0, 0, 0)
     patience = settings.early_stop.patience * settings.evaluate_every if settings.early_stop else None
@@ -120,6 +123,7 @@ def fit_detector(
                 checkpoint_of(network, detector),
                 interval=Interval(steps=settings.checkpoint_steps, minutes=settings.checkpoint_minutes),
                 request=request,
+                any_worker=any_worker_of(strategy),
                 epoch_time=history.epoch_time,
                 before=keep_time.write_spent if keep_time else lambda epochs, steps: None,
             )
@@ -133,7 +137,7 @@ def fit_detector(
                 writer,
                 patience,
                 detect,
-                lambda: _saved_when_interrupted(request, save),
+                contextlib.nullcontext if is_cluster(strategy) else lambda: _saved_when_interrupted(request, save),
             )
             if keep_time is not None:
                 keep_time.followers += [evaluate, history]
@@ -150,7 +154,7 @@ def fit_detector(
             ]
             _fit(
                 network,
-                wait.watch(batches(done.total_steps)),
+                fed_to_all(strategy, wait.watch(batches(done.total_steps))),
                 callbacks=every_epoch,
                 epochs=keep_time.most if keep_time else settings.epochs,
                 steps=steps,
@@ -176,7 +180,7 @@ def _resumed(network: keras.Model, detector: keras.Model, *, train_dir: Path) ->
 
 def _fit(
     network: keras.Model,
-    batches: tf.data.Dataset,
+    batches: Any,
     *,
     callbacks: list[keras.callbacks.Callback],
     epochs: int,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from keras_retina.data.pipeline import check_augmentation, images_of_batch, training_batches
+from keras_retina.data.pipeline import WHOLE, Share, check_augmentation, images_of_batch, training_batches
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.predict import detect_function
 from keras_retina.foundation.determinism import enable_determinism
@@ -23,20 +23,22 @@ from keras_retina.model.saving import save_detector
 from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.model.weights.pretrained import find_weights, load_pretrained
 from keras_retina.recipe.recipe import Recipe, Training
-from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm
+from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm, synchronized_batch_norm
 from keras_retina.train.clock import time_keeper
-from keras_retina.train.devices import (
+from keras_retina.train.duration import measure_pace, seconds_spent, within_minutes
+from keras_retina.train.feature_cache import build_feature_cache, feature_batches, images_of_views, split_at_frozen
+from keras_retina.train.fit import compile_detector, fit_detector
+from keras_retina.train.optimizer import set_epochs
+from keras_retina.train.unfreezing import always_frozen, starts_of_variables
+from keras_retina.train.workers.collective import is_cluster, on_this_worker, share_of
+from keras_retina.train.workers.devices import (
     choose_precision,
     copy_weights,
     distribution_strategy,
     in_precision,
     training_devices,
 )
-from keras_retina.train.duration import measure_pace, seconds_spent, within_minutes
-from keras_retina.train.feature_cache import build_feature_cache, feature_batches, images_of_views, split_at_frozen
-from keras_retina.train.fit import compile_detector, fit_detector
-from keras_retina.train.optimizer import set_epochs
-from keras_retina.train.unfreezing import always_frozen, starts_of_variables
+from keras_retina.train.workers.job import ALONE, Job
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +50,17 @@ def train(
     validation_set: Dataset,
     run_dir: Path,
     data_dir: Path | None = None,
+    job: Job = ALONE,
 ) -> tuple[keras.Model, DetectorSpec]:
     """Trains a detector, or finishes an interrupted training, and writes `model.keras` into the run folder.
 
     The run folder gets `train/` with checkpoints, `history.csv` and TensorBoard logs. After an interruption the same
     call continues at the step of the last whole checkpoint, with the batches that the uninterrupted run would have
     seen.
+
+    Args:
+        job: the part of this process in a training of several (`joined`). All must call this with the same arguments;
+            the chief writes the files.
 
     Raises:
         Preempted, KeyboardInterrupt: it was asked to stop, and saved.
@@ -64,7 +71,7 @@ def train(
     started = time.perf_counter()
     settings = recipe.training
     paths = RunPaths(run_dir)
-    train_dir = paths.train
+    train_dir = job.train_dir or paths.train
     started -= seconds_spent(train_dir / DURATION)
     precision = choose_precision(settings.precision, training_devices())
     keep_freed_memory()
@@ -75,12 +82,13 @@ def train(
     check_augmentation(train_set, spec, augmentation=recipe.augmentation, seed=recipe.seed)
     steps = settings.steps_per_epoch or max(1, len(train_set.records) // settings.batch_size)
     _check_updates(settings, steps)
-    strategy = distribution_strategy(settings.strategy, settings.batch_size)
+    strategy = job.strategy or distribution_strategy(settings.strategy, settings.batch_size)
     with strategy.scope():
         networks, source = _networks(recipe, spec, precision=precision, data_dir=data_dir)
         network, model, detector = networks.learning, networks.whole, networks.detector
         starts = starts_of_variables(model, recipe.model.backbone, settings.unfreeze_at)
         compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision=precision, starts=starts)
+    job.agree_on_weights(model)
     logger.info(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
     train_dir.mkdir(parents=True, exist_ok=True)
@@ -90,7 +98,7 @@ def train(
         frozen = fold_frozen_batch_norm(networks.frozen)
         build_feature_cache(features, recipe, dataset=train_set, spec=spec, frozen=frozen, views=settings.feature_views)
 
-    def batches(first_step: int) -> tf.data.Dataset:
+    def batches(first_step: int, share: Share | None = None) -> tf.data.Dataset:
         first_sample = first_step * settings.batch_size
         if settings.feature_views:
             return feature_batches(
@@ -110,6 +118,7 @@ def train(
             seed=recipe.seed,
             first_sample=first_sample,
             cache_mebibytes=recipe.data.cache_mebibytes,
+            share=share or share_of(strategy),
         )
 
     def images_of(first_step: int) -> list[str]:
@@ -119,7 +128,8 @@ def train(
             of_train_set = partial(images_of_views, train_set, views=settings.feature_views)
         return of_train_set(augmentation=recipe.augmentation, batch_size=number, seed=seed, first_sample=first_sample)
 
-    detect, keep_time = detect_function(model, spec, nms=recipe.export.nms), None
+    evaluated = on_this_worker(strategy, model) if is_cluster(strategy) else model
+    detect, keep_time = detect_function(evaluated, spec, nms=recipe.export.nms), None
     if settings.minutes is not None:
         most = settings.epochs
         settings = within_minutes(
@@ -134,23 +144,30 @@ def train(
         set_epochs(network.optimizer, settings.epochs)
         keep_time = time_keeper(settings, started=started, most=most, path=train_dir / DURATION)
 
-    fit_detector(
-        network,
-        model,
-        spec=spec,
-        settings=settings,
-        steps=steps,
-        batches=batches,
-        validation_set=validation_set,
-        train_dir=train_dir,
-        detect=detect,
-        keep_time=keep_time,
-        images_of=images_of,
-    )
-    if model is not detector:
+    with synchronized_batch_norm(model, replicas=strategy.num_replicas_in_sync):
+        fit_detector(
+            network,
+            model,
+            spec=spec,
+            settings=settings,
+            steps=steps,
+            batches=batches,
+            validation_set=validation_set,
+            train_dir=train_dir,
+            detect=detect,
+            keep_time=keep_time,
+            images_of=images_of,
+        )
+    if is_cluster(strategy):
+        weights = model.get_weights()  # all workers: statistics of BatchNorm are summed up while they are read
+        if not job.is_chief:
+            return model, spec
+        detector = _detector_of(recipe, spec)
+        detector.set_weights(weights)
+    elif model is not detector:
         copy_weights(model, detector)
     reader = split_at_frozen(detector)[1] if settings.feature_views else detector  # of what the batches hold
-    estimate_batch_norm(reader, batches(settings.epochs * steps))
+    estimate_batch_norm(reader, batches(settings.epochs * steps, WHOLE))
     save_detector(detector, spec, paths.model)
     if settings.minutes is not None:
         logger.info(f"training took {(time.perf_counter() - started) / 60:.2f} of {settings.minutes:g} min")
@@ -178,14 +195,20 @@ def _networks(
     recipe: Recipe, spec: DetectorSpec, *, precision: str, data_dir: Path | None
 ) -> tuple[_Networks, Path | str | None]:
     """Returns the networks of a recipe with pretrained weights, and where these came from."""
-    detector = detector_network(always_frozen(recipe.model, recipe.training.unfreeze_at), len(spec.class_names))
+    detector = _detector_of(recipe, spec)
     source = find_weights(recipe.model.backbone, data_dir)
     load_pretrained(detector, recipe.model.backbone, source=source, class_names=spec.class_names)
-    set_batch_norm_momentum(detector)
     whole = in_precision(detector, precision)
     frozen, learning = split_at_frozen(whole) if recipe.training.feature_views else (None, whole)
     learning = network_for_losses(fold_frozen_batch_norm(learning), recipe.training.loss, spec)
     return _Networks(detector, whole, frozen, learning), source
+
+
+def _detector_of(recipe: Recipe, spec: DetectorSpec) -> keras.Model:
+    """Returns the float32 network of a recipe, from random weights."""
+    detector = detector_network(always_frozen(recipe.model, recipe.training.unfreeze_at), len(spec.class_names))
+    set_batch_norm_momentum(detector)
+    return detector
 
 
 def _check_updates(settings: Training, steps_per_epoch: int) -> None:

@@ -18,8 +18,8 @@ from keras_retina.foundation.run_paths import DURATION, CompressedPaths
 from keras_retina.model.saving import load_detector
 from keras_retina.recipe.compress import CompressedModel, FineTune, Quantize
 from keras_retina.run import RunFolder
-from keras_retina.train.devices import distribution_strategy
 from keras_retina.train.duration import seconds_spent
+from keras_retina.train.workers.devices import distribution_strategy
 
 SHARE = 1 / 3  # of the time that the float model was trained, for all steps of healing together
 COST = 3.0  # times the float epoch: rounding, the backbone's own gradients, and the float model that is learnt from

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from keras_retina.foundation.errors import TRY_AGAIN
 from keras_retina.foundation.files import write_file
-from keras_retina.foundation.interruption import PREEMPTED, Preempted
+from keras_retina.foundation.interruption import Preempted
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, dump_recipe
 
@@ -131,7 +132,7 @@ def _watch(
         if status is not None:
             if status < 0:
                 raise TrialFailedError(f"the training was ended by signal {-status}")
-            if status == PREEMPTED:
+            if status == TRY_AGAIN:
                 raise Preempted
             return status
         if time.monotonic() > deadline:

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import SHOW_SCORE_THRESHOLD, coco_metrics
-from keras_retina.evaluate.predict import detect_function, network_input, predict_dataset
+from keras_retina.evaluate.predict import detect_function, network_input
 from keras_retina.foundation.drawing import draw_boxes
 from keras_retina.foundation.files import replacing, write_json
 from keras_retina.foundation.json_values import read_mapping
@@ -20,6 +20,7 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.saving import plain_model
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.train.checkpoints.folder import BEST, BEST_WEIGHTS
+from keras_retina.train.workers.collective import predict_on_all
 
 PICTURES = 4
 IMAGE_CACHE_BYTES = 512 * 2**20  # validation images kept between evaluations
@@ -77,7 +78,9 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
         """Returns detections and metrics, and keeps the weights if they are the best; those in training stay."""
         trained = swap_in_average(self.model)
         try:
-            results = predict_dataset(detect, self.spec, dataset=self.dataset, load=self._load)
+            results = predict_on_all(
+                self.model.distribute_strategy, detect, self.spec, dataset=self.dataset, load=self._load
+            )
             metrics = coco_metrics(self.dataset, results)
             score = metrics["AP"] or 0.0
             if score > self.best:

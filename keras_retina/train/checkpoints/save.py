@@ -24,6 +24,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
         checkpoint: of all variables.
         interval: tells when one is due.
         request: to stop; it is obeyed when a checkpoint is written.
+        any_worker: whether this worker wants one -> whether any of the cluster does. Reading the variables takes all of
+            them, so all write at the same steps.
         epoch_time: returns the seconds of the running epoch and those that it waited for batches.
         before: is called with the epochs and steps that are done before each checkpoint.
     """
@@ -36,11 +38,12 @@ class SaveCheckpoints(keras.callbacks.Callback):
         interval: Interval,
         request: StopRequest,
         epoch_time: Callable[[], tuple[float, float]],
+        any_worker: Callable[[bool], bool] = bool,
         before: Callable[[int, int], None] = lambda epochs, steps: None,
     ) -> None:
         super().__init__()
         self.train_dir, self.checkpoint, self.interval, self.request = train_dir, checkpoint, interval, request
-        self.epoch_time, self.before = epoch_time, before
+        self.epoch_time, self.any_worker, self.before = epoch_time, any_worker, before
         self.epochs_done = 0
         self._epoch = self._steps = 0
         self._saved_steps = -1
@@ -50,7 +53,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._steps = batch + 1
-        if self.request or self.interval.is_due(self._epoch * self.params["steps"] + self._steps):
+        if self._is_wanted(self._epoch * self.params["steps"] + self._steps):
             self.save_in_epoch()
             self.request.obey()
 
@@ -58,9 +61,12 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self.epochs_done = epoch + 1
         total = self.epochs_done * self.params["steps"]
         is_last = self.model.stop_training or self.epochs_done == self.params["epochs"]
-        if is_last or self.request or self.interval.is_due(total):
+        if is_last or self._is_wanted(total):
             self._save(Moment(self.epochs_done, 0, total))
             self.request.obey()
+
+    def _is_wanted(self, total_steps: int) -> bool:
+        return self.any_worker(bool(self.request) or self.interval.is_due(total_steps))
 
     def save_in_epoch(self) -> None:
         """Saves what the last step left; called too when the evaluation of an epoch is interrupted."""

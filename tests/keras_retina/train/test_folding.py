@@ -9,7 +9,7 @@ from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.retinanet import detector_network
 from keras_retina.recipe.model import Model
 from keras_retina.train.batch_norm import FoldedConvolution, fold_frozen_batch_norm
-from keras_retina.train.devices import in_precision
+from keras_retina.train.workers.devices import in_precision
 
 
 def settings(name: str = "mobilenet_v2", head_norms: str = "none", **backbone) -> Model:

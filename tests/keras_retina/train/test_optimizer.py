@@ -225,7 +225,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 sys.path.insert(0, sys.argv[1])
 import test_optimizer as tests
 from keras_retina.train.optimizer import build_optimizer
-from keras_retina.train.devices import scale_loss
+from keras_retina.train.workers.devices import scale_loss
 x, y = tests.samples(28)  # 7 batches: two updates and a third of the next
 for name, precision in (("sgd", "float32"), ("adamw", "float32"), ("adamw", "float16")):
     models = []

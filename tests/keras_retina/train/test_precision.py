@@ -11,7 +11,8 @@ from keras_retina.losses import BoxLoss, FocalLoss
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.recipe.recipe import Training
 from keras_retina.train.callbacks.evaluation import restore, swap_in_average
-from keras_retina.train.devices import (
+from keras_retina.train.optimizer import build_optimizer
+from keras_retina.train.workers.devices import (
     Device,
     choose_precision,
     copy_weights,
@@ -19,7 +20,6 @@ from keras_retina.train.devices import (
     scale_loss,
     training_devices,
 )
-from keras_retina.train.optimizer import build_optimizer
 
 LOW = ["bfloat16", "float16"]
 STEP = {"bfloat16": 2**-8, "float16": 2**-11}  # largest relative error of one rounding

@@ -23,9 +23,9 @@ from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import Recipe, dump_recipe
 from keras_retina.run import write_metrics
 from keras_retina.train.callbacks.evaluation import save_weights
-from keras_retina.train.devices import Device
 from keras_retina.train.duration import Pace
 from keras_retina.train.train import train
+from keras_retina.train.workers.devices import Device
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from keras_retina.data.records import Dataset
-from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.interruption import PREEMPTED, Preempted
+from keras_retina.foundation.errors import TRY_AGAIN, InputError
+from keras_retina.foundation.interruption import Preempted
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Training
@@ -295,7 +295,7 @@ def test_killed_and_preempted_processes_are_gone_on_with(tmp_path):
         process.send_signal(number)
         process.communicate()
         ends.append(process.returncode)
-    assert ends == [-signal.SIGKILL, PREEMPTED]
+    assert ends == [-signal.SIGKILL, TRY_AGAIN]
     settings = settings_of(epochs=6)
     resumed, straight = fit_small(tmp_path / "killed", settings), fit_small(tmp_path / "straight", settings)
     for one, same in zip(everything_of(straight), everything_of(resumed), strict=True):

@@ -8,7 +8,7 @@ import pytest
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
-from keras_retina.train.devices import distribution_strategy, mirrored_strategy
+from keras_retina.train.workers.devices import distribution_strategy, mirrored_strategy
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,15 @@ def distribution_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
 
     `auto` mirrors over all local GPUs, or over all logical CPU devices when there is no GPU and more than one of them;
     on one CPU it is the default strategy. `gpu` is `auto` that does not fall back on the CPU. `mirrored` insists on
-    several devices, `one_device` takes the first.
+    several devices, `one_device` takes the first. `tpu` takes all cores of the TPU of this machine. `multi_worker` is
+    here what one worker uses alone, after the training of all: see `multi_worker_strategy`.
 
     Raises:
-        InputError: `gpu` on a machine without one that TensorFlow can use, `mirrored` on one with one device, or a
-            batch that does not divide by the replicas.
+        InputError: `gpu` or `tpu` on a machine without one that TensorFlow can use, `mirrored` on one with one device,
+            or a batch that does not divide by the replicas.
     """
+    if name == "tpu":
+        return tpu_strategy(batch_size)
     gpus = tf.config.list_logical_devices("GPU")
     if name == "gpu" and not gpus:
         support = "with" if tf.test.is_built_with_gpu_support() else "without"
@@ -34,7 +37,7 @@ def distribution_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
             "Install its driver and `tensorflow[and-cuda]`, or use 'auto'."
         )
     devices = gpus or tf.config.list_logical_devices("CPU")
-    if name == "one_device" or (name in ("auto", "gpu") and len(devices) == 1):
+    if name == "one_device" or (name != "mirrored" and len(devices) == 1):
         # On a CPU OneDeviceStrategy would only read each batch through one more iterator. TensorFlow tunes that one in
         # a thread, and whoever deletes it may wait up to a minute for the thread.
         return tf.distribute.OneDeviceStrategy(gpus[0].name) if gpus else tf.distribute.get_strategy()
@@ -43,11 +46,7 @@ def distribution_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
             "training.strategy: 'mirrored' needs at least two devices. "
             f"Received: {len(devices)} ({devices[0].name}). Use 'auto'."
         )
-    if batch_size % len(devices):
-        raise InputError(
-            f"training.batch_size: expected a multiple of the {len(devices)} devices. Received: {batch_size}. "
-            f"Closest: {max(1, round(batch_size / len(devices))) * len(devices)}."
-        )
+    _check_batch(batch_size, len(devices))
     return mirrored_strategy(tuple(device.name for device in devices))
 
 
@@ -59,6 +58,53 @@ def mirrored_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
     second for those of the first: `Shape mismatch in the collective instance`.
     """
     return tf.distribute.MirroredStrategy(list(devices))
+
+
+def multi_worker_strategy(addresses: Sequence[str], index: int, *, batch_size: int) -> tf.distribute.Strategy:
+    """Returns the strategy over the devices of all workers. Nothing of TensorFlow may have run in the process before.
+
+    Args:
+        addresses: `host:port` of each worker.
+        index: of this worker.
+
+    Raises:
+        InputError: a batch that does not divide by the replicas.
+    """
+    cluster = tf.train.ClusterSpec({"worker": list(addresses)})
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    _check_batch(batch_size, max(gpus, 1) * len(addresses))  # before the others are kept waiting
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        cluster, task_type="worker", task_id=index, num_accelerators={"GPU": gpus}, rpc_layer="grpc"
+    )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    _check_batch(batch_size, strategy.num_replicas_in_sync)
+    return strategy
+
+
+def tpu_strategy(batch_size: int) -> tf.distribute.Strategy:
+    """Returns the strategy over the cores of the TPU of this machine.
+
+    Raises:
+        InputError: there is none, or a batch that does not divide by its cores.
+    """
+    if not tf.config.list_physical_devices("TPU"):
+        raise InputError(
+            "training.strategy: 'tpu' needs a TPU that TensorFlow can use. "
+            f"Received: none, TensorFlow {tf.__version__}. Run on a TPU VM with tensorflow-tpu, or use 'auto'."
+        )
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    strategy = tf.distribute.TPUStrategy(resolver)
+    _check_batch(batch_size, strategy.num_replicas_in_sync)
+    return strategy
+
+
+def _check_batch(batch_size: int, replicas: int) -> None:
+    if batch_size % replicas:
+        raise InputError(
+            f"training.batch_size: expected a multiple of the {replicas} devices. Received: {batch_size}. "
+            f"Closest: {max(1, round(batch_size / replicas)) * replicas}."
+        )
 
 
 # What computes faster in a precision: GPUs from this compute capability on, and processors with one of these flags.

@@ -1,0 +1,46 @@
+"""The log of each worker in the run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_retina.foundation.files import make_folder
+
+
+def log_file(folder: Path, index: int) -> Path:
+    """Returns where a worker logs."""
+    return folder / f"{index}.log"
+
+
+@contextlib.contextmanager
+def worker_log(folder: Path, index: int) -> Iterator[None]:
+    """Appends what both packages log to the file of a worker, unless all that it prints goes there anyway."""
+    path = log_file(folder, index)
+    make_folder(folder)
+    if _prints_into(path):
+        yield
+        return
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("keras_retina", "edge")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
+
+
+def _prints_into(path: Path) -> bool:
+    """Tells whether standard output is that file, as `keras-retina launch` arranges it."""
+    try:
+        return path.exists() and os.path.samestat(os.fstat(sys.stdout.fileno()), path.stat())
+    except (OSError, ValueError, AttributeError):  # a standard output that is no file
+        return False

@@ -1,0 +1,137 @@
+"""TF_CONFIG and Slurm's variables become one list of workers, and what is wrong with them is one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from keras_retina.foundation.errors import InputError
+from keras_retina.recipe.training import Training
+from keras_retina.train.workers.cluster import (
+    Cluster,
+    find_cluster,
+    read_slurm,
+    read_tf_config,
+    training_cluster,
+    writes_files,
+)
+
+TWO = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
+
+
+def with_changes(**changes) -> str:
+    return json.dumps(TWO | changes)
+
+
+def test_workers_keep_their_order_and_the_first_is_the_chief():
+    cluster = read_tf_config(json.dumps(TWO))
+    assert cluster == Cluster(("a:1", "b:2"), 1)
+    assert not cluster.is_chief
+    assert read_tf_config(with_changes(task={"type": "worker", "index": 0})).is_chief
+
+
+@pytest.mark.parametrize("chief", ["chief", "master"])
+def test_a_chief_stands_before_the_workers(chief: str):
+    jobs = {"worker": ["b:2", "c:3"], chief: ["a:1"]}
+    assert read_tf_config(json.dumps({"cluster": jobs, "task": {"type": chief, "index": 0}})).index == 0
+    last = read_tf_config(json.dumps({"cluster": jobs, "task": {"type": "worker", "index": 1}}))
+    assert last == Cluster(("a:1", "b:2", "c:3"), 2)
+
+
+def test_what_a_cluster_writes_is_read_as_the_same_cluster():
+    cluster = Cluster(("a:1", "b:2", "c:3"), 2)
+    assert read_tf_config(cluster.tf_config()) == cluster
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("{", "expected JSON"),
+        ("[" * 5000, "expected JSON"),
+        ("[]", "an object with the fields cluster and task"),
+        ('{"cluster": 3}', "an object with the fields cluster and task"),
+        (with_changes(cluster={"worker": ["a:1"], "ps": ["p:1"]}), "no parameter servers or evaluators. Received: ps"),
+        (with_changes(cluster={"worker": "a:1"}), "a list of host:port in cluster.worker"),
+        (with_changes(cluster={"worker": ["a", "b:2"]}), "host:port in cluster.worker. Received: a."),
+        (with_changes(cluster={"worker": ["a:0", "b:2"]}), "Received: a:0."),
+        (with_changes(cluster={"worker": ["a:70000", "b:2"]}), "Received: a:70000."),
+        (with_changes(cluster={"worker": ["a:1", "a:1"]}), "another address for each worker. Received: a:1."),
+        (with_changes(task=None), "a task with a type"),
+        (with_changes(task={"type": "worker", "index": "1"}), "a task with a type"),
+        (with_changes(task={"type": "worker", "index": 2}), "0 to 1. Received: task.index=2."),
+        (with_changes(task={"type": "worker", "index": -1}), "0 to 1. Received: task.index=-1."),
+        (with_changes(task={"type": "chief", "index": 0}), "none, since cluster has no chief"),
+        ("\x1b[2J" * 500, r"Received: \x1b[2J"),
+    ],
+)
+def test_a_wrong_tf_config_is_one_short_line_that_says_what_was_expected(text: str, line: str):
+    with pytest.raises(InputError) as error:
+        read_tf_config(text)
+    message = str(error.value)
+    assert message.startswith("TF_CONFIG: expected ")
+    assert line in message
+    assert message.isprintable() and len(message) < 500
+
+
+def slurm(**changes) -> dict[str, str]:
+    return {
+        "SLURM_PROCID": "3",
+        "SLURM_STEP_NUM_TASKS": "4",
+        "SLURM_STEP_NODELIST": "n[9-10],login",
+        "SLURM_STEP_TASKS_PER_NODE": "2,1(x2)",
+        "SLURM_JOB_ID": "40007",
+    } | changes
+
+
+def test_tasks_of_a_slurm_step_are_numbered_in_the_order_of_its_hosts():
+    """n9 comes before n10, as Slurm numbers its tasks; sorted by name it would not."""
+    assert read_slurm(slurm()) == Cluster(("n9:12007", "n9:12008", "n10:12007", "login:12007"), 3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"SLURM_PROCID": "4"},
+        {"SLURM_PROCID": ""},
+        {"SLURM_STEP_NUM_TASKS": "5"},
+        {"SLURM_STEP_TASKS_PER_NODE": "2,2"},
+        {"SLURM_STEP_TASKS_PER_NODE": "x"},
+        {"SLURM_STEP_NODELIST": "n[9-"},
+    ],
+)
+def test_slurm_variables_that_do_not_fit_together_are_one_line(changes):
+    with pytest.raises(InputError, match=r"^Slurm: expected .* Received: SLURM_PROCID=.* Start the workers with srun"):
+        read_slurm(slurm(**changes))
+
+
+def test_tf_config_goes_before_slurm_and_one_worker_is_no_cluster():
+    assert find_cluster({}) is None
+    assert find_cluster(slurm()).index == 3
+    assert find_cluster(slurm(TF_CONFIG=json.dumps(TWO))).index == 1
+    one = {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}
+    assert find_cluster({"TF_CONFIG": json.dumps(one)}) is None
+
+
+def test_only_multi_worker_trains_on_a_cluster_and_it_needs_one(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.delenv("SLURM_STEP_NODELIST", raising=False)
+    multi = Training(strategy="multi_worker")
+    assert training_cluster(Training()) is None
+    assert writes_files(multi)
+    with pytest.raises(
+        InputError, match=r"^training\.strategy: 'multi_worker' needs a cluster\. Received: no TF_CONFIG"
+    ):
+        training_cluster(multi)
+    monkeypatch.setenv("TF_CONFIG", json.dumps(TWO))
+    assert training_cluster(multi).index == 1
+    assert not writes_files(multi)
+    assert writes_files(Training())
+    with pytest.raises(InputError, match=r"^training\.strategy: TF_CONFIG names 2 workers.* Received: 'auto'"):
+        training_cluster(Training())
+
+
+@pytest.mark.parametrize("setting", ["minutes", "feature_views"])
+def test_what_one_process_alone_can_do_is_refused_for_several(setting: str):
+    with pytest.raises(ValueError, match=rf"{setting} is for one process"):
+        Training(strategy="multi_worker", **{setting: 3})
