@@ -173,7 +173,9 @@ class Training(Section):
                 "deterministic cannot be with minutes: the clock never says the same twice. "
                 f"Received: deterministic=True, minutes={self.minutes}. Set minutes to null, and epochs"
             )
+        return self
 
+    @model_validator(mode="after")
     def _workers_share_what_they_can(self) -> Training:
         for name in ("minutes", "feature_views"):
             if self.strategy == "multi_worker" and getattr(self, name) is not None:
