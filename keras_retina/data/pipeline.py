@@ -9,6 +9,7 @@ import numpy as np
 from keras_retina.data.augment.pictures import mosaic, rand_augment
 from keras_retina.data.augment.view import random_view
 from keras_retina.data.images import read_image
+from keras_retina.data.reading.order import WHOLE, Shard, sample_order
 from keras_retina.data.records import Dataset, Record
 from keras_retina.data.resize import reduced
 from keras_retina.foundation.errors import InputError
@@ -32,6 +33,7 @@ def training_batches(
     batch_size: int = 8,
     seed: int = 0,
     first_sample: int = 0,
+    shard: Shard = WHOLE,
     cache_mebibytes: int = 2048,
 ) -> tf.data.Dataset:
     """Endless batches of a labelled folder for `model.fit`, which needs `steps_per_epoch` with them.
@@ -46,17 +48,25 @@ def training_batches(
         spec: of the model that will be trained.
         augmentation: the section of a recipe; by default its defaults.
         matching: which anchors learn a box: the section `training.matching` of a recipe.
-        batch_size: images in a batch.
+        batch_size: images in a batch, of one worker.
         seed: the same seed gives the same batches.
         first_sample: continues where an interrupted run stopped: the batches are those of a run that was never
-            interrupted.
+            interrupted. It counts the samples of all workers.
+        shard: `(index, count)`: the batches of worker `index` of `count`. Step by step the batches of all workers hold
+            the samples that one process would have in a batch of `count * batch_size`.
         cache_mebibytes: memory for decoded images.
 
     Raises:
-        InputError: while the batches are read: an image cannot be decoded.
+        InputError: `shard` is no such pair; while the batches are read: an image cannot be decoded.
     """
     views = training_views(
-        dataset, spec, augmentation=augmentation, seed=seed, first_sample=first_sample, cache_mebibytes=cache_mebibytes
+        dataset,
+        spec,
+        augmentation=augmentation,
+        seed=seed,
+        first_sample=first_sample,
+        shard=shard,
+        cache_mebibytes=cache_mebibytes,
     )
     return with_targets(views, spec, matching=matching, batch_size=batch_size)
 
@@ -68,13 +78,14 @@ def training_views(
     augmentation: Augmentation,
     seed: int,
     first_sample: int = 0,
+    shard: Shard = WHOLE,
     cache_mebibytes: int = 2048,
 ) -> tf.data.Dataset:
     """Endless (image, boxes, classes, ignored), one sample of `training_batches` each: the image as it is there, the
     labels as in `training_labels`.
     """
     view = _view_of(dataset.records, spec, augmentation=augmentation, seed=seed, cache_mebibytes=cache_mebibytes)
-    order = sample_order(len(dataset.records), seed, first_sample=first_sample)
+    order = sample_order(len(dataset.records), seed, first_sample=first_sample, shard=shard)
     return order.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
@@ -218,20 +229,6 @@ def image_loader(
         return image, scale
 
     return load
-
-
-def sample_order(count: int, seed: int, *, first_sample: int) -> tf.data.Dataset:
-    """Endless (position, index below `count`), a permutation each pass; `position` counts from the run's start."""
-
-    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(count, dtype=tf.int64), seed=tf.stack([tf.constant(seed, tf.int64), number])
-        )
-        positions = number * count + tf.range(count, dtype=tf.int64)
-        return tf.data.Dataset.from_tensor_slices((positions, order))
-
-    passes = tf.data.Dataset.range(first_sample // count, np.iinfo(np.int64).max // max(count, 1))
-    return passes.flat_map(one_pass).skip(first_sample % count)
 
 
 SAMPLES = 64

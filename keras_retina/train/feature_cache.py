@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_retina.data.pipeline import sample_order, training_views, with_targets
+from keras_retina.data.pipeline import training_views, with_targets
+from keras_retina.data.reading.order import sample_order
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import replacing, write_json
