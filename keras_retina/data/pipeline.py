@@ -8,8 +8,8 @@ import numpy as np
 
 from keras_retina.data.augment.pictures import mosaic, rand_augment
 from keras_retina.data.augment.view import random_view
-from keras_retina.data.images import read_image
 from keras_retina.data.reading.order import WHOLE, Shard, sample_order
+from keras_retina.data.reading.record_image import read_record_image
 from keras_retina.data.records import Dataset, Record
 from keras_retina.data.resize import reduced
 from keras_retina.foundation.errors import InputError
@@ -221,7 +221,7 @@ def image_loader(
         record = records[index]
         image = cache.get(int(index))
         if image is None:
-            image = reduced(read_image(record.path), spec.height, width=spec.width)
+            image = reduced(read_record_image(record), spec.height, width=spec.width)
             if image.nbytes <= room[0]:
                 room[0] -= image.nbytes
                 cache[int(index)] = image

@@ -1,8 +1,9 @@
 """In which order a training reads its samples, and which of them each of several workers reads.
 
-Sample number `p` of a training is image `p % count` of a permutation that only the seed and the pass `p // count` give.
-Worker `index` of `count` reads every `count`-th sample. So one global batch is the same images whatever the number of
-workers, each sample is read by exactly one of them, and a training continues at any sample without reading those before.
+Sample number `p` of a training on `n` images is image `p % n` of a permutation that only the seed and the pass `p // n`
+give: a full shuffle, no buffer. Worker `index` of `count` reads every `count`-th sample. So the batches of all workers
+hold, step by step, the images that one process would read. Each sample is read by exactly one worker, whether or not
+the numbers divide, and a training continues at any sample without reading those before.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
 
 Shard = tuple[int, int]
-"""`(index, count)` of a worker, or of anything else that reads a share of the data: worker `index`, from 0, of `count`."""
+"""`(index, count)`: worker number `index`, from 0, of `count`."""
 
 WHOLE: Shard = (0, 1)
 
