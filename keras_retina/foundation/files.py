@@ -22,7 +22,7 @@ from keras_retina.foundation.errors import InputError, printable
 # Two letters at least: C:/ is a drive.
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/+")
 _DRIVE = re.compile(r"[A-Za-z]:/")
-_NO_FILE_SYSTEM = re.compile(r"File system scheme '(?P<scheme>[^']*)' not implemented")
+_NO_FILE_SYSTEM = re.compile(r"File system scheme '(?P<scheme>[^']*)' not implemented \(file: '(?P<place>.*)'\)")
 _MOST_AT_ONCE = 2**26  # bytes of a remote file in one request
 
 
@@ -156,7 +156,11 @@ def matching_files(folder: Path, pattern: str) -> list[Path]:
 
 @contextlib.contextmanager
 def remote_errors() -> Iterator[None]:
-    """Turns the errors of TensorFlow's file systems into OSError with one line in `strerror`."""
+    """Turns the errors of TensorFlow's file systems into OSError with one line in `strerror`.
+
+    Raises:
+        InputError: TensorFlow has no file system for an address, such as `s3://`.
+    """
     from keras_retina.foundation.legacy_keras import tf
 
     try:
@@ -165,10 +169,11 @@ def remote_errors() -> Iterator[None]:
         reason = " ".join(error.message.split()) or type(error).__name__
         unknown = _NO_FILE_SYSTEM.search(reason)
         if unknown:
-            reason = (
-                f"TensorFlow {tf.__version__} has no file system for {unknown['scheme']}://. Install rclone, which "
-                "mounts such a place as a folder, and give that folder"
-            )
+            raise InputError(
+                f"{printable(unknown['place'])}: an address that TensorFlow {tf.__version__} can open was expected. "
+                f"Received: {unknown['scheme']}://, for which it has no file system. Install rclone, which mounts such "
+                "a place as a folder (rclone mount), and give that folder."
+            ) from error
         raise OSError(0, reason) from error
 
 
