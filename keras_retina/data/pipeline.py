@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_retina.data.augment.pictures import mosaic, rand_augment
 from keras_retina.data.augment.view import random_view
-from keras_retina.data.reading.order import WHOLE, Shard, sample_order
+from keras_retina.data.reading.order import WHOLE, Share, sample_order
 from keras_retina.data.reading.record_image import read_record_image
 from keras_retina.data.records import Dataset, Record
 from keras_retina.data.resize import reduced
@@ -33,8 +33,8 @@ def training_batches(
     batch_size: int = 8,
     seed: int = 0,
     first_sample: int = 0,
-    shard: Shard = WHOLE,
     cache_mebibytes: int = 2048,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Endless batches of a labelled folder for `model.fit`, which needs `steps_per_epoch` with them.
 
@@ -48,16 +48,15 @@ def training_batches(
         spec: of the model that will be trained.
         augmentation: the section of a recipe; by default its defaults.
         matching: which anchors learn a box: the section `training.matching` of a recipe.
-        batch_size: images in a batch, of one worker.
+        batch_size: images in a batch, of all processes together.
         seed: the same seed gives the same batches.
         first_sample: continues where an interrupted run stopped: the batches are those of a run that was never
-            interrupted. It counts the samples of all workers.
-        shard: `(index, count)`: the batches of worker `index` of `count`. Step by step the batches of all workers hold
-            the samples that one process would have in a batch of `count * batch_size`.
+            interrupted.
         cache_mebibytes: memory for decoded images.
+        share: what this process reads of each batch; must divide `batch_size`.
 
     Raises:
-        InputError: `shard` is no such pair; while the batches are read: an image cannot be decoded.
+        InputError: the batch cannot be divided; while the batches are read: an image cannot be decoded.
     """
     views = training_views(
         dataset,
@@ -65,10 +64,11 @@ def training_batches(
         augmentation=augmentation,
         seed=seed,
         first_sample=first_sample,
-        shard=shard,
         cache_mebibytes=cache_mebibytes,
+        batch_size=batch_size,
+        share=share,
     )
-    return with_targets(views, spec, matching=matching, batch_size=batch_size)
+    return with_targets(views, spec, matching=matching, batch_size=batch_size // share.replicas)
 
 
 def training_views(
@@ -78,14 +78,15 @@ def training_views(
     augmentation: Augmentation,
     seed: int,
     first_sample: int = 0,
-    shard: Shard = WHOLE,
     cache_mebibytes: int = 2048,
+    batch_size: int = 1,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Endless (image, boxes, classes, ignored), one sample of `training_batches` each: the image as it is there, the
-    labels as in `training_labels`.
+    labels as in `training_labels`. Of each `batch_size` samples only the `share` is read.
     """
     view = _view_of(dataset.records, spec, augmentation=augmentation, seed=seed, cache_mebibytes=cache_mebibytes)
-    order = sample_order(len(dataset.records), seed, first_sample=first_sample, shard=shard)
+    order = sample_order(len(dataset.records), seed, first_sample=first_sample, batch_size=batch_size, share=share)
     return order.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 

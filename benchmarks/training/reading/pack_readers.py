@@ -27,7 +27,7 @@ from pipeline_memory import drawn_set
 from keras_retina.data.formats.packs.pack import read_pack
 from keras_retina.data.formats.packs.write_pack import write_pack
 from keras_retina.data.images import inspect_bytes, read_image
-from keras_retina.data.reading.order import sample_order, share_of_epoch
+from keras_retina.data.reading.order import Share, sample_order, share_of_epoch
 from keras_retina.data.records import Record
 from keras_retina.foundation import files
 
@@ -98,7 +98,8 @@ class Readers:
         self.pipes = []
         for index in range(count):
             mine, theirs = context.Pipe()
-            context.Process(target=reader, args=(pack, (index, count), theirs, self.barrier), daemon=True).start()
+            share = Share(index, count)
+            context.Process(target=reader, args=(pack, share, theirs, self.barrier), daemon=True).start()
             self.pipes.append(mine)
         for pipe in self.pipes:
             pipe.recv()  # it is ready
@@ -115,11 +116,12 @@ class Readers:
             pipe.send(None)
 
 
-def reader(pack: Path, shard: tuple[int, int], pipe: multiprocessing.connection.Connection, barrier: Barrier) -> None:
+def reader(pack: Path, share: Share, pipe: multiprocessing.connection.Connection, barrier: Barrier) -> None:
     """Reads its share of an epoch each time it is told what to do, when all readers are ready."""
     records = read_pack(pack, "train").records
-    count = len(share_of_epoch(len(records), 0, shard=shard))
-    order = [int(index) for _, index in sample_order(len(records), 0, first_sample=0, shard=shard).take(count)]
+    options = {"batch_size": share.workers, "share": share}
+    count = len(share_of_epoch(len(records), 0, **options))
+    order = [int(index) for _, index in sample_order(len(records), 0, first_sample=0, **options).take(count)]
     remote = files.remote_address
     pipe.send("ready")
     while (task := pipe.recv()) is not None:
