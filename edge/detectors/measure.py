@@ -14,6 +14,7 @@ from edge.detectors.reading import Reading, open_detector
 from edge.detectors.split import detect_split
 from edge.runtime import EVALUATION_SCORE_THRESHOLD, Detector
 from keras_retina.data.images import read_image
+from keras_retina.data.reading.record_image import read_record_image
 from keras_retina.data.records import Dataset, check_classes
 from keras_retina.foundation.machine import machine_name
 
@@ -70,7 +71,7 @@ def end_to_end_latency(detector: Detector | ForeignDetector, dataset: Dataset, *
     """Returns the milliseconds from decoded image to boxes of the first `runs` images of a split."""
     milliseconds = []
     for record in dataset.records[:runs]:
-        image = read_image(record.path)
+        image = read_record_image(record)
         start = time.perf_counter()
         detector.detect(image, EVALUATION_SCORE_THRESHOLD)
         milliseconds.append(1000 * (time.perf_counter() - start))

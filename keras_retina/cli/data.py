@@ -93,7 +93,7 @@ def pack(
         height=settings.model.input.height,
         width=settings.model.input.width,
     )
-    say(f"wrote {out}")
+    say(f"wrote {address(out)}")
     suggest(shlex.join(["keras-retina", "train", recipe, "--data", address(out)]))
 
 

@@ -32,9 +32,16 @@ def output_file(parameter: typer.CallbackParam, path: Path | None) -> Path | Non
     return path
 
 
+def data_place(path: Path | None) -> Path | None:
+    """Returns the folder that `file:///data` names, and any other place as it is."""
+    from keras_retina.foundation.files import local_path
+
+    return None if path is None else local_path(path)
+
+
 DATA_HELP = "Folder, pack or TFRecord pattern; also gs:// and the like."
-DataOption = Annotated[Path | None, typer.Option("--data", help=DATA_HELP)]
-RequiredDataOption = Annotated[Path, typer.Option("--data", help=DATA_HELP)]
+DataOption = Annotated[Path | None, typer.Option("--data", help=DATA_HELP, callback=data_place)]
+RequiredDataOption = Annotated[Path, typer.Option("--data", help=DATA_HELP, callback=data_place)]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/<recipe name>.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, overrides the recipe.")]
 FormatOption = Annotated[

@@ -23,6 +23,7 @@ from keras_retina.cli.options import (
     TargetOption,
     ThreadsOption,
     command,
+    data_place,
     load_named,
     output_file,
     wishes_of,
@@ -42,8 +43,12 @@ NO_WISHES = "none"
 
 
 def plan(
-    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help=f"The data. {DATA_HELP}")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="The same, as other verbs take it.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help=f"The data. {DATA_HELP}", callback=data_place)
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="The same, as other verbs take it.", callback=data_place)
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="The recipe to write.", callback=output_file)] = Path(
         "recipe.yaml"
     ),

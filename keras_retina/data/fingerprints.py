@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from keras_retina.data.images import grey_image, image_bytes
+from keras_retina.data.images import grey_image, image_bytes, inspect_bytes
 from keras_retina.data.records import ImageFile
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.progress import tell_progress
@@ -36,8 +36,14 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class LookedAt:
-    """An image file that could be decoded: the mode of its stored pixels, whether EXIF turns it, its fingerprint."""
+    """An image file that could be decoded.
 
+    Attributes:
+        size: `(height, width)` of the upright image.
+        mode: of its stored pixels.
+    """
+
+    size: tuple[int, int]
     mode: str
     exif_rotated: bool
     fingerprint: Fingerprint
@@ -50,10 +56,11 @@ def look_at(path: ImageFile) -> LookedAt:
         InputError: the file is missing or damaged.
     """
     data = image_bytes(path)
+    height, width, _, _ = inspect_bytes(data, path)
     pixels, mode, exif_rotated = grey_image(data, path, least=LEAST_SIDE)
     grey = np.asarray(Image.fromarray(pixels).resize((COLUMNS, ROWS), Image.Resampling.BOX))
     bits = np.packbits(grey[:, :-1] < grey[:, 1:]).view(np.uint64)
-    return LookedAt(mode, exif_rotated, Fingerprint(hashlib.sha256(data).digest(), bits, grey))
+    return LookedAt((height, width), mode, exif_rotated, Fingerprint(hashlib.sha256(data).digest(), bits, grey))
 
 
 def look_at_all(paths: Sequence[ImageFile], title: str) -> Iterator[LookedAt | InputError]:

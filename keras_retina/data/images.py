@@ -92,7 +92,7 @@ def inspect_image(path: str | ImageFile) -> tuple[int, int, str, bool]:
         return _header(image, path)
 
 
-def inspect_bytes(data: bytes, file: PackedImage) -> tuple[int, int, str, bool]:
+def inspect_bytes(data: bytes, file: ImageFile) -> tuple[int, int, str, bool]:
     """Returns what `inspect_image(file)` does, of bytes that were just read from it."""
     with _opened(io.BytesIO(data), file) as image:
         return _header(image, file)

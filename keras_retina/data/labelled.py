@@ -10,9 +10,9 @@ from typing import TypeAlias
 import numpy as np
 
 from keras_retina.data.formats.split_names import usual_name
-from keras_retina.data.images import read_image
 from keras_retina.data.own import BoxFormat, check_dataset, yxyx_pixels
 from keras_retina.data.reading.folder import DataFolder, load_split, open_folder, read_split
+from keras_retina.data.reading.record_image import read_record_image
 from keras_retina.data.records import Dataset, Record, check_classes, listed
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
@@ -59,7 +59,7 @@ def labelled_images(
     if isinstance(dataset, Dataset):
         chosen = dataset
         check_classes(class_names, chosen, source="detector")
-        return LabelledImages(chosen, lambda: ((record, read_image(record.path)) for record in chosen.records))
+        return LabelledImages(chosen, lambda: ((record, read_record_image(record)) for record in chosen.records))
     _refuse_batches(dataset)
     check_dataset(dataset, class_names, box_format=box_format)
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from keras_retina.data.augment.pictures import mosaic, rand_augment
 from keras_retina.data.augment.view import random_view
-from keras_retina.data.images import read_image
+from keras_retina.data.reading.order import WHOLE, Share, sample_order
+from keras_retina.data.reading.record_image import read_record_image
 from keras_retina.data.records import Dataset, Record
 from keras_retina.data.resize import reduced
 from keras_retina.foundation.errors import InputError
@@ -22,21 +22,6 @@ from keras_retina.recipe.recipe import Matching
 AUGMENTATION, MATCHING = Augmentation(), Matching()
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one of several processes reads of every batch: its part, in pieces for each of its devices.
-
-    Of a batch of 12 samples, worker 1 of 3 with 6 replicas in all reads samples 4 to 7, in batches of 2.
-    """
-
-    worker: int = 0
-    workers: int = 1
-    replicas: int = 1
-
-
-WHOLE = Share()
 
 
 def training_batches(
@@ -71,12 +56,17 @@ def training_batches(
         share: what this process reads of each batch; must divide `batch_size`.
 
     Raises:
-        InputError: while the batches are read: an image cannot be decoded.
+        InputError: the batch cannot be divided; while the batches are read: an image cannot be decoded.
     """
-    view = _view_of(dataset.records, spec, augmentation=augmentation, seed=seed, cache_mebibytes=cache_mebibytes)
-    order = sample_order(len(dataset.records), seed, first_sample=first_sample)
-    views = shared_order(order, batch_size, share=share).map(
-        view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    views = training_views(
+        dataset,
+        spec,
+        augmentation=augmentation,
+        seed=seed,
+        first_sample=first_sample,
+        cache_mebibytes=cache_mebibytes,
+        batch_size=batch_size,
+        share=share,
     )
     return with_targets(views, spec, matching=matching, batch_size=batch_size // share.replicas)
 
@@ -89,12 +79,14 @@ def training_views(
     seed: int,
     first_sample: int = 0,
     cache_mebibytes: int = 2048,
+    batch_size: int = 1,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Endless (image, boxes, classes, ignored), one sample of `training_batches` each: the image as it is there, the
-    labels as in `training_labels`.
+    labels as in `training_labels`. Of each `batch_size` samples only the `share` is read.
     """
     view = _view_of(dataset.records, spec, augmentation=augmentation, seed=seed, cache_mebibytes=cache_mebibytes)
-    order = sample_order(len(dataset.records), seed, first_sample=first_sample)
+    order = sample_order(len(dataset.records), seed, first_sample=first_sample, batch_size=batch_size, share=share)
     return order.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
@@ -250,7 +242,7 @@ def image_loader(
         record = records[index]
         image = cache.get(int(index))
         if image is None:
-            image = reduced(read_image(record.path), spec.height, width=spec.width)
+            image = reduced(read_record_image(record), spec.height, width=spec.width)
             if image.nbytes <= room[0]:
                 room[0] -= image.nbytes
                 cache[int(index)] = image
@@ -258,30 +250,6 @@ def image_loader(
         return image, scale
 
     return load
-
-
-def sample_order(count: int, seed: int, *, first_sample: int) -> tf.data.Dataset:
-    """Endless (position, index below `count`), a permutation each pass; `position` counts from the run's start."""
-
-    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(count, dtype=tf.int64), seed=tf.stack([tf.constant(seed, tf.int64), number])
-        )
-        positions = number * count + tf.range(count, dtype=tf.int64)
-        return tf.data.Dataset.from_tensor_slices((positions, order))
-
-    passes = tf.data.Dataset.range(first_sample // count, np.iinfo(np.int64).max // max(count, 1))
-    return passes.flat_map(one_pass).skip(first_sample % count)
-
-
-def shared_order(order: tf.data.Dataset, batch_size: int, *, share: Share) -> tf.data.Dataset:
-    """Returns the part of each `batch_size` samples of an endless `sample_order` that belongs to one worker."""
-    if share.workers == 1:
-        return order
-    each = batch_size // share.workers
-    mine = slice(share.worker * each, (share.worker + 1) * each)
-    batches = order.batch(batch_size, drop_remainder=True)
-    return batches.map(lambda positions, indices: (positions[mine], indices[mine])).unbatch()
 
 
 SAMPLES = 64

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from keras_retina.data.images import read_image
+from keras_retina.data.reading.record_image import read_record_image
 from keras_retina.data.records import Dataset, Record
 from keras_retina.data.resize import resize_image, resize_transform
 from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, results_of_image
@@ -22,7 +22,7 @@ BATCH = 8
 
 def network_input(record: Record, spec: DetectorSpec) -> np.ndarray:
     """Returns the image as uint8 `[height, width, 3]` of the network input."""
-    return resize_image(read_image(record.path), spec.height, width=spec.width, mode=spec.resize)
+    return resize_image(read_record_image(record), spec.height, width=spec.width, mode=spec.resize)
 
 
 def detect_function(

@@ -1,7 +1,8 @@
-"""Files on this machine, or where TensorFlow's file systems reach (`gs://`, `s3://`, `hdfs://`, `ram://`).
+"""Files on this machine, or where TensorFlow's file systems reach (`gs://`, `ram://` and what is registered there).
 
 A place is always a `Path`: `Path("gs://bucket/pack")` has lost a slash, which is put back here, and only here. Local
-files are read without TensorFlow, which takes seconds to import and nine times as long to open a file.
+files, those of `file:///data/pack` too, are read without TensorFlow, which takes seconds to import and nine times as
+long to open a file.
 """
 
 from __future__ import annotations
@@ -20,17 +21,29 @@ from keras_retina.foundation.errors import InputError, printable
 
 # Two letters at least: C:/ is a drive.
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/+")
+_DRIVE = re.compile(r"[A-Za-z]:/")
+_NO_FILE_SYSTEM = re.compile(r"File system scheme '(?P<scheme>[^']*)' not implemented \(file: '(?P<place>.*)'\)")
+_MOST_AT_ONCE = 2**26  # bytes of a remote file in one request
 
 
 def remote_address(path: Path) -> str | None:
     """Returns `gs://bucket/pack` for such a path, None for a local one."""
     scheme = _SCHEME.match(path.as_posix())
-    return f"{scheme[1]}://{path.as_posix()[scheme.end() :]}" if scheme else None
+    return f"{scheme[1]}://{path.as_posix()[scheme.end() :]}" if scheme and scheme[1] != "file" else None
 
 
 def address(path: Path) -> str:
     """Returns what TensorFlow and people are told: the address of a remote file, else the path."""
-    return remote_address(path) or str(path)
+    return remote_address(path) or str(local_path(path))
+
+
+def local_path(path: Path) -> Path:
+    """Returns `/data/pack` for `file:///data/pack`, and any other place as it is."""
+    scheme = _SCHEME.match(path.as_posix())
+    if scheme is None or scheme[1] != "file":
+        return path
+    place = path.as_posix()[scheme.end() :]
+    return Path(place if _DRIVE.match(place) else f"/{place}")
 
 
 def file_size(path: Path) -> int:
@@ -39,7 +52,7 @@ def file_size(path: Path) -> int:
     Raises:
         OSError: its place cannot be reached.
     """
-    remote = remote_address(path)
+    remote, path = remote_address(path), local_path(path)
     if remote is None:
         return path.stat().st_size if path.is_file() else 0
     from keras_retina.foundation.legacy_keras import tf
@@ -53,19 +66,28 @@ def file_size(path: Path) -> int:
 def read_bytes(path: Path, offset: int = 0, *, length: int = -1) -> bytes:
     """Returns `length` bytes from `offset` on, fewer at the end of the file, all the rest for -1.
 
+    Of a remote file no more is asked for than that.
+
     Raises:
         OSError: it cannot be read.
     """
-    remote = remote_address(path)
+    remote, path = remote_address(path), local_path(path)
     if remote is None:
         with path.open("rb") as file:
             file.seek(offset)
             return file.read(length)
+    # What GFile reads through, which always asks for 512 KiB: many times an image.
+    from tensorflow.python.lib.io._pywrap_file_io import BufferedInputStream
+
     from keras_retina.foundation.legacy_keras import tf
 
-    with remote_errors(), tf.io.gfile.GFile(remote, "rb") as file:
-        file.seek(offset)
-        return bytes(file.read(length))
+    with remote_errors():
+        length = tf.io.gfile.stat(remote).length - offset if length < 0 else length
+        if length <= 0:
+            return b""
+        stream = BufferedInputStream(remote, min(length, _MOST_AT_ONCE))
+        stream.seek(offset)
+        return bytes(stream.read(length))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -74,14 +96,47 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    remote = remote_address(path)
+    remote, path = remote_address(path), local_path(path)
     if remote is None:
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(text.encode())
         return
     from keras_retina.foundation.legacy_keras import tf
 
-    with remote_errors(), tf.io.gfile.GFile(remote, "wb") as file:
-        file.write(text.encode())
+    with remote_errors():
+        if tf.io.gfile.exists(remote):
+            tf.io.gfile.remove(remote)  # ram:// would append to it
+        with tf.io.gfile.GFile(remote, "wb") as file:
+            file.write(text.encode())
+
+
+def remove_file(path: Path) -> None:
+    """Removes a file that is there.
+
+    Raises:
+        OSError: it is not there, or cannot be removed.
+    """
+    remote = remote_address(path)
+    if remote is None:
+        local_path(path).unlink()
+        return
+    from keras_retina.foundation.legacy_keras import tf
+
+    with remote_errors():
+        tf.io.gfile.remove(remote)
+
+
+def copy_to_remote(path: Path, source: Path) -> None:
+    """Copies a local file to a remote place, over what is there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from keras_retina.foundation.legacy_keras import tf
+
+    with remote_errors():
+        if tf.io.gfile.exists(address(path)):
+            tf.io.gfile.remove(address(path))
+        tf.io.gfile.copy(str(source), address(path))
 
 
 def matching_files(folder: Path, pattern: str) -> list[Path]:
@@ -90,7 +145,7 @@ def matching_files(folder: Path, pattern: str) -> list[Path]:
     Raises:
         OSError: its place cannot be reached.
     """
-    remote = remote_address(folder)
+    remote, folder = remote_address(folder), local_path(folder)
     if remote is None:
         return sorted(path for path in folder.glob(pattern) if path.is_file())
     from keras_retina.foundation.legacy_keras import tf
@@ -101,14 +156,38 @@ def matching_files(folder: Path, pattern: str) -> list[Path]:
 
 @contextlib.contextmanager
 def remote_errors() -> Iterator[None]:
-    """Turns the errors of TensorFlow's file systems into OSError with one line in `strerror`."""
+    """Turns the errors of TensorFlow's file systems into OSError with one line in `strerror`.
+
+    Raises:
+        InputError: TensorFlow has no file system for an address, such as `s3://`.
+    """
     from keras_retina.foundation.legacy_keras import tf
 
     try:
         yield
     except tf.errors.OpError as error:
         reason = " ".join(error.message.split()) or type(error).__name__
+        unknown = _NO_FILE_SYSTEM.search(reason)
+        if unknown:
+            raise InputError(
+                f"{printable(unknown['place'])}: an address that TensorFlow {tf.__version__} can open was expected. "
+                f"Received: {unknown['scheme']}://, for which it has no file system. Install rclone, which mounts such "
+                "a place as a folder (rclone mount), and give that folder."
+            ) from error
         raise OSError(0, reason) from error
+
+
+def sha256_of_file(path: Path) -> str:
+    """Returns the SHA-256 of a file in hexadecimal, reading a part of it at a time.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest, offset = hashlib.sha256(), 0
+    while part := read_bytes(path, offset, length=min(_MOST_AT_ONCE, max(file_size(path) - offset, 0))):
+        digest.update(part)
+        offset += len(part)
+    return digest.hexdigest()
 
 
 def sha256_of(data: bytes) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_retina.data.pipeline import images_of_batch, sample_order, training_views, with_targets
+from keras_retina.data.pipeline import images_of_batch, training_views, with_targets
+from keras_retina.data.reading.order import sample_order
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import replacing, write_json

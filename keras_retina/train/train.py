@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from keras_retina.data.pipeline import WHOLE, Share, check_augmentation, images_of_batch, training_batches
+from keras_retina.data.pipeline import check_augmentation, images_of_batch, training_batches
+from keras_retina.data.reading.order import WHOLE, Share
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.predict import detect_function
 from keras_retina.foundation.determinism import enable_determinism

@@ -17,6 +17,7 @@ from keras_retina.data.fingerprints import Fingerprint, look_at_all
 from keras_retina.data.formats.repair import first_unfixed, problem
 from keras_retina.data.formats.split_names import TRAINVAL, is_split_name, usual_name
 from keras_retina.data.reading.folder import made_splits, open_folder, read_split, split_in_folder
+from keras_retina.data.reading.record_image import other_size
 from keras_retina.data.records import Dataset, Problem, Record
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.geometry.boxes import area
@@ -94,11 +95,6 @@ def check_dataset(
     data_dir = Path(data_dir)
     folder = open_folder(data_dir, settings)
     layout, there = folder.layout, folder.splits
-    if not there:
-        raise InputError(
-            f"{folder.shown}: labels of at least one split were expected. "
-            f"Received: {layout.kind}, no split. Add labels, or correct the path."
-        )
     made = made_splits(folder)
     folder = replace(folder, lists=made)
     usual = [split for split in there if is_split_name(split)]
@@ -169,6 +165,10 @@ def _check_split(dataset: Dataset, model: Model | None, *, images: _Images) -> S
     for record, one in zip(dataset.records, found, strict=True):
         if isinstance(one, InputError):
             problems.append(problem("unreadable_image", record.file_name, detail=str(one), fixed=False))
+            continue
+        if one.size != (record.height, record.width):
+            detail = str(other_size(record, one.size))
+            problems.append(problem("size_mismatch", record.file_name, detail=detail, fixed=False))
             continue
         modes[one.mode] += 1
         exif_rotated += one.exif_rotated

@@ -29,7 +29,7 @@ from keras_retina.data.reading.split_lists import (
 )
 from keras_retina.data.records import Dataset, Layout, Reader, Reading
 from keras_retina.foundation.errors import InputError, closest, printable
-from keras_retina.foundation.files import address, remote_address
+from keras_retina.foundation.files import address, local_path, remote_address
 from keras_retina.recipe.data import Data
 
 READERS: dict[str, Reader] = {reader.name: reader for reader in (COCO, VOC, YOLO, CSV, OTHER, PACK)}
@@ -103,10 +103,16 @@ def open_folder(data_dir: str | Path, settings: Data | None = None) -> DataFolde
     """Finds out how a data folder is to be read, by default with the settings of a recipe that says nothing of it.
 
     Raises:
-        InputError: as `find_layout`.
+        InputError: as `find_layout`, or it has no split.
     """
-    path, settings = Path(data_dir), settings or Data()
-    return DataFolder(path, settings, find_layout(path, settings.format))
+    path, settings = local_path(Path(data_dir)), settings or Data()
+    layout = find_layout(path, settings.format)
+    if not layout.splits:
+        raise InputError(
+            f"{printable(address(path))}: images of at least one split were expected. Received: {layout.kind} labels "
+            "that name none which is there. Add the images, or name the folder with them."
+        )
+    return DataFolder(path, settings, layout)
 
 
 def load_split(folder: DataFolder, split: str) -> Dataset:

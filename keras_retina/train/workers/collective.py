@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_retina.data.pipeline import WHOLE, Share
+from keras_retina.data.reading.order import WHOLE, Share
 from keras_retina.data.records import Dataset, Record
 from keras_retina.evaluate.predict import predict_dataset
 from keras_retina.foundation.legacy_keras import keras, tf

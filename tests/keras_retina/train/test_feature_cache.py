@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_retina.data.pipeline import sample_order, training_views, with_targets
+from keras_retina.data.pipeline import training_views, with_targets
 from keras_retina.data.reading.folder import load_dataset
+from keras_retina.data.reading.order import sample_order
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras

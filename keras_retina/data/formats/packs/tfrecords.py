@@ -161,6 +161,9 @@ def _example(features: Any, data: bytes, *, file: Path, offset: int, number: int
     if count and not labels and not texts:
         detail = "image/object/class/label or .../text was expected. Received: neither. Write the record again."
         return problem("malformed_labels", where, detail=detail, fixed=False)
+    if any(not 0 <= label < 2**31 for label in labels):
+        detail = f"image/object/class/label: numbers from 1 were expected. Received: {min(labels)} to {max(labels)}. "
+        return problem("malformed_labels", where, detail=f"{detail}Write the record again.", fixed=False)
     height, width = (features[f"image/{side}"].int64_list.value[:1] for side in ("height", "width"))
     image = PackedImage(file, offset + data.index(encoded), len(encoded), zlib.crc32(encoded), Path(name[0]).name)
     return _Example(

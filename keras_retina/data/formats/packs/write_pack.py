@@ -1,4 +1,4 @@
-"""Writes a data set as the shards and the index that `keras_retina.data.formats.packs.pack` reads."""
+"""Writes a data set as the shards and the indices that `keras_retina.data.formats.packs.pack` reads."""
 
 from __future__ import annotations
 
@@ -7,29 +7,34 @@ import io
 import json
 import logging
 import os
+import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from keras_retina.data.formats.packs.pack import (
-    FORMAT,
-    PACK_FILE,
-    About,
-    PackedSplit,
-    ReducedFor,
-    Shard,
-)
+from keras_retina.data.formats.packs.about import FORMAT, PACK_FILE, About, PackedSplit, ReducedFor, Shard
+from keras_retina.data.formats.packs.index import entry_of, record_of
 from keras_retina.data.formats.packs.tfrecords import RECORD_HEAD, RECORD_TAIL
+from keras_retina.data.formats.packs.unfinished import begin, end, finished_shard, mark_finished, not_empty, plan_of
 from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset, Record
 from keras_retina.data.resize import reduced
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import address, matching_files, remote_address, remote_errors, write_text
+from keras_retina.foundation.files import (
+    address,
+    copy_to_remote,
+    file_size,
+    local_path,
+    remote_address,
+    remote_errors,
+    sha256_of,
+    sha256_of_file,
+    write_text,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +44,7 @@ QUALITY = 95  # of training images that are stored smaller than they were
 
 def write_pack(
     folder: Path,
-    datasets: list[Dataset],
+    datasets: Sequence[Dataset],
     *,
     training_split: str,
     height: int,
@@ -48,111 +53,124 @@ def write_pack(
 ) -> None:
     """Writes the splits of a data set into a new folder, which appears when all of it is there.
 
-    In a remote folder (`gs://bucket/pack`) the shards appear one by one, `pack.json` last.
+    In a remote folder (`gs://bucket/pack`) the shards appear one by one, `pack.json` last; each is made on the local
+    disk first. A process that is killed leaves the shards that it finished, and the same call continues with them: in a
+    hidden folder beside a local one. After an error nothing is left of a local pack.
 
     Images of `training_split` are stored at the size that training with an input of `height` x `width` keeps them at,
     those of the other splits byte for byte, so that an AP measured on them is the same. One image is in memory.
 
     Raises:
-        InputError: the folder holds something, an image cannot be read, or the disk is full.
+        InputError: the folder holds something, there is nothing to write, an image cannot be read, or the disk is full.
     """
+    if not datasets:
+        raise InputError(
+            f"{printable(address(folder))}: splits to pack were expected. Received: none. Check the data folder with "
+            "keras-retina check-data."
+        )
+    folder = local_path(folder)
+    size = ReducedFor(split=training_split, height=height, width=width)
+    plan = plan_of(datasets, format=FORMAT, **size.model_dump(), quality=QUALITY, shard_bytes=shard_bytes)
     try:
-        if remote_address(folder):
-            if matching_files(folder, "*"):
-                raise _not_empty(folder)
-            with remote_errors():
-                _write(
-                    folder, datasets, training_split=training_split, height=height, width=width, shard_bytes=shard_bytes
-                )
-            return
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise _not_empty(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-            unfinished = Path(scratch) / "pack"
-            unfinished.mkdir()
-            _write(
-                unfinished, datasets, training_split=training_split, height=height, width=width, shard_bytes=shard_bytes
-            )
-            if folder.exists():
-                folder.rmdir()
-            os.rename(unfinished, folder)
+        with remote_errors():
+            if remote_address(folder):
+                begin(folder, plan)
+                _write(folder, datasets, reduced_for=size, shard_bytes=shard_bytes)
+                end(folder)
+                return
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise not_empty(folder)
+            unfinished = folder.with_name(f".{folder.name}.unfinished")
+            unfinished.mkdir(parents=True, exist_ok=True)
+            begin(unfinished, plan)
+            try:
+                _write(unfinished, datasets, reduced_for=size, shard_bytes=shard_bytes)
+                end(unfinished)
+                if folder.exists():
+                    folder.rmdir()
+                os.rename(unfinished, folder)
+            except Exception:  # not for an interrupt: the next call continues
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
     except OSError as error:
         raise InputError(
-            f"{printable(address(folder))}: the pack could not be written. Received: {error.strerror}. "
+            f"{printable(address(folder))}: the pack could not be written. Received: {printable(error.strerror)}. "
             "Free disk space, or choose another folder."
         ) from error
 
 
-def _not_empty(folder: Path) -> InputError:
-    return InputError(
-        f"--out: a new or empty folder was expected. Received: {printable(address(folder))}. Choose another."
-    )
-
-
-def _write(
-    folder: Path,
-    datasets: list[Dataset],
-    *,
-    training_split: str,
-    height: int,
-    width: int,
-    shard_bytes: int,
-) -> None:
+def _write(folder: Path, datasets: Sequence[Dataset], *, reduced_for: ReducedFor, shard_bytes: int) -> None:
     splits: dict[str, PackedSplit] = {}
     for dataset in datasets:
-        size = (height, width) if dataset.split == training_split else None
-        shards, entries = _write_split(folder, dataset, size=size, shard_bytes=shard_bytes)
-        write_text(folder / f"{dataset.split}.json", json.dumps(entries))
-        splits[dataset.split] = PackedSplit(images=len(entries), shards=shards)
-        logger.info(f"{dataset.split}: {len(entries)} images in {len(shards)} shards")
+        size = (reduced_for.height, reduced_for.width) if dataset.split == reduced_for.split else None
+        shards = _write_split(folder, dataset, size=size, shard_bytes=shard_bytes)
+        splits[dataset.split] = PackedSplit(images=len(dataset.records), shards=shards)
+        logger.info(f"{dataset.split}: {len(dataset.records)} images in {len(shards)} shards")
     about = About(
         format=FORMAT,
         name=datasets[0].name,
         class_names=list(datasets[0].class_names),
         category_ids=list(datasets[0].category_ids),
-        reduced_for=ReducedFor(split=training_split, height=height, width=width),
+        reduced_for=reduced_for,
         splits=splits,
     )
     write_text(folder / PACK_FILE, about.model_dump_json(indent=1))  # last: without it there is no pack
 
 
-def _write_split(
-    folder: Path, dataset: Dataset, *, size: tuple[int, int] | None, shard_bytes: int
-) -> tuple[list[Shard], list[dict[str, Any]]]:
-    """Returns the shards and the index."""
+def _write_split(folder: Path, dataset: Dataset, *, size: tuple[int, int] | None, shard_bytes: int) -> list[Shard]:
+    shards: list[Shard] = []
+    done = 0
+    while done < len(dataset.records):
+        shard = finished_shard(folder, dataset.split, len(shards), records=dataset.records[done:])
+        if shard is None:
+            rest = dataclasses.replace(dataset, records=dataset.records[done:])
+            file = folder / f"{dataset.split}-{len(shards):05d}.tfrecord"
+            shard = _write_shard(file, rest, size=size, shard_bytes=shard_bytes)
+            own = rest.records[: shard.images]
+            mark_finished(folder, dataset.split, len(shards), shard=shard, records=own)
+        else:
+            logger.info(f"{shard.file}: {shard.images} images are there already")
+        shards.append(shard)
+        done += shard.images
+    return shards
+
+
+def _write_shard(file: Path, dataset: Dataset, *, size: tuple[int, int] | None, shard_bytes: int) -> Shard:
+    """Writes the first images of a data set, until they are `shard_bytes`, and their index."""
     from keras_retina.foundation.legacy_keras import tf
 
-    shards: list[Shard] = []
-    entries: list[dict[str, Any]] = []
-    writer = None
-    for record, data in _stored(dataset, size):
-        if writer is None or shards[-1].bytes >= shard_bytes:
-            if writer is not None:
-                writer.close()
-            shards.append(Shard(file=f"{dataset.split}-{len(shards):05d}.tfrecord", bytes=0))
-            writer = tf.io.TFRecordWriter(address(folder / shards[-1].file))
-        example = _example(record, data, class_names=dataset.class_names)
-        writer.write(example)
-        entries.append(
-            {
-                "image_id": record.image_id,
-                "file_name": record.file_name,
-                "height": record.height,
-                "width": record.width,
-                "boxes": record.boxes.tolist(),
-                "classes": record.classes.tolist(),
-                "crowd": record.crowd.tolist(),
-                "shard": len(shards) - 1,
-                "offset": shards[-1].bytes + RECORD_HEAD + example.index(data),
-                "length": len(data),
-                "checksum": zlib.crc32(data),
-            }
-        )
-        shards[-1].bytes += RECORD_HEAD + len(example) + RECORD_TAIL
-    if writer is not None:
-        writer.close()
-    return shards, entries
+    lines = []
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch) / file.name if remote_address(file) else file
+        written = 0
+        with tf.io.TFRecordWriter(str(local)) as writer:
+            for record, data in _stored(dataset, size):
+                example = _example(record, data, class_names=dataset.class_names)
+                writer.write(example)
+                place = {"offset": written + RECORD_HEAD + example.index(data), "length": len(data)}
+                written += RECORD_HEAD + len(example) + RECORD_TAIL
+                entry = entry_of(record, **place, checksum=zlib.crc32(data))
+                # Nothing is packed that reading would refuse.
+                record_of(entry, file, shard_bytes=written, class_names=dataset.class_names, where=record.file_name)
+                lines.append(json.dumps(entry) + "\n")
+                if written >= shard_bytes:
+                    break
+        if file_size(local) != written:
+            raise OSError(0, f"{file_size(local)} bytes of {written} got into {file.name}")
+        digest = sha256_of_file(local)
+        if local != file:
+            copy_to_remote(file, local)
+    index = "".join(lines)
+    shard = Shard(
+        file=file.name,
+        bytes=written,
+        images=len(lines),
+        sha256=digest,
+        index_bytes=len(index),
+        index_sha256=sha256_of(index.encode()),
+    )
+    write_text(shard.index_path(file.parent), index)
+    return shard
 
 
 def _stored(dataset: Dataset, size: tuple[int, int] | None) -> Iterator[tuple[Record, bytes]]:

@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from keras_retina.data.formats.packs.pack import check_pack_input, read_pack
-from keras_retina.data.formats.packs.write_pack import write_pack
 from keras_retina.data.images import read_image
 from keras_retina.data.reading.folder import available_splits, load_dataset
-from keras_retina.data.records import Dataset, Record
 from keras_retina.data.resize import STORED_AREA
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
 
-SIDE = 40  # of the network input
-
-
-def make_dataset(folder: Path, split: str, sizes: list[tuple[int, int]], first_id: int) -> Dataset:
-    """Noise of the given sizes; image n has n objects."""
-    generator = np.random.default_rng(first_id)
-    records = []
-    for index, (height, width) in enumerate(sizes):
-        path = folder / f"{split}_{index}.jpg"
-        Image.fromarray(generator.integers(0, 256, (height, width, 3), np.uint8)).save(path, quality=90)
-        corners = generator.uniform(0, [height / 2, width / 2], (index, 2))
-        boxes = np.concatenate([corners, corners + [height / 3, width / 3]], axis=1).astype(np.float32)
-        classes = (np.arange(index) % 2).astype(np.int32)
-        name = f"photos/{split}_{index}.jpg"
-        records.append(Record(first_id + index, path, name, height, width, boxes, classes, np.arange(index) == 2))
-    return Dataset("noise", split, ("a", "b"), (3, 8), tuple(records))
-
-
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory) -> list[Dataset]:
-    folder = tmp_path_factory.mktemp("files")
-    return [
-        make_dataset(folder, "train", [(50, 60), (200, 100), (64, 48), (300, 300)], 10),
-        make_dataset(folder, "val", [(200, 100), (30, 30)], 90),
-    ]
-
-
-@pytest.fixture(scope="module")
-def pack(datasets, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("packs") / "noise"
-    write_pack(folder, datasets, training_split="train", height=SIDE, width=SIDE, shard_bytes=9000)
-    return folder
+SIDE = 40  # of the network input, as in conftest.py
 
 
 def test_labels_names_and_ids_are_those_of_the_data_set(pack, datasets):
@@ -113,62 +78,58 @@ def test_classes_may_be_wanted_in_another_order_but_not_others(pack):
         load_dataset(pack, "train", classes=["a", "c"])
 
 
-# Remote
+# Format 1
 
 
-def test_a_pack_in_a_remote_folder_is_the_same_data_set(pack, datasets):
-    """`ram://` is TensorFlow's file system in memory; gs:// and others are reached through the same calls."""
-    remote = Path("ram://bucket/packs/noise")  # pathlib makes ram:/bucket/... of it
-    write_pack(remote, datasets, training_split="train", height=SIDE, width=SIDE, shard_bytes=9000)
-    assert tf.io.gfile.exists("ram://bucket/packs/noise/pack.json")
-    assert available_splits("ram://bucket/packs/noise") == available_splits(remote) == ["train", "val"]
-    for split in ("train", "val"):
-        here, there = load_dataset(pack, split), load_dataset(remote, split)
-        assert len(here.records) == len(there.records)
-        for one, other in zip(here.records, there.records, strict=True):
-            assert other.path.read_bytes() == one.path.read_bytes()
-            np.testing.assert_array_equal(other.boxes, one.boxes)
-    with pytest.raises(InputError, match=r"an input of at least 80 x 40"):
-        check_pack_input(remote, "train", height=2 * SIDE, width=SIDE)
-    with pytest.raises(InputError, match=r"a new or empty folder was expected\. Received: ram://bucket/packs/noise\."):
-        write_pack(remote, datasets, training_split="train", height=SIDE, width=SIDE)
+def as_format_1(folder: Path) -> None:
+    """Makes of a pack what the first version wrote: one index for all shards of a split, no checksums of files."""
+    about = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
+    for split, packed in about["splits"].items():
+        entries = []
+        for number, shard in enumerate(packed["shards"]):
+            index = (folder / shard["file"]).with_suffix(".jsonl")
+            entries += [json.loads(line) | {"shard": number} for line in index.read_text(encoding="utf-8").splitlines()]
+            index.unlink()
+        (folder / f"{split}.json").write_text(json.dumps(entries), encoding="utf-8")
+        packed["shards"] = [{name: shard[name] for name in ("file", "bytes")} for shard in packed["shards"]]
+    (folder / "pack.json").write_text(json.dumps(about | {"format": 1}), encoding="utf-8")
 
 
-def test_damage_in_a_remote_pack_is_named(datasets):
-    remote = "ram://bucket/damaged"
-    write_pack(Path(remote), datasets, training_split="train", height=SIDE, width=SIDE)
-    record = read_pack(Path(remote), "val").records[0]
-    shard = f"{remote}/val-00000.tfrecord"
-    with tf.io.gfile.GFile(shard, "rb") as file:
-        data = bytearray(file.read())
-    data[record.path.offset + 5] ^= 1
-    tf.io.gfile.remove(shard)  # ram:// appends to what is there
-    with tf.io.gfile.GFile(shard, "wb") as file:
-        file.write(bytes(data))
-    with pytest.raises(InputError, match=r"ram://bucket/damaged/val-00000\.tfrecord: expected the bytes of val_0\.jpg"):
-        read_image(record.path)
-    tf.io.gfile.remove(shard)  # ram:// appends to what is there
-    with tf.io.gfile.GFile(shard, "wb") as file:
-        file.write(bytes(data[: len(data) // 2]))
-    with pytest.raises(InputError, match=r"ram://bucket/damaged/val-00000\.tfrecord: a shard of \d+ bytes"):
-        load_dataset(remote, "val")
-    tf.io.gfile.remove(shard)
-    with pytest.raises(InputError, match="Received: 0 bytes"):
-        load_dataset(remote, "val")
+def test_packs_of_the_first_format_are_read(copy, pack):
+    as_format_1(copy)
+    for split in available_splits(pack):
+        for one, other in zip(read_pack(copy, split).records, read_pack(pack, split).records, strict=True):
+            assert one.path.read_bytes() == other.path.read_bytes()
+            assert (one.image_id, one.file_name, one.height, one.width) == (
+                other.image_id,
+                other.file_name,
+                other.height,
+                other.width,
+            )
+            np.testing.assert_array_equal(one.boxes, other.boxes)
+            np.testing.assert_array_equal(one.classes, other.classes)
 
 
-@pytest.mark.parametrize("place", ["ram://bucket/nothing", "nosuchscheme://bucket/pack"])
-def test_a_remote_folder_without_a_pack_is_refused_in_one_line(place: str):
-    with pytest.raises(InputError, match=rf"{place}: pack\.json or .* was expected\. Received: [^\n]+\.$"):
-        load_dataset(place, "train")
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"shard": -1}, r"entry 1: shard: expected a whole number from 0 to 0\. Received: shard=-1"),
+        ({"shard": None}, r"entry 1: shard: expected a whole number"),
+        ({"classes": [-1]}, r"entry 1: classes\[0\]: expected an index of 2 classes"),
+        ({"image_id": 90}, r"entry 1: image_id: expected another one than that of .*entry 0"),
+    ],
+)
+def test_a_wrong_entry_of_the_first_format_is_refused(copy, fields, message: str):
+    as_format_1(copy)
+    index = copy / "val.json"
+    entries = json.loads(index.read_text(encoding="utf-8"))
+    entries[1] |= fields
+    index.write_text(json.dumps(entries), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"val\.json: {message}"):
+        read_pack(copy, "val")
 
 
 # Bad input
-
-
-@pytest.fixture
-def copy(pack, tmp_path) -> Path:
-    return Path(shutil.copytree(pack, tmp_path / "copy"))
 
 
 def test_a_shard_cut_in_half_is_refused_before_anything_is_read(copy):
@@ -190,24 +151,79 @@ def test_changed_bytes_of_an_image_are_noticed_when_it_is_read(copy):
         read_image(record.path)
 
 
-def test_an_index_cut_in_half_or_of_another_version_is_refused(copy):
-    index = copy / "val.json"
-    index.write_text(index.read_text(encoding="utf-8")[:100], encoding="utf-8")
-    with pytest.raises(InputError, match=r"val\.json: the JSON that .* was expected"):
+def test_an_index_cut_in_half_or_changed_is_refused(copy):
+    index = copy / "val-00000.jsonl"
+    text = index.read_text(encoding="utf-8")
+    index.write_text(text[:100], encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"val-00000\.jsonl: the index of \d+ bytes .* Received: 100 bytes with another"
+    ):
         load_dataset(copy, "val")
-    about = json.loads((copy / "pack.json").read_text(encoding="utf-8"))
-    (copy / "pack.json").write_text(json.dumps(about | {"format": 9}), encoding="utf-8")
-    with pytest.raises(InputError, match=r"pack\.json: the file that .* Received: format: Input should be 1"):
-        load_dataset(copy, "train")
-    (copy / "pack.json").write_text(json.dumps({"format": 1}), encoding="utf-8")
-    with pytest.raises(InputError, match="Received: name: Field required"):
-        load_dataset(copy, "train")
+    index.write_text(text.replace("val_0.jpg", "val_9.jpg"), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"val-00000\.jsonl: the index of .* with another SHA-256\. Copy the file again"
+    ):
+        load_dataset(copy, "val")
+    index.unlink()
+    with pytest.raises(InputError, match=r"val-00000\.jsonl: a file that .* No such file"):
+        load_dataset(copy, "val")
+    load_dataset(copy, "train")  # which is whole
+
+
+def change_about(folder: Path, change: Callable[[dict], object]) -> None:
+    about = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
+    change(about)
+    (folder / "pack.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda about: about.update(format=9), r"format: expected Input should be 1 or 2\. Received: format=9"),
+        (lambda about: about.pop("name"), "name: expected Field required"),
+        (lambda about: about.update(class_names=["a"]), r"category_ids: expected one for each of 1 class_names"),
+        (lambda about: about.update(class_names=["a", "a"]), r"class_names: expected each value once.*='a'"),
+        (lambda about: about.update(category_ids=[3, 3]), r"category_ids: expected each value once.*=3"),
+        (
+            lambda about: about.update(category_ids=[3, 10**200]),
+            r"category_ids\.1: expected .* Received: .*a huge number",
+        ),
+        (lambda about: about.update(splits={}), "splits: expected at least one"),
+        (lambda about: about["splits"]["val"].update(images=7), r"splits\.val\.images: expected 3, as in its shards"),
+        (
+            lambda about: about["splits"]["val"]["shards"][0].update(bytes=0),
+            r"splits\.val\.shards\.0\.bytes: .*bytes=0",
+        ),
+        (
+            lambda about: about["splits"]["val"]["shards"][0].pop("sha256"),
+            r"splits\.val\.shards\.0\.sha256: expected a value",
+        ),
+        (
+            lambda about: about["splits"]["val"]["shards"].append(about["splits"]["val"]["shards"][0]),
+            r"splits\.val\.shards: expected each file once",
+        ),
+        (lambda about: about["reduced_for"].update(height=0), r"reduced_for\.height: .*height=0"),
+        (lambda about: about["splits"].update({"../val": about["splits"]["val"]}), "splits: expected names without a"),
+    ],
+)
+def test_a_pack_file_that_contradicts_itself_is_refused(copy, change, message: str):
+    change_about(copy, change)
+    with pytest.raises(InputError, match=rf"pack\.json: {message}") as error:
+        load_dataset(copy, "val")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "9" * 5000, "[]", "null"])
+def test_a_pack_file_that_is_no_object_is_refused(copy, text: str):
+    """Nor are its shards then read as TFRecord files of another program."""
+    (copy / "pack.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"pack\.json") as error:
+        load_dataset(copy, "val")
+    assert len(str(error.value)) < 400
 
 
 def test_a_pack_cannot_reach_outside_its_folder(copy):
-    about = json.loads((copy / "pack.json").read_text(encoding="utf-8"))
-    about["splits"]["val"]["shards"][0]["file"] = "../secret.tfrecord"
-    (copy / "pack.json").write_text(json.dumps(about), encoding="utf-8")
+    change_about(copy, lambda about: about["splits"]["val"]["shards"][0].update(file="../secret.tfrecord"))
     (copy.parent / "secret.tfrecord").write_bytes((copy / "val-00000.tfrecord").read_bytes())
     with pytest.raises(InputError, match=r"copy.secret\.tfrecord: a shard"):
         load_dataset(copy, "val")
@@ -219,19 +235,3 @@ def test_a_pack_made_for_a_smaller_input_is_refused_for_training_alone(pack, tmp
     check_pack_input(tmp_path, "train", height=2 * SIDE, width=SIDE)  # no pack
     with pytest.raises(InputError, match=r"an input of at least 80 x 40 were expected\. Received: 40 x 40"):
         check_pack_input(pack, "train", height=2 * SIDE, width=SIDE)
-
-
-def test_an_image_that_cannot_be_read_leaves_no_pack_behind(datasets, tmp_path):
-    cut = tmp_path / "cut.jpg"
-    cut.write_bytes(datasets[1].records[0].path.read_bytes()[:300])
-    broken = dataclasses.replace(datasets[1], records=(dataclasses.replace(datasets[1].records[0], path=cut),))
-    with pytest.raises(InputError, match=r"cut\.jpg: a complete image file was expected"):
-        write_pack(tmp_path / "pack", [broken], training_split="train", height=SIDE, width=SIDE)
-    assert [path.name for path in tmp_path.iterdir()] == ["cut.jpg"]
-
-
-def test_a_folder_that_holds_something_is_left_alone(datasets, tmp_path):
-    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match="a new or empty folder was expected"):
-        write_pack(tmp_path, datasets, training_split="train", height=SIDE, width=SIDE)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -181,6 +181,8 @@ def test_a_record_that_is_no_example_is_refused(tmp_path):
         (example(b"no image"), "a complete image file was expected"),
         (example(png(1), [BOX, BOX]), "as many corners as labels were expected"),
         (example(png(1), labels=(), texts=()), "image/object/class/label or .../text was expected"),
+        (example(png(1), labels=(-1,)), r"class/label: numbers from 1 were expected\. Received: -1 to -1"),
+        (example(png(1), height=[0], width=[40]), "the size of .* was expected"),
         (example(png(1), height=[60], width=[40]), "the size of .* was expected"),
         (example(png(1), [(0.5, 0.1, 0.2, 0.6)]), "y1 <= y2 were expected"),
         (example(png(1), [(np.nan, 0.1, 0.2, 0.6)]), "finite box corners were expected"),

@@ -1,6 +1,6 @@
 """Resident memory of the input pipeline after each epoch over a pack that is larger than the image cache.
 
-    python benchmarks/training/pipeline_memory.py [--images 1000] [--epochs 10] [--cache-mebibytes 64]
+    python benchmarks/training/reading/pipeline_memory.py [--images 1000] [--epochs 10] [--cache-mebibytes 64]
 
 Draws the images, packs them, and reads them as a training would. Exits with 1 when the last three epochs are not within
 5 % of the second.

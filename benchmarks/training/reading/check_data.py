@@ -1,6 +1,6 @@
 """What `check-data` costs: CPU time an image, of its parts too, and the memory at its peak.
 
-    python benchmarks/training/check_data.py --data ../shared/data/bccd [--images 2000 10000]
+    python benchmarks/training/reading/check_data.py --data ../shared/data/bccd [--images 2000 10000]
 
 For each size it fills a COCO folder with photographs of `--data`, shifted and with noise, so that none is a copy, and
 checks it in a process of its own. Exits with 1 when an image costs more than 6 ms of CPU time.

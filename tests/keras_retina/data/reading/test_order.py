@@ -1,0 +1,108 @@
+"""The shares of all workers are the batches of one process, each sample once, from any batch on."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from keras_retina.data.reading.order import Share, sample_order, share_of_epoch, share_of_samples
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.legacy_keras import tf
+
+
+def first(images: int, count: int, seed: int = 3, **options) -> list[tuple[int, int]]:
+    """The first (sample number, image index) of a stream."""
+    stream = sample_order(images, seed, **{"first_sample": 0} | options).take(count)
+    return [(int(position), int(index)) for position, index in stream.as_numpy_iterator()]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("images", [1, 2, 7, 12, 100])
+def test_shares_of_an_epoch_have_nothing_in_common_and_are_all_of_it(images: int, workers: int):
+    """Whether or not a batch, three samples of each worker, divides the epoch."""
+    for epoch in range(4):
+        shares = [
+            share_of_epoch(images, epoch, batch_size=3 * workers, share=Share(worker, workers)).tolist()
+            for worker in range(workers)
+        ]
+        assert sorted(itertools.chain(*shares)) == list(range(epoch * images, (epoch + 1) * images))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 3
+
+
+def test_a_share_is_what_was_counted_by_hand():
+    """Batches of 4, two workers, 5 images: the second epoch begins with the second sample of a batch."""
+    first_of_two, second_of_two = {"share": Share(0, 2), "batch_size": 4}, {"share": Share(1, 2), "batch_size": 4}
+    assert share_of_epoch(5, 0, **first_of_two).tolist() == [0, 1, 4]
+    assert share_of_epoch(5, 0, **second_of_two).tolist() == [2, 3]
+    assert share_of_epoch(5, 1, **first_of_two).tolist() == [5, 8, 9]
+    assert share_of_epoch(5, 1, **second_of_two).tolist() == [6, 7]
+    assert share_of_samples(5, 11, **first_of_two, first_sample=5).tolist() == [5, 6, 9, 10]
+    assert share_of_samples(8, 8, **first_of_two).tolist() == []
+    assert share_of_epoch(0, 3, **first_of_two).tolist() == []
+    assert share_of_samples(0, 24, batch_size=12, share=Share(1, 3, 6)).tolist() == [4, 5, 6, 7, 16, 17, 18, 19]
+
+
+@pytest.mark.parametrize(("workers", "each"), [(1, 4), (2, 3), (9, 1)])
+def test_parts_of_workers_are_the_batches_of_one_process(workers: int, each: int):
+    batch = workers * each
+    whole = first(7, 4 * batch)
+    parts = [first(7, 4 * each, batch_size=batch, share=Share(worker, workers)) for worker in range(workers)]
+    for step in range(4):
+        of_step = [part[step * each : (step + 1) * each] for part in parts]
+        assert list(itertools.chain(*of_step)) == whole[step * batch : (step + 1) * batch]
+    assert [position for position, _ in whole] == list(range(4 * batch))
+
+
+def test_the_stream_of_a_worker_has_the_numbers_of_its_share():
+    for worker in range(3):
+        options = {"batch_size": 6, "share": Share(worker, 3)}
+        epochs = [share_of_epoch(7, epoch, **options) for epoch in range(6)]
+        assert [position for position, _ in first(7, 12, **options)] == np.concatenate(epochs)[:12].tolist()
+
+
+def test_every_pass_of_all_workers_is_another_permutation():
+    streams = [first(10, 16, batch_size=6, share=Share(worker, 3)) for worker in range(3)]
+    order = dict(itertools.chain(*streams))
+    passes = [tuple(order[position] for position in range(start, start + 10)) for start in (0, 10, 20, 30)]
+    assert all(sorted(one) == list(range(10)) for one in passes)
+    assert len(set(passes)) == 4
+    assert first(10, 10, seed=4) != first(10, 10, seed=3)
+
+
+@pytest.mark.parametrize("share", [Share(), Share(1, 3)])
+def test_a_stream_continues_at_any_batch(share: Share):
+    """7 images in batches of 3: inside a pass, at its end, in the third, and at a sample that no batch began with."""
+    options = {"batch_size": 3, "share": share}
+    whole = first(7, 20, **options)
+    for done in (3, 6, 15, 21):
+        rest = [sample for sample in whole if sample[0] >= done]
+        assert first(7, len(rest), first_sample=done, **options) == rest
+    assert [position for position, _ in first(7, 4, first_sample=5, batch_size=3, share=Share(1, 3))] == [6, 9, 12, 15]
+
+
+def test_other_workers_may_continue_a_training():
+    """Two batches of 6 with two workers, two with three: no sample is lost and none comes twice."""
+    before = [first(7, 6, batch_size=6, share=Share(worker, 2)) for worker in range(2)]
+    after = [first(7, 4, batch_size=6, share=Share(worker, 3), first_sample=12) for worker in range(3)]
+    assert sorted(itertools.chain(*before, *after)) == first(7, 24)
+
+
+def test_the_order_of_one_worker_is_what_it_was_before_there_were_shares():
+    """The permutation that trainings of earlier versions have seen."""
+    for number in range(3):
+        order = tf.random.experimental.stateless_shuffle(tf.range(6, dtype=tf.int64), seed=[3, number])
+        np.testing.assert_array_equal([index for _, index in first(6, 18)][6 * number : 6 * number + 6], order)
+
+
+@pytest.mark.parametrize("share", [Share(2, 2), Share(-1, 2), Share(0, 0)])
+def test_a_worker_that_is_not_one_of_them_is_refused(share: Share):
+    with pytest.raises(InputError, match=r"share: worker 0 to .* Received: worker="):
+        sample_order(5, 0, first_sample=0, batch_size=4, share=share)
+
+
+@pytest.mark.parametrize("share", [Share(0, 4), Share(0, 2, 4)])
+def test_a_batch_that_cannot_be_divided_is_refused(share: Share):
+    with pytest.raises(InputError, match=r"batch_size: a multiple of \d workers and of \d replicas .* batch_size=6"):
+        share_of_samples(0, 5, batch_size=6, share=share)
