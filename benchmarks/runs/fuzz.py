@@ -105,9 +105,6 @@ def main() -> None:
 def preload() -> None:
     """Imports what every verb needs, once for all inputs."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import edge.detectors.reading
-    import edge.stages
-    import edge.verify.evaluate
     import keras_retina.cli.app
     import keras_retina.data.checks.show_batch
     import keras_retina.foundation.legacy_keras

@@ -15,12 +15,12 @@ from keras_retina.cli.data import check_data, fit_anchors, pack, show_batch
 from keras_retina.cli.detect import detect, serve_web
 from keras_retina.cli.export import evaluate, export, report, verify
 from keras_retina.cli.inspect_file import edgetpu, inspect
-from keras_retina.cli.output import show_log
+from keras_retina.cli.output import any_letter, end_output, note, show_log
 from keras_retina.cli.plan import plan, tune
 from keras_retina.cli.review import review
 from keras_retina.cli.train import compress, demo, run, train
 from keras_retina.cli.weights import import_, weights
-from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.errors import InputError, one_line
 
 app = typer.Typer(
     help="RetinaNet from labelled images to a .tflite file whose COCO accuracy was measured on that very file.",
@@ -78,14 +78,19 @@ for _group, _verbs in GROUPS.items():
 
 def main() -> None:
     """Entry point: turns bad input into one line on stderr and exit status 2."""
+    any_letter()
     show_log()
     try:
         status = app(prog_name="keras-retina", standalone_mode=len(sys.argv) < 2)  # alone it prints the help
+        unwritten = end_output()
+        if unwritten is not None:
+            raise unwritten
     except Exception as error:
+        end_output()
         message = error_line(error)
         if message is None:
             raise
-        print(f"keras-retina: {message}", file=sys.stderr)
+        note(f"keras-retina: {message}")
         sys.exit(2)
     if status == INTERRUPTED and sys.argv[1] in RESUMABLE:
         changed = " without --overwrite" if "--overwrite" in sys.argv else ""
@@ -98,7 +103,7 @@ def error_line(error: Exception) -> str | None:
     message = usage_error(error)
     if message is None and _is_bad_input(error):
         message = file_error(error) if isinstance(error, OSError) else str(error)
-    return None if message is None else " ".join(message.split())
+    return None if message is None else one_line(" ".join(message.split()))
 
 
 def usage_error(error: Exception) -> str | None:
@@ -116,7 +121,9 @@ def usage_error(error: Exception) -> str | None:
 
 def file_error(error: OSError) -> str:
     """Returns which file could not be opened and why, in the order of all other errors."""
-    if error.filename is None or error.strerror is None:
+    if error.filename is None and error.strerror is not None:
+        return f"expected output that can be written. Received: {error.strerror}. Correct the place and repeat it."
+    if error.strerror is None:
         return str(error)
     return f"{error.filename}: expected a place that can be read or written. Received: {error.strerror}. Correct it."
 
