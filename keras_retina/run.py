@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import address, read_bytes, write_file, write_json
+from keras_retina.foundation.files import address, read_bytes, real_path, write_file, write_json
 from keras_retina.foundation.json_values import parse_json
 from keras_retina.foundation.machine import machine_name, package_version
 from keras_retina.foundation.run_paths import RunPaths
@@ -77,9 +77,9 @@ def refuse_other_files(path: Path, *, overwrite: bool) -> None:
 
 def refuse_data_inside(path: Path, data_dir: Path) -> None:
     """Refuses the data folder as a run folder, and one around it: a run overwritten there would take `train/` along."""
-    if path.is_dir() and data_dir.is_dir() and data_dir.resolve().is_relative_to(path.resolve()):
-        within = any(data_dir.resolve().is_relative_to(own.resolve()) for own in RunPaths(path).members)
-        if within or data_dir.resolve() == path.resolve():
+    if path.is_dir() and data_dir.is_dir() and real_path(data_dir).is_relative_to(real_path(path)):
+        within = any(real_path(data_dir).is_relative_to(real_path(own)) for own in RunPaths(path).members)
+        if within or real_path(data_dir) == real_path(path):
             raise InputError(
                 f"--out: expected another folder than that of the data. Received: {path}, with the data {data_dir}. "
                 "Choose another folder."
@@ -258,7 +258,7 @@ def _refuse_another_run(path: Path, recipe: Recipe, *, data_dir: Path) -> None:
             "Choose another folder, or pass --overwrite to delete that run."
         )
     data_there = Path(run_facts(path)["data"])
-    if data_there.resolve() != Path(data_dir).resolve():
+    if real_path(data_there) != real_path(Path(data_dir)):
         raise InputError(
             f"--out: {path} holds a run on other data. Received: data={data_there}. "
             "Choose another folder, or pass --overwrite to delete that run."

@@ -8,7 +8,7 @@ each input is run in a fork of that process, with what it prints in a file. It c
 
 - refused: exit status 2 and one line; accepted: 0, or 1, which is what a failed check exits with;
 - traceback: a Python error instead of a line, or another exit status;
-- hang: over 10 seconds; blow-up: over 1 GiB of memory more than at its start; death: a signal ended it;
+- hang: over 10 seconds of processor time, or over 60 in all, since a machine may be busy; blow-up: over 1 GiB of memory more than at its start; death: a signal ended it;
 - raw: a control character or a line of more than 2,500 letters reached the terminal.
 
 What is not refused or accepted is kept in OUT/<outcome>/<surface>-<i>, and the smallest of each kind is named.
@@ -18,9 +18,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
+import importlib
 import io
 import json
 import os
+import pkgutil
 import re
 import resource
 import shutil
@@ -39,7 +42,7 @@ import numpy as np
 
 Surface = Callable[[np.random.Generator, Path], list[str]]
 
-SECONDS, MEBIBYTES = 10.0, 1024  # of one input
+SECONDS, MOST_SECONDS, MEBIBYTES = 10.0, 60.0, 1024  # of one input
 ADDRESSES = 16 << 30  # bytes more than at the start: NumPy's own refusal comes before the machine is full
 LONGEST_LINE = 2_500
 GOOD = ("refused", "accepted")
@@ -105,10 +108,14 @@ def main() -> None:
 def preload() -> None:
     """Imports what every verb needs, once for all inputs."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras_retina.cli.app
-    import keras_retina.data.checks.show_batch
-    import keras_retina.foundation.legacy_keras
-    import keras_retina.run  # noqa: F401
+    for package in ("keras_retina", "edge"):
+        path = importlib.import_module(package).__path__
+        for module in pkgutil.walk_packages(path, f"{package}."):
+            with contextlib.suppress(ImportError):  # of an extra that is not installed
+                if not module.name.endswith("__main__"):
+                    importlib.import_module(module.name)
+    gc.collect()
+    gc.freeze()  # a fork would copy what the collector touches
 
 
 def read_results(out: Path) -> list[Result]:
@@ -138,7 +145,7 @@ def run_input(index: int, surfaces: dict[str, Surface], *, seed: int, out: Path)
 
 def judged(index: int, surface: str, words: list[str], *, folder: Path) -> tuple[Result, str]:
     """Runs one command line in a fork and says what became of it."""
-    size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    size = sum(os.lstat(os.path.join(root, name)).st_size for root, _, names in os.walk(folder) for name in names)
     with tempfile.NamedTemporaryFile("rb") as file:
         started = time.monotonic()
         child = _fork(lambda: _command(words, file.name, folder, ENCODINGS[index % len(ENCODINGS)]))
@@ -149,7 +156,8 @@ def judged(index: int, surface: str, words: list[str], *, folder: Path) -> tuple
             if done:
                 break
             most = max(most, _memory(child) - before)
-            ended = "hang" if seconds > SECONDS else "blow-up" if most > MEBIBYTES else ""
+            slow = seconds > MOST_SECONDS or (seconds > SECONDS and _processor_seconds(child) > SECONDS)
+            ended = "hang" if slow else "blow-up" if most > MEBIBYTES else ""
             if ended:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child, signal.SIGKILL)
@@ -222,7 +230,7 @@ def _command(words: list[str], output: str, folder: Path, encoding: str) -> None
     target, null = os.open(output, os.O_WRONLY | os.O_APPEND), os.open(os.devnull, os.O_RDONLY)
     for number, source in ((0, null), (1, target), (2, target)):
         os.dup2(source, number)
-    sys.stdin = open(0, closefd=False)
+    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False))
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), encoding=encoding, write_through=True)
     sys.stderr = io.TextIOWrapper(
         io.FileIO(2, "w", closefd=False), encoding="utf-8", errors="backslashreplace", write_through=True
@@ -267,6 +275,14 @@ def _memory(process: int) -> float:
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
     except (OSError, IndexError):
         return 0.0
+
+
+def _processor_seconds(process: int) -> float:
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _address_space() -> int:

@@ -375,6 +375,7 @@ def _special(rng: Generator, place: Path) -> None:
         with socket.socket(socket.AF_UNIX) as one:
             os.chdir(place.parent)  # the path of a socket may have 108 bytes
             one.bind(place.name)
+            os.chdir("/")
 
 
 def logs(rng: Generator, folder: Path) -> list[str]:

@@ -21,6 +21,7 @@ from keras_retina.cli.options import (
 )
 from keras_retina.cli.output import note, say
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.files import real_path
 from keras_retina.foundation.machine import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def detect(
     from edge.detectors.reading import open_for_detection
     from edge.runtime import SHOW_SCORE_THRESHOLD
 
-    if out.is_dir() and out.resolve() == Path(source).resolve():
+    if out.is_dir() and real_path(out) == real_path(Path(source)):
         raise InputError(f"--out: expected another folder than that of the images. Received: {out}. Choose a new one.")
     options = reading_options(
         labels,

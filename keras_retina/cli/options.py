@@ -48,8 +48,9 @@ def picture_file(parameter: typer.CallbackParam, path: Path | None) -> Path | No
 def refuse_among_data(option: str, path: Path | None, *, data: Path) -> None:
     """Refuses to replace a file of the data folder: labels and pictures are what the user cannot make again."""
     from keras_retina.foundation.errors import InputError
+    from keras_retina.foundation.files import real_path
 
-    if path is not None and path.is_file() and data.is_dir() and path.resolve().is_relative_to(data.resolve()):
+    if path is not None and path.is_file() and data.is_dir() and real_path(path).is_relative_to(real_path(data)):
         raise InputError(
             f"{option}: expected a place outside of the data. Received: {path}, a file of {data}, which would be lost. "
             "Choose another place."

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 LONGEST_MESSAGE = 2_000  # letters
-_KEPT_END = 600  # of a message that is longer: what to do stands there
 
 
 class InputError(ValueError):
@@ -47,8 +46,10 @@ def printable(text: object) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Returns the text with its lines and tabs as they are, and all else as `printable` has it."""
-    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+    """Returns the text with its lines and tabs as they are, all else as `printable` has it, and no endless line."""
+    return "\n".join(
+        _without_middle("\t".join(map(printable, line.split("\t"))), LONGEST_MESSAGE) for line in text.split("\n")
+    )
 
 
 def shortened(text: str, most: int) -> str:
@@ -68,13 +69,14 @@ def shown(value: Any) -> str:
         return f"an integer of {value.bit_length()} bits"
 
 
-def one_line(message: object) -> str:
-    """Returns a message as one printable line; of one over 2,000 letters the middle is left out."""
-    text = _without_middle(str(message), 4 * LONGEST_MESSAGE)  # a value may fill the memory
-    return _without_middle(printable(text.replace("\n", " ")), LONGEST_MESSAGE)
+def one_line(message: object, *, most: int = LONGEST_MESSAGE) -> str:
+    """Returns a message as one printable line; of a longer one the middle is left out: the end says what to do."""
+    text = _without_middle(str(message), 4 * most)  # a value may fill the memory
+    return _without_middle(printable(text.replace("\n", " ")), most)
 
 
 def _without_middle(text: str, most: int) -> str:
     if len(text) <= most:
         return text
-    return f"{text[: most - _KEPT_END - 50]} ... ({len(text)} letters) ... {text[-_KEPT_END:]}"
+    end = most * 3 // 10
+    return f"{text[: most - end - 50]} ... ({len(text)} letters) ... {text[-end:]}"

@@ -35,6 +35,11 @@ def address(path: Path) -> str:
     return remote_address(path) or str(path)
 
 
+def real_path(path: Path) -> Path:
+    """Returns the absolute path behind all links; of a link in a circle, which leads nowhere, as far as it goes."""
+    return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError there
+
+
 def file_size(path: Path) -> int:
     """Returns the bytes of a file, 0 where there is none.
 

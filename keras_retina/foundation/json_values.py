@@ -43,7 +43,7 @@ def parse_json(text: str) -> Any:
         value = json.loads(text)
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
-    if _HALF_LETTER.search(text) or _most_brackets(text) > MOST_BRACKETS:
+    if _HALF_LETTER.search(text) or most_brackets(text) > MOST_BRACKETS:
         refuse_strange(value)
     return value
 
@@ -68,7 +68,7 @@ def refuse_strange(value: Any) -> None:
         depth += 1
 
 
-def _most_brackets(text: str) -> int:
+def most_brackets(text: str) -> int:
     """Returns at least how many brackets are in each other; those inside of texts count too."""
     brackets = np.frombuffer(text.encode("utf-8", "surrogatepass").translate(None, _NO_BRACKETS), np.uint8)
     steps = np.where(np.isin(brackets, _OPENING), 1, -1)

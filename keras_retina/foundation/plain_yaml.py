@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from keras_retina.foundation.json_values import refuse_strange
+from keras_retina.foundation.json_values import MOST_BRACKETS, most_brackets, refuse_strange
 
 MOST_LETTERS = 1 << 20  # PyYAML reads about 100,000 of them a second
 MOST_REPEATED = 100_000  # values that aliases may stand for
@@ -25,6 +25,8 @@ def parse_plain_yaml(text: str, loader: type[Any] = yaml.SafeLoader) -> Any:
     """
     if len(text) > MOST_LETTERS:
         raise ValueError(f"{len(text)} letters, where at most {MOST_LETTERS} were expected")
+    if most_brackets(text) > MOST_BRACKETS:  # PyYAML takes minutes for a thousand
+        raise ValueError(f"more than {MOST_BRACKETS} brackets in each other")
     opened = None
     try:
         opened = loader(text)

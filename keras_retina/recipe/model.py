@@ -253,8 +253,8 @@ class Model(Section):
         for name, count in (("weights", weights), ("a feature map", largest)):
             if count > MOST_BYTES:
                 raise ValueError(
-                    f"pyramid.width and head.width: expected {name} of at most {gibibytes(MOST_BYTES)}, as a .tflite can "
-                    f"hold. Received: {gibibytes(count)} from pyramid.width={widths[0]}, head.width={widths[1]}. "
+                    f"pyramid.width and head.width: expected {name} of at most {gibibytes(MOST_BYTES)}, as a .tflite "
+                    f"holds. Received: {gibibytes(count)} from pyramid.width={widths[0]}, head.width={widths[1]}. "
                     "Use smaller widths"
                 )
         return self
