@@ -8,7 +8,8 @@ each input is run in a fork of that process, with what it prints in a file. It c
 
 - refused: exit status 2 and one line; accepted: 0, or 1, which is what a failed check exits with;
 - traceback: a Python error instead of a line, or another exit status;
-- hang: over 10 seconds of processor time, or over 60 in all, since a machine may be busy; blow-up: over 1 GiB of memory more than at its start; death: a signal ended it;
+- hang: over 10 seconds of processor time, or over 60 in all, since a machine may be busy;
+- blow-up: over 1 GiB of memory more than at its start; death: a signal ended it;
 - raw: a control character or a line of more than 2,500 letters reached the terminal.
 
 What is not refused or accepted is kept in OUT/<outcome>/<surface>-<i>, and the smallest of each kind is named.

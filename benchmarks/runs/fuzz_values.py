@@ -19,13 +19,99 @@ NUMBERS = (
 )
 """As they stand in a file, JSON or YAML; some of them are no numbers."""
 
+RECIPE: dict[str, Any] = {
+    "name": "r",
+    "seed": 1,
+    "model": {
+        "backbone": {
+            "name": "mobilenet_v2",
+            "alpha": 0.35,
+            "weights": "none",
+            "frozen_stages": 0,
+            "batch_norm": "trained",
+        },
+        "input": {"height": 128, "width": 128, "resize": "stretch"},
+        "anchors": {"size": 3.0, "scales": [1.0, 1.26], "ratios": [0.5, 1.0], "offset": 0.5},
+        "pyramid": {"levels": [3, 7], "width": 16, "convolution": "separable"},
+        "head": {"convolutions": 1, "width": 16, "prior": 0.01, "group_norm": 0},
+        "coder_weights": [10, 10, 5, 5],
+    },
+    "data": {"format": "auto", "train": "train", "validation": "val", "split_seed": 0, "classes": ["cat", "dog"]},
+    "augmentation": {"scale": [0.7, 1.4], "aspect": 1.1, "mosaic": 0.5, "cutout": 0.2, "rand_augment": 2},
+    "training": {"epochs": 1, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 1, "loss": {"gamma": 2.0}},
+    "compress": {"half": {"channels": {"keep": 0.5, "rounds": 1}}},
+    "export": {"formats": ["float32"], "calibration_images": 10, "score_threshold": 0.01, "max_detections": 100},
+    "verification": {"threads": 2, "latency_runs": 3},
+    "expected": {
+        "command": "c",
+        "machine": "m",
+        "date": "d",
+        "split": "val",
+        "training_minutes": 1,
+        "tolerance_ap": 1,
+        "ap": {"float32": 1.0},
+        "ap50": {"float32": 1.0},
+    },
+}
+
 NAMES = (
-    *("\ud800", "a\ud800b", "\x00", "a\x00.jpg", "../../etc/passwd", "/etc/passwd", "..", ".", "", " ", "a/../../b.jpg"),
+    *(
+        "\ud800",
+        "a\ud800b",
+        "\x00",
+        "a\x00.jpg",
+        "../../etc/passwd",
+        "/etc/passwd",
+        "..",
+        ".",
+        "",
+        " ",
+        "a/../../b.jpg",
+    ),
     *("a" * 300, "a" * 300 + ".jpg", "a/" * 3000 + "b.jpg", "x" * 100_000, "\u202egnp.exe", "\x1b[2J\x1b]0;owned\x07"),
     *("\U0001f600", "\u4e2d\u6587", "a\nb", "a\r\nkeras-retina: passed", "\u2028", "\u2066x", "%00", "%2e%2e/b.jpg"),
     *("{{7*7}}", "<script>alert(1)</script>", "=cmd|' /C calc'!A0", "[/red]", "C:\\windows\\win.ini", "\\\\host\\x"),
     *("..\\..\\b.jpg", "-rf", "~root", "\ufeff", "\u200b", "CON", "nul", "e\u0301" * 200, "\x7f\x80\x9f", "a\tb"),
 )
+
+YAML_BOMBS = (
+    "a: &a [x,x,x,x,x,x,x,x,x]\n"
+    + "".join(f"{c}: &{c} [{','.join(['*' + p] * 9)}]\n" for p, c in zip("abcdefghijk", "bcdefghijkl", strict=True)),
+    "a: &a {k: 1}\n"
+    + "".join(
+        f"{c}: &{c} {{<<: [{','.join(['*' + p] * 9)}]}}\n" for p, c in zip("abcdefghijk", "bcdefghijkl", strict=True)
+    ),
+    "name: &r [*r]\n",
+    "&r {name: *r}\n",
+    "name: !!python/object/apply:os.system ['true']\n",
+    "? [a, b]\n: c\n",
+    "? {a: b}\n: c\n",
+    "name: 2026-13-45\n",
+    "name: !!binary 'x'\n",
+    "name: !!int 'x'\n",
+    "name: !!timestamp x\n",
+    "---\nname: a\n---\nname: b\n",
+    "%YAML 9.9\n---\nname: r\n",
+    "name: |\n" + " x\n" * 100_000,
+    "<<: 7\n",
+    "=: 3\n",
+    "name: " + "9" * 5000 + "\n",
+    "name: r\nseed: 0x" + "f" * 5000 + "\n",
+    "- " * 5000 + "x\n",
+    'name: "\\ud800"\n',
+    "".join(f"{' ' * i}a:\n" for i in range(600)),
+    "name: '" + "x" * 1_000_000 + "'\n",
+    "name: *unknown\n",
+    "!!set {a, b}\n",
+    "name: !!float '1:60'\n",
+    "!!omap [a: 1]\n",
+    "name: {[a]: b}\n",
+    ". . .\n",
+    "\t- a\n",
+    "name: \x07\n",
+    "~: ~\n1: 2\n",
+)
+"""Whole texts, most of them no recipe."""
 
 Generator = np.random.Generator
 
@@ -126,7 +212,9 @@ def damaged_text(rng: Generator, text: str) -> str:
 def written(rng: Generator, path: Path, text: str) -> None:
     """Writes a text, most often as UTF-8, else in another encoding or with damaged bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    encoding = "utf-8" if chance(rng, 0.85) else pick(rng, ("utf-16", "utf-32", "gb18030", "utf-8-sig", "utf-7", "cp037"))
+    encoding = (
+        "utf-8" if chance(rng, 0.85) else pick(rng, ("utf-16", "utf-32", "gb18030", "utf-8-sig", "utf-7", "cp037"))
+    )
     data = text.encode(encoding, "surrogatepass" if encoding.startswith("utf-") and encoding != "utf-7" else "replace")
     if chance(rng, 0.05):
         bits = bytearray(data or b"x")
@@ -149,7 +237,14 @@ def coco_labels(split: str, count: int = 3) -> dict[str, Any]:
     """Returns the labels of `<split>_0.png` and so on, which `photo` writes."""
     images = [{"id": i + 1, "file_name": f"{split}_{i}.png", "height": 24, "width": 32} for i in range(count)]
     boxes = [
-        {"id": i + 1, "image_id": i + 1, "category_id": 1 + i % 2, "bbox": [2, 3, 10 + i, 12], "area": 120, "iscrowd": 0}
+        {
+            "id": i + 1,
+            "image_id": i + 1,
+            "category_id": 1 + i % 2,
+            "bbox": [2, 3, 10 + i, 12],
+            "area": 120,
+            "iscrowd": 0,
+        }
         for i in range(count)
     ]
     return {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]}

@@ -56,13 +56,13 @@ def refuse_strange(value: Any) -> None:
     """
     level, depth = [value], 0
     while level:
-        if depth > MOST_BRACKETS:
-            raise ValueError(_TOO_DEEP)
         for text in filter(lambda one: isinstance(one, str), level):
             if any("\ud800" <= letter <= "\udfff" for letter in text):
                 raise ValueError(f"half of a letter, a lone surrogate, in {shortened(printable(text), 100)!r}")
         lists = [one for one in level if isinstance(one, list | tuple)]
         mappings = [one for one in level if isinstance(one, dict)]
+        if depth >= MOST_BRACKETS and (lists or mappings):
+            raise ValueError(_TOO_DEEP)
         level = [item for one in lists for item in one]
         level += [item for one in mappings for pair in one.items() for item in pair]
         depth += 1

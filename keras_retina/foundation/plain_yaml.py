@@ -25,7 +25,7 @@ def parse_plain_yaml(text: str, loader: type[Any] = yaml.SafeLoader) -> Any:
     """
     if len(text) > MOST_LETTERS:
         raise ValueError(f"{len(text)} letters, where at most {MOST_LETTERS} were expected")
-    if most_brackets(text) > MOST_BRACKETS:  # PyYAML takes minutes for a thousand
+    if most_brackets(text) > MOST_BRACKETS:  # as in JSON; PyYAML itself gives up later
         raise ValueError(f"more than {MOST_BRACKETS} brackets in each other")
     opened = None
     try:
