@@ -5,7 +5,6 @@ A stage whose result is there is skipped.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from edge.verify.verify import SmallerModel
 from keras_retina.data.records import ImageFile
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import write_file, write_json
+from keras_retina.foundation.json_values import read_mapping
 from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.formats import FORMATS, FormatName
 from keras_retina.recipe.recipe import CompressedModel, dump_recipe, load_recipe
@@ -274,7 +274,7 @@ def smaller_models(run: RunFolder) -> list[SmallerModel]:
         if not is_done(run, name):
             continue
         line = ancestry(run.recipe.compress, name)
-        facts = json.loads(run.compressed(name).metrics.read_text(encoding="utf-8"))
+        facts = read_mapping(run.compressed(name).metrics) or {}
         found.append(
             SmallerModel(
                 name=name,

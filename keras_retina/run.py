@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import platform
 import shutil
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import address, is_unfinished, write_file, write_json
+from keras_retina.foundation.files import address, is_unfinished, read_bytes, real_path, write_file, write_json
+from keras_retina.foundation.json_values import parse_json
 from keras_retina.foundation.machine import machine_name, package_version
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
@@ -47,6 +47,7 @@ def start_run(path: Path, recipe: Recipe, *, data_dir: Path, command: str, overw
     if not writes_files(recipe.training):
         return RunFolder(path, recipe, Path(data_dir))
     refuse_other_files(path, overwrite=overwrite)
+    refuse_data_inside(path, Path(data_dir))
     if overwrite or _has_only_begun(path):
         _remove_run(path)
     elif _members(path):
@@ -78,6 +79,17 @@ def refuse_other_files(path: Path, *, overwrite: bool) -> None:
         )
 
 
+def refuse_data_inside(path: Path, data_dir: Path) -> None:
+    """Refuses the data folder as a run folder, and one around it: a run overwritten there would take `train/` along."""
+    if path.is_dir() and data_dir.is_dir() and real_path(data_dir).is_relative_to(real_path(path)):
+        within = any(real_path(data_dir).is_relative_to(real_path(own)) for own in RunPaths(path).members)
+        if within or real_path(data_dir) == real_path(path):
+            raise InputError(
+                f"--out: expected another folder than that of the data. Received: {path}, with the data {data_dir}. "
+                "Choose another folder."
+            )
+
+
 def open_run(path: Path, data_dir: Path | None = None) -> RunFolder:
     """Opens a run folder that exists; the data is where it was unless `data_dir` says otherwise.
 
@@ -100,7 +112,7 @@ def run_facts(path: Path) -> dict[str, Any]:
     """Reads `run.json`: the data folder, the command and the machine of the run."""
     file = RunPaths(path).facts
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts = parse_json(read_bytes(file).decode())
         if not isinstance(facts, dict) or not isinstance(facts.get("data"), str):
             raise ValueError("no data folder in it")
     except (OSError, ValueError) as error:
@@ -277,7 +289,7 @@ def _refuse_another_run(path: Path, recipe: Recipe, *, data_dir: Path) -> None:
             "Choose another folder, or pass --overwrite to delete that run."
         )
     data_there = Path(run_facts(path)["data"])
-    if data_there.resolve() != Path(data_dir).resolve():
+    if real_path(data_there) != real_path(Path(data_dir)):
         raise InputError(
             f"--out: {path} holds a run on other data. Received: data={data_there}. "
             "Choose another folder, or pass --overwrite to delete that run."

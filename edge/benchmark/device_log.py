@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.files import read_bytes
 
 UNSTEADY, SLOWER = 0.2, 1.1  # a deviation of a fifth of the mean; a mean a tenth over that of the warm-up
 
@@ -94,7 +95,7 @@ def read_device_log(path: Path, device: str) -> list[DeviceRun]:
         InputError: the file cannot be read, or has no result of these tools.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_bytes(path).decode("utf-8", "replace")
     except OSError as error:
         raise InputError(
             f"--import: expected a log. Received: {printable(path)}, {error}. Correct the path."

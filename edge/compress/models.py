@@ -13,6 +13,7 @@ from keras_retina.evaluate.predict import detect_function, predict_dataset
 from keras_retina.foundation.determinism import enable_determinism
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import write_file, write_json
+from keras_retina.foundation.json_values import read_json
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.foundation.run_paths import DURATION, CompressedPaths
 from keras_retina.model.graph import multiply_adds
@@ -106,8 +107,8 @@ def check_settings(folder: CompressedPaths, recipe: Recipe, *, name: str) -> Non
     if not path.exists():
         return
     try:
-        begun = _settings([CompressedModel.model_validate(fields) for fields in json.loads(path.read_text("utf-8"))])
-    except ValueError:  # cut off, or of a version with other settings
+        begun = _settings([CompressedModel.model_validate(fields) for fields in read_json(path)])
+    except (TypeError, ValueError):  # cut off, or of a version with other settings
         begun = ""
     if begun != _settings(ancestry(recipe.compress, name)):
         raise InputError(

@@ -18,7 +18,7 @@ from edge.runtime import SHOW_SCORE_THRESHOLD, Detections, Detector
 from keras_retina.data.images import IMAGE_SUFFIXES, read_image
 from keras_retina.foundation.drawing import class_colour, draw_boxes
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import make_folder, write_file, write_json
+from keras_retina.foundation.files import make_folder, real_path, write_file, write_json
 from keras_retina.geometry.boxes import yxyx_to_xywh
 
 RESULTS = "results.json"
@@ -118,7 +118,7 @@ def image_paths(inputs: Path, *, recursive: bool = False, out_dir: Path | None =
                 "Received: nothing there. Correct the path."
             )
         return [inputs], ""
-    own = None if out_dir is None else out_dir.resolve()
+    own = None if out_dir is None else real_path(out_dir)
     paths: list[Path] = []
     others: list[str] = []
     folders = [inputs]
@@ -126,7 +126,7 @@ def image_paths(inputs: Path, *, recursive: bool = False, out_dir: Path | None =
         for path in sorted(folders.pop(0).iterdir()):
             if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
                 paths.append(path)
-            elif path.name.startswith(".") or path.resolve() == own:
+            elif path.name.startswith(".") or real_path(path) == own:
                 continue
             elif path.is_dir() and recursive and not path.is_symlink():  # a link may lead back
                 folders.append(path)
@@ -172,9 +172,9 @@ def picture_paths(paths: list[Path], out_dir: Path) -> list[Path]:
     for path in paths:
         alone = stems[path.with_suffix("").as_posix().casefold()] == 1
         targets.append(out_dir / path.parent.relative_to(folder) / f"{path.stem if alone else path.name}.jpg")
-    originals = {path.resolve() for path in paths}
+    originals = {real_path(path) for path in paths}
     for target in targets:
-        if target.resolve() in originals:
+        if real_path(target) in originals:
             raise InputError(
                 f"--out: expected another folder than that of the images. Received: {printable(out_dir)}, where "
                 f"{printable(target.name)} would replace an original. Choose another folder."

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_retina.foundation.errors import InputError, closest
+from keras_retina.foundation.errors import InputError, closest, shown
+from keras_retina.foundation.files import read_bytes
 
 NONE = -1
 
@@ -35,19 +36,26 @@ def parse_class_map(value: str) -> dict[str, str]:
         is_file = path.is_file()
     except (OSError, ValueError):  # a long list is no path
         is_file = False
-    parts = path.read_text(encoding="utf-8").splitlines() if is_file else value.split(",")
+    parts = _lines(path) if is_file else value.split(",")
     pairs: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in parts)):
         name, separator, target = (side.strip() for side in part.partition("="))
         if not (name and separator and target):
             raise InputError(
-                f"--class-map: expected class of the file=class of the data. Received: {part!r}. "
+                f"--class-map: expected class of the file=class of the data. Received: {shown(part)}. "
                 "Write name=name,name=name, or a file with one such pair a line."
             )
         if name in pairs:
-            raise InputError(f"--class-map: expected each class of the file once. Received: {name!r} twice.")
+            raise InputError(f"--class-map: expected each class of the file once. Received: {shown(name)} twice.")
         pairs[name] = target
     return pairs
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return read_bytes(path).decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"--class-map: expected UTF-8 text. Received: {path}: {error}. Convert it.") from error
 
 
 def counterparts(

@@ -14,6 +14,7 @@ from edge.runtime import SPEC_MEMBER, Detector, read_description
 from edge.tflite.read_metadata import parse_labels
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import read_bytes
 
 CHANNELS = ("rgb", "bgr")
 
@@ -179,7 +180,7 @@ def _names_in(labels: Path) -> tuple[str, ...]:
     if not labels.is_file():
         raise InputError(f"--labels: expected a text file. Received: {labels}, nothing there. Correct the path.")
     try:
-        return parse_labels(labels.read_text(encoding="utf-8"))
+        return parse_labels(read_bytes(labels).decode())
     except UnicodeDecodeError as error:
         raise InputError(f"--labels: expected UTF-8 text. Received: {labels}: {error}. Convert it.") from error
 

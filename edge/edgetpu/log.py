@@ -10,6 +10,7 @@ from pathlib import Path
 from edge.edgetpu.operators import MAPPED
 from edge.edgetpu.predict import Prediction
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.files import read_bytes
 
 ROW = re.compile(r"^([A-Za-z][\w-]*)[ \t]+(\d+)[ \t]+(\S.*?)\s*$", re.MULTILINE)
 FACT = re.compile(r"^([A-Z][\w /()-]*?):[ \t]+(\S.*?)\s*$", re.MULTILINE)
@@ -59,7 +60,7 @@ def read_log_file(path: Path) -> CompilerLog:
         InputError: it cannot be read, or has neither a table of operators nor a failure.
     """
     try:
-        found = read_log(path.read_text(encoding="utf-8", errors="replace"))
+        found = read_log(read_bytes(path).decode("utf-8", "replace"))
     except OSError as error:
         raise InputError(f"--log: expected a log of edgetpu_compiler. Received: {printable(path)}, {error}.") from error
     if not found.operators and not found.failure:

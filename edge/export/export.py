@@ -29,6 +29,7 @@ from edge.tflite.metadata import add_metadata
 from keras_retina.data.records import ImageFile
 from keras_retina.foundation.errors import InputError, closest
 from keras_retina.foundation.files import sha256_of, write_file, write_json
+from keras_retina.foundation.json_values import read_mapping
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.foundation.machine import package_version
 from keras_retina.model.spec import DetectorSpec
@@ -134,8 +135,10 @@ def is_exported(path: Path, settings: Export) -> bool:
     if not path.exists() or not sidecar.exists():
         return False
     try:
-        facts = json.loads(sidecar.read_text(encoding="utf-8"))
-    except ValueError:  # cut off or edited: the export writes it again
+        facts = read_mapping(sidecar)
+    except InputError:  # cut off or edited: the export writes it again
+        return False
+    if facts is None or facts.get("kind") not in FORMATS:
         return False
     wanted = {name: getattr(settings, name) for name in SETTINGS}
     if format_of(facts["kind"]).calibrated:

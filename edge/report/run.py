@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from edge.verify.result import VerifyResult, read_result
 from edge.verify.rows import Row
 from keras_retina.foundation.errors import InputError
@@ -21,6 +19,7 @@ from keras_retina.foundation.json_values import (
     read_text,
     unexpected,
 )
+from keras_retina.foundation.plain_yaml import parse_plain_yaml
 from keras_retina.foundation.run_paths import RunPaths
 
 
@@ -151,9 +150,9 @@ def _ground_truth(path: Path) -> dict[str, Any] | None:
 
 def _recipe(path: Path, text: str | None) -> dict[str, Any]:
     try:
-        fields = yaml.safe_load(text or "")
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        fields = parse_plain_yaml(text or "")
+    except ValueError as error:
         raise InputError(
-            f"{path}: expected plain YAML without tags. Received: {' '.join(str(error).split())}. Restore the recipe."
+            f"{path}: expected plain YAML without tags. Received: {error}. Restore the recipe."
         ) from error
     return fields if isinstance(fields, dict) else {}

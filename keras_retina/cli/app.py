@@ -17,12 +17,12 @@ from keras_retina.cli.data import check_data, fit_anchors, pack, show_batch
 from keras_retina.cli.detect import detect, serve_web
 from keras_retina.cli.export import evaluate, export, report, verify
 from keras_retina.cli.inspect_file import edgetpu, inspect
-from keras_retina.cli.output import show_log
+from keras_retina.cli.output import any_letter, end_output, note, show_log
 from keras_retina.cli.plan import plan, tune
 from keras_retina.cli.review import review
 from keras_retina.cli.train import compress, demo, launch, run, train
 from keras_retina.cli.weights import import_, weights
-from keras_retina.foundation.errors import TRY_AGAIN, InputError, WorkerLostError
+from keras_retina.foundation.errors import TRY_AGAIN, InputError, WorkerLostError, one_line
 from keras_retina.foundation.interruption import Preempted, preemptible
 
 app = typer.Typer(
@@ -82,26 +82,31 @@ for _group, _verbs in GROUPS.items():
 
 def main() -> None:
     """Entry point: turns bad input into one line on stderr and exit status 2."""
+    any_letter()
     show_log()
     try:
         with preemptible() if set(sys.argv[1:2]) & set(RESUMABLE) else contextlib.nullcontext():
             status = app(prog_name="keras-retina", standalone_mode=len(sys.argv) < 2)  # alone it prints the help
+        unwritten = end_output()
+        if unwritten is not None:
+            raise unwritten
     except Preempted:
+        end_output()
         status = TRY_AGAIN
     except WorkerLostError as error:
-        print(f"keras-retina: {error}", file=sys.stderr)
+        end_output()
+        note(f"keras-retina: {error}")
         sys.exit(TRY_AGAIN)
     except Exception as error:
+        end_output()
         message = error_line(error)
         if message is None:
             raise
-        print(f"keras-retina: {message}", file=sys.stderr)
+        note(f"keras-retina: {message}")
         sys.exit(2)
     if status in INTERRUPTED and sys.argv[1] in RESUMABLE:
         changed = " without --overwrite" if "--overwrite" in sys.argv else ""
-        print(
-            f"keras-retina: {INTERRUPTED[status]}. The same command{changed} goes on where it stopped.", file=sys.stderr
-        )
+        note(f"keras-retina: {INTERRUPTED[status]}. The same command{changed} goes on where it stopped.")
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -110,7 +115,7 @@ def error_line(error: Exception) -> str | None:
     message = usage_error(error)
     if message is None and _is_bad_input(error):
         message = file_error(error) if isinstance(error, OSError) else str(error)
-    return None if message is None else " ".join(message.split())
+    return None if message is None else one_line(" ".join(message.split()))
 
 
 def usage_error(error: Exception) -> str | None:
@@ -128,7 +133,9 @@ def usage_error(error: Exception) -> str | None:
 
 def file_error(error: OSError) -> str:
     """Returns which file could not be opened and why, in the order of all other errors."""
-    if error.filename is None or error.strerror is None:
+    if error.filename is None and error.strerror is not None:
+        return f"expected output that can be written. Received: {error.strerror}. Correct the place and repeat it."
+    if error.strerror is None:
         return str(error)
     return f"{error.filename}: expected a place that can be read or written. Received: {error.strerror}. Correct it."
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keras_retina.cli.options import HeadOption, JsonOption, check_choice, heads, output_file
-from keras_retina.cli.output import plain, say, write_json
-from keras_retina.foundation.errors import InputError
+from keras_retina.cli.output import note, plain, say, write_json
+from keras_retina.foundation.errors import InputError, one_line, shown
+from keras_retina.foundation.machine import MOST_THREADS
 
 if TYPE_CHECKING:
     from edge.benchmark.device_log import DeviceRun
@@ -68,7 +69,7 @@ def benchmark(
         say(f"wrote {chart}")
     reasons = refused(result)
     for reason in reasons:
-        print(f"keras-retina: {' '.join(reason.split())}", file=sys.stderr)
+        note(f"keras-retina: {one_line(' '.join(reason.split()))}")
     if reasons:
         raise typer.Exit(2)
 
@@ -120,9 +121,15 @@ def _beside_line(run: DeviceRun, row: dict[str, Any] | None) -> str:
 def parse_threads(text: str) -> list[int]:
     """Returns the numbers of `1,2`."""
     try:
-        return [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
+        if not all(1 <= number <= MOST_THREADS for number in numbers):
+            raise ValueError
     except ValueError as error:
-        raise InputError(f"--threads: expected whole numbers with commas, like 1,2. Received: {text!r}.") from error
+        raise InputError(
+            f"--threads: expected whole numbers with commas, like 1,2, each from 1 to {MOST_THREADS}. "
+            f"Received: {shown(text)}."
+        ) from error
+    return numbers
 
 
 def check_image(path: Path) -> None:

@@ -16,7 +16,8 @@ from keras_retina.cli.options import (
     SetOption,
     default_recipe,
     load_named,
-    output_file,
+    picture_file,
+    refuse_among_data,
     with_format,
 )
 from keras_retina.cli.output import say, show_coverage, suggest, write_json
@@ -29,7 +30,7 @@ def check_data(
     data: RequiredDataOption,
     recipe: Annotated[str | None, typer.Option("--recipe", help="Adds anchor coverage at its input size.")] = None,
     picture: Annotated[
-        Path | None, typer.Option("--picture", help="Where to draw the worst covered boxes.", callback=output_file)
+        Path | None, typer.Option("--picture", help="Where to draw the worst covered boxes.", callback=picture_file)
     ] = None,
     json_: JsonOption = None,
     format_: FormatOption = None,
@@ -41,6 +42,8 @@ def check_data(
     from keras_retina.data.checks.report import format_report, report_to_dict
     from keras_retina.foundation.errors import InputError
 
+    refuse_among_data("--picture", picture, data=data)
+    refuse_among_data("--json", json_, data=data)
     set_ = with_format(set_, format_)
     settings = load_named(recipe, set_) if recipe else default_recipe(set_)
     named = recipe or settings.data.model_fields_set & {"train", "validation", "test"}
@@ -112,6 +115,7 @@ def show_batch(
 
     settings = load_named(recipe, set_)
     check_request(images, out)
+    refuse_among_data("--out", out, data=data)
     split = split or settings.data.train
     dataset = load_split(open_folder(data, settings.data), split)
     samples = first_samples(settings, dataset, images=images)
@@ -134,6 +138,7 @@ def fit_anchors(
     from keras_retina.data.checks import fit_anchors as fit
     from keras_retina.data.reading.folder import load_split, open_folder
 
+    refuse_among_data("--json", json_, data=data)
     settings = load_named(recipe, set_)
     model = settings.model
     folder = open_folder(data, settings.data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import webbrowser
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -20,8 +19,10 @@ from keras_retina.cli.options import (
     StdOption,
     reading_options,
 )
-from keras_retina.cli.output import say
-from keras_retina.foundation.errors import InputError
+from keras_retina.cli.output import note, say
+from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.files import real_path
+from keras_retina.foundation.machine import MOST_THREADS
 
 if TYPE_CHECKING:
     from edge.detect.capture import Source
@@ -68,7 +69,7 @@ def detect(
     mqtt: Annotated[
         str | None, typer.Option("--mqtt", help="Publishes the lines: mqtt://[USER:PASSWORD@]HOST[:PORT]/TOPIC.")
     ] = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the network.")] = 2,
+    threads: Annotated[int, typer.Option("--threads", min=1, max=MOST_THREADS, help="Threads of the network.")] = 2,
     delegate: Annotated[
         str | None, typer.Option("--delegate", help="edgetpu (a Coral), or a LiteRT delegate library.")
     ] = None,
@@ -85,6 +86,8 @@ def detect(
     from edge.detectors.reading import open_for_detection
     from edge.runtime import SHOW_SCORE_THRESHOLD
 
+    if out.is_dir() and real_path(out) == real_path(Path(source)):
+        raise InputError(f"--out: expected another folder than that of the images. Received: {out}. Choose a new one.")
     options = reading_options(
         labels,
         None,
@@ -98,7 +101,7 @@ def detect(
     loaded, read_as = open_for_detection(model, threads, options=options, delegate=delegate)
     detector = cast("Detector", loaded)  # anybody's file has `detect` and `class_names`, and no more is used of it
     for line in read_as:
-        print(line, file=sys.stderr)
+        note(line)
     threshold = SHOW_SCORE_THRESHOLD if score is None else score
     opened = _open(source, reconnect=reconnect, form=input_format)
     of_videos = {"--record": record, "--mqtt": mqtt, "--every": None if every == 1 else every}
@@ -116,7 +119,7 @@ def detect(
     elif wrong := [option for option, value in of_videos.items() if value is not None]:
         raise InputError(f"{wrong[0]}: expected a video, a stream or a camera. Received: {source}. Leave it out.")
     else:
-        tell = partial(print, file=sys.stderr) if json_lines == "-" else say
+        tell = note if json_lines == "-" else say
         found = detect_paths(
             detector,
             Path(source),
@@ -177,7 +180,7 @@ def _watch(
     from edge.detect.video import watch
     from edge.detect.video_file import IN_BROWSERS
 
-    tell = partial(print, file=sys.stderr) if json_lines == "-" else say
+    tell = note if json_lines == "-" else say
     shown = sys.stderr.isatty() or not source.live  # the log of a service would get a line every two seconds for ever
     watched = watch(
         detector,
@@ -215,15 +218,15 @@ def _watch(
 
 def _note(text: str) -> None:
     """Tells of a source, on standard error: standard output is for lines."""
-    print(f"{chr(10) if sys.stderr.isatty() else ''}{text}", file=sys.stderr, flush=True)
+    note(f"{chr(10) if sys.stderr.isatty() else ''}{text}")
 
 
 def _progress(text: str) -> None:
     """Shows how far it is: in one line of a terminal that is written anew, else line by line."""
     if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{printable(text)}", end="", file=sys.stderr, flush=True)
     else:
-        print(text, file=sys.stderr, flush=True)
+        note(text)
 
 
 def serve_web(

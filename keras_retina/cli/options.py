@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
 def output_file(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
     """Makes the folder of a file, and refuses a file that could not be written at the end, before the work begins."""
     from keras_retina.foundation.errors import InputError
-    from keras_retina.foundation.files import address, make_folder, remote_address
+    from keras_retina.foundation.files import address, make_folder, remote_address, require_writable
 
     if path is None:
         return None
@@ -29,6 +29,7 @@ def output_file(parameter: typer.CallbackParam, path: Path | None) -> Path | Non
             "Choose another place."
         )
     make_folder(path.parent)
+    require_writable(path, parameter.opts[0])
     return path
 
 
@@ -39,6 +40,31 @@ def data_place(path: Path | None) -> Path | None:
     return None if path is None else local_path(path)
 
 
+def picture_file(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
+    """Does what `output_file` does, and refuses an ending that is no picture's."""
+    from keras_retina.foundation.errors import InputError
+
+    if path is not None and path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise InputError(
+            f"{parameter.opts[0]}: expected a file that ends in {', '.join(PICTURE_SUFFIXES)}. Received: {path}. "
+            "Correct the ending."
+        )
+    return output_file(parameter, path)
+
+
+def refuse_among_data(option: str, path: Path | None, *, data: Path) -> None:
+    """Refuses to replace a file of the data folder: labels and pictures are what the user cannot make again."""
+    from keras_retina.foundation.errors import InputError
+    from keras_retina.foundation.files import real_path
+
+    if path is not None and path.is_file() and data.is_dir() and real_path(path).is_relative_to(real_path(data)):
+        raise InputError(
+            f"{option}: expected a place outside of the data. Received: {path}, a file of {data}, which would be lost. "
+            "Choose another place."
+        )
+
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 DATA_HELP = "Folder, pack or TFRecord pattern; also gs:// and the like."
 DataOption = Annotated[Path | None, typer.Option("--data", help=DATA_HELP, callback=data_place)]
 RequiredDataOption = Annotated[Path, typer.Option("--data", help=DATA_HELP, callback=data_place)]

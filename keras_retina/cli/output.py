@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from keras_retina.foundation.errors import printable, printable_lines
 
 if TYPE_CHECKING:
     from edge.verify.result import VerifyResult
@@ -19,8 +23,8 @@ GAINS = ("gain", "gain_with_readers")  # of a layer that was left in float, None
 
 
 def say(text: str) -> None:
-    """Prints a line at once, so that logs of long work can be followed."""
-    print(text, flush=True)
+    """Prints lines at once, so that logs of long work can be followed; no control character reaches the terminal."""
+    print(printable_lines(text), flush=True)
 
 
 class PlainLines(logging.Handler):
@@ -29,6 +33,34 @@ class PlainLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
         say(prefix + record.getMessage())
+
+
+def note(text: str) -> None:
+    """Prints lines on standard error, as `say` does on standard output."""
+    print(printable_lines(text), file=sys.stderr, flush=True)
+
+
+def any_letter() -> None:
+    """Lets every letter be printed from now on: what the terminal's encoding does not have is escaped.
+
+    A Windows terminal in cp1252 has no emoji, and a name of an emoji class would end the work.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def end_output() -> OSError | None:
+    """Writes what is left of the output, and returns why that failed: a full disk, or a reader that went away.
+
+    Python would say it once more when it ends, with another exit status.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None
 
 
 def show_log() -> None:
@@ -80,17 +112,16 @@ def show_coverage(split: str, before: dict[str, Any], *, after: dict[str, Any]) 
 def show_rows(result: VerifyResult) -> None:
     """Prints the table of verify.json and its gate."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table("file", "AP", "AP50", "AP75", "MB", "gzip MB", "ms median", "status")
     for row in result.rows:
         table.add_row(
-            escape(row.file),
+            _cell(row.file),
             *(_number(row.ap[name]) for name in ("AP", "AP50", "AP75")),
             *(_number(size and size / 1e6, 2) for size in (row.size_bytes, row.gzip_bytes)),
             _number(row.latency.median if row.latency else None, 1),
-            escape(row.status + (f": {row.reason}" if row.reason else "")),
+            _cell(row.status + (f": {row.reason}" if row.reason else "")),
         )
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     failed = [row for row in result.rows if row.status == "failed" and not row.also]
@@ -101,21 +132,19 @@ def show_rows(result: VerifyResult) -> None:
 def show_trials(rows: list[TrialRow]) -> None:
     """Prints the trials of a study, the highest AP first, those without one last."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     names = list(rows[0].values) if rows else []
     table = Table("trial", "state", "AP", "min", *names, "reason")
     for row in sorted(rows, key=lambda row: (row.state != "complete", -(row.ap or 0.0), row.number)):
         values = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values.values()]
-        table.add_row(str(row.number), row.state, _number(row.ap), _number(row.minutes, 1), *values, escape(row.reason))
+        table.add_row(str(row.number), row.state, _number(row.ap), _number(row.minutes, 1), *values, _cell(row.reason))
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
 def show_quantization(result: dict[str, Any]) -> None:
     """Prints what the debugger of the int8 file found: the layers that cost most, and the AP with them in float."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -137,7 +166,7 @@ def show_quantization(result: dict[str, Any]) -> None:
         worst = min(maps, key=lambda one: one["accumulated"]["sqnr_db"])
         alone = [one["local"] for one in maps if one["local"]]
         table.add_row(
-            escape(row["layer"]),
+            _cell(row["layer"]),
             str(len(maps)),
             f"{min(one['range'][0] for one in maps):.3g} .. {max(one['range'][1] for one in maps):.3g}",
             "float" if worst["scale"] is None else f"{worst['scale']:.3g}",
@@ -157,15 +186,22 @@ def show_quantization(result: dict[str, Any]) -> None:
     if reasons:
         table = Table("layers", "why", title="Layers that were not tried alone, or could not be measured")
         for reason, layers in reasons.items():
-            table.add_row(escape(layers[0] if len(layers) == 1 else str(len(layers))), escape(reason))
+            table.add_row(_cell(layers[0] if len(layers) == 1 else str(len(layers))), _cell(reason))
         console.print(table)
     table = Table("left in float", "AP", title=f"AP on {ap['images']} training images, to compare with each other only")
     for name, value in (("everything", ap["float"]), ("as in the file", ap["int8"])):
         table.add_row(name, _number(value))
     for trial in ap["trials"]:
-        table.add_row(escape(", ".join(trial["float_layers"])), _number(trial["AP"]))
+        table.add_row(_cell(", ".join(trial["float_layers"])), _number(trial["AP"]))
     console.print(table)
     say(result["reason"])
+
+
+def _cell(text: str) -> str:
+    """Returns a text of a file as a cell of a table, where rich would take `[red]` for a colour."""
+    from rich.markup import escape
+
+    return escape(printable(text))
 
 
 def _number(value: float | None, digits: int = 2) -> str:

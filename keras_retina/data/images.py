@@ -16,6 +16,7 @@ from PIL.ImageFile import ImageFile as PillowFile
 
 from keras_retina.data.records import ImageFile, PackedImage
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.files import read_bytes, require_regular_file
 
 PIXEL_LIMIT = 100_000_000  # a header that claims more is refused before anything is decoded
 _HEIF_SUFFIXES = (".heic", ".heif")
@@ -107,7 +108,7 @@ def image_bytes(path: str | ImageFile) -> bytes:
     if isinstance(path, PackedImage):
         return path.read_bytes()
     try:
-        return Path(path).read_bytes()
+        return read_bytes(Path(path))
     except FileNotFoundError as error:
         raise _missing(path) from error
     except OSError as error:
@@ -176,6 +177,8 @@ def _opened(source: io.BytesIO | str | Path, path: str | ImageFile) -> PillowFil
     if str(path).lower().endswith(_HEIF_SUFFIXES):
         _learn_heif(path)
     try:
+        if not isinstance(source, io.BytesIO):
+            require_regular_file(source)
         known = _known_formats()
         image = Image.open(source, formats=[name for name in _FORMATS if name in known])
     except FileNotFoundError as error:

@@ -8,11 +8,13 @@ long to open a file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,11 @@ def local_path(path: Path) -> Path:
     return Path(place if _DRIVE.match(place) else f"/{place}")
 
 
+def real_path(path: Path) -> Path:
+    """Returns the absolute path behind all links; of a link in a circle, which leads nowhere, as far as it goes."""
+    return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError there
+
+
 def file_size(path: Path) -> int:
     """Returns the bytes of a file, 0 where there is none.
 
@@ -73,6 +80,7 @@ def read_bytes(path: Path, offset: int = 0, *, length: int = -1) -> bytes:
     """
     remote, path = remote_address(path), local_path(path)
     if remote is None:
+        require_regular_file(path)
         with path.open("rb") as file:
             file.seek(offset)
             return file.read(length)
@@ -88,6 +96,54 @@ def read_bytes(path: Path, offset: int = 0, *, length: int = -1) -> bytes:
         stream = BufferedInputStream(remote, min(length, _MOST_AT_ONCE))
         stream.seek(offset)
         return bytes(stream.read(length))
+
+
+_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+
+def require_regular_file(path: str | Path) -> None:
+    """Refuses what cannot be read to its end: a named pipe waits for a writer, and a device never ends.
+
+    Raises:
+        OSError: that, or nothing can be there.
+    """
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except ValueError as error:
+        raise OSError(errno.ENOENT, f"no such name: {error}", str(path)) from error
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if kind != stat.S_IFREG:
+        raise OSError(errno.EINVAL, f"{_KINDS.get(kind, 'a special file')}, not a regular file", str(path))
+
+
+_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/null")
+
+
+def require_writable(path: Path, name: str) -> None:
+    """Tries whether a local file can be written, and leaves everything as it is.
+
+    Args:
+        name: of the option, for messages.
+
+    Raises:
+        InputError: it cannot, or it is a device or a pipe other than the usual outputs.
+    """
+    if str(path) in _STREAMS:
+        return
+    try:
+        is_new = not path.exists()
+        if not is_new:
+            require_regular_file(path)
+        with path.open("ab"):
+            pass
+        if is_new:
+            path.unlink()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{name}: expected a file that can be written. Received: {path}, {reason}. Choose another place."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,18 +7,72 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from pathlib import Path
 from typing import Any
 
-from keras_retina.foundation.errors import InputError
+import numpy as np
+
+from keras_retina.foundation.errors import InputError, printable, shortened, shown
+from keras_retina.foundation.files import read_bytes
+
+MOST_BRACKETS = 100
+_TOO_DEEP = f"more than {MOST_BRACKETS} brackets in each other"
+_HALF_LETTER = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_OPENING = np.frombuffer(b"[{", np.uint8)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def read_text(path: Path) -> str | None:
     """Returns the text of a file, or None when it does not exist."""
     try:
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        return read_bytes(path).decode() if os.path.lexists(path) else None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected UTF-8 text. Received: {error}. Restore the file.") from error
+
+
+def parse_json(text: str) -> Any:
+    """Returns the value of a JSON text, which whoever sends a file may have made to do harm.
+
+    Raises:
+        ValueError: it is no JSON, or has more than 100 brackets in each other, at which Python gives up later, or a
+            half of a letter (`\\ud800`), which no file and no terminal can hold.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    if _HALF_LETTER.search(text) or most_brackets(text) > MOST_BRACKETS:
+        refuse_strange(value)
+    return value
+
+
+def refuse_strange(value: Any) -> None:
+    """Looks through lists and dictionaries of plain values.
+
+    Raises:
+        ValueError: there are more than 100 of them in each other, or a half of a letter in a text.
+    """
+    level, depth = [value], 0
+    while level:
+        for text in filter(lambda one: isinstance(one, str), level):
+            if any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise ValueError(f"half of a letter, a lone surrogate, in {shortened(printable(text), 100)!r}")
+        lists = [one for one in level if isinstance(one, list | tuple)]
+        mappings = [one for one in level if isinstance(one, dict)]
+        if depth >= MOST_BRACKETS and (lists or mappings):
+            raise ValueError(_TOO_DEEP)
+        level = [item for one in lists for item in one]
+        level += [item for one in mappings for pair in one.items() for item in pair]
+        depth += 1
+
+
+def most_brackets(text: str) -> int:
+    """Returns at least how many brackets are in each other; those inside of texts count too."""
+    brackets = np.frombuffer(text.encode("utf-8", "surrogatepass").translate(None, _NO_BRACKETS), np.uint8)
+    steps = np.where(np.isin(brackets, _OPENING), 1, -1)
+    return int(np.cumsum(steps).max(initial=0))
 
 
 def read_json(path: Path) -> Any:
@@ -27,8 +81,8 @@ def read_json(path: Path) -> Any:
     if text is None:
         return None
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise InputError(
             f"{path}: expected complete JSON. Received: {error}. Run `keras-retina verify` or `export` again."
         ) from error
@@ -94,6 +148,6 @@ def is_box(value: Any) -> bool:
 
 def unexpected(where: Path | str, expected: str, *, received: Any) -> InputError:
     """Returns the error for a field of a run folder that has another type than its writer gives it."""
-    shown = repr(received)
-    shown = shown if len(shown) <= 120 else shown[:117] + "..."
-    return InputError(f"{where}: expected {expected}. Received: {shown}. Run the command that wrote the file again.")
+    return InputError(
+        f"{where}: expected {expected}. Received: {shown(received)}. Run the command that wrote the file again."
+    )

@@ -14,6 +14,8 @@ from pathlib import Path
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _LARGEST_INT = 2**31 - 1
 
+MOST_THREADS = 1024  # LiteRT counts them in 32 bits, and makes as many as it is told
+
 
 def keep_freed_memory() -> bool:
     """Tells glibc to reuse freed blocks instead of returning them to the system; True where that took effect.

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_retina.foundation.errors import InputError
+from keras_retina.recipe.size import MOST_ANCHORS, anchor_count
 
 SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 RATIOS = (0.5, 1.0, 2.0)
+_LAST_LEVEL = 20  # whose stride no picture reaches
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,12 @@ class AnchorGrid:
                     f"Anchors need a positive, finite {name}. Received: {name}={given}. "
                     "Give numbers above 0, at least one."
                 )
+        count = anchor_count(self.height, self.width, levels=self.levels, per_cell=self.per_cell)
+        if count > MOST_ANCHORS:
+            raise InputError(
+                f"Anchors: expected at most {MOST_ANCHORS:,} of them. Received: {count:,} on {self.height} x "
+                f"{self.width} pixels, levels={tuple(self.levels)}. Use a smaller input, or fewer scales and ratios."
+            )
         if not 0 <= self.offset <= 1:
             raise InputError(
                 f"Anchors need a centre in their cell. Received: offset={self.offset}. Use 0.5, its middle, or 0."
@@ -153,9 +161,9 @@ def _level_boxes(height: int, width: int, *, stride: int, halves: np.ndarray, of
 
 def _check_sides(height: int, width: int, *, levels: tuple[int, int]) -> None:
     first, last = levels
-    if not 0 <= first <= last:
+    if not 0 <= first <= last <= _LAST_LEVEL:
         raise InputError(
-            "levels must be (first, last) with 0 <= first <= last. "
+            f"levels must be (first, last) with 0 <= first <= last <= {_LAST_LEVEL}. "
             f"Received: levels={tuple(levels)}. The paper's is (3, 7)."
         )
     stride = 2**last

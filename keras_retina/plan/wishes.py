@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from keras_retina.foundation.errors import InputError, closest
+from keras_retina.foundation.machine import MOST_THREADS
 from keras_retina.recipe.backbones import BACKBONE_FACTS, BackboneName
-from keras_retina.recipe.section import Section
+from keras_retina.recipe.section import LARGEST_SEED, Section
 
 Target = Literal["phone", "pi", "coral", "browser", "frigate"]
 Objective = Literal["smallest", "fastest", "best"]
@@ -45,8 +47,13 @@ class Wishes:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"--{name}: expected a number above 0. Received: {name}={value}. Correct it.")
-        if self.seed < 0:
-            raise InputError(f"--seed: expected a number from 0 on. Received: seed={self.seed}. Correct it.")
+            if value is not None and (not math.isfinite(value) or value > (MOST_THREADS if name == "threads" else 1e9)):
+                most = MOST_THREADS if name == "threads" else "1e9"
+                raise InputError(f"--{name}: expected a number up to {most}. Received: {name}={value}. Correct it.")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(
+                f"--seed: expected a number from 0 to {LARGEST_SEED}. Received: seed={self.seed}. Correct it."
+            )
         names = {"target": get_args(Target), "objective": get_args(Objective), "backbone": get_args(BackboneName)}
         for name, choices in names.items():
             value = getattr(self, name)

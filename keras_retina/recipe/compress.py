@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from keras_retina.recipe.formats import RESERVED, RecipeFormat
-from keras_retina.recipe.section import Count, Fraction, Inside, Positive, Section
+from keras_retina.recipe.section import Count, CountOrNone, Fraction, Inside, Positive, Section
 
 
 class Channels(Section):
@@ -71,7 +71,7 @@ class FineTune(Section):
     minutes: Positive | None = None
     learning_rate: Positive = 3e-4
     final_learning_rate_fraction: Fraction = 0.01
-    warmup_steps: Annotated[int, Field(ge=0)] = 25
+    warmup_steps: CountOrNone = 25
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     weight_average: Annotated[float, Field(gt=0, lt=1)] | None = None
     evaluate_every: Count = 2

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from keras_retina.recipe.section import Count, Fraction, Positive, Section
+from keras_retina.recipe.section import Count, CountOrNone, Fraction, Positive, Section, Seed
 
 
 class Data(Section):
@@ -30,13 +30,13 @@ class Data(Section):
     validation: str = "val"
     test: str | None = None
     split: Literal["folder", "auto"] = "folder"
-    split_seed: Annotated[int, Field(ge=0)] = 0
+    split_seed: Seed = 0
     train_images: Count | None = None
     classes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     rename: dict[str, str] = {}
     boxes: Literal["auto", "pixels", "normalized"] = "auto"
     bad_images: Literal["refuse", "skip"] = "refuse"
-    cache_mebibytes: Annotated[int, Field(ge=0)] = 2048
+    cache_mebibytes: CountOrNone = 2048
 
     @model_validator(mode="after")
     def _classes_once(self) -> Data:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from keras_retina.foundation.machine import MOST_THREADS
 from keras_retina.recipe.formats import FORMATS, Form, RecipeFormat, calibrated_names
 from keras_retina.recipe.section import Count, Fraction, Positive, Section
 
@@ -76,4 +77,4 @@ class Verification(Section):
     maximum_class_drop: Annotated[float, Field(ge=0)] = 2.0
     parity: Positive = 1e-3
     latency_runs: Count = 30
-    threads: Count = 2
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = 2

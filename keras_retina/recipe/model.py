@@ -9,9 +9,13 @@ from pydantic import Field, model_validator
 
 from keras_retina.foundation.errors import closest
 from keras_retina.recipe.backbones import BACKBONE_ALPHAS, BACKBONE_STARTS, PIXEL_SCALED, BackboneName, start_names
-from keras_retina.recipe.section import Positive, Section
+from keras_retina.recipe.section import Positive, Section, from_least
+from keras_retina.recipe.size import MOST_ANCHORS, MOST_BYTES, anchor_count, gibibytes, map_bytes, weight_bytes
 
 Activation = Literal["relu", "relu6", "swish"]
+
+Factor = Annotated[float, Field(gt=0, le=1e4), from_least(1e-4)]
+"""Of an anchor: the area of the smallest and of the largest one is a number of float32."""
 
 _CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # those of every TFLite SSD file
 
@@ -85,9 +89,9 @@ class Anchors(Section):
     does.
     """
 
-    size: Positive = 3.0
-    scales: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
-    ratios: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)] = (0.5, 1.0, 2.0)
+    size: Factor = 3.0
+    scales: Annotated[tuple[Factor, ...], Field(min_length=1, strict=False)] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+    ratios: Annotated[tuple[Factor, ...], Field(min_length=1, strict=False)] = (0.5, 1.0, 2.0)
     offset: Annotated[float, Field(ge=0, le=1)] = 0.5
     whole_pixels: bool = False
     clip: bool = False
@@ -228,5 +232,29 @@ class Model(Section):
                 raise ValueError(
                     f"input.{side} must be a multiple of {stride}, the stride of the last level of "
                     f"pyramid.levels={list(self.pyramid.levels)}. Received: {side}={pixels}. Closest: {nearest}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _fits(self) -> Model:
+        """Counts anchors and bytes: a number with a few noughts too many would fill the memory of any machine."""
+        height, width, levels = self.input.height, self.input.width, self.pyramid.levels
+        per_cell = len(self.anchors.scales) * len(self.anchors.ratios)
+        anchors = anchor_count(height, width, levels=levels, per_cell=per_cell)
+        if anchors > MOST_ANCHORS:
+            raise ValueError(
+                f"anchors: expected at most {MOST_ANCHORS:,} of them. Received: {anchors:,} from {per_cell} a cell on "
+                f"{height} x {width} pixels, levels={list(levels)}. Use fewer scales and ratios, or a smaller input"
+            )
+        full = (self.pyramid.convolution == "full", self.head.convolution == "full")
+        widths, convolutions = (self.pyramid.width, self.head.width), self.head.convolutions
+        weights = weight_bytes(*widths, convolutions=convolutions, levels=levels, full=full)
+        largest = map_bytes(height, width, level=levels[0], channels=max(widths))
+        for name, count in (("weights", weights), ("a feature map", largest)):
+            if count > MOST_BYTES:
+                raise ValueError(
+                    f"pyramid.width and head.width: expected {name} of at most {gibibytes(MOST_BYTES)}, as a .tflite "
+                    f"holds. Received: {gibibytes(count)} from pyramid.width={widths[0]}, head.width={widths[1]}. "
+                    "Use smaller widths"
                 )
         return self

@@ -15,7 +15,8 @@ from keras_retina.recipe.compress import CompressedModel, CompressedModels, Fine
 from keras_retina.recipe.data import Augmentation, Data
 from keras_retina.recipe.export import Export, Verification
 from keras_retina.recipe.model import Model
-from keras_retina.recipe.section import Count, Positive, Section, explain
+from keras_retina.recipe.section import Count, Positive, Section, Seed, explain
+from keras_retina.recipe.size import MOST_BATCH_BYTES, anchor_count, batch_bytes, gibibytes
 from keras_retina.recipe.training import EarlyStop, Loss, Matching, Training
 from keras_retina.recipe.yaml_file import apply_override, dump_yaml, read_yaml
 
@@ -82,7 +83,7 @@ class Recipe(Section):
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     model: Model = Model()
     data: Data = Data()
     augmentation: Augmentation = Augmentation()
@@ -98,6 +99,16 @@ class Recipe(Section):
     def _parents_come_first(cls, models: CompressedModels) -> CompressedModels:
         check_parents(models)
         return models
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> Recipe:
+        batch, needed = self.training.batch_size, bytes_of_batch(self)
+        if needed > MOST_BATCH_BYTES:
+            raise ValueError(
+                f"training.batch_size: expected batches of at most {gibibytes(MOST_BATCH_BYTES)}. Received: batch_size="
+                f"{batch}, which takes {gibibytes(needed)}. Use a smaller one, and accumulate_steps"
+            )
+        return self
 
     @model_validator(mode="after")
     def _kept_features_are_frozen(self) -> Recipe:
@@ -148,6 +159,14 @@ class Recipe(Section):
                     "Set 0.995, or export.heal: off"
                 )
         return self
+
+
+def bytes_of_batch(recipe: Recipe) -> int:
+    """Returns the least memory that a batch takes: its pixels, and the targets of its anchors."""
+    size, anchors = recipe.model.input, recipe.model.anchors
+    per_cell = len(anchors.scales) * len(anchors.ratios)
+    count = anchor_count(size.height, size.width, levels=recipe.model.pyramid.levels, per_cell=per_cell)
+    return batch_bytes(recipe.training.batch_size, size.height, size.width, anchors=count)
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:

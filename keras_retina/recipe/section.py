@@ -5,13 +5,31 @@ from __future__ import annotations
 import reprlib
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from keras_retina.foundation.errors import InputError, closest
+from keras_retina.foundation.errors import InputError, closest, printable, shortened
 
-Positive = Annotated[float, Field(gt=0)]
+LARGEST_COUNT = 2**31 - 1
+LARGEST_SEED = 2**32 - 1  # that NumPy and TensorFlow take
+_SMALLEST, _LARGEST = 1e-30, 1e30  # float32 has no smaller and larger ones to compute with
+
+
+def from_least(least: float) -> AfterValidator:
+    """Returns a check beside `gt=0`: a positive number that computes as 0 is refused too."""
+
+    def check(value: float) -> float:
+        if value < least:
+            raise ValueError(f"expected {least:g} or more. Received: {value:g}. Correct the value")
+        return value
+
+    return AfterValidator(check)
+
+
+Positive = Annotated[float, Field(gt=0, le=_LARGEST), from_least(_SMALLEST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+CountOrNone = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Inside = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -49,8 +67,7 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
 
 
 def _explain(problem: Any, root: type[BaseModel]) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
-    place = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in place)
+    place = shortened(printable(".".join(str(part) for part in problem["loc"])), 200)
     received = _short.repr(problem.get("input"))[:200]
     if problem["type"] == "missing":
         return f"{place}: expected a value. Received: nothing. Add the key."

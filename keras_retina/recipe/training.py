@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from keras_retina.recipe.section import Count, Fraction, Inside, Positive, Section
+from keras_retina.recipe.section import LARGEST_COUNT, Count, CountOrNone, Fraction, Inside, Positive, Section
 
 ClassLossName = Literal[
     "focal",
@@ -68,7 +68,7 @@ class Loss(Section):
     star_beta: Annotated[float, Field(ge=-100, le=100)] = 1.0
     gamma_decay: Annotated[float, Field(ge=0, le=0.9999)] = 0.95
     gamma_scale: Annotated[float, Field(ge=0)] = 8.0
-    hard_anchors: Annotated[int, Field(ge=2)] = 128
+    hard_anchors: Annotated[int, Field(ge=2, le=LARGEST_COUNT)] = 128
     hard_iou: Fraction = 0.5
     hard_negatives: Annotated[float, Field(ge=0.01)] | None = None
     box: BoxLossName = "smooth_l1"
@@ -137,7 +137,7 @@ class Training(Section):
     decay_at: Annotated[tuple[Inside, ...], Field(min_length=1, strict=False)] | None = None
     final_learning_rate_fraction: Fraction = 0.01
     unfreeze_at: Annotated[tuple[Inside, ...], Field(max_length=5, strict=False)] = ()
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    warmup_steps: CountOrNone = 100
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     clip_norm: Positive | None = 10.0

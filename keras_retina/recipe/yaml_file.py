@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 
-from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.errors import InputError, shortened, shown
+from keras_retina.foundation.files import read_bytes
+from keras_retina.foundation.plain_yaml import parse_plain_yaml
 
 
 class _Loader(yaml.SafeLoader):
@@ -40,9 +42,6 @@ for _letter in "yYnNoO":
         if tag != "tag:yaml.org,2002:bool"
     ]
 
-# RecursionError: brackets nested by the thousand. ValueError: scalars such as the date 2026-13-45.
-_NOT_YAML = (yaml.YAMLError, RecursionError, ValueError)
-
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Returns the sections of a recipe file as nested dictionaries.
@@ -54,7 +53,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         received = "a folder" if path.is_dir() else "no such file"
         raise InputError(f"{path}: expected a recipe file. Received: {received}. Pass the path of a .yaml recipe.")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path).decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected text in UTF-8. Received: {error}. Save the file as UTF-8.") from error
     return parse_yaml(text, str(path))
@@ -81,11 +80,10 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
         InputError: it is not plain YAML, or holds no sections.
     """
     try:
-        fields = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except _NOT_YAML as error:
-        reason = " ".join(str(error).split())[:300]
+        fields = parse_plain_yaml(text, _Loader)
+    except ValueError as error:
         raise InputError(
-            f"{source}: expected plain YAML without tags. Received: {reason}. Correct the file."
+            f"{source}: expected plain YAML without tags. Received: {shortened(str(error), 300)}. Correct the file."
         ) from error
     if not isinstance(fields, dict):
         raise InputError(
@@ -103,7 +101,7 @@ def apply_override(fields: dict[str, Any], override: str) -> None:
     """
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise InputError(f"--set: expected section.key=value. Received: {override!r}. Example: training.epochs=10")
+        raise InputError(f"--set: expected section.key=value. Received: {shown(override)}. Example: training.epochs=10")
     *sections, name = key.strip().split(".")
     target = fields
     for section in sections:
@@ -111,8 +109,10 @@ def apply_override(fields: dict[str, Any], override: str) -> None:
             target[section] = {}
         target = target[section]
         if not isinstance(target, dict):
-            raise InputError(f"--set: expected a section. Received: {section!r} in {override!r}, which holds a value.")
+            raise InputError(f"--set: expected a section. Received: {shown(section)} in {shown(override)}, a value.")
     try:
-        target[name] = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except _NOT_YAML as error:
-        raise InputError(f"--set: expected a YAML value. Received: {override!r}. Quote the text.") from error
+        target[name] = parse_plain_yaml(text, _Loader)
+    except ValueError as error:
+        raise InputError(
+            f"--set: expected a YAML value. Received: {shown(override)}, {shortened(str(error), 200)}. Quote the text."
+        ) from error

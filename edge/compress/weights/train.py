@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 from edge.compress.fine_tune import CompressTask, fine_tune_batches, fit_network, freeze_stages, steps_per_epoch
@@ -12,6 +11,7 @@ from edge.compress.weights.sparsity import amounts_by_loss, even_amounts, loss_c
 from edge.quantize.aware.model import quantizable
 from edge.quantize.batch_norm import set_effective_kernels
 from keras_retina.foundation.files import write_json
+from keras_retina.foundation.json_values import read_mapping
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.losses import importance_losses
 from keras_retina.model.saving import load_detector, save_detector
@@ -82,4 +82,4 @@ def _amounts(task: CompressTask, model: keras.Model, *, wanted: Sparsity) -> dic
         curvatures = loss_curvatures(model, learning, batches=batches, losses=losses)
         amounts = amounts_by_loss(model, wanted.amount, curvatures=curvatures)
         write_json(path, amounts)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_mapping(path) or {}

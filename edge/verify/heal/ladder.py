@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from edge.verify.rows import Row
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.spread import ap_ratios
 from keras_retina.foundation.files import write_file
+from keras_retina.foundation.json_values import read_json
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Export, Verification
 
@@ -79,7 +79,7 @@ class Judge:
 
     def spread(self) -> tuple[float, float] | None:
         """Returns 5 % and 95 % of AP / AP of the float model for the file that was measured last, over drawn images."""
-        detections = json.loads(self._detections.read_text(encoding="utf-8"))
+        detections = read_json(self._detections)
         ratios = ap_ratios(self.dataset, detections, list(self.parent_detections))
         if not len(ratios):
             return None

@@ -19,6 +19,8 @@ from PIL import Image
 from keras_retina.data.builtin.scene import Scene, draw_scene
 from keras_retina.data.builtin.shapes import CLASSES
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import read_bytes
+from keras_retina.foundation.json_values import parse_json
 
 CLASS_NAMES = tuple(shape.name for shape in CLASSES)
 DRAWING = 2  # raise it with every change of the pictures, so that an older set is not taken for the new one
@@ -128,7 +130,7 @@ def _is_complete(folder: Path, settings: dict[str, int]) -> bool:
         if not path.is_file():
             return False
         try:
-            labels = json.loads(path.read_text(encoding="utf-8"))
+            labels = parse_json(read_bytes(path).decode())
             info = labels["info"]
             if (info["drawing"], info["settings"]) != (DRAWING, settings):
                 return False

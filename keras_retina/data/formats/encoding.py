@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.files import read_bytes
 
 _WIDE = {"gb2312": "gb18030", "gbk": "gb18030", "cp936": "gb18030"}  # the newest of a family reads the older ones
 _NOT_ASCII = re.compile(rb"[\x80-\xff]+")
@@ -24,8 +25,7 @@ def read_text(file: str | Path, expected: str = "a text file") -> str:
         InputError: it cannot be read, or is in another encoding.
     """
     try:
-        with open(file, "rb") as stream:
-            data = stream.read()
+        data = read_bytes(Path(file))
     except OSError as error:
         raise InputError(
             f"{printable(file)}: {expected} that can be read was expected. Received: {error.strerror}. Check the path."
@@ -39,8 +39,7 @@ def read_beginning(file: Path, size: int) -> tuple[str, bool] | None:
     What is cut off or in another encoding becomes a question mark.
     """
     try:
-        with file.open("rb") as stream:
-            data = stream.read(size + 1)
+        data = read_bytes(file, length=size + 1)
     except OSError:
         return None
     return data[:size].decode(json.detect_encoding(data), "replace"), len(data) <= size

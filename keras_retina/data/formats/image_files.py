@@ -14,6 +14,7 @@ from keras_retina.data.formats.listing import is_image, walk_files, walk_names
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Problem
+from keras_retina.foundation.files import real_path
 
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "photos", "data")
 """What folders of images are called, in lower case, the most telling name first."""
@@ -139,7 +140,7 @@ class ImageFinder:
         path = PurePosixPath(labelled.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or _ADDRESS.match(labelled):
             return False
-        own = [part.lower() for part in self.root.resolve().parts[-len(skipped) :]] if skipped else []
+        own = [part.lower() for part in real_path(self.root).parts[-len(skipped) :]] if skipped else []
         return [part.lower() for part in skipped] == own
 
     def _only_one(self, parts: Sequence[str]) -> str | None:
@@ -204,7 +205,7 @@ def unread_files(
     """
     problems: list[Problem] = []
     for path in dict.fromkeys(path for folder in folders for path in walk_files(folder)):
-        if path.resolve() in used or path.parent.name.lower() in _MASK_FOLDERS:
+        if real_path(path) in used or path.parent.name.lower() in _MASK_FOLDERS:
             continue
         if is_image(path.name):
             problems.append(problem("unlabelled_image", str(path), detail=detail, fixed=True))

@@ -65,7 +65,7 @@ def list_folder(folder: str | Path) -> Listing:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if is_visible(entry.name):
-                    (folders if entry.is_dir() else files).append(entry.name)
+                    (folders if _is_folder(entry) else files).append(entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return Listing((), ())
     except OSError as error:
@@ -73,6 +73,13 @@ def list_folder(folder: str | Path) -> Listing:
             f"{printable(folder)}: a readable folder was expected. Received: {error.strerror}. Check its permissions."
         ) from error
     return Listing(tuple(sorted(files)), tuple(sorted(folders)))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle: reading it as a file says so
+        return False
 
 
 def folders_in(folder: Path) -> list[Path]:

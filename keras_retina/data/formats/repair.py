@@ -18,10 +18,11 @@ import numpy as np
 
 from keras_retina.data.images import image_orientation, inspect_complete
 from keras_retina.data.records import Problem, Record
-from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.errors import InputError, one_line, printable
 from keras_retina.foundation.progress import tell_progress
 
 OUTSIDE_TOLERANCE = 0.1  # pixels; clipped like the rest, but the rounding of a label file is no problem to report
+_LONGEST_DETAIL = 1_000  # letters; a label may be of any length
 _DRIVE = re.compile("[A-Za-z]:")  # of Windows
 
 
@@ -52,7 +53,7 @@ class LabelledImage:
 
 def problem(kind: str, where: str, *, detail: str, fixed: bool) -> Problem:
     """Makes a Problem whose texts are one printable line, whatever the labels contain."""
-    return Problem(kind, printable(where), printable(detail), fixed)
+    return Problem(kind, printable(where), one_line(detail, most=_LONGEST_DETAIL), fixed)
 
 
 def refuse_unfixed(problems: Iterable[Problem]) -> None:

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.files import real_path
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def unpacked(archive: Path) -> Path:
         InputError: the archive is damaged, has a member that would leave the folder, or is larger than the disk.
     """
     state = archive.stat()
-    key = hashlib.sha256(f"{archive.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{real_path(archive)} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:12]
     folder = _cache() / key / (without_suffix(archive.name) or "data")
     if folder.is_dir():
         return folder

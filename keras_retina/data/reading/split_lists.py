@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,8 @@ from keras_retina.data.reading.automatic_split import TEST, VALIDATION, cut_long
 from keras_retina.data.reading.look_alike import look_alike_groups
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import write_json
+from keras_retina.foundation.files import read_bytes, write_json
+from keras_retina.foundation.json_values import parse_json
 from keras_retina.recipe.data import Data
 
 
@@ -100,7 +100,7 @@ def read_lists(path: Path) -> SplitLists:
         InputError: the file is missing or damaged.
     """
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = parse_json(read_bytes(path).decode())
         return SplitLists(str(content["source"]), {str(key): tuple(names) for key, names in content["files"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

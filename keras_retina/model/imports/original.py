@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_retina.foundation.errors import InputError, closest, printable
+from keras_retina.foundation.files import read_bytes
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.imports.coco import BACKGROUND, NOT_USED
 from keras_retina.model.retinanet import detector_network
@@ -84,7 +85,7 @@ def names_of_outputs(original: Original, labels: Path | None) -> tuple[str, ...]
             )
         return original.class_names
     try:
-        lines = labels.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bytes(labels).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{labels}: expected class names, one a line. Received: {printable(error)}.") from error
     given = names = tuple(line.strip() for line in lines if line.strip())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from keras_retina.foundation.files import (
     file_size,
     matching_files,
     read_bytes,
+    real_path,
     remote_address,
+    require_regular_file,
+    require_writable,
     replacing,
     write_file,
     write_json,
@@ -183,3 +187,53 @@ def test_json_is_ascii_with_a_line_end_and_what_has_no_json_is_not_written(tmp_p
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
     assert path.read_bytes() == b"{}\n"
+
+
+@pytest.mark.parametrize("kind", ["named pipe", "socket", "device", "link to a device"])
+def test_what_has_no_end_is_refused_before_it_is_opened(kind, tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    if kind == "named pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        monkeypatch.chdir(tmp_path)  # the path of a socket may have 108 bytes
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind("a")
+    elif kind == "device":
+        path = Path("/dev/zero")
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(OSError, match=f"a {kind.rpartition(' ')[2] if kind != 'named pipe' else kind}, not a regular"):
+        read_bytes(path)
+
+
+def test_a_folder_a_name_with_a_zero_byte_and_a_missing_file_are_errors_of_the_system(tmp_path):
+    with pytest.raises(IsADirectoryError):
+        require_regular_file(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        require_regular_file(tmp_path / "none")
+    with pytest.raises(OSError, match="null byte"):
+        require_regular_file(f"{tmp_path}/a\0b")
+
+
+@pytest.mark.parametrize("place", ["/dev/full", "/proc/new", "folder/", "x" * 300, "pipe"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(place, tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="--json: expected a file that can be written"):
+        require_writable(tmp_path / place, "--json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
+
+
+def test_the_try_leaves_a_file_as_it_is_and_makes_none(tmp_path):
+    (tmp_path / "there").write_text("a")
+    for name in ("there", "new"):
+        require_writable(tmp_path / name, "--json")
+    assert (tmp_path / "there").read_text() == "a"
+    assert not (tmp_path / "new").exists()
+    require_writable(Path("/dev/null"), "--json")
+
+
+def test_a_link_in_a_circle_has_a_real_path(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert real_path(tmp_path / "a").parent == tmp_path.resolve()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from keras_retina.foundation.errors import InputError
@@ -11,6 +13,7 @@ from keras_retina.foundation.json_values import (
     mapping_of,
     number,
     number_of,
+    parse_json,
     read_json,
     read_mapping,
     text_of,
@@ -67,3 +70,32 @@ def test_files_that_are_absent_or_damaged(tmp_path):
         with pytest.raises(InputError, match=rf"a\.json: expected {message}") as caught:
             read_mapping(path)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[" * 100_000, "more than 100 brackets"),
+        ("[" * 101 + "]" * 101, "more than 100 brackets"),
+        ('{"a":' * 101 + "1" + "}" * 101, "more than 100 brackets"),
+        ('{"name": "\\ud800"}', "half of a letter, a lone surrogate, in '..ud800'"),
+        ('{"\\udfff": 1}', "surrogate"),
+        ("9" * 5_000, "Exceeds the limit"),
+        ("", "Expecting value"),
+    ],
+)
+def test_json_that_python_would_stumble_over_later_is_no_json(text, told):
+    with pytest.raises(ValueError, match=told):
+        parse_json(text)
+
+
+def test_deep_and_odd_json_that_is_sound_is_read():
+    assert parse_json("[" * 100 + "]" * 100) == json.loads("[" * 100 + "]" * 100)
+    assert parse_json(json.dumps("[" * 1_000)) == "[" * 1_000  # brackets of a text are none
+    assert parse_json('"\\ud83d\\ude00"') == "\U0001f600"  # both halves of a letter
+
+
+def test_a_file_of_a_hundred_thousand_brackets_is_named(tmp_path):
+    (tmp_path / "run.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"run\.json: expected complete JSON\. Received: more than 100 brackets"):
+        read_json(tmp_path / "run.json")

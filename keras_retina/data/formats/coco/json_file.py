@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeGuard
 from keras_retina.data.formats.encoding import read_beginning, read_text
 from keras_retina.data.formats.listing import files_in
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.json_values import parse_json
 
 _BEGINNING = 1 << 18  # bytes; licences and the like stand before the first list
 _LISTS = re.compile(r'"(images|annotations)"\s*:\s*(\[|$)')
@@ -86,8 +87,8 @@ def read_json(file: Path) -> Any:
     """
     text = read_text(file, "a JSON file")
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # damaged, nested without end
+        return parse_json(text)
+    except ValueError as error:
         raise InputError(_damage(file, text, error=error)) from error
 
 

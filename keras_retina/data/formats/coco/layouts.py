@@ -14,6 +14,7 @@ from keras_retina.data.formats.image_files import IMAGE_FOLDERS, unread_files
 from keras_retina.data.formats.listing import folders_in, named_folders
 from keras_retina.data.formats.split_names import WHOLE, is_split_name, usual_name
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
+from keras_retina.foundation.files import real_path
 
 _LABEL_FOLDERS = ("annotations", "annotation", "labels")
 _ROBOFLOW = "_annotations.coco.json"
@@ -139,7 +140,7 @@ def _layout(kind: str, splits: Mapping[str, CocoSplit], data_dir: Path) -> Layou
             file,
             image_folders=image_folders,
             split=split,
-            name=data_dir.resolve().name,
+            name=real_path(data_dir).name,
             categories=categories(),
             boxes=reading.boxes,
         )
@@ -149,9 +150,9 @@ def _layout(kind: str, splits: Mapping[str, CocoSplit], data_dir: Path) -> Layou
         folders = [data_dir]
         for split in splits.values():
             finder, images, _ = read_images(load_json(split.file), split.file, image_folders=split.image_folders)
-            used.update((finder.root / image.file_name).resolve() for image in images)
-            used.add(split.file.resolve())
-            if not finder.root.resolve().is_relative_to(data_dir.resolve()):
+            used.update(real_path(finder.root / image.file_name) for image in images)
+            used.add(real_path(split.file))
+            if not real_path(finder.root).is_relative_to(real_path(data_dir)):
                 folders.append(finder.root)
         detail = "in no label file: it is not read"
         return unread_files(folders, used, label_suffixes=(".json", ".xml", ".csv"), detail=detail)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keras_retina.data.formats.csv_files.columns import MISSING, Columns
+from keras_retina.foundation.json_values import parse_json
 
 Corners = tuple[float, float, float, float]
 """y1, x1, y2, x2 as the file has them."""
@@ -117,7 +117,7 @@ def json_cell(text: str) -> dict[str, Any]:
         NoBoxError: it is no JSON object.
     """
     try:
-        found = json.loads(text or "{}")
+        found = parse_json(text or "{}")
     except ValueError:
         found = None
     if not isinstance(found, dict):

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 from keras_retina.data.formats.coco.json_file import read_json
 from keras_retina.data.formats.others.named import NamedBox, NamedImage, NamedLabels
 from keras_retina.data.formats.repair import problem
+from keras_retina.data.formats.voc.xml_file import parse_xml
 from keras_retina.data.records import Problem
 from keras_retina.foundation.errors import InputError, printable
 
@@ -103,13 +104,7 @@ def _named(where: str, box: Any) -> NamedBox:
 
 
 def _xml(file: Path) -> ElementTree.Element:
-    try:
-        data = file.read_bytes()
-        if b"<!DOCTYPE" in data[:10_000]:  # entities expand
-            raise _damaged(file, "a DOCTYPE")
-        return ElementTree.fromstring(data)
-    except (OSError, ElementTree.ParseError) as error:
-        raise _damaged(file, str(error)) from error
+    return parse_xml(file)
 
 
 def _damaged(file: Path, reason: str) -> InputError:

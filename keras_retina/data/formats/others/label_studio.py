@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -15,12 +14,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from keras_retina.data.formats.coco.json_file import read_json
-from keras_retina.data.formats.encoding import decode_text
+from keras_retina.data.formats.encoding import read_text
 from keras_retina.data.formats.others.named import NamedBox, NamedImage, NamedLabels
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Problem
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.json_values import parse_json
 
 # Without `^` a long file of another tool would be searched again from each of its letters.
 SIGN = re.compile(r'^(?=.*"original_width")(?=.*"(rectangle|polygon)labels")', re.DOTALL)
@@ -54,7 +54,7 @@ def read_label_studio(file: Path) -> NamedLabels:
 
 def _rows(file: Path) -> list[dict[str, Any]]:
     try:
-        return list(csv.DictReader(io.StringIO(decode_text(file.read_bytes(), file), newline="")))
+        return list(csv.DictReader(io.StringIO(read_text(file, "a CSV file"), newline="")))
     except (OSError, csv.Error) as error:
         raise InputError(
             f"{printable(file)}: rows of CSV were expected. Received: {printable(error)}. Export the labels as JSON."
@@ -93,7 +93,7 @@ def _shapes(task: Mapping[str, Any], where: str, problems: list[Problem]) -> lis
 def _listed(value: Any) -> Sequence[dict[str, Any]]:
     if isinstance(value, str) and value.lstrip().startswith("[{"):  # a cell of CSV
         try:
-            value = json.loads(value)
+            value = parse_json(value)
         except ValueError:
             return ()
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else ()

@@ -37,6 +37,7 @@ from keras_retina.data.formats.others.text_lines import (
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.formats.split_names import WHOLE, is_split_name
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
+from keras_retina.foundation.files import read_bytes
 
 _BEGINNING = 1 << 16  # bytes
 _MOST_FILES = 20  # more files of one kind in a folder are one for each image
@@ -239,7 +240,7 @@ def _subsets(kind: _Kind, file: Path) -> list[str]:
     if kind.suffix != ".xml":
         return []
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
+        text = read_bytes(file).decode("utf-8", "replace")
     except OSError:
         return []
     return re.findall(r'<image\b[^>]*\bsubset="([^"]+)"', text)

@@ -18,6 +18,7 @@ from keras_retina.data.formats.voc.xml_file import VocLabels, looks_like_voc, re
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import real_path
 
 _LABEL_FOLDERS = ("annotations", "annotation", "xmls", "xml", "labels", "label")
 _YEAR = re.compile(r"voc(19|20)\d\d", re.IGNORECASE)
@@ -172,7 +173,7 @@ def _layout(kind: str, splits: Mapping[str, VocSplit], data_dir: Path) -> Layout
             entries(split)[0],
             finder(split),
             split=split,
-            name=data_dir.resolve().name,
+            name=real_path(data_dir).name,
             class_names=voc_class_names(everything, labels_of=labels_of),
             labels_of=labels_of,
             boxes=reading.boxes,
@@ -181,7 +182,7 @@ def _layout(kind: str, splits: Mapping[str, VocSplit], data_dir: Path) -> Layout
 
     def unread() -> list[Problem]:
         listed = {entry.file: entry for name in splits for entry in entries(name)[0]}
-        used: set[Path] = {file.resolve() for file in listed}
+        used: set[Path] = {real_path(file) for file in listed}
         problems: list[Problem] = []
         for name, split in splits.items():
             for stem, file in folders[split.labels].files.items():
@@ -189,14 +190,14 @@ def _layout(kind: str, splits: Mapping[str, VocSplit], data_dir: Path) -> Layout
                     image = image_of(VocEntry(str(file), stem, file), labels_of(file), finder=finder(name))
                 except InputError:
                     image = finder(name).find_stem(stem)
-                path = (finder(name).root / image.name).resolve()
-                if file.resolve() not in used:
+                path = real_path(finder(name).root / image.name)
+                if real_path(file) not in used:
                     kind = "not_in_any_split" if image.exists else "label_without_image"
                     detail = "in no list: it is not read" if image.exists else "no image has its name: it is not read"
                     problems.append(problem(kind, str(file), detail=detail, fixed=True))
-                used.update((file.resolve(), path))
+                used.update((real_path(file), path))
         roots = {finder(name).root for name in splits}
-        outside = [root for root in sorted(roots) if not root.resolve().is_relative_to(data_dir.resolve())]
+        outside = [root for root in sorted(roots) if not real_path(root).is_relative_to(real_path(data_dir))]
         detail = "has no label file: it is not read"
         return problems + unread_files(
             [data_dir, *outside], used, label_suffixes=(".xml", ".json", ".csv"), detail=detail

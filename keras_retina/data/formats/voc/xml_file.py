@@ -12,9 +12,11 @@ from xml.parsers import expat
 
 from keras_retina.data.formats.encoding import decode_as, decode_text
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.files import read_bytes
 
 _DECLARATION = re.compile(rb"^\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"']")
 _BEGINNING = 4096  # bytes
+_MOST_ELEMENTS = 100
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,7 @@ class VocLabels:
 def looks_like_voc(file: Path) -> Literal["yes", "no", "damaged"]:
     """Tells by its beginning whether a file is a VOC annotation; one without any XML in it is `damaged`."""
     try:
-        with file.open("rb") as stream:
-            data = stream.read(_BEGINNING).replace(b"\0", b"")  # of UTF-16
+        data = read_bytes(file, length=_BEGINNING).replace(b"\0", b"")  # of UTF-16
     except OSError:
         return "damaged"
     if re.search(rb"<annotation[\s/>]", data):
@@ -66,8 +67,35 @@ def read_xml(file: Path) -> ElementTree.Element:
     """Parses a VOC file; each element has its line number in the attribute `line`.
 
     Raises:
-        InputError: the file is missing or damaged, is no annotation, or has a DOCTYPE (entities expand).
+        InputError: as `parse_xml`, or it is no annotation.
     """
+    root = parse_xml(file)
+    if root.tag != "annotation":
+        raise InputError(
+            f"{printable(file)}: a VOC <annotation> was expected. Received: <{printable(root.tag)}>. Check the export."
+        )
+    return root
+
+
+def parse_xml(file: Path) -> ElementTree.Element:
+    """Parses an XML file in any encoding that it names; each element has its line number in the attribute `line`.
+
+    Raises:
+        InputError: the file is missing or damaged, has a DOCTYPE (entities expand), or over 100 elements in each other.
+    """
+    depth = 0
+
+    def begin(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _MOST_ELEMENTS:
+            raise ValueError(f"more than {_MOST_ELEMENTS} elements in each other")
+        builder.start(tag, {**attributes, "line": str(parser.CurrentLineNumber)})
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
 
     def refuse(*_: object) -> None:
         raise InputError(
@@ -79,8 +107,8 @@ def read_xml(file: Path) -> ElementTree.Element:
     parser = expat.ParserCreate("utf-8")  # which the text is by then, whatever it says of itself
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = refuse
-    parser.StartElementHandler = lambda tag, _: builder.start(tag, {"line": str(parser.CurrentLineNumber)})
-    parser.EndElementHandler = builder.end
+    parser.StartElementHandler = begin
+    parser.EndElementHandler = end
     parser.CharacterDataHandler = builder.data
     try:
         parser.Parse(_text_of(file).encode("utf-8", "surrogatepass"), True)
@@ -95,12 +123,7 @@ def read_xml(file: Path) -> ElementTree.Element:
             f"{printable(file)}: complete XML was expected. Received: {printable(error)}. "
             "Is the file cut off? Copy it again, or label the image anew."
         ) from error
-    root = builder.close()
-    if root.tag != "annotation":
-        raise InputError(
-            f"{printable(file)}: a VOC <annotation> was expected. Received: <{printable(root.tag)}>. Check the export."
-        )
-    return root
+    return builder.close()
 
 
 def number(text: str) -> float:
@@ -113,7 +136,7 @@ def number(text: str) -> float:
 
 def _text_of(file: Path) -> str:
     """Decodes by the encoding that the file names: expat knows few of them, GBK is not among them."""
-    data = file.read_bytes()
+    data = read_bytes(file)
     named = _DECLARATION.match(data)
     if named and named[1].lower() not in (b"utf-8", b"utf8", b"utf-16"):
         return decode_as(data, named[1].decode(), file=file)

@@ -79,8 +79,8 @@ def _list_splits(folder: str, tree: Tree) -> dict[str, tuple[str, ...]]:
 
 
 def _names_images(file: str) -> bool:
-    with open(file, "rb") as stream:
-        return is_image(stream.readline(4096).decode("latin-1").strip())
+    beginning = read_beginning(Path(file), 4096)
+    return beginning is not None and is_image(beginning[0].partition("\n")[0].strip())
 
 
 def _split_folders(folder: str, above: str, tree: Tree) -> dict[str, tuple[str, ...]]:

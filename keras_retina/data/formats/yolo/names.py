@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_retina.data.formats.encoding import read_text
+from keras_retina.data.formats.encoding import read_beginning, read_text
 from keras_retina.data.formats.split_names import is_split_name
 from keras_retina.data.formats.yolo.tree import IMAGE_FOLDERS, LABEL_FOLDERS, Tree
 from keras_retina.foundation.errors import InputError, printable
@@ -69,8 +69,10 @@ def class_files(folder: str, tree: Tree) -> list[str]:
 
 def is_class_file(file: str) -> bool:
     """Tells a list of names from the labels of an image that is called `labels.jpg`."""
-    with open(file, "rb") as stream:
-        words = stream.read(200).split(b"\n")[0].split()
+    beginning = read_beginning(Path(file), 200)
+    if beginning is None:
+        return True  # reading all of it says why
+    words = beginning[0].split("\n")[0].split()
     try:
         return not [float(word) for word in words[:5]][4:]
     except ValueError:

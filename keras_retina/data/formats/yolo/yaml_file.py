@@ -11,14 +11,16 @@ from typing import Any
 
 import yaml
 
-from keras_retina.data.formats.encoding import read_text
+from keras_retina.data.formats.encoding import read_beginning, read_text
 from keras_retina.data.formats.yolo.description import Description, is_there, locate
 from keras_retina.data.formats.yolo.names import names_of
 from keras_retina.data.formats.yolo.tree import Tree
-from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.errors import InputError, printable, shortened
+from keras_retina.foundation.plain_yaml import parse_plain_yaml
 
 _SPLITS = ("train", "val", "valid", "validation", "test")
 _MEANT = re.compile(r"^(names|nc)\s*:.*^(train|val)\s*:|^(train|val)\s*:.*^(names|nc)\s*:", re.MULTILINE | re.DOTALL)
+_BEGINNING = 1 << 20  # bytes
 _OTHER_NAMES = (("val", "valid", "validation"), ("test",))
 
 
@@ -88,15 +90,14 @@ def load_yaml(file: Path) -> Any:
         InputError: it is damaged, and it names splits and classes, or is called `data.yaml`.
     """
     try:
-        return yaml.safe_load(read_text(file))
-    except (InputError, ValueError, yaml.YAMLError, RecursionError) as error:
-        if not (_is_usual(file) or _MEANT.search(file.read_bytes().decode("latin-1"))):
+        return parse_plain_yaml(read_text(file))
+    except ValueError as error:
+        if not (_is_usual(file) or _MEANT.search((read_beginning(file, _BEGINNING) or ("",))[0])):
             return None
         if isinstance(error, InputError):
             raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
-            f"{printable(file)}: plain YAML was expected. Received: {printable(reason)}. Correct the file."
+            f"{printable(file)}: plain YAML was expected. Received: {shortened(str(error), 200)}. Correct the file."
         ) from error
 
 
@@ -105,7 +106,7 @@ def _names_as_written(file: Path, content: dict[Any, Any]) -> Any:
     names = content.get("names")
     if not isinstance(names, list | dict):
         return names
-    whole = yaml.load(read_text(file), yaml.BaseLoader)  # noqa: S506 - it makes texts, lists and mappings alone
+    whole = parse_plain_yaml(read_text(file), yaml.BaseLoader)  # it makes texts, lists and mappings alone
     return whole.get("names", names)  # a merge key (<<) would hide it
 
 
