@@ -796,7 +796,7 @@ CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, TRANSPOSE_CONV, CUSTOM = 3, 4, 9, 6
 CONV_3D, CONV_3D_TRANSPOSE, SVDF, LSTM, LSTM_SEQUENCE, LSTM_BOTH_WAYS, RNN_BOTH_WAYS = 132, 141, 27, 16, 44, 52, 46
 RESIZE_BILINEAR, RESIZE_NEAREST, PAD, PAD_V2, MIRROR_PAD, TILE, FILL, BROADCAST_TO = 23, 97, 34, 60, 100, 69, 94, 130
 OPTIONAL_FROM = {
-    **{CONV_2D: 2, DEPTHWISE_CONV_2D: 2, FULLY_CONNECTED: 2, TRANSPOSE_CONV: 3, CONV_3D: 2, CONV_3D_TRANSPOSE: 3},
+    **{CONV_2D: 2, FULLY_CONNECTED: 2, TRANSPOSE_CONV: 3, CONV_3D: 2, CONV_3D_TRANSPOSE: 3},
     **{SVDF: 3, LSTM: 1, LSTM_SEQUENCE: 1, LSTM_BOTH_WAYS: 1, RNN_BOTH_WAYS: 1, CUSTOM: 0},
 }
 """The first input that may be left out; all other operators need every input that they list."""
@@ -923,6 +923,8 @@ def _check_graph(tables: _Tables, graph: list[int], *, codes: list[int], buffers
                 raise ValueError(f"tensor {number}, which an operator would write over")
         known.update(made)
         computed.append((read, made))
+        if code == DEPTHWISE_CONV_2D and len(read) < 3:
+            raise ValueError("a DEPTHWISE_CONV_2D without a bias, which LiteRT would read all the same")
         _check_growth(tables, code, given=[tensors[number] for number in read if number >= 0])
     lost = next((number for number in outputs if number not in known), None)
     if lost is not None:
