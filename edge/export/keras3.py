@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import replacing
+from keras_retina.foundation.zip_members import UNREADABLE
 from keras_retina.model.calls import Place, calls_in, rebuild
 from keras_retina.model.saved.archive import (
     add_description,
@@ -22,6 +23,7 @@ from keras_retina.model.saved.archive import (
     weights_bytes,
     weights_file,
 )
+from keras_retina.model.saved.network import require_buildable
 from keras_retina.model.spec import DetectorSpec
 
 if TYPE_CHECKING:
