@@ -159,8 +159,6 @@ def _open(path: str | ImageFile) -> PillowFile:
 def _opened(source: io.BytesIO | str | Path, path: str | ImageFile) -> PillowFile:
     if str(path).lower().endswith(_HEIF_SUFFIXES):
         _learn_heif(path)
-    if source is path and os.path.exists(path) and not os.path.isfile(path):
-        raise InputError(f"{printable(path)}: an image file was expected. Received: no ordinary file. Leave it out.")
     try:
         known = _known_formats()
         image = Image.open(source, formats=[name for name in _FORMATS if name in known])
