@@ -13,11 +13,14 @@ import hashlib
 import importlib
 import json
 import math
+import mmap
 import platform
 import struct
 import sys
 import threading
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +37,17 @@ SHOW_SCORE_THRESHOLD = 0.3
 
 SPEC_MEMBER, EXPORT_MEMBER, LABELS_MEMBER = "detector.json", "export.json", "labels.txt"
 MEMBER_LIMIT = 4_000_000  # bytes of a description; more is not ours
+ANCHOR_LIMIT = 5_000_000  # 4096 x 4096 pixels with 9 anchors a cell have 3.1 million
+THREAD_LIMIT = 1024
+
+TENSOR_LIMIT = 1 << 30  # bytes of one feature map
+MEMORY_LIMIT = 1 << 31  # bytes of all feature maps that are needed at one moment
+TABLE_LIMIT = 1_000_000  # in a network; a large one has some ten thousand
+
+PIXEL_LIMIT = 100_000_000  # of an image; a header that claims more is refused before anything is decoded
+SIDE_LIMIT = 65_500  # the longest side of a JPEG
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "HEIF")
+"""All that Pillow may take a file for, whatever its name: for EPS it would start Ghostscript."""
 
 HEIF_SUFFIXES = (".heic", ".heif")
 
@@ -122,18 +136,24 @@ class Detector:
     """
 
     def __init__(self, path: str | Path, threads: int = 2, *, delegate: str | Path | None = None) -> None:
-        if threads < 1:
-            raise ValueError(f"expected at least one thread. Received: threads={threads}. Use 1 or more.")
+        if not 1 <= threads <= THREAD_LIMIT:
+            raise ValueError(
+                f"expected 1 to {THREAD_LIMIT} threads. Received: threads={threads}. Use as many as there are cores."
+            )
         self.path = Path(path)
         self.description = read_description(self.path)
         self.class_names = self.description.class_names
+        _check_file(self.path)
         self.interpreter = _open_interpreter(self.path, threads, delegate=delegate)
-        self._input = self.interpreter.get_input_details()
-        self._outputs = self.interpreter.get_output_details()
-        self._anchors = anchor_boxes(self.description)
+        try:
+            self._input = self.interpreter.get_input_details()
+            self._outputs = self.interpreter.get_output_details()
+        except ValueError as error:
+            raise _not_ours(self.path, f"LiteRT said: {error}") from error
+        self._check_tensors()
+        self._anchors = anchor_boxes(self.description) if self.description.head == "raw" else None
         self._workers, self._threads = ThreadPoolExecutor(threads), threads
         self._lock = threading.Lock()
-        self._check_tensors()
 
     def detect(
         self,
@@ -154,6 +174,7 @@ class Detector:
 
         Raises:
             ImageFileError: the image file cannot be read.
+            ModelFileError: LiteRT could not run the network, or what it returned are no detections.
             ImportError: the image has to be read or resized, and there is no Pillow.
             ValueError: the image has another shape or type, the score is out of range, or a postprocess file cannot do
                 what is asked.
@@ -198,7 +219,10 @@ class Detector:
     def invoke(self, pixels: np.ndarray) -> None:
         """Runs the network alone on uint8 `[1, H, W, 3]`: the part that a latency means."""
         self.interpreter.set_tensor(self._input[0]["index"], pixels)
-        self.interpreter.invoke()
+        try:
+            self.interpreter.invoke()
+        except RuntimeError as error:
+            raise _not_ours(self.path, f"LiteRT could not run it: {error}") from error
 
     def postprocess(
         self,
@@ -209,7 +233,7 @@ class Detector:
     ) -> Detections:
         """Returns what the last `invoke` found, as `detect` but in pixels of the input and not clipped to it."""
         iou_threshold, max_detections = self._limits(iou_threshold, max_detections)
-        if self.description.head != "raw":
+        if self._anchors is None:
             return self._read_postprocessed(score_threshold, max_detections)
         rows, deltas, scores, classes = self._candidates(score_threshold)
         boxes = decode(deltas, self._anchors[rows], weights=self.description.coder_weights)
@@ -252,13 +276,18 @@ class Detector:
 
     def _read_postprocessed(self, score_threshold: float, limit: int) -> Detections:
         boxes, classes, scores, count = (self._output(position) for position in range(4))
+        if not 0 <= count[0] <= self.description.max_detections:
+            raise _not_ours(self.path, f"a count of detections of {count[0]}")
         boxes, classes, scores = (values[0, : int(count[0])] for values in (boxes, classes, scores))
         # The operator orders equal scores differently with every number of threads.
         order = np.lexsort((boxes[:, 1], boxes[:, 0], classes, -scores))[:limit]
         kept = order[scores[order] >= score_threshold]
+        found = classes[kept]
+        if not (np.isfinite(scores[kept]) & (found >= 0) & (found < len(self.class_names))).all():
+            raise _not_ours(self.path, f"a class outside of 0 to {len(self.class_names) - 1}, or no finite score")
         height, width = self.description.height, self.description.width
         pixels = boxes[kept] * np.array([height, width, height, width], np.float32)
-        return Detections(pixels, scores[kept], classes[kept].astype(np.int32))
+        return Detections(pixels, scores[kept], found.astype(np.int32))
 
     def _limits(self, iou_threshold: float | None, max_detections: int | None) -> tuple[float, int]:
         own = self.description
@@ -273,7 +302,7 @@ class Detector:
         return iou_threshold, max_detections
 
     def _check_tensors(self) -> None:
-        own, rows, number = self.description, len(self._anchors), len(self.class_names)
+        own, rows, number = self.description, anchor_count(self.description), len(self.class_names)
         expected = [[1, rows, 4], [1, rows, number]]
         if own.head != "raw":
             expected = [[1, own.max_detections, 4], [1, own.max_detections], [1, own.max_detections], [1]]
@@ -281,6 +310,8 @@ class Detector:
         inputs = [(detail["shape"].tolist(), np.dtype(detail["dtype"]).name) for detail in self._input]
         if inputs != [([1, own.height, own.width, 3], "uint8")] or received != expected:
             raise _not_ours(self.path, f"tensors {inputs} -> {received}, not the described {expected}")
+        if not all(math.isfinite(detail["quantization"][0]) for detail in self._outputs):
+            raise _not_ours(self.path, "an output whose scale is no number")
 
 
 def _files_beside(path: Path) -> str:
@@ -307,20 +338,68 @@ def read_description(path: str | Path) -> Description:
             raise _not_ours(path, "no TFL3 mark at byte 4, so this is no .tflite")
     try:
         with zipfile.ZipFile(path) as archive:
-            spec, export = (_read_member(archive, name, path=path) for name in (SPEC_MEMBER, EXPORT_MEMBER))
+            texts = {name: read_member(archive, name) for name in (SPEC_MEMBER, EXPORT_MEMBER)}
+            labels = read_member(archive, LABELS_MEMBER) if LABELS_MEMBER in archive.namelist() else b""
+        spec, export = (dict(json.loads(text)) for text in texts.values())
         names = tuple(field for field in Description.__annotations__ if field in spec or field in export)
         fields = {name: _freeze(spec[name] if name in spec else export[name]) for name in names}
         description = Description(**fields)
         _check_description(description)
         digest = _sha256(path, int(export["flatbuffer_bytes"]))
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
-        if isinstance(error, ModelFileError):
-            raise
-        reason = "nothing is appended to the network" if isinstance(error, zipfile.BadZipFile) else error
+    except UNREADABLE_MEMBER as error:
+        nothing = isinstance(error, zipfile.BadZipFile) and "not a zip" in str(error)
+        reason = "nothing is appended to the network" if nothing else _line(error)[:200]
         raise _not_ours(path, f"no usable description inside ({reason})") from error
     if digest != export.get("flatbuffer_sha256"):
         raise _not_ours(path, "the network inside does not have the checksum it was written with")
+    written = export.get("description_sha256")  # files of older versions have none
+    if written is not None and written != description_sha256(texts[SPEC_MEMBER], labels, export=export):
+        raise _not_ours(path, "the description inside does not have the checksum it was written with")
     return description
+
+
+UNREADABLE_MEMBER = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, KeyError, TypeError, ValueError, OverflowError),
+    *(NotImplementedError, EOFError, RuntimeError, OSError),
+)
+"""What reading a zip, and JSON in it, may raise when bytes were changed."""
+
+
+def read_member(archive: zipfile.ZipFile, name: str, *, limit: int = MEMBER_LIMIT) -> bytes:
+    """Returns a member that is stored or deflated, and no longer than `limit` bytes whatever size it declares.
+
+    The other methods of a zip unpack all of a block at once, which may be gigabytes.
+
+    Raises:
+        KeyError: there is none.
+        ValueError: another method, or more bytes. Others of `UNREADABLE_MEMBER`: it is damaged.
+    """
+    info = archive.getinfo(name)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is neither stored nor deflated, but packed by method {info.compress_type}")
+    if info.file_size > limit:
+        raise ValueError(f"{name} is larger than {limit} bytes")
+    with archive.open(info) as member:
+        content = member.read(limit + 1)
+        if len(content) > limit or member.read(1):
+            raise ValueError(f"{name} is larger than {limit} bytes")
+    return content
+
+
+def description_sha256(spec: bytes, labels: bytes, *, export: dict[str, Any]) -> str:
+    """Returns the checksum over all that is said of a network: `detector.json`, `labels.txt` and the export facts."""
+    facts = {name: value for name, value in export.items() if name != "description_sha256"}
+    parts = (spec, labels, json.dumps(facts, sort_keys=True).encode())
+    return hashlib.sha256(b"".join(len(part).to_bytes(8, "little") + part for part in parts)).hexdigest()
+
+
+def anchor_count(description: Description) -> int:
+    """Returns how many anchors there are, without making them."""
+    cells = sum(
+        (description.height // 2**level) * (description.width // 2**level)
+        for level in range(description.levels[0], description.levels[1] + 1)
+    )
+    return cells * len(description.anchor_scales) * len(description.anchor_ratios)
 
 
 def anchor_boxes(description: Description) -> np.ndarray:
@@ -352,9 +431,9 @@ def decode(deltas: np.ndarray, anchors: np.ndarray, *, weights: tuple[float, ...
     scaled = deltas / np.asarray(weights, np.float32)
     sizes = anchors[:, 2:] - anchors[:, :2]
     centres = scaled[:, :2] * sizes + (anchors[:, :2] + anchors[:, 2:]) * np.float32(0.5)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         halves = np.float32(0.5) * np.exp(scaled[:, 2:]) * sizes
-    return np.concatenate([centres - halves, centres + halves], axis=-1)
+        return np.concatenate([centres - halves, centres + halves], axis=-1)
 
 
 def least_stored_logit(score_threshold: float, quantization: tuple[float, int]) -> float:
@@ -477,16 +556,32 @@ def read_image(path: str | Path) -> np.ndarray:
     pillow = _pillow("to read an image file")
     if str(path).lower().endswith(HEIF_SUFFIXES):
         _learn_heif(path)
+    if Path(path).exists() and not Path(path).is_file():
+        raise ImageFileError(f"{_line(path)}: expected an image file. Received: no ordinary file. Correct the path.")
+    pillow.init()
     try:
-        with pillow.open(path) as opened:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # the limits here take its place
+            opened = pillow.open(path, formats=[name for name in IMAGE_FORMATS if name in pillow.OPEN])
+        with opened:
+            _check_size(opened.size, path)
             return _rgb(opened, path)
     except (FileNotFoundError, PermissionError, ImageFileError):
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, pillow.DecompressionBombError) as error:
+    except Exception as error:  # whatever damaged bytes lead Pillow's decoders into
         reason = _line(error).replace(str(path), "it") or type(error).__name__
         raise ImageFileError(
             f"{_line(path)}: expected a complete image file. Received: {reason}. Copy it again, or convert it to JPEG."
         ) from error
+
+
+def _check_size(size: tuple[int, int], path: str | Path) -> None:
+    width, height = size
+    if width * height > PIXEL_LIMIT or max(size) > SIDE_LIMIT:
+        raise ImageFileError(
+            f"{_line(path)}: expected an image of at most {PIXEL_LIMIT} pixels, and {SIDE_LIMIT} a side. Received: "
+            f"width={width}, height={height}. Reduce the image."
+        )
 
 
 def _learn_heif(path: str | Path) -> None:
@@ -598,6 +693,278 @@ def load_delegate(delegate: str | Path) -> Any:
         ) from error
 
 
+def _check_file(path: Path) -> None:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            graphs = check_network(data)
+        except ValueError as error:
+            raise _not_ours(path, f"a network with {error}") from error
+        if graphs != 1:
+            raise _not_ours(path, f"{graphs} graphs, where a detector has one")
+
+
+def check_network(data: Any) -> int:
+    """Checks whatever LiteRT would follow without looking, and returns the number of graphs; `data` are the bytes.
+
+    That are all offsets of the flatbuffer, the indices of tensors, operators and buffers, and the size of the data of
+    constants; also that an operator reads only what is there by then, and that feature maps fit into memory.
+
+    Raises:
+        ValueError: something of this is wrong.
+
+    Source: tensorflow/compiler/mlir/lite/schema/schema.fbs, whose order of fields the numbers are.
+    """
+    view = memoryview(data)
+    try:
+        return _checked_graphs(_Tables(view))
+    except struct.error as error:
+        raise ValueError(f"an offset that leads out of the file ({error})") from error
+    finally:
+        view.release()
+
+
+class _Tables:
+    """The tables of a flatbuffer. Fields are told by number; one that is left out is at 0."""
+
+    def __init__(self, data: memoryview) -> None:
+        self.data, self.end, self.left = data, len(data), TABLE_LIMIT
+        self._layouts: dict[int, tuple[int, tuple[int, ...]]] = {}
+
+    def number(self, form: str, at: int, default: int = 0) -> int:
+        if at < 0:
+            raise ValueError("an offset that leads out of the file")
+        return int(struct.unpack_from(form, self.data, at)[0]) if at else default
+
+    def fields(self, table: int) -> list[int]:
+        """Returns where the fields of a table lie."""
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(f"more than {TABLE_LIMIT} tables")
+        start = table - self.number("<i", table)
+        if start not in self._layouts:
+            size, inline = self.number("<H", start), self.number("<H", start + 2)
+            if size < 4 or size % 2:
+                raise ValueError(f"a table whose layout has {size} bytes")
+            offsets = struct.unpack_from(f"<{size // 2 - 2}H", self.data, start + 4)
+            if max(offsets, default=0) >= max(inline, 1):
+                raise ValueError("a field outside of its table")
+            self._layouts[start] = inline, (*offsets, *[0] * 16)
+        inline, offsets = self._layouts[start]
+        if table + inline > self.end:
+            raise ValueError("a table that ends behind the file")
+        return [table + offset if offset else 0 for offset in offsets]
+
+    def vector(self, at: int, size: int) -> tuple[int, int]:
+        """Returns where the elements of a vector begin, and how many there are."""
+        if not at:
+            return 0, 0
+        start = at + self.number("<I", at)
+        count = self.number("<I", start)
+        if start + 4 + count * size > self.end:
+            raise ValueError("a list that ends behind the file")
+        return start + 4, count
+
+    def integers(self, at: int) -> list[int]:
+        start, count = self.vector(at, 4)
+        return list(struct.unpack_from(f"<{count}i", self.data, start)) if count else []
+
+    def text(self, at: int) -> None:
+        start, count = self.vector(at, 1)
+        if start + count >= self.end:
+            raise ValueError("a text that ends behind the file")
+
+    def child(self, at: int) -> int:
+        return at + self.number("<I", at) if at else 0
+
+    def children(self, at: int) -> list[list[int]]:
+        """Returns the fields of each table of a list."""
+        start, count = self.vector(at, 4)
+        self.left -= count
+        if self.left < 0:
+            raise ValueError(f"more than {TABLE_LIMIT} tables")
+        offsets = struct.unpack_from(f"<{count}I", self.data, start) if count else ()
+        return [self.fields(start + 4 * number + offset) for number, offset in enumerate(offsets)]
+
+
+# Bits of a value by the number of its type; a text, a resource and a variant have no size of their own.
+TYPE_BITS = (32, 16, 32, 8, 64, 0, 8, 16, 64, 8, 64, 128, 64, 0, 0, 32, 16, 4, 16, 2, 4, 8, 8)
+INT64 = 4
+OPTION_LISTS = {17: ((0, 4),), 30: ((0, 4),), 3: ((1, 4), (2, 4)), 8: ((5, 1),), 115: ((0, 4),)}
+"""Field and bytes of an element of each list in the options of operators, by the number of their type."""
+
+CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, TRANSPOSE_CONV, CUSTOM = 3, 4, 9, 67, 32
+CONV_3D, CONV_3D_TRANSPOSE, SVDF, LSTM, LSTM_SEQUENCE, LSTM_BOTH_WAYS, RNN_BOTH_WAYS = 132, 141, 27, 16, 44, 52, 46
+RESIZE_BILINEAR, RESIZE_NEAREST, PAD, PAD_V2, MIRROR_PAD, TILE, FILL, BROADCAST_TO = 23, 97, 34, 60, 100, 69, 94, 130
+OPTIONAL_FROM = {
+    **{CONV_2D: 2, FULLY_CONNECTED: 2, TRANSPOSE_CONV: 3, CONV_3D: 2, CONV_3D_TRANSPOSE: 3},
+    **{SVDF: 3, LSTM: 1, LSTM_SEQUENCE: 1, LSTM_BOTH_WAYS: 1, RNN_BOTH_WAYS: 1, CUSTOM: 0},
+}
+"""The first input that may be left out; all other operators need every input that they list."""
+
+SHAPED_BY = {
+    **{RESIZE_BILINEAR: 1, RESIZE_NEAREST: 1, PAD: 1, PAD_V2: 1, MIRROR_PAD: 1, TILE: 1},
+    **{FILL: 0, BROADCAST_TO: 1, TRANSPOSE_CONV: 0},
+}
+"""The input whose numbers decide the shape of the output."""
+
+
+def _checked_graphs(tables: _Tables) -> int:
+    root = tables.fields(struct.unpack_from("<I", tables.data)[0])
+    buffers = [_buffer_bytes(tables, fields) for fields in tables.children(root[4])]
+    codes = []
+    for fields in tables.children(root[1]):
+        tables.text(fields[1])
+        codes.append(max(tables.number("<b", fields[0]), tables.number("<i", fields[3])))
+    tables.text(root[3])
+    tables.vector(root[5], 4)
+    for fields in tables.children(root[6]):
+        tables.text(fields[0])
+        _index(tables.number("<I", fields[1]), buffers, "buffer of metadata")
+    graphs = tables.children(root[2])
+    counts = [_check_graph(tables, graph, codes=codes, buffers=buffers) for graph in graphs]
+    if not counts:
+        raise ValueError("no graph")
+    for fields in tables.children(root[7]):
+        count = counts[_index(tables.number("<I", fields[4]), counts, "graph of a signature")]
+        tables.text(fields[2])
+        for entry in (*tables.children(fields[0]), *tables.children(fields[1])):
+            tables.text(entry[0])
+            _index(tables.number("<I", entry[1]), range(count), "tensor of a signature")
+    return len(counts)
+
+
+def _index(number: int, items: Any, what: str) -> int:
+    if not 0 <= number < len(items):
+        raise ValueError(f"number {number} of a {what}, of which there are {len(items)}")
+    return number
+
+
+def _buffer_bytes(tables: _Tables, fields: list[int]) -> tuple[int, int]:
+    """Returns where the data of a buffer begin, and how many bytes there are."""
+    start, count = tables.vector(fields[0], 1)
+    offset, size = tables.number("<Q", fields[1]), tables.number("<Q", fields[2])
+    if offset > 1:  # of a large file: behind the flatbuffer
+        if offset + size > tables.end:
+            raise ValueError(f"a buffer that ends at byte {offset + size} of {tables.end}")
+        return offset, size
+    return start, count
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    shape: tuple[int, ...]
+    bytes: int
+    data: tuple[int, int]
+    type: int
+    variable: bool
+
+    @property
+    def there(self) -> bool:
+        """Whether it needs no operator that computes it."""
+        return self.data[1] > 0 or self.variable or self.bytes == 0
+
+
+def _check_tensor(tables: _Tables, fields: list[int], *, buffers: list[tuple[int, int]]) -> _Tensor:
+    shape = tables.integers(fields[0])
+    data = buffers[_index(tables.number("<I", fields[2]), buffers, "buffer")]
+    type_ = tables.number("<b", fields[1])
+    bits = TYPE_BITS[type_] if 0 <= type_ < len(TYPE_BITS) else 0
+    tables.text(fields[3])
+    tables.vector(fields[7], 4)
+    if fields[4]:
+        quantization = tables.fields(tables.child(fields[4]))
+        for field, size in ((0, 4), (1, 4), (2, 4), (3, 8)):
+            tables.vector(quantization[field], size)
+        if quantization[5]:
+            tables.fields(tables.child(quantization[5]))
+    sparse = bool(fields[6])
+    if sparse:
+        sparsity = tables.fields(tables.child(fields[6]))
+        tables.vector(sparsity[0], 4)
+        tables.vector(sparsity[1], 4)
+        tables.children(sparsity[2])
+    if any(side < -1 for side in shape) or len(shape) > 64:
+        raise ValueError(f"a tensor of shape {shape[:8]}")
+    size = (math.prod(abs(side) for side in shape) * bits + 7) // 8  # -1 is any size
+    if size > TENSOR_LIMIT and not data[1]:
+        raise ValueError(f"a tensor of shape {shape}, {size} bytes, where {TENSOR_LIMIT} is the most")
+    if data[1] and bits >= 8 and not sparse and data[1] != size:
+        raise ValueError(f"{data[1]} bytes of data for a constant of shape {shape}, which has {size}")
+    return _Tensor(tuple(shape), size, data, type_, tables.number("<b", fields[5]) != 0)
+
+
+def _check_graph(tables: _Tables, graph: list[int], *, codes: list[int], buffers: list[tuple[int, int]]) -> int:
+    """Checks the tensors and operators of a graph and returns the number of tensors."""
+    tensors = [_check_tensor(tables, fields, buffers=buffers) for fields in tables.children(graph[0])]
+    tables.text(graph[4])
+    inputs, outputs = tables.integers(graph[1]), tables.integers(graph[2])
+    for number in (*inputs, *outputs):
+        _index(number, tensors, "tensor")
+    known = {*inputs, *(number for number, tensor in enumerate(tensors) if tensor.there)}
+    computed: list[tuple[list[int], list[int]]] = []
+    for fields in tables.children(graph[3]):
+        code = codes[_index(tables.number("<I", fields[0]), codes, "kind of operator")]
+        read, made = tables.integers(fields[1]), tables.integers(fields[2])
+        for vector, size in ((5, 1), (7, 1), (8, 4)):
+            tables.vector(fields[vector], size)
+        for options in (4, 12):
+            if fields[options]:
+                inner = tables.fields(tables.child(fields[options]))
+                for vector, size in OPTION_LISTS.get(tables.number("<B", fields[3]), ()) if options == 4 else ():
+                    tables.vector(inner[vector], size)
+        for place, number in enumerate(read):
+            if number == -1 and place >= OPTIONAL_FROM.get(code, len(read)):
+                continue
+            if _index(number, tensors, "tensor") not in known:
+                raise ValueError(f"tensor {number}, which an operator reads and nothing before it computes")
+        for number in made:
+            tensor = tensors[_index(number, tensors, "tensor")]
+            if number in known and not tensor.variable and tensor.bytes:
+                raise ValueError(f"tensor {number}, which an operator would write over")
+        known.update(made)
+        computed.append((read, made))
+        if code == DEPTHWISE_CONV_2D and len(read) < 3:
+            raise ValueError("a DEPTHWISE_CONV_2D without a bias, which LiteRT would read all the same")
+        _check_growth(tables, code, given=[tensors[number] for number in read if number >= 0])
+    lost = next((number for number in outputs if number not in known), None)
+    if lost is not None:
+        raise ValueError(f"output {lost}, which nothing computes")
+    _check_memory(tensors, computed, kept={*inputs, *outputs})
+    return len(tensors)
+
+
+def _check_growth(tables: _Tables, code: int, *, given: list[_Tensor]) -> None:
+    """Refuses numbers in the file that would make a huge feature map: LiteRT computes shapes anew from them."""
+    place = SHAPED_BY.get(code, len(given))
+    if place >= len(given) or not given[place].data[1]:
+        return
+    (start, size), is_long = given[place].data, given[place].type == INT64
+    values = struct.unpack_from(f"<{size // (8 if is_long else 4)}{'q' if is_long else 'i'}", tables.data, start)
+    shape = [abs(side) for side in given[0].shape]
+    if code in (RESIZE_BILINEAR, RESIZE_NEAREST) and len(shape) == 4:
+        sides: list[int] = [shape[0], *values, shape[3]]
+    elif code in (PAD, PAD_V2, MIRROR_PAD):
+        sides = [side + sum(values[2 * axis : 2 * axis + 2]) for axis, side in enumerate(shape)]
+    elif code == TILE:
+        sides = [side * times for side, times in zip(shape, values, strict=False)]
+    else:
+        sides = list(values)
+    if math.prod(max(side, 1) for side in sides) > TENSOR_LIMIT // 4:
+        raise ValueError(f"an operator that makes a tensor of shape {sides[:8]}")
+
+
+def _check_memory(tensors: list[_Tensor], computed: list[tuple[list[int], list[int]]], *, kept: set[int]) -> None:
+    """Refuses a graph that needs too many bytes at one moment, a tensor living from its operator to its last reader."""
+    last = {number: place for place, (read, _) in enumerate(computed) for number in read}
+    held = sum(tensors[number].bytes for number in kept)
+    for place, (read, made) in enumerate(computed):
+        held += sum(tensors[number].bytes for number in made if number not in kept)
+        if held > MEMORY_LIMIT:
+            raise ValueError(f"feature maps of {held} bytes at one moment, where {MEMORY_LIMIT} is the most")
+        over = {number for number in (*read, *made) if number >= 0 and last.get(number, place) <= place}
+        held -= sum(tensors[number].bytes for number in over - kept if not tensors[number].there)
+
+
 def _open_interpreter(path: Path, threads: int, *, delegate: str | Path | None) -> Any:
     delegates = None if delegate is None else [load_delegate(delegate)]
     interpreter_class = _interpreter_module().Interpreter
@@ -644,12 +1011,6 @@ def _remedy(cause: str) -> str:
     return "Mend what the cause names, or install another version of it."
 
 
-def _read_member(archive: zipfile.ZipFile, name: str, *, path: Path) -> dict:
-    if archive.getinfo(name).file_size > MEMBER_LIMIT:
-        raise _not_ours(path, f"{name} inside is larger than {MEMBER_LIMIT} bytes")
-    return dict(json.loads(archive.read(name).decode("utf-8")))
-
-
 def _freeze(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -658,6 +1019,9 @@ def _check_description(own: Description) -> None:
     """Raises ValueError for values that could not have been written by us and would cost memory or make no sense."""
     numbers = (own.anchor_size, *own.anchor_scales, *own.anchor_ratios, *own.coder_weights)
     first, last = own.levels
+    whole = (own.height, own.width, first, last, own.max_detections)
+    if any(type(number) is not int for number in whole):
+        raise ValueError("height, width, levels or max_detections that is no whole number")
     valid = {
         "class_names": 0 < len(own.class_names) <= 10_000 and all(isinstance(name, str) for name in own.class_names),
         "levels": 0 <= first <= last <= 10,
@@ -665,15 +1029,18 @@ def _check_description(own: Description) -> None:
         "resize": own.resize in ("stretch", "letterbox"),
         "head": own.head in ("postprocess", "raw", "builtin"),
         "nms": own.nms in ("per_class", "fast"),
-        "anchors, coder_weights": all(0 < number < math.inf for number in numbers) and len(own.coder_weights) == 4,
+        "anchors, coder_weights": all(1e-6 < number < 1e6 for number in numbers) and len(own.coder_weights) == 4,
         "anchor_offset": 0 <= own.anchor_offset <= 1
         and all(isinstance(flag, bool) for flag in (own.anchor_whole_pixels, own.anchor_clip, own.clip_boxes)),
         "anchor_scales, anchor_ratios": 0 < len(own.anchor_scales) * len(own.anchor_ratios) <= 100,
-        "thresholds": 0 <= own.score_threshold <= 1 and 0 < own.iou_threshold <= 1 and own.max_detections > 0,
+        "thresholds": 0 <= own.score_threshold <= 1 and 0 < own.iou_threshold <= 1,
+        "max_detections": 0 < own.max_detections <= 100_000,
     }
     wrong = [name for name, good in valid.items() if not good]
     if wrong:
         raise ValueError("impossible " + ", ".join(wrong))
+    if anchor_count(own) > ANCHOR_LIMIT:
+        raise ValueError(f"{anchor_count(own)} anchors, which are more than {ANCHOR_LIMIT}")
 
 
 def _sha256(path: Path, length: int) -> str:
@@ -705,11 +1072,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--delegate", help="edgetpu, or the path of a LiteRT delegate library")
     arguments = parser.parse_args()
+    file = arguments.model
     try:
-        detector = Detector(arguments.model, arguments.threads, delegate=arguments.delegate)
-        found = detector.detect(read_image(arguments.image), arguments.score)
+        detector = Detector(file, arguments.threads, delegate=arguments.delegate)
+        file = arguments.image
+        found = detector.detect(read_image(file), arguments.score)
     except (ValueError, OSError, ImportError) as error:
-        print(f"{Path(sys.argv[0]).name}: {_line(error)}", file=sys.stderr)
+        told = "" if _line(file) in _line(error) else f"{_line(file)}: "
+        print(f"{Path(sys.argv[0]).name}: {told}{_line(error)}", file=sys.stderr)
         sys.exit(2)
     rows = zip(found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True)
     print(json.dumps([{"label": detector.class_names[c], "score": round(s, 4), "box": b} for b, s, c in rows]))

@@ -19,7 +19,8 @@ from edge.tflite.flatbuffer import IDENTIFIER
 from edge.tflite.graph import flex_operators, read_graphs
 from keras_retina.foundation.errors import InputError
 
-PATIENCE = 600.0  # seconds until a file counts as one that never ends
+PATIENCE = 120.0  # seconds until a file counts as one that never ends
+MOST_MEMORY = 16 << 30  # bytes that the process may ask for, most of which it never touches
 MIB = 1 << 20
 
 
@@ -120,6 +121,17 @@ def memory_mib(field: str) -> float | None:
     return None if found is None else round(int(found.split()[1]) * 1024 / MIB, 1)
 
 
+def limit_memory() -> None:
+    """Lets this process fail where a file asks for more than `MOST_MEMORY`, on systems that know such a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = MOST_MEMORY if most == resource.RLIM_INFINITY else min(MOST_MEMORY, most)
+    resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
+
+
 def _as_input(pixels: np.ndarray, kind: np.dtype) -> np.ndarray:
     if kind == np.uint8:
         return pixels
@@ -156,6 +168,7 @@ def _open(path: str, threads: int, *, image: np.ndarray | None) -> dict[str, Any
 def main() -> None:
     """Reads `{"path", "threads", "image"}` from standard input and prints `{"error", "facts"}`."""
     task = json.load(sys.stdin)
+    limit_memory()
     image = None if task["image"] is None else read_image(task["image"])
     answer: dict[str, Any] = {"error": "", "facts": {}}
     try:

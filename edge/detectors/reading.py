@@ -10,7 +10,7 @@ from typing import Any
 from edge.detectors.class_map import Counterparts, counterparts, parse_class_map
 from edge.detectors.foreign import ForeignDetector, Preprocessing
 from edge.detectors.open_file import opened
-from edge.runtime import SPEC_MEMBER, Detector, read_description
+from edge.runtime import SPEC_MEMBER, UNREADABLE_MEMBER, Detector, read_description
 from edge.tflite.read_metadata import parse_labels
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
@@ -70,7 +70,7 @@ def is_ours(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return SPEC_MEMBER in archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except UNREADABLE_MEMBER:
         return False
 
 

@@ -14,10 +14,18 @@ from typing import Any, Literal
 
 from edge.edgetpu.log import CompilerLog, read_log, reason_notes, search_notes, set_differences
 from edge.edgetpu.predict import Prediction
-from edge.runtime import EXPORT_MEMBER
+from edge.runtime import (
+    EXPORT_MEMBER,
+    LABELS_MEMBER,
+    SPEC_MEMBER,
+    UNREADABLE_MEMBER,
+    description_sha256,
+    read_member,
+)
 from edge.tflite.flatbuffer import append_members, read_flatbuffer, write_flatbuffer
 from edge.tflite.metadata import NAME as METADATA
 from edge.tflite.metadata import attach_metadata
+from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import sha256_of, write_file
 
 EXECUTABLE = "edgetpu_compiler"
@@ -114,6 +122,9 @@ def described_like(original: bytes, compiled: bytes) -> bytes:
     if EXPORT_MEMBER in members:
         export = json.loads(members[EXPORT_MEMBER])
         export |= {"flatbuffer_bytes": len(flatbuffer), "flatbuffer_sha256": sha256_of(flatbuffer)}
+        if SPEC_MEMBER in members:
+            spec, labels = members[SPEC_MEMBER], members.get(LABELS_MEMBER, b"")
+            export["description_sha256"] = description_sha256(spec, labels, export=export)
         members[EXPORT_MEMBER] = json.dumps(export, indent=2).encode()
     return append_members(flatbuffer, members)
 
@@ -127,9 +138,13 @@ def _failed(prediction: Prediction, reason: str, *, version: str = "", exit_stat
 def _members(data: bytes) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return {name: archive.read(name) for name in archive.namelist()}
+            return {name: read_member(archive, name) for name in archive.namelist()}
     except zipfile.BadZipFile:  # most files have none
         return {}
+    except UNREADABLE_MEMBER as error:
+        raise InputError(
+            f"the files behind the network: expected whole ones. Received: {error}. Export it again."
+        ) from error
 
 
 def _with_metadata(original: bytes, compiled: bytes) -> bytes:

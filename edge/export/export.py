@@ -16,7 +16,7 @@ from edge.export.artifact import Artifact
 from edge.export.convert import Samples, convert_heads
 from edge.export.tails import end_at_heads, end_with_builtin, end_with_postprocess
 from edge.quantize.calibration import LISTING, calibration_listing, calibration_samples
-from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, SPEC_MEMBER
+from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, SPEC_MEMBER, description_sha256
 from edge.tflite.flatbuffer import (
     append_members,
     operator_histogram,
@@ -178,10 +178,10 @@ def described(
     }
     members = {
         SPEC_MEMBER: spec.to_json().encode(),
-        EXPORT_MEMBER: json.dumps(export, indent=2).encode(),
         LABELS_MEMBER: labels_text(spec.class_names).encode(),
     }
-    return append_members(flatbuffer, members)
+    export["description_sha256"] = description_sha256(members[SPEC_MEMBER], members[LABELS_MEMBER], export=export)
+    return append_members(flatbuffer, members | {EXPORT_MEMBER: json.dumps(export, indent=2).encode()})
 
 
 def finished_graph(heads_only: bytes, spec: DetectorSpec, *, head: str, settings: Export) -> schema.ModelT:

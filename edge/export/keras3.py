@@ -14,14 +14,16 @@ import numpy as np
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import replacing
-from keras_retina.model.archive import (
-    UNREADABLE,
+from keras_retina.foundation.zip_members import UNREADABLE
+from keras_retina.model.calls import Place, calls_in, rebuild
+from keras_retina.model.saved.archive import (
     add_description,
     one_line,
     read_archive,
+    weights_bytes,
     weights_file,
 )
-from keras_retina.model.calls import Place, calls_in, rebuild
+from keras_retina.model.saved.network import require_buildable
 from keras_retina.model.spec import DetectorSpec
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def keras3_detector(path: str | Path) -> tuple[keras.Model, DetectorSpec]:
     path = Path(path)
     spec, saved = read_archive(path)
     try:
+        require_buildable(saved, spec, weights_bytes=weights_bytes(path), path=path)
         config = saved["config"]
         layers = {layer["name"]: layer for layer in config["layers"]}
         name = next(name for name, layer in layers.items() if layer["class_name"] == "InputLayer")
@@ -94,7 +97,7 @@ def keras3_detector(path: str | Path) -> tuple[keras.Model, DetectorSpec]:
             model.load_weights(weights)
     except InputError:
         raise
-    except (*UNREADABLE, ValueError, TypeError, AttributeError, StopIteration) as error:
+    except (*UNREADABLE, IndexError, StopIteration) as error:
         raise InputError(
             f"{path}: expected a saved detector. Received: {one_line(error)}. Use the model.keras of a run folder."
         ) from error

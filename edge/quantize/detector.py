@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ from edge.quantize.own_images import calibration_images
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import make_folder
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.foundation.zip_members import UNREADABLE
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import DetectorSpec
 
@@ -101,7 +103,8 @@ def load_keras_file(path: str | Path) -> tuple[keras.Model, DetectorSpec]:
     """
     path = Path(path)
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+        names: list[str] = []
+        with contextlib.suppress(*UNREADABLE), zipfile.ZipFile(path) as archive:  # `load_detector` says what is wrong
             names = archive.namelist()
         if "quantization.json" in names:
             from edge.quantize.aware.saving import load_quantize_aware

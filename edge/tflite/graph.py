@@ -5,6 +5,7 @@ Also counts the multiply-adds of its operators.
 
 from __future__ import annotations
 
+import graphlib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edge.runtime import check_network
 from edge.tflite.flatbuffer import IDENTIFIER, OPERATOR_NAMES, TYPE_NAMES, TYPES, read_flatbuffer
 from keras_retina.foundation.errors import InputError
 
@@ -113,7 +115,9 @@ def read_graphs(path: Path) -> list[Graph]:
     if data[4:8] != IDENTIFIER:
         raise _damaged(path, f"{len(data)} bytes without the mark TFL3 at byte 4")
     try:
+        check_network(data)
         model = read_flatbuffer(data)
+        _refuse_circles(model)
         graphs = [_graph(model, subgraph, file_bytes=len(data)) for subgraph in model.subgraphs or []]
     except Exception as error:  # whatever wrong offsets lead a reader without a verifier into
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
@@ -134,6 +138,28 @@ def _damaged(path: Path, received: str) -> InputError:
         f"{path}: expected a whole .tflite file. Received: {' '.join(received.split())[:200]}. "
         "Convert or download the model again."
     )
+
+
+def _refuse_circles(model: schema.ModelT) -> None:
+    """Raises ValueError where a graph runs itself, by way of IF, WHILE, CALL or the like."""
+    runs = {number: _graphs_run_by(graph) for number, graph in enumerate(model.subgraphs or [])}
+    for number in {one for called in runs.values() for one in called}:
+        _index(number, model.subgraphs)
+    try:
+        graphlib.TopologicalSorter(runs).prepare()
+    except graphlib.CycleError as error:
+        raise ValueError(f"graphs that run each other in a circle: {error.args[1]}") from error
+
+
+def _graphs_run_by(graph: schema.SubGraphT) -> set[int]:
+    found: set[int] = set()
+    for operator in graph.operators or []:
+        for options in (operator.builtinOptions, operator.builtinOptions2):
+            named = [value for name, value in vars(options or object).items() if "subgraph" in name.lower()]
+            for value in named:
+                if isinstance(value, int | list | np.ndarray):
+                    found |= {int(one) for one in np.atleast_1d(value) if one >= 0}
+    return found
 
 
 def _graph(model: schema.ModelT, subgraph: schema.SubGraphT, *, file_bytes: int) -> Graph:

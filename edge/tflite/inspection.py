@@ -13,7 +13,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, MEMBER_LIMIT, SPEC_MEMBER
+from edge.runtime import EXPORT_MEMBER, LABELS_MEMBER, MEMBER_LIMIT, SPEC_MEMBER, description_sha256, read_member
 from edge.tflite.flatbuffer import operator_histogram, read_flatbuffer, tensor_type
 from edge.tflite.graph import read_graphs
 from edge.tflite.metadata import NAME as METADATA
@@ -122,9 +122,9 @@ def _appended(data: bytes) -> _Appended:
                 sizes[info.filename] = info.file_size
                 if info.file_size > min(MEMBER_LIMIT, room):
                     continue
-                room -= info.file_size
                 try:
-                    contents[info.filename] = archive.read(info)
+                    contents[info.filename] = read_member(archive, info.filename, limit=min(MEMBER_LIMIT, room))
+                    room -= len(contents[info.filename])
                 except Exception as error:  # of zipfile, or of the decompressor that a damaged member names
                     problems.append(f"{info.filename}: {error}")
     except Exception as error:  # likewise; most files have no zip at all
@@ -156,8 +156,14 @@ def _detector(data: bytes, appended: _Appended) -> dict[str, Any] | None:
     if not found:
         return None
     try:
-        return _description(data, found)
-    except (InputError, ValueError, KeyError) as error:
+        facts = _description(data, found)
+        written = facts.pop("description_sha256", None)  # files of older versions have none
+        if written is not None:
+            export, labels = json.loads(found[EXPORT_MEMBER]), appended.contents.get(LABELS_MEMBER, b"")
+            if written != description_sha256(found[SPEC_MEMBER], labels, export=export):
+                appended.problems.append("the description does not have the checksum it was written with")
+        return facts
+    except (InputError, ValueError, KeyError, RecursionError) as error:
         appended.problems.append(f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error))
         return None
 

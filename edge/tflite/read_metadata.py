@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.runtime import MEMBER_LIMIT, ModelFileError
+from edge.runtime import ModelFileError, read_member
 from edge.tflite import decoding_metadata
 from edge.tflite.flatbuffer import read_flatbuffer
 from edge.tflite.metadata import NAME, TENSOR_AXIS_LABELS, TENSOR_VALUE_LABELS
@@ -201,9 +201,7 @@ def _member(path: Path, name: str) -> str | None:
     with zipfile.ZipFile(path) as archive:
         if name not in archive.namelist():
             return None
-        if archive.getinfo(name).file_size > MEMBER_LIMIT:
-            raise ValueError(f"{name} is larger than {MEMBER_LIMIT} bytes")
-        return archive.read(name).decode("utf-8")
+        return read_member(archive, name).decode("utf-8")
 
 
 CONTENTS = ("", "features", "image", "bounding boxes", "audio")

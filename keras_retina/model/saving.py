@@ -9,16 +9,18 @@ from typing import Any
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import replacing
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.model.archive import (
+from keras_retina.foundation.zip_members import UNREADABLE
+from keras_retina.model.layers import LAYERS
+from keras_retina.model.saved.archive import (
     NO_MEMBERS,
     SPEC_MEMBER,
-    UNREADABLE,
     add_description,
     one_line,
     read_archive,
+    weights_bytes,
     weights_file,
 )
-from keras_retina.model.layers import LAYERS
+from keras_retina.model.saved.network import require_buildable
 from keras_retina.model.spec import DetectorSpec
 
 # Keras imports any module and calls any function that a model file names, and its safe mode refuses lambdas alone.
@@ -62,12 +64,15 @@ def load_detector(path: Path) -> tuple[keras.Model, DetectorSpec]:
     """
     path = Path(path)
     spec, config = read_archive(path)
-    _refuse_code(config, path)
     try:
+        _refuse_code(config, path)
+        require_buildable(config, spec, weights_bytes=weights_bytes(path), path=path)
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
         with weights_file(path) as weights:
             model.load_weights(weights)
-    except (*UNREADABLE, ValueError, TypeError, AttributeError) as error:
+    except InputError:
+        raise
+    except (*UNREADABLE, IndexError, MemoryError) as error:
         raise InputError(
             f"{path}: the model was not loaded. Received: {one_line(error)}. Use the model.keras of a run folder."
         ) from error
@@ -102,10 +107,12 @@ def _strange_object(config: Any) -> dict[str, Any] | None:
     """Returns the first object in the configuration of a model that is no plain layer or initializer."""
     for part in _objects(config):
         name, module = part.get("class_name"), part.get("module")
+        if not isinstance(name, str) or not isinstance(module, str):
+            return part
         is_model = part is config and name == "Functional" and module in {"tf_keras.src.engine.functional", "keras"}
         is_layer = name in PLAIN_LAYERS and module == "keras.layers"
         is_initializer = name in PLAIN_INITIALIZERS and module == "keras.initializers"
-        if not (is_model or is_layer or is_initializer) or part.get("registered_name") not in {None, name}:
+        if not (is_model or is_layer or is_initializer) or part.get("registered_name") not in (None, name):
             return part
     return None
 

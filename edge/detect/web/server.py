@@ -80,7 +80,10 @@ class PageHandler(BaseHTTPRequestHandler):
         # A page of another site can have its own name point here (DNS rebinding); it cannot change the Host header.
         if self.headers.get("Host", "").rsplit(":", 1)[0] not in HOSTS:
             return self._say(HTTPStatus.FORBIDDEN)
-        target = urlsplit(self.path)
+        try:
+            target = urlsplit(self.path)
+        except ValueError:  # `//[` is the beginning of an address of version 6
+            return self._say(HTTPStatus.BAD_REQUEST)
         if target.path == "/" and not target.query:
             return self._say(HTTPStatus.FOUND, {"Location": self.server.start})
         path = unquote(target.path)

@@ -17,7 +17,7 @@ from edge.detectors.child import ChildError, run_module
 from edge.detectors.heads import anchors, centernet, fomo, nanodet, postprocess, yolo, yolox
 from edge.detectors.heads.head import Head, Seen
 from edge.detectors.heads.look import input_form, look
-from edge.detectors.open_file import load, refused
+from edge.detectors.open_file import PATIENCE, limit_memory, load, refused
 from edge.runtime import ModelFileError
 from edge.tflite.flatbuffer import read_flatbuffer
 from edge.tflite.read_metadata import read_metadata
@@ -102,7 +102,7 @@ def head_facts(path: Path) -> dict[str, Any]:
     """
     nothing: dict[str, Any] = {"readings": [], "seen": [], "problem": None, "steady": True}
     try:
-        return run_module("edge.detectors.heads.recognise", {"path": str(path)}, timeout=600.0)
+        return run_module("edge.detectors.heads.recognise", {"path": str(path)}, timeout=PATIENCE)
     except ChildError as error:
         return nothing | {"problem": f"{path}: {error}"}
 
@@ -127,6 +127,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Reads `{"path"}` from standard input and prints the facts."""
+    limit_memory()
     json.dump(_facts(Path(json.load(sys.stdin)["path"])), sys.stdout)
 
 

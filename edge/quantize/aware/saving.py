@@ -14,6 +14,7 @@ from edge.quantize.aware.places import quantized_places
 from edge.quantize.aware.quantizers import Preserve
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
+from keras_retina.foundation.zip_members import UNREADABLE, read_member
 from keras_retina.model.calls import Place
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import DetectorSpec
@@ -42,16 +43,14 @@ def load_quantize_aware(path: Path) -> tuple[keras.Model, DetectorSpec]:
     plain, spec = load_detector(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(MEMBER).file_size > LARGEST_MEMBER:
-                raise ValueError(f"more than {LARGEST_MEMBER} bytes")
-            fields = json.loads(archive.read(MEMBER))
+            fields = json.loads(read_member(archive, MEMBER, limit=LARGEST_MEMBER))
         ranges = {_place(key): (float(low), float(high)) for key, (low, high) in fields["ranges"].items()}
         preserve: Preserve = fields["preserve"]
         expected = set(quantized_places(plain)) - {(name, 0) for name in plain.input_names}
         valid = all(np.isfinite([low, high]).all() and low <= 0 <= high and low < high for low, high in ranges.values())
         if set(ranges) != expected or not valid or preserve not in get_args(Preserve):
             raise ValueError("the ranges are not those of its network")
-    except (KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise InputError(
             f"{path}: expected a quantization-aware model with {MEMBER} inside. Received: {str(error)[:200]}. "
             "Use a file that quantization-aware training wrote."

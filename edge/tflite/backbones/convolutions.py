@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edge.runtime import check_network
 from edge.tflite.flatbuffer import IDENTIFIER, constant_values, operator_name, read_flatbuffer, tensor_type
 from keras_retina.foundation.errors import InputError
 from keras_retina.model.weights.make import FoldedConvolution
@@ -51,6 +52,7 @@ def placed_convolutions(data: bytes, source: str) -> list[PlacedConvolution]:
     if data[4:8] != IDENTIFIER:
         raise InputError(f"{source}: expected a .tflite inside. Received: {len(data)} bytes without the mark TFL3.")
     try:
+        check_network(data)
         return _placed(read_flatbuffer(data))
     except Exception as error:  # whatever wrong offsets lead a reader without a verifier into
         raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.model.saved.hdf5 import SMALL, UNPACKED
 
 NESTED = ("model", "state_dict", "model_state_dict")
 """Where training scripts keep the weights, beside an optimiser."""
@@ -54,7 +54,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
     try:
         return {name: _plain(array) for name, array in load_file(path).items()}
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, OSError, MemoryError) as error:
         raise InputError(
             f"{path}: expected a complete .safetensors file. Received: {_one_line(error)}. Save it again, in float32."
         ) from error
@@ -72,12 +72,19 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickles that torch.save did not write; the error says it
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except Exception as error:  # whatever a damaged pickle or archive leads PyTorch into
         raise InputError(
             f"{path}: expected tensors by their names, which need no code to be read. Received: {_reason(error)}. "
             "Save model.state_dict() with torch.save, where you trust the file."
         ) from error
-    return {name: _plain(tensor.detach().float().numpy()) for name, tensor in _state(loaded, path).items()}
+    state = _state(loaded, path)
+    needed, length = sum(4 * tensor.numel() for tensor in state.values()), path.stat().st_size
+    if needed > max(SMALL, UNPACKED * length):  # a tensor may repeat one number without end
+        raise InputError(
+            f"{path}: expected as many numbers as the file has room for. Received: {needed} bytes of tensors in a file "
+            f"of {length} bytes. Save model.state_dict() again."
+        )
+    return {name: _plain(tensor.detach().float().numpy()) for name, tensor in state.items()}
 
 
 def _state(loaded: Any, path: Path) -> dict[str, Any]:

@@ -7,11 +7,13 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.backbones import backbone_layers, kind_of
+from keras_retina.model.saved.hdf5 import require_plain_weights
 from keras_retina.model.weights.starts import Start, file_name, start_of
 from keras_retina.model.weights.whole import DETECTOR_SUFFIX, load_whole
 from keras_retina.recipe.backbones import BACKBONE_ALPHAS, BACKBONE_STARTS, start_names
@@ -129,6 +131,8 @@ def pretrained_network(settings: Backbone, source: str) -> keras.Model:
     Raises:
         InputError: as `load_pretrained`.
     """
+    if Path(source).is_file() and h5py.is_hdf5(source):
+        require_plain_weights(Path(source), f"model.backbone.weights: {source}")
     try:
         return kind_of(settings).build(settings, include_top=False, weights=source, input_shape=(224, 224, 3))
     except InputError:

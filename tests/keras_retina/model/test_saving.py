@@ -20,8 +20,8 @@ import pytest
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.losses import BoxLoss, FocalLoss
-from keras_retina.model.archive import ANCHORS_MEMBER, SPEC_MEMBER
 from keras_retina.model.retinanet import detector_network
+from keras_retina.model.saved.archive import ANCHORS_MEMBER, SPEC_MEMBER
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.model import Model

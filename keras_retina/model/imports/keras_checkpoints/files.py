@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.zip_members import UNREADABLE, read_member
+from keras_retina.model.saved.archive import LARGEST_TEXT, LARGEST_WEIGHTS
+from keras_retina.model.saved.hdf5 import require_plain_weights
 
 CONFIG, TASK = "config.json", "task.json"
 WEIGHTS, TASK_WEIGHTS = "model.weights.h5", "task.weights.h5"
@@ -77,8 +80,9 @@ def read_keras(path: Path) -> KerasCheckpoint:
 def _read_archive(path: Path) -> KerasCheckpoint:
     try:
         with zipfile.ZipFile(path) as archive:
-            config, weights = archive.read(CONFIG), archive.read(WEIGHTS)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+            config = read_member(archive, CONFIG, limit=LARGEST_TEXT)
+            weights = read_member(archive, WEIGHTS, limit=LARGEST_WEIGHTS)
+    except UNREADABLE as error:
         raise InputError(
             f"{path}: expected a .keras file with {CONFIG} and {WEIGHTS} inside. Received: {_one_line(error)}. "
             "Save the detector again."
@@ -95,7 +99,7 @@ def _parsed(text: bytes, path: Path) -> dict[str, Any]:
         found = json.loads(text)
         if not isinstance(found, dict):
             raise ValueError(f"a {type(found).__name__}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: expected a configuration in JSON. Received: {_one_line(error)}. Save it again."
         ) from error
@@ -118,6 +122,7 @@ def _tensors(files: list[tuple[bytes, Path]]) -> tuple[dict[str, np.ndarray], di
         named[_name(place, file)] = placed["/".join([*parts[:-2], parts[-1]])] = array
 
     for data, path in files:
+        require_plain_weights(io.BytesIO(data), path)
         try:
             with h5py.File(io.BytesIO(data), "r") as file:
                 file.visititems(visit)

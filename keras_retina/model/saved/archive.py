@@ -7,7 +7,6 @@ import json
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.zip_members import UNREADABLE, read_member, require_plain
+from keras_retina.model.saved.hdf5 import UNPACKED, require_plain_weights
 from keras_retina.model.spec import DetectorSpec, spec_from_json
 
 SPEC_MEMBER = "detector.json"
@@ -27,7 +28,7 @@ METADATA_MEMBER = "metadata.json"  # the version of Keras, and when the file was
 NO_DATE = "1980-01-01@00:00:00"
 LARGEST_TEXT = 16 * 2**20  # bytes of a JSON member; a detector's are below one MiB
 NO_MEMBERS: Mapping[str, bytes] = MappingProxyType({})
-UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, UnicodeDecodeError, RuntimeError, EOFError, OSError)
+LARGEST_WEIGHTS = 16 * 2**30
 
 
 def read_archive(path: Path) -> tuple[DetectorSpec, dict[str, Any]]:
@@ -43,8 +44,12 @@ def read_archive(path: Path) -> tuple[DetectorSpec, dict[str, Any]]:
         with zipfile.ZipFile(path) as archive:
             spec = spec_from_json(_text(archive, SPEC_MEMBER), path)
             config = json.loads(_text(archive, CONFIG_MEMBER))
+            if not isinstance(config, dict):
+                raise ValueError(f"{CONFIG_MEMBER} is a {type(config).__name__}, and no model")
             config.pop("compile_config", None)  # not loaded
-    except (*UNREADABLE, json.JSONDecodeError, AttributeError) as error:
+    except UNREADABLE as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"{path}: expected a .keras file with {SPEC_MEMBER} inside. Received: {one_line(error)}. "
             "Use the model.keras of a run folder."
@@ -87,12 +92,30 @@ def weights_file(path: Path) -> Iterator[Path]:
 
     `keras.models.load_model` reads inside the zip while it unpacks the other members. The first releases of Python 3.12
     and 3.13 then read from the wrong position. Source: CPython issue 127847.
+
+    Raises:
+        InputError: they are not in this file alone (`require_plain_weights`). Others of `UNREADABLE`: it is damaged.
     """
     with tempfile.TemporaryDirectory(prefix="keras_retina_") as folder:
         weights = Path(folder) / WEIGHTS_MEMBER
-        with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS_MEMBER) as member, weights.open("wb") as file:
-            shutil.copyfileobj(member, file)
+        with zipfile.ZipFile(path) as archive, weights.open("wb") as file:
+            require_plain(archive.getinfo(WEIGHTS_MEMBER), limit=LARGEST_WEIGHTS)
+            with archive.open(WEIGHTS_MEMBER) as member:
+                shutil.copyfileobj(member, file)
+        require_plain_weights(weights, path)
         yield weights
+
+
+def weights_bytes(path: Path) -> int:
+    """Returns how large the weights in a `.keras` file say they are; reading them ends there.
+
+    Raises:
+        zipfile.BadZipFile, KeyError: they are packed in another way than Keras does, or are not there.
+    """
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo(WEIGHTS_MEMBER)
+    require_plain(member, limit=LARGEST_WEIGHTS)
+    return min(member.file_size, UNPACKED * member.compress_size)
 
 
 def one_line(error: BaseException) -> str:
@@ -101,6 +124,4 @@ def one_line(error: BaseException) -> str:
 
 
 def _text(archive: zipfile.ZipFile, member: str) -> str:
-    if archive.getinfo(member).file_size > LARGEST_TEXT:
-        raise zipfile.BadZipFile(f"{member} is larger than {LARGEST_TEXT} bytes")
-    return archive.read(member).decode("utf-8")
+    return read_member(archive, member, limit=LARGEST_TEXT).decode("utf-8")
