@@ -14,35 +14,25 @@ import argparse
 import json
 import statistics
 import tempfile
-from collections.abc import Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
-from four_bit import with_four_bit_kernels
-
 from edge.detectors.measure import invoke_latency
 from edge.detectors.split import detect_split
-from edge.export.convert import BIAS_IMAGES, balanced_model, float_heads, quantize_heads
-from edge.export.export import export_files, write_detector
-from edge.quantize.bias import correct_biases
-from edge.quantize.calibration import calibration_samples, choose_calibration_images
+from edge.export.export import export_files
+from edge.quantize.calibration import choose_calibration_images
 from edge.runtime import Detector
-from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from keras_retina.data.images import read_image
 from keras_retina.data.reading.folder import load_dataset
-from keras_retina.data.records import Dataset, ImageFile
+from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import detect_function, predict_dataset
-from keras_retina.foundation.legacy_keras import keras
 from keras_retina.foundation.machine import machine_name
 from keras_retina.model.saving import load_detector
-from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.formats import RecipeFormat
-from keras_retina.recipe.recipe import Export, load_recipe
+from keras_retina.recipe.recipe import load_recipe
 
-FOUR_BIT = "int8, 4-bit kernels"
 ROUNDS, INVOKES = 5, 10
 THREADS = (1, 2)
 NAMES = ("AP", "AP50", "AP75")
@@ -88,9 +78,6 @@ def measured(run: Path, data: Path, *, split: str, latency: bool) -> dict[str, A
     with tempfile.TemporaryDirectory() as folder:
         made = export_files(model, spec, out_dir=Path(folder), name="m", settings=settings, calibration_images=images)
         files: dict[str, Path] = dict(zip(settings.formats, made, strict=True))
-        files[FOUR_BIT] = four_bit_file(
-            Path(folder) / "m_four_bit.tflite", model, spec, settings=settings, images=images
-        )
         for name, path in files.items():
             rows[name] = chosen(coco_metrics(dataset, detect_split(path, dataset))) | {"bytes": path.stat().st_size}
         if latency:
@@ -98,21 +85,6 @@ def measured(run: Path, data: Path, *, split: str, latency: bool) -> dict[str, A
                 for name, milliseconds in latencies(files, dataset, threads=threads).items():
                     rows[name][f"ms_{threads}"] = milliseconds
     return {"rows": rows, "images": len(dataset.records), "machine": machine_name()}
-
-
-def four_bit_file(
-    path: Path, model: keras.Model, spec: DetectorSpec, *, settings: Export, images: Sequence[ImageFile]
-) -> Path:
-    """Writes an int8 file with 4-bit kernels and biases that are corrected for them."""
-    samples = partial(calibration_samples, images, spec)
-    balanced = balanced_model(model, samples)
-    float_network = float_heads(balanced, spec)
-    network = read_flatbuffer(
-        with_four_bit_kernels(quantize_heads(balanced, spec, kind="int8", samples=samples), float_network)
-    )
-    correct_biases(network, float_network, samples=islice(samples(), BIAS_IMAGES), spec=spec)
-    write_detector(path, write_flatbuffer(network), spec=spec, kind="int8", head="postprocess", settings=settings)
-    return path
 
 
 def chosen(metrics: dict[str, Any]) -> dict[str, Any]:

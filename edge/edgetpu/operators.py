@@ -233,6 +233,8 @@ def status(operator: Operator) -> str:
         return RANK
     if any(tensor.type not in EIGHT_BITS for tensor in operator.outputs) or not operator.outputs:
         return DATA_TYPE
+    if any(tensor.type == "int4" for tensor in operator.given):  # inferred: the compiler is older than this type
+        return DATA_TYPE
     if operator.custom or operator.name not in TABLE:
         return NOT_SUPPORTED
     row = TABLE[operator.name]

@@ -29,7 +29,7 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.spec import DetectorSpec
 
-ACTIVATION_BITS = {"int8": 8, "int16": 16}
+ACTIVATION_BITS = {"int8": 8, "int4": 8, "int16": 16}
 
 
 def ai_edge_heads(model: keras.Model, spec: DetectorSpec, *, kind: str, samples: Samples | None = None) -> bytes:
@@ -37,7 +37,7 @@ def ai_edge_heads(model: keras.Model, spec: DetectorSpec, *, kind: str, samples:
 
     Raises:
         InputError: as `convert_heads` and `ai_edge_network`.
-        ValueError: `int8` or `int16` without samples.
+        ValueError: `int8`, `int16` or `int4` without samples.
     """
     if kind == "dynamic":
         network = ai_edge_network(convert_heads(model, spec, kind="float32"), spec, kind=kind)
@@ -45,7 +45,7 @@ def ai_edge_heads(model: keras.Model, spec: DetectorSpec, *, kind: str, samples:
         raise ValueError(f"{kind} export: expected calibration inputs. Received: samples=None. Pass a function.")
     else:
         network = ai_edge_network(float_heads(balanced_model(model, samples), spec), spec, kind=kind, samples=samples)
-    if kind == "int8":
+    if kind in ("int8", "int4"):
         check_input_quantization(network, spec)
     check_operators(network, kind)
     if kind == "int16":
@@ -60,7 +60,8 @@ def ai_edge_network(
 
     Args:
         float_network: takes pixels scaled as for training. `dynamic` takes any input, and leaves it as it is.
-        kind: `int8` takes uint8 pixels then, `int16` the same scaled floats. Weights have 8 bits in all kinds.
+        kind: `int8` and `int4` take uint8 pixels then, `int16` the same scaled floats. Kernels have 4 bits in `int4`,
+            but for depthwise ones, and 8 in all others.
         samples: calibration inputs, each `[float32 [1, H, W, 3]]`; none for `dynamic`.
 
     Raises:
@@ -73,7 +74,9 @@ def ai_edge_network(
         manager.add_dynamic_config(**everything, num_bits=8)
     else:
         manager.add_static_config(**everything, activation_num_bits=ACTIVATION_BITS[kind], weight_num_bits=8)
-        for end in ("OUTPUT",) if kind == "int8" else ("INPUT", "OUTPUT"):
+        if kind == "int4":
+            manager.add_static_config(".*", "CONV_2D", activation_num_bits=8, weight_num_bits=4)
+        for end in ("OUTPUT",) if kind != "int16" else ("INPUT", "OUTPUT"):
             manager.add_quantization_config(".*", end, algorithm_key=algorithms.AlgorithmName.NO_QUANTIZE)
     quantizer = quantizers.Quantizer(bytearray(float_network), manager.get_quantization_recipe())
     try:
@@ -88,7 +91,7 @@ def ai_edge_network(
             f"{' '.join(str(error).split())[:300]}. Use export.quantizer: tensorflow."
         ) from error
     network = read_flatbuffer(bytes(found))
-    if kind == "int8":
+    if kind in ("int8", "int4"):
         _take_unsigned(network)
     return network
 

@@ -10,6 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge.export.float16 import halve_kernels
 from edge.export.float_layers import chosen_operators, leave_in_float
+from edge.export.int4 import take_four_bit_kernels
 from edge.export.int16 import join_scales, own_biases, refuse_without_int16, take_camera_bytes
 from edge.quantize.bias import correct_biases
 from edge.quantize.equalize import equalized, has_clusters
@@ -43,7 +44,7 @@ EQUALIZE_IMAGES = 32
 BIAS_IMAGES = 8  # of each, thousands of values of every channel
 FIRST_RANGES_IMAGES = 4  # TensorFlow's own ranges are replaced, so few images are enough for them
 
-OPERATOR_SETS = {
+OPERATOR_SETS = {  # by what flows between the operators
     "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
     "int16": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
 }
@@ -64,18 +65,18 @@ def convert_heads(
 
     In the float kinds, `dynamic` among them, the pixel scaling is part of the graph. In `int8` it is the quantization
     of the input, everything is int8 up to one DEQUANTIZE per head, and convolutions have a scale per channel. `int16`
-    has 16-bit activations between a float pixel scaling and the DEQUANTIZEs. `int8_qat` is the int8 of a model that
-    `edge.quantize.aware.model` made, which brings its ranges.
+    has 16-bit activations between a float pixel scaling and the DEQUANTIZEs. `int4` is `int8` with 4-bit kernels.
+    `int8_qat` is the int8 of a model that `edge.quantize.aware.model` made, which brings its ranges.
 
     Args:
-        samples: for `int8` and `int16`: returns the calibration inputs, each `[float32 [1, H, W, 3]]` scaled as for
-            training.
-        float_layers: Keras layers that stay float in an `int8` or `int16` network.
+        samples: for `int8`, `int16` and `int4`: returns the calibration inputs, each `[float32 [1, H, W, 3]]` scaled as
+            for training.
+        float_layers: Keras layers that stay float in such a network.
 
     Raises:
         InputError: an operator is left that a device cannot run, a part of the quantized network stayed float, or a
             float layer is not known.
-        ValueError: `int8` or `int16` without samples.
+        ValueError: one of those three without samples.
     """
     if kind == "int8_qat":
         return _convert_quantize_aware(model, spec)
@@ -124,7 +125,9 @@ def quantize_heads(
 ) -> bytes:
     """Quantizes a model as it is, with better ranges than those that TensorFlow measures, and corrected biases."""
     network, float_network = rounded_heads(model, spec, kind=kind, samples=samples, float_layers=float_layers)
-    if kind == "int8":
+    if kind == "int4":
+        take_four_bit_kernels(network, read_flatbuffer(float_network))
+    if kind in ("int8", "int4"):
         correct_biases(network, float_network, samples=itertools.islice(samples(), BIAS_IMAGES), spec=spec)
     if float_layers:
         leave_in_float(network, read_flatbuffer(float_network), layers=float_layers)
@@ -147,7 +150,7 @@ def rounded_heads(
     network = first_quantization(model, spec, kind=kind, samples=samples)
     chosen_operators(network, float_layers)  # an unknown name is told before minutes of calibration
     values = observed_values(float_network, samples())
-    if kind == "int8":
+    if kind != "int16":
         set_int8_ranges(network, values)
     else:
         join_scales(network)
@@ -176,13 +179,13 @@ def first_quantization(model: keras.Model, spec: DetectorSpec, *, kind: str, sam
     """Returns the quantized network as TensorFlow makes it, all operators checked, with ranges of a few images."""
     converter = _converter(model, spec, camera_bytes=False)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [OPERATOR_SETS[kind]]
+    converter.target_spec.supported_ops = [OPERATOR_SETS[FORMATS[kind].activations]]
     converter.representative_dataset = lambda: itertools.islice(samples(), FIRST_RANGES_IMAGES)
-    if kind == "int8":
+    if kind != "int16":
         converter.inference_input_type = tf.uint8
     network = read_flatbuffer(_converted(converter))
     check_operators(network, kind)
-    if kind == "int8":
+    if kind != "int16":
         check_input_quantization(network, spec)
     return network
 

@@ -45,7 +45,7 @@ DEFAULTS = {
     "float_layers": [],
     "quantizer": "tensorflow",
 }  # of files made before there was a choice
-BY_EITHER = ("dynamic", "int8", "int16")  # formats that both quantizers make
+BY_EITHER = ("dynamic", "int8", "int16", "int4")  # formats that both quantizers make
 UNKNOWN_ORIGIN: Mapping[str, str] = MappingProxyType({})
 
 
@@ -62,8 +62,8 @@ def export_files(
 ) -> list[Path]:
     """Writes `NAME_<format>.tflite` (postprocess), `..._raw.tflite` and `..._builtin.tflite` as `settings` asks.
 
-    Beside them: `labels.txt`, `labelmap.txt` where `settings` asks for it, `calibration.txt` when int8 or int16 is
-    among the formats, and a `.json` for every file.
+    Beside them: `labels.txt`, `labelmap.txt` where `settings` asks for it, `calibration.txt` when int8, int16 or int4
+    is among the formats, and a `.json` for every file.
     Each format is converted (and calibrated) once; its forms share the network bit by bit.
 
     Args:
@@ -75,8 +75,8 @@ def export_files(
         The `.tflite` files in the order of `settings.formats` and `settings.heads`.
 
     Raises:
-        InputError: no calibration image for int8 or int16, an unknown float layer, a model that TFLite cannot express,
-            an image cannot be read, or a file cannot be written.
+        InputError: no calibration image for a format that needs some, an unknown float layer, a model that TFLite
+            cannot express, an image cannot be read, or a file cannot be written.
     """
     out_dir = Path(out_dir)
     images = list(calibration_images)[: settings.calibration_images]

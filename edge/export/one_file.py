@@ -44,10 +44,11 @@ def export_detector(
         model: of `retinanet`, plain or quantization-aware. The int8 file of a quantization-aware one has the ranges
             that it was trained with; every other format is made of its float weights.
         path: ends in `.tflite`; its folder is made if it is not there.
-        calibration: training images with which the ranges of int8 and int16 are measured, at most 300 of them: paths,
-            uint8 RGB arrays `[height, width, 3]`, Pillow images, or a `tf.data.Dataset` of such arrays.
+        calibration: training images with which the ranges of int8, int16 and int4 are measured, at most 300 of them:
+            paths, uint8 RGB arrays `[height, width, 3]`, Pillow images, or a `tf.data.Dataset` of such arrays.
         format: by default the one that the name of the file ends with (`mine_float16.tflite`), and int8 if there is
-            none in it. `dynamic` is int8 weights and float arithmetic; `int16` is int8 weights and 16-bit activations.
+            none in it. `dynamic` is int8 weights and float arithmetic; `int16` is int8 weights and 16-bit activations;
+            `int4` is 4-bit kernels and 8-bit activations.
         head: `postprocess` ends with boxes, classes, scores and their number, by TFLite_Detection_PostProcess, which
             clients know; `builtin` does the same with built-in operators alone; `raw` ends with logits and offsets, as
             the Edge TPU needs it.
@@ -58,7 +59,7 @@ def export_detector(
         quantizer: `tensorflow`, with ranges and biases of this project, or `ai_edge`: the package ai-edge-quantizer.
 
     Raises:
-        InputError: another ending than .tflite, an unknown format, also in the name, no images for int8 or int16, a
+        InputError: another ending than .tflite, an unknown format, also in the name, no images to calibrate on, a
             model that does not fit its description, is still in sparse training or cannot be expressed, or a file that
             cannot be written.
     """

@@ -91,7 +91,15 @@ def constant_values(model: schema.ModelT, index: int) -> np.ndarray | None:
     data = model.buffers[tensor.buffer].data
     if data is None:
         return None
+    if tensor_type(tensor) == "int4":
+        return _unpacked(np.frombuffer(bytes(data), np.int8), tensor.shape)
     return np.frombuffer(bytes(data), tensor_type(tensor)).reshape(tensor.shape)
+
+
+def _unpacked(packed: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Returns 4-bit values as int8; the first of two lies in the low half of their byte."""
+    both = np.stack([packed << 4, packed], axis=-1).ravel() >> 4  # an arithmetic shift keeps the sign
+    return both[: int(np.prod(shape))].reshape(shape)
 
 
 def append_members(flatbuffer: bytes, members: dict[str, bytes]) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge.tflite.flatbuffer import operator_name, read_flatbuffer, tensor_type
+from edge.tflite.flatbuffer import constant_values, operator_name, read_flatbuffer
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
@@ -15,8 +15,8 @@ CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 def file_kernels(data: bytes) -> dict[str, tuple[np.ndarray, bool]]:
     """Returns the stored kernel of each convolution, outputs first, and whether sparsity prunes it, by name.
 
-    Values are those of the file: int8 steps without their scale, the zero point being 0, or floats. A kernel that
-    several operators share is there once.
+    Values are those of the file: steps of 8 or 4 bits without their scale, the zero point being 0, or floats. A kernel
+    that several operators share is there once.
     """
     model = read_flatbuffer(data)
     graph = model.subgraphs[0]
@@ -44,8 +44,9 @@ def file_kernels(data: bytes) -> dict[str, tuple[np.ndarray, bool]]:
         weights = int(operator.inputs[1])
         if weights in made_by:  # float16 kernels are expanded by a DEQUANTIZE
             weights = int(made_by[weights].inputs[0])
-        tensor = graph.tensors[weights]
-        values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), tensor_type(tensor)).reshape(tensor.shape)
+        tensor, values = graph.tensors[weights], constant_values(model, weights)
+        if values is None:
+            continue
         is_inner = meets_convolution(int(operator.inputs[0]), False) and meets_convolution(
             int(operator.outputs[0]), True
         )

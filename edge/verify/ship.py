@@ -77,7 +77,7 @@ def _is_candidate(row: Row) -> bool:
 
 
 def _is_int8(row: Row) -> bool:
-    return row.format.activations == "int8"
+    return row.format.all_int8
 
 
 def _rank(row: Row) -> tuple[int, bool, int, float]:

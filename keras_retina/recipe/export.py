@@ -20,11 +20,11 @@ class Export(Section):
     `mediapipe_raw`: raw files are MediaPipe's too: they hold what it decodes them with, 24 bytes an anchor, and int8
     ones end in uint8. Without, it refuses them, and int8 ones end in int8, which is faster.
     `nms`: suppress overlaps within each class, or `fast`, among the best class of every anchor.
-    `int16` has int8 weights and 16-bit activations. `float_layers` names Keras layers that stay float in the `int8` and
-    `int16` files; a layer that is shared by the pyramid levels stays float on all of them. `integer_only` forbids float
-    layers, for devices that compute with integers alone.
-    `quantizer` makes the `dynamic`, `int8` and `int16` files: TensorFlow's with our ranges and biases, or the package
-    ai-edge-quantizer as it is.
+    `int16` has int8 weights and 16-bit activations, `int4` 4-bit kernels and 8-bit activations. `float_layers` names
+    Keras layers that stay float in the `int8`, `int16` and `int4` files; a layer that is shared by the pyramid levels
+    stays float on all of them. `integer_only` forbids float layers, for devices that compute with integers alone.
+    `quantizer` makes the `dynamic`, `int8`, `int16` and `int4` files: TensorFlow's with our ranges and biases, or the
+    package ai-edge-quantizer as it is.
     `heal` says what happens when an int8 file misses the gate on the validation split: nothing, `quick` steps without
     training, or `full`, with a short quantization-aware training as the last step.
     `labelmap` writes `labelmap.txt` beside the files: the names with their numbers, as Frigate reads them.

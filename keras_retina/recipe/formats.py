@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-RecipeFormat = Literal["float32", "float16", "dynamic", "int8", "int16"]
+RecipeFormat = Literal["float32", "float16", "dynamic", "int8", "int16", "int4"]
 """What a recipe may choose in `formats`."""
 
 FormatName = Literal[RecipeFormat, "int8_qat"]
@@ -32,6 +32,7 @@ class Format:
         slot: the colour in tables and charts, a number of the style sheet of the report (`--k4`).
         activations: what flows between the operators of the network.
         calibrated: ranges come from images of the training split; layers can be left in float.
+        kernel_bits: of the kernels in a network of integers.
         file_part: the name in file names where that is another one.
     """
 
@@ -40,12 +41,18 @@ class Format:
     slot: int = OTHER_SLOT
     activations: Literal["float", "int8", "int16"] = "float"
     calibrated: bool = False
+    kernel_bits: Literal[4, 8] = 8
     file_part: str | None = None
 
     @property
     def quantized(self) -> bool:
         """Whether the network computes with integers."""
         return self.activations != "float"
+
+    @property
+    def all_int8(self) -> bool:
+        """Whether feature maps and kernels have 8 bits."""
+        return self.activations == "int8" and self.kernel_bits == 8
 
     @property
     def part(self) -> str:
@@ -62,6 +69,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             Format("dynamic", "dynamic range", slot=3),
             Format("int8", "int8", slot=4, activations="int8", calibrated=True),
             Format("int16", "int16", slot=11, activations="int16", calibrated=True),
+            Format("int4", "int8, 4-bit kernels", slot=12, activations="int8", calibrated=True, kernel_bits=4),
             Format("int8_qat", "int8 QAT", slot=5, activations="int8", file_part="int8"),
         )
     }

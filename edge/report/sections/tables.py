@@ -110,7 +110,7 @@ def int8_row(rows: Sequence[Row]) -> Row | None:
 
 def int8_kinds() -> list[str]:
     """Returns the formats whose networks compute in int8, the one first that stands for the others."""
-    return [one.name for one in FORMATS.values() if one.activations == "int8"]
+    return [one.name for one in FORMATS.values() if one.all_int8]
 
 
 def hero_row(rows: Sequence[Row]) -> Row | None:

@@ -1,11 +1,14 @@
-"""An int8 network with 4-bit kernels: half of the bytes, for runtimes that unpack them (LiteRT's own kernels do)."""
+"""The int4 format: an int8 network whose kernels have 4 bits, half of their bytes.
+
+LiteRT unpacks them before it computes, so such a file is smaller and not faster.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge.tflite.flatbuffer import constant_values, operator_name, read_flatbuffer, write_flatbuffer
+from edge.tflite.flatbuffer import constant_values, operator_name
 from edge.tflite.layer_names import feature_maps
 from edge.tflite.writer import drop_unused_buffers
 
@@ -13,16 +16,15 @@ LARGEST = 7
 FRACTIONS = np.linspace(0.5, 1.0, 26)  # of the largest weight, that the largest step may stand for
 
 
-def with_four_bit_kernels(heads_only: bytes, float_network: bytes) -> bytes:
-    """Returns the network with kernels of 15 values for each output channel, packed two in a byte.
+def take_four_bit_kernels(model: schema.ModelT, parent: schema.ModelT) -> None:
+    """Gives the convolutions of an int8 network kernels of 15 values for each output channel, packed two in a byte.
 
     The step of each channel has the least square error. Depthwise kernels, a hundredth of the bytes, keep 8 bits.
 
     Args:
-        heads_only: int8, as `convert_heads` returns it.
-        float_network: of the same weights.
+        model: changed in place.
+        parent: the float network that it was made from.
     """
-    model, parent = read_flatbuffer(heads_only), read_flatbuffer(float_network)
     twins = feature_maps(parent)
     graph = model.subgraphs[0]
     packed: dict[int, np.ndarray] = {}  # by buffer: the steps of the channels
@@ -42,7 +44,6 @@ def with_four_bit_kernels(heads_only: bytes, float_network: bytes) -> bytes:
             packed[kernel.buffer] = steps
         rescale_bias(model, operator, packed[kernel.buffer])
     drop_unused_buffers(model)
-    return write_flatbuffer(model)
 
 
 def rounded(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
