@@ -114,7 +114,7 @@ def without_pictures() -> None:
     """Puts small things in the place of those that need a detector and images."""
     fit.Diagnostics = lambda *_: keras.callbacks.Callback()
     evaluation.EvaluateAveragePrecision._write_pictures = lambda *_: None
-    evaluation.predict_dataset = lambda *_, **__: []
+    evaluation.predict_on_all = lambda *_, **__: []
     evaluation.coco_metrics = lambda *_, **__: {"AP": 10.0, "AP50": None}
 
 
@@ -123,7 +123,7 @@ def small(monkeypatch) -> Iterator[None]:
     for owner, name in (
         (fit, "Diagnostics"),
         (evaluation.EvaluateAveragePrecision, "_write_pictures"),
-        (evaluation, "predict_dataset"),
+        (evaluation, "predict_on_all"),
         (evaluation, "coco_metrics"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # put back afterwards
