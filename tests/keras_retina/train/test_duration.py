@@ -243,7 +243,7 @@ def test_a_damaged_file_of_the_time_is_refused_by_name(tmp_path, text):
 
 
 def test_the_steps_of_an_epoch_that_goes_on_are_time_that_is_not_needed_again(tmp_path, decided):
-    """370 s are left for epochs of 80 s and an evaluation of 5 s: four. Half of the running one is done: 410 s, five."""
+    """370 s are left for epochs of 80 s and an evaluation of 5 s: four. Half of the running one is done: five."""
     path = tmp_path / "duration.json"
     pace = {"epochs": 9, "step_seconds": 40.0, "evaluation_seconds": 5.0, "tracing_seconds": 0.0}
     for steps, expected in ((0, 8), (1, 9)):
