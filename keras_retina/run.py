@@ -280,9 +280,9 @@ def _members(path: Path) -> set[Path]:
 def _refuse_another_run(path: Path, recipe: Recipe, *, data_dir: Path) -> None:
     there = load_recipe(RunPaths(path).recipe_file)
     # Smaller models may be added later; each of them keeps the settings that it was made with. Healing goes on from
-    # what it did before. A training goes on on other devices.
+    # what it did before. A training goes on on other devices, and when checkpoints are written changes nothing else.
     known: dict[str, Any] = {"expected": True, "published": True, "compress": True, "export": {"heal", "integer_only"}}
-    known["training"] = {"strategy", "worker_timeout"}
+    known["training"] = {"strategy", "worker_timeout", "checkpoint_steps", "checkpoint_minutes"}
     if there.model_dump(exclude=known) != recipe.model_dump(exclude=known):
         raise InputError(
             f"--out: {path} holds a run of another recipe. Received: name={there.name!r} with other settings. "

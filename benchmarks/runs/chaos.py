@@ -1,11 +1,14 @@
 """Kills a whole run at random moments, repeats its command, and prints what differs from an undisturbed one.
 
-    python benchmarks/runs/chaos.py --out OUT [--kills 100] [--seed 0] [--per-run 6]
+    python benchmarks/runs/chaos.py --out OUT [--kills 100] [--seed 0] [--per-run 6] [--begin train]
 
 A small `keras-retina run` (drawn images, a tiny recipe with one smaller model) is made twice undisturbed, which shows
 what differs without any kill. Then its process group gets SIGKILL after a random share of the time that the undisturbed
 run took, up to `--per-run` times for one run folder; after that the command runs to its end. TensorFlow computes with
 one thread, so that sums have one order. The same call of this program goes on where it stopped.
+
+`--begin export` begins each run folder as a copy of the undisturbed one without what that stage and the later ones
+wrote: more kills of late stages in the same time.
 
 Compared are: the weights of every Keras model, all files in `export/` (the network of a `.tflite`, without the hash of
 the model it was made from, whose zip file has a date), metrics, history and `verify.json` without times, and which
@@ -17,9 +20,11 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,6 +77,12 @@ STAGES = (
     ("report", "report.html"),
 )
 """Each stage and the file or folder at its end."""
+WRITTEN = {
+    "compress": ("compress",),
+    "export": ("export",),
+    "verify": ("heal", "verify", "verify.json"),
+    "report": ("report.html",),
+}
 MOST_ATTEMPTS = 100
 
 
@@ -81,6 +92,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100, help="in all runs together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--per-run", type=int, default=6, help="kills of one run folder")
+    parser.add_argument("--begin", choices=[stage for stage, _ in STAGES[1:]], default="train")
     arguments = parser.parse_args()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
@@ -95,19 +107,46 @@ def main() -> None:
             done[name] = {"seconds": time.perf_counter() - started}
             write_json(results, done)
     number = 0
-    while sum(len(one.get("kills", [])) for one in done.values()) < arguments.kills:
-        name = f"run_{number}"
+    while (left := arguments.kills - sum(len(one.get("kills", [])) for one in done.values())) > 0:
+        name = f"{arguments.begin}_{number}"
         if name not in done:
-            left = arguments.kills - sum(len(one.get("kills", [])) for one in done.values())
-            chance = random.Random(f"{arguments.seed} {number}")
-            kills = killed_run(
-                out, name, most=min(arguments.per_run, left), longest=done["undisturbed"]["seconds"], chance=chance
-            )
-            done[name] = {"kills": kills, "differences": differences(out / "undisturbed", out / name)}
+            begin(out / "undisturbed", out / name, stage=arguments.begin)
+            done[name] = {
+                "kills": killed_run(
+                    out,
+                    name,
+                    most=min(arguments.per_run, left),
+                    longest=seconds_from(out / "undisturbed", arguments.begin, whole=done["undisturbed"]["seconds"]),
+                    chance=random.Random(f"{arguments.seed} {name}"),
+                ),
+                "differences": differences(out / "undisturbed", out / name),
+            }
             write_json(results, done)
-            print(f"{name}: {len(kills)} kills in {', '.join(kills)}; {done[name]['differences'] or 'no difference'}")
+            kills, found = done[name]["kills"], done[name]["differences"]
+            print(f"{name}: {len(kills)} kills in {', '.join(kills)}; {found or 'no difference'}", flush=True)
         number += 1
     print_summary(done, differences(out / "undisturbed", out / "again"))
+
+
+def begin(undisturbed: Path, run: Path, *, stage: str) -> None:
+    """Copies what the stages before this one wrote, unless the run was begun before; nothing for the training."""
+    stages = [name for name, _ in STAGES]
+    if stage == "train" or run.exists():
+        return
+    written = [path for name in stages[stages.index(stage) :] for path in WRITTEN[name]]
+    unfinished = run.with_suffix(".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(undisturbed, unfinished, ignore=lambda folder, names: [n for n in names if n in written])
+    unfinished.rename(run)
+
+
+def seconds_from(undisturbed: Path, stage: str, *, whole: float) -> float:
+    """Returns how long a run takes that begins with this stage, start of the program included, by the files' times."""
+    ends = dict(itertools.pairwise(["", *(end for _, end in STAGES)]))
+    before = next(one for one, end in ends.items() if end == dict(STAGES)[stage])
+    return whole - (
+        (undisturbed / before).stat().st_mtime - (undisturbed / "run.json").stat().st_mtime if stage != "train" else 0.0
+    )
 
 
 def killed_run(out: Path, name: str, *, most: int, longest: float, chance: random.Random) -> list[str]:

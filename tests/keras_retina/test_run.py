@@ -106,3 +106,15 @@ def test_a_run_that_was_killed_before_it_was_made_needs_no_help(tmp_path, half_w
     started = start_run(run, Recipe(name="one"), data_dir=tmp_path / "data", command="command", overwrite=False)
     assert run_facts(run)["data"] == str(tmp_path / "data")
     assert open_run(run).recipe == started.recipe == Recipe(name="one")
+
+
+def test_a_run_goes_on_with_another_interval_of_checkpoints(tmp_path):
+    run, data = tmp_path / "run", tmp_path / "data"
+    start_run(run, Recipe(name="one"), data_dir=data, command="command", overwrite=False)
+    (run / "train").mkdir()
+    for changed in ({"checkpoint_steps": 5}, {"checkpoint_minutes": 1.0}):
+        recipe = recipe_from_fields({"name": "one", "training": changed}, "here")
+        assert start_run(run, recipe, data_dir=data, command="command", overwrite=False).recipe == recipe
+    recipe = recipe_from_fields({"name": "one", "training": {"epochs": 3}}, "here")
+    with pytest.raises(InputError, match="a run of another recipe"):
+        start_run(run, recipe, data_dir=data, command="command", overwrite=False)

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.train.checkpoints.folder import ADVICE
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +153,18 @@ class History(keras.callbacks.Callback):
             )
 
     def _write(self, logs: dict[str, Any]) -> None:
+        try:
+            self._append_row(logs)
+            with self.writer.as_default(step=logs["epoch"]):
+                for column in HISTORY_COLUMNS[1:]:
+                    if column in logs:
+                        tf.summary.scalar(column, logs[column])
+            self.writer.flush()
+        except (OSError, tf.errors.OpError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{self.path}: the history could not be written. Received: {reason}. {ADVICE}") from error
+
+    def _append_row(self, logs: dict[str, Any]) -> None:
         row = [logs.get(column, "") for column in HISTORY_COLUMNS]
         is_new = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
@@ -158,11 +172,6 @@ class History(keras.callbacks.Callback):
             if is_new:
                 rows.writerow(HISTORY_COLUMNS)
             rows.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row])
-        with self.writer.as_default(step=logs["epoch"]):
-            for column in HISTORY_COLUMNS[1:]:
-                if column in logs:
-                    tf.summary.scalar(column, logs[column])
-        self.writer.flush()
 
     def _seconds_left(self, epoch: int) -> float:
         left = self.epochs - epoch - 1

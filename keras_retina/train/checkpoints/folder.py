@@ -90,6 +90,8 @@ def write_checkpoint(train_dir: Path, moment: Moment, *, write_variables: Callab
         for name in FILES_OF_TRAINING:
             if (train_dir / name).exists():
                 _same(train_dir / name, unfinished / name)
+        for file in unfinished.iterdir():
+            _flush(file)
         written = {file.name: _fingerprint(file) for file in sorted(unfinished.iterdir())}
         facts = {**asdict(moment), "files": written}
         write_json(unfinished / MANIFEST, {**facts, "sha256": _sha256_of_facts(facts)})
@@ -182,6 +184,12 @@ def _same(source: Path, target: Path) -> None:
             os.link(source, target)
             return
     shutil.copyfile(source, target)
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file is on the disk: else a power cut could leave both checkpoints without their last bytes."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:

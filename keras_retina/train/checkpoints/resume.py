@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.train.checkpoints.folder import Moment, Saved
 
@@ -24,8 +25,18 @@ def checkpoint_of(network: keras.Model, detector: keras.Model) -> tf.train.Check
 
 
 def restore_variables(saved: Saved, network: keras.Model, detector: keras.Model) -> None:
-    """Gives all variables of a training the values of a checkpoint."""
-    checkpoint_of(network, detector).read(saved.variables).assert_existing_objects_matched()
+    """Gives all variables of a training the values of a checkpoint.
+
+    Raises:
+        InputError: it is of another network or optimiser, as another version may have made it.
+    """
+    try:
+        checkpoint_of(network, detector).read(saved.variables).assert_existing_objects_matched()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise InputError(
+            f"{saved.path}: expected the variables of this training. Received: {' '.join(str(error).split())[:200]}. "
+            "Finish it with the version that began it, or delete the folder of checkpoints to train from the beginning."
+        ) from error
 
 
 @contextlib.contextmanager

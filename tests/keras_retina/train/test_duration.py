@@ -129,7 +129,7 @@ def simulate(tmp_path, pace, *, seconds=1000.0, spent=0.0, planned=50, every=10,
     now = [spent]
     schedule = SimpleNamespace(epochs=tf.Variable(planned))
     path = tmp_path / "duration.json"
-    path.write_text(json.dumps({"epochs": planned, "evaluation_seconds": evaluation}))
+    path.write_text(json.dumps({"epochs": planned, "step_seconds": 1.0, "evaluation_seconds": evaluation}))
     keeper = KeepTime(
         0.0,
         seconds=seconds,
@@ -225,7 +225,28 @@ def test_what_was_spent_before_an_interruption_counts(tmp_path, decided, facts, 
 
 def test_the_clock_leaves_time_for_the_end_and_for_what_is_still_traced(tmp_path):
     path = tmp_path / "duration.json"
-    path.write_text(json.dumps({"evaluation_seconds": 5.0, "tracing_seconds": 8.0}))
+    pace = {"epochs": 9, "step_seconds": 1.0, "evaluation_seconds": 5.0, "tracing_seconds": 8.0}
+    path.write_text(json.dumps(pace))
     keeper = time_keeper(Training(minutes=3.0), started=500.0, most=9, path=path)
     assert keeper.ends == pytest.approx(500 + 180 * 0.99 - AFTER_TRACING * 8)
     assert seconds_spent(path) == seconds_spent(tmp_path / "missing.json") == 0
+
+
+@pytest.mark.parametrize("text", ["", '{"epochs": 9, "step', "[1]", '{"epochs": "9"}', '{"epochs": 9}', "[" * 100_000])
+def test_a_damaged_file_of_the_time_is_refused_by_name(tmp_path, text):
+    path = tmp_path / "duration.json"
+    path.write_text(text)
+    with pytest.raises(
+        InputError, match=r"duration\.json: expected the pace of the training as JSON\. .*measured anew"
+    ):
+        seconds_spent(path)
+
+
+def test_the_steps_of_an_epoch_that_goes_on_are_time_that_is_not_needed_again(tmp_path, decided):
+    """370 s are left for epochs of 80 s and an evaluation of 5 s: four. Half of the running one is done: five."""
+    path = tmp_path / "duration.json"
+    pace = {"epochs": 9, "step_seconds": 40.0, "evaluation_seconds": 5.0, "tracing_seconds": 0.0}
+    for steps, expected in ((0, 8), (1, 9)):
+        path.write_text(json.dumps({**pace, "done": 4, "steps": steps, "spent_seconds": 580.0}))
+        settings, _ = decided(Training(epochs=99, evaluate_every=99), 1000 / 60, path)
+        assert settings.epochs == expected

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.train.callbacks import history as module
 from keras_retina.train.callbacks.history import (
@@ -143,6 +144,12 @@ def test_a_training_that_starves_is_warned_about_once_and_not_for_its_first_epoc
     told = [number for number, line in enumerate(lines) if line.startswith("warning: training waited")]
     assert told == [2][:warnings]  # behind the lines of epochs 1 and 2
     assert all((float(row["input_wait"]) > 0) == bool(seconds) for row in rows_of(tmp_path / "history.csv"))
+
+
+def test_a_row_that_does_not_fit_on_the_disk_is_one_line(tmp_path):
+    (tmp_path / "history.csv").mkdir()
+    with pytest.raises(InputError, match=r"history\.csv: the history could not be written\. .*the checkpoint before"):
+        fit(linear_model(), 1, History(tmp_path / "history.csv", SilentWriter(), 1, 8, 5, InputWait()))
 
 
 def test_an_epoch_that_was_interrupted_has_the_time_of_both_parts(tmp_path, monkeypatch, logged):

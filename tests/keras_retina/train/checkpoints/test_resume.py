@@ -319,6 +319,13 @@ def test_a_loss_that_is_no_number_names_the_images_of_its_batch(tmp_path):
         fit_small(tmp_path, settings_of(), callback=model_of, images_of=poisoned)
 
 
+def test_a_checkpoint_of_another_optimiser_is_refused_by_name(tmp_path):
+    with pytest.raises(LostError):
+        fit_small(tmp_path, settings_of(), callback=at_step(2, lose))
+    with pytest.raises(InputError, match=r"step-000000001: expected the variables of this training\. Received: .*"):
+        fit_small(tmp_path, settings_of(accumulate_steps=2))
+
+
 def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_last_one(tmp_path):
     settings = settings_of()
     straight = fit_small(tmp_path / "straight", settings)
