@@ -56,7 +56,7 @@ def main() -> None:
             outputs.append(logits().numpy())
         return weights, outputs, average_precision(training, detect)
 
-    print(f"{steps} steps; a number is {marks}", flush=True)
+    print(f"{steps} steps each", flush=True)
     base = run(seed)
     print(f"seed {seed}: AP {base[2]:.2f}", flush=True)
     if arguments.as_it_is:

@@ -11,6 +11,7 @@ another order of Python's sets (`PYTHONHASHSEED`) in the second.
 |---|---|
 | as_it_is | nothing: a training as `keras-retina train` makes it |
 | onednn_off | TensorFlow's own operations instead of oneDNN's |
+| avx2 | oneDNN off, and its kernels those of a processor with AVX2 and nothing newer |
 | one_intra | each operation on one core; operations still run side by side |
 | one_inter | one operation at a time, each on all cores |
 | one_thread | one operation at a time on one core |
@@ -30,6 +31,7 @@ from pathlib import Path
 ENVIRONMENT: dict[str, dict[str, str]] = {
     "as_it_is": {},
     "onednn_off": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    "avx2": {"TF_ENABLE_ONEDNN_OPTS": "0", "ONEDNN_MAX_CPU_ISA": "AVX2"},
     "one_intra": {"TF_NUM_INTRAOP_THREADS": "1"},
     "one_inter": {"TF_NUM_INTEROP_THREADS": "1"},
     "one_thread": {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"},
