@@ -119,7 +119,9 @@ def test_only_multi_worker_trains_on_a_cluster_and_it_needs_one(monkeypatch):
     multi = Training(strategy="multi_worker")
     assert training_cluster(Training()) is None
     assert writes_files(multi)
-    with pytest.raises(InputError, match=r"^training\.strategy: 'multi_worker' needs a cluster\. Received: no TF_CONFIG"):
+    with pytest.raises(
+        InputError, match=r"^training\.strategy: 'multi_worker' needs a cluster\. Received: no TF_CONFIG"
+    ):
         training_cluster(multi)
     monkeypatch.setenv("TF_CONFIG", json.dumps(TWO))
     assert training_cluster(multi).index == 1

@@ -96,7 +96,9 @@ def test_a_worker_that_never_comes_is_named_by_all_others(tmp_path):
     errors = met(clusters[:2], [tmp_path] * 2, seconds=1.0)
     assert all(isinstance(error, WorkerLostError) for error in errors)
     (line,) = {str(error) for error in errors}
-    assert line.startswith(f"workers: worker 2 at {clusters[0].addresses[2]} did not come within training.worker_timeout")
+    assert line.startswith(
+        f"workers: worker 2 at {clusters[0].addresses[2]} did not come within training.worker_timeout"
+    )
 
 
 def test_a_chief_that_never_comes_is_named(tmp_path):

@@ -76,7 +76,7 @@ def disturbed(recipe, data, tmp_path_factory) -> Path:
         launcher = subprocess.Popen(program, stdout=lines, stderr=subprocess.STDOUT)
     log = folder / "run" / "train" / "workers" / "0.log"
     for epoch, victim in ((1, 1), (2, 0)):
-        wait_for(log, f"epoch {epoch}/3", launcher)
+        wait_for(log, f"epoch {epoch}/3  loss", launcher)
         os.kill(worker_process(launcher.pid, victim), signal.SIGKILL)
     assert launcher.wait(600) == 0, (folder / "lines.txt").read_text()[-3000:]
     return folder / "run"
