@@ -123,8 +123,7 @@ def joined(cluster: Cluster | None, recipe: Recipe, *, run_dir: Path) -> Iterato
         logger.info(f"{cluster.name(cluster.index)}: all {len(cluster.addresses)} workers are there")
         train_dir = paths.train
         if not cluster.is_chief:
-            train_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keras-retina-worker-"))) / "train"
-            shutil.copytree(paths.train, train_dir, ignore=shutil.ignore_patterns("workers", "tensorboard", ".*"))
+            train_dir = stack.enter_context(_copy_of(paths.train, cluster.index))
         try:
             strategy = multi_worker_strategy(cluster.addresses, cluster.index, batch_size=recipe.training.batch_size)
             yield Job(cluster, strategy, train_dir)
@@ -135,6 +134,18 @@ def joined(cluster: Cluster | None, recipe: Recipe, *, run_dir: Path) -> Iterato
                 "workers: the connection to another worker broke. The logs of all are in "
                 f"{folder}. The same command on all of them goes on from the last checkpoint."
             ) from error
+
+
+@contextlib.contextmanager
+def _copy_of(train_dir: Path, index: int) -> Iterator[Path]:
+    """Yields a temporary folder that starts as a copy of the chief's, and removes those of killed workers."""
+    prefix = f"keras-retina-{sha256_of(str(train_dir.resolve()).encode())[:SHOWN_DIGITS]}-{index}-"
+    for old in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix) as scratch:
+        copy = Path(scratch) / "train"
+        shutil.copytree(train_dir, copy, ignore=shutil.ignore_patterns("workers", "tensorboard", ".*"))
+        yield copy
 
 
 def facts_of(recipe: Recipe) -> dict[str, str]:
