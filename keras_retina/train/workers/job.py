@@ -29,8 +29,8 @@ from keras_retina.train.workers.meeting import differences, meet
 
 logger = logging.getLogger(__name__)
 
-LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
-"""What TensorFlow raises on the workers that are left when one is gone."""
+ABORTED = "Collective ops is aborted"
+"""What TensorFlow says on the workers that are left when one is gone, in errors of several kinds."""
 MEASURED_FILES = 1000
 SHOWN_DIGITS = 12
 
@@ -127,8 +127,8 @@ def joined(cluster: Cluster | None, recipe: Recipe, *, run_dir: Path) -> Iterato
         try:
             strategy = multi_worker_strategy(cluster.addresses, cluster.index, batch_size=recipe.training.batch_size)
             yield Job(cluster, strategy, train_dir)
-        except (InputError, *LOST) as error:
-            if not isinstance(error, LOST) and not isinstance(error.__cause__, LOST):
+        except (InputError, tf.errors.OpError) as error:
+            if not is_of_lost_worker(error):
                 raise
             raise WorkerLostError(
                 "workers: the connection to another worker broke. The logs of all are in "
@@ -146,6 +146,18 @@ def _copy_of(train_dir: Path, index: int) -> Iterator[Path]:
         copy = Path(scratch) / "train"
         shutil.copytree(train_dir, copy, ignore=shutil.ignore_patterns("workers", "tensorboard", ".*"))
         yield copy
+
+
+def is_of_lost_worker(error: BaseException | None) -> bool:
+    """Tells whether an error, or one that it follows from, is that another worker is gone.
+
+    Reading a variable for a checkpoint may be what fails, so that it looks like a disk that is full.
+    """
+    while error is not None:
+        if isinstance(error, tf.errors.UnavailableError) or ABORTED in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def facts_of(recipe: Recipe) -> dict[str, str]:
