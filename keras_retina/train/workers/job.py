@@ -29,8 +29,8 @@ from keras_retina.train.workers.meeting import differences, meet
 
 logger = logging.getLogger(__name__)
 
-LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
-"""What TensorFlow raises on the workers that are left when one is gone."""
+ABORTED = "Collective ops is aborted"
+"""What TensorFlow says on the workers that are left when one is gone, in errors of several kinds."""
 MEASURED_FILES = 1000
 SHOWN_DIGITS = 12
 
@@ -123,18 +123,41 @@ def joined(cluster: Cluster | None, recipe: Recipe, *, run_dir: Path) -> Iterato
         logger.info(f"{cluster.name(cluster.index)}: all {len(cluster.addresses)} workers are there")
         train_dir = paths.train
         if not cluster.is_chief:
-            train_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keras-retina-worker-"))) / "train"
-            shutil.copytree(paths.train, train_dir, ignore=shutil.ignore_patterns("workers", "tensorboard", ".*"))
+            train_dir = stack.enter_context(_copy_of(paths.train, cluster.index))
         try:
             strategy = multi_worker_strategy(cluster.addresses, cluster.index, batch_size=recipe.training.batch_size)
             yield Job(cluster, strategy, train_dir)
-        except (InputError, *LOST) as error:
-            if not isinstance(error, LOST) and not isinstance(error.__cause__, LOST):
+        except (InputError, tf.errors.OpError) as error:
+            if not is_of_lost_worker(error):
                 raise
             raise WorkerLostError(
                 "workers: the connection to another worker broke. The logs of all are in "
                 f"{folder}. The same command on all of them goes on from the last checkpoint."
             ) from error
+
+
+@contextlib.contextmanager
+def _copy_of(train_dir: Path, index: int) -> Iterator[Path]:
+    """Yields a temporary folder that starts as a copy of the chief's, and removes those of killed workers."""
+    prefix = f"keras-retina-{sha256_of(str(train_dir.resolve()).encode())[:SHOWN_DIGITS]}-{index}-"
+    for old in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix) as scratch:
+        copy = Path(scratch) / "train"
+        shutil.copytree(train_dir, copy, ignore=shutil.ignore_patterns("workers", "tensorboard", ".*"))
+        yield copy
+
+
+def is_of_lost_worker(error: BaseException | None) -> bool:
+    """Tells whether an error, or one that it follows from, is that another worker is gone.
+
+    Reading a variable for a checkpoint may be what fails, so that it looks like a disk that is full.
+    """
+    while error is not None:
+        if isinstance(error, tf.errors.UnavailableError) or ABORTED in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def facts_of(recipe: Recipe) -> dict[str, str]:

@@ -122,6 +122,7 @@ def divided_cores(workers: int) -> list[list[int]]:
 def _start(command: Sequence[str], cluster: Cluster, *, cores: list[int], log: IO[bytes]) -> subprocess.Popen:
     threads = str(len(cores))
     environment = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads, "PYTHONUNBUFFERED": "1"}
+    environment["CUDA_VISIBLE_DEVICES"] = "-1"  # one process uses all GPUs of a machine better than several would
     return subprocess.Popen(
         command,
         env={**os.environ, **environment, "TF_CONFIG": cluster.tf_config()},
@@ -129,7 +130,7 @@ def _start(command: Sequence[str], cluster: Cluster, *, cores: list[int], log: I
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,  # Ctrl-C comes to us alone, and we end them in order
-        preexec_fn=_prepared(cores),
+        preexec_fn=_prepared(cores) if os.name == "posix" else None,
     )
 
 

@@ -15,10 +15,10 @@ from keras_retina.data.pipeline import (
     image_loader,
     images_of_batch,
     sample_function,
-    sample_order,
     training_batches,
     training_labels,
 )
+from keras_retina.data.reading.order import WHOLE, Share, sample_order
 from keras_retina.data.records import Dataset, Record
 from keras_retina.data.resize import STORED_AREA
 from keras_retina.foundation.errors import InputError
@@ -385,3 +385,26 @@ def test_an_augmentation_that_hides_every_object_is_refused(dataset):
     check_augmentation(dataset, SPEC, augmentation=LIVELY, seed=3)
     empty = dataclasses.replace(dataset, records=dataset.records[:1])
     check_augmentation(empty, SPEC, augmentation=hiding, seed=3)  # there was nothing to hide
+
+
+# Several processes
+
+
+@pytest.mark.parametrize(("workers", "replicas"), [(2, 2), (3, 3), (3, 6)])
+@pytest.mark.parametrize("first_sample", [0, 12, 48])
+def test_the_shares_of_all_workers_are_the_batches_of_one_process(workers: int, replicas: int, first_sample: int):
+    """Of 31 images, in passes that do not end with a batch, also when a run is resumed."""
+    batches = 7
+
+    def samples(share: Share) -> list[tuple[int, int]]:
+        order = sample_order(31, 4, first_sample=first_sample, batch_size=12, share=share)
+        taken = order.take(batches * 12 // share.workers).as_numpy_iterator()
+        return [(int(position), int(index)) for position, index in taken]
+
+    whole = samples(WHOLE)
+    parts = [samples(Share(worker, workers, replicas)) for worker in range(workers)]
+    each = 12 // workers
+    starts = range(0, batches * each, each)
+    joined = [sample for start in starts for part in parts for sample in part[start : start + each]]
+    assert joined == whole
+    assert [position for position, _ in whole] == list(range(first_sample, first_sample + batches * 12))
