@@ -6,12 +6,14 @@
 training does without its cache. `file` opens the shards as local files, `gfile` reads them through TensorFlow's file
 systems, as it does remote ones. The bounds: the shards read from one end to the other, and the same images decoded from
 memory, both by one process. The pack is in the page cache. Rounds alternate; printed are the median, and lowest to
-highest.
+highest, and the median of the CPU time an image, of all processes together, which other programs on the machine disturb
+least.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import multiprocessing
 import multiprocessing.connection
 import statistics
@@ -22,6 +24,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from pipeline_memory import drawn_set
 
 from keras_retina.data.formats.packs.pack import read_pack
@@ -52,7 +55,7 @@ def main() -> None:
         records = read_pack(pack, "train").records
         mean = sum(record.path.length for record in records) / len(records)
         print(f"{len(records)} images of {mean / 1024:.0f} KiB in {len(list(pack.glob('*.tfrecord')))} shards")
-        rates: dict[str, list[float]] = {}
+        rates: dict[str, list[tuple[float, float]]] = {}
         pools = {count: Readers(pack, count) for count in PROCESSES}
         for _ in range(arguments.rounds):
             rates.setdefault("bound: shards from end to end", []).append(sequential(pack, len(records)))
@@ -63,30 +66,31 @@ def main() -> None:
                         rates.setdefault(f"{work}, {place}, {count}", []).append(readers.rate(work, place))
         for readers in pools.values():
             readers.close()
-    for name, values in rates.items():
-        print(f"{name:<32} {statistics.median(values):8.0f} ({min(values):.0f} to {max(values):.0f}) images/s")
+    for name, measured in rates.items():
+        values, milliseconds = zip(*measured, strict=True)
+        print(
+            f"{name:<32} {statistics.median(values):8.0f} ({min(values):.0f} to {max(values):.0f}) images/s, "
+            f"{statistics.median(milliseconds):.3f} ms of CPU an image"
+        )
 
 
-def sequential(pack: Path, images: int) -> float:
-    start = time.perf_counter()
+def sequential(pack: Path, images: int) -> tuple[float, float]:
+    """Returns images a second and milliseconds of CPU an image, as the others."""
+    start, cpu = time.perf_counter(), time.process_time()
     for shard in sorted(pack.glob("*.tfrecord")):
         with shard.open("rb") as file:
             while file.read(2**20):
                 pass
-    return images / (time.perf_counter() - start)
+    return images / (time.perf_counter() - start), 1000 * (time.process_time() - cpu) / images
 
 
-def decode_alone(records: tuple[Record, ...]) -> float:
-    import io
-
-    from PIL import Image
-
+def decode_alone(records: tuple[Record, ...]) -> tuple[float, float]:
     data = [record.path.read_bytes() for record in records]
     inspect_bytes(data[0], records[0].path)  # Pillow loads its formats
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     for one in data:
         np.asarray(Image.open(io.BytesIO(one)).convert("RGB"))
-    return len(records) / (time.perf_counter() - start)
+    return len(records) / (time.perf_counter() - start), 1000 * (time.process_time() - cpu) / len(records)
 
 
 class Readers:
@@ -104,12 +108,12 @@ class Readers:
         for pipe in self.pipes:
             pipe.recv()  # it is ready
 
-    def rate(self, work: str, place: str) -> float:
+    def rate(self, work: str, place: str) -> tuple[float, float]:
         for pipe in self.pipes:
             pipe.send((work, place))
         answers = [pipe.recv() for pipe in self.pipes]
-        starts, ends, images = zip(*answers, strict=True)
-        return sum(images) / (max(ends) - min(starts))
+        starts, ends, images, seconds = zip(*answers, strict=True)
+        return sum(images) / (max(ends) - min(starts)), 1000 * sum(seconds) / sum(images)
 
     def close(self) -> None:
         for pipe in self.pipes:
@@ -128,10 +132,10 @@ def reader(pack: Path, share: Share, pipe: multiprocessing.connection.Connection
         work, place = task
         files.remote_address = (lambda path: f"file://{path}") if place == "gfile" else remote
         barrier.wait()
-        start = time.time()
+        start, cpu = time.time(), time.process_time()
         for index in order:
             WORK[work](records[index])
-        pipe.send((start, time.time(), count))
+        pipe.send((start, time.time(), count, time.process_time() - cpu))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def entry_of(record: Record, *, offset: int, length: int, checksum: int) -> dict
         "file_name": record.file_name,
         "height": record.height,
         "width": record.width,
-        "boxes": record.boxes.tolist(),
+        "boxes": [[float(str(side)) for side in box] for box in record.boxes],  # 10.1, not 10.100000381469727
         "classes": record.classes.tolist(),
         "crowd": record.crowd.tolist(),
         "offset": offset,

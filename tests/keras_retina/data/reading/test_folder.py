@@ -250,3 +250,11 @@ def test_uncleaned_voc_labels_of_bccd_become_the_cleaned_coco_labels():
             for boxes in [record.boxes.tolist()]
         ]
         assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("content", ["names: [a, b]\ntest: images\n", "names: [a, b]\ntest: [x, y]\nnc: 2\n"])
+def test_labels_that_name_no_split_which_is_there_are_refused(tmp_path, content: str):
+    (tmp_path / "data.yaml").write_text(content, encoding="utf-8")
+    for place in (tmp_path, tmp_path / "data.yaml"):
+        with pytest.raises(InputError, match=rf"{place}: images of at least one split were expected\. Received: YOLO"):
+            open_folder(place)

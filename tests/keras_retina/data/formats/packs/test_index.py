@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from keras_retina.data.checks.dataset import check_dataset
 from keras_retina.data.formats.packs.pack import read_pack
 from keras_retina.data.images import read_image
 from keras_retina.data.reading.record_image import read_record_image
@@ -110,3 +111,14 @@ def test_an_image_of_another_size_than_its_entry_is_named_when_it_is_read(copy, 
     read_image(record.path)  # which is whole
     with pytest.raises(InputError, match=r"val-00000\.tfrecord: val_1\.jpg: an image of 60 x 60 .* Received: 30 x 30"):
         read_record_image(record)
+
+
+def test_check_data_names_an_image_of_another_size_and_a_wrong_index(copy, change_entry):
+    change_entry(2, height=60, width=60)
+    (report,) = check_dataset(copy, ["val"]).splits
+    (found,) = (item for item in report.problems if item.kind == "size_mismatch")
+    assert "an image of 60 x 60 was expected, as its labels say. Received: 30 x 30" in found.detail
+    assert not found.fixed
+    change_entry(2, height=0)
+    (error,) = check_dataset(copy, ["val"]).unusable
+    assert "line 2: height: expected a whole number" in error
