@@ -39,7 +39,7 @@ WITHOUT_TENSORFLOW = ("check-data", "fit-anchors", "report", "benchmark", "plan"
 
 @pytest.mark.parametrize("surface", SURFACES)
 @settings(
-    max_examples=12, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=8, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )  # fmt: skip
 @given(seed=st.integers(0, 2**32 - 1))
 def test_hostile_text_is_read_or_refused_in_one_line(surface, seed):
