@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import address, is_unfinished, read_bytes, real_path, write_file, write_json
+from keras_retina.foundation.files import (
+    address,
+    is_unfinished,
+    read_bytes,
+    real_path,
+    require_utf8,
+    write_file,
+    write_json,
+)
 from keras_retina.foundation.json_values import parse_json
 from keras_retina.foundation.machine import machine_name, package_version
 from keras_retina.foundation.run_paths import RunPaths
@@ -48,6 +56,7 @@ def start_run(path: Path, recipe: Recipe, *, data_dir: Path, command: str, overw
         return RunFolder(path, recipe, Path(data_dir))
     refuse_other_files(path, overwrite=overwrite)
     refuse_data_inside(path, Path(data_dir))
+    require_utf8(path, "--out")
     if overwrite or _has_only_begun(path):
         _remove_run(path)
     elif _members(path):

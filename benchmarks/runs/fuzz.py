@@ -25,7 +25,6 @@ import io
 import json
 import os
 import pkgutil
-import re
 import resource
 import shutil
 import signal
@@ -33,37 +32,19 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import fuzz_text
 import numpy as np
+from fuzz_results import GOOD, Result, read_results, table, told
 
 Surface = Callable[[np.random.Generator, Path], list[str]]
 
 SECONDS, MOST_SECONDS, MEBIBYTES = 10.0, 60.0, 1024  # of one input
 ADDRESSES = 16 << 30  # bytes more than at the start: NumPy's own refusal comes before the machine is full
-LONGEST_LINE = 2_500
-GOOD = ("refused", "accepted")
-OUTCOMES = (*GOOD, "traceback", "hang", "blow-up", "death", "raw")
 ENCODINGS = ("utf-8", "utf-8", "utf-8", "cp1252")  # of the terminal
-_RAW = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one input: `place` tells kinds apart, such as the line of a traceback."""
-
-    index: int
-    surface: str
-    outcome: str
-    seconds: float
-    mebibytes: float
-    place: str
-    words: list[str]
-    size: int
 
 
 def all_surfaces() -> dict[str, Surface]:
@@ -119,12 +100,6 @@ def preload() -> None:
     gc.freeze()  # a fork would copy what the collector touches
 
 
-def read_results(out: Path) -> list[Result]:
-    """Returns the results that are there, by their index."""
-    lines = [line for file in sorted(out.glob("results-*.jsonl")) for line in file.read_text().splitlines()]
-    return sorted((Result(**json.loads(line)) for line in lines if line.endswith("}")), key=lambda one: one.index)
-
-
 def run_input(index: int, surfaces: dict[str, Surface], *, seed: int, out: Path) -> tuple[Result, str]:
     """Makes an input, runs it, and keeps it where it was neither refused nor accepted."""
     surface = list(surfaces)[index % len(surfaces)]
@@ -149,7 +124,8 @@ def judged(index: int, surface: str, words: list[str], *, folder: Path) -> tuple
     size = sum(os.lstat(os.path.join(root, name)).st_size for root, _, names in os.walk(folder) for name in names)
     with tempfile.NamedTemporaryFile("rb") as file:
         started = time.monotonic()
-        child = _fork(lambda: _command(words, file.name, folder, ENCODINGS[index % len(ENCODINGS)]))
+        encoding = ENCODINGS[index % len(ENCODINGS)]
+        child = _fork(lambda: (_alone(file.name, encoding), _command(words, folder)))
         before, ended, most = _memory(child), "", 0.0
         while True:
             done, status, _ = os.wait4(child, os.WNOHANG)
@@ -172,45 +148,6 @@ def judged(index: int, surface: str, words: list[str], *, folder: Path) -> tuple
     return result, shown.encode("utf-8", "backslashreplace").decode()
 
 
-def told(ended: str, code: int, *, shown: str) -> tuple[str, str]:
-    """Returns the outcome and what tells its kind from others of it."""
-    if ended:
-        return ended, ""
-    if code < 0:
-        return "death", signal.Signals(-code).name
-    if "Traceback (most recent call last)" in shown or code not in (0, 1, 2):
-        lines = shown.splitlines()
-        frames = [line.strip() for line in lines if re.match(r'\s+File ".*", line \d+, in ', line)]
-        own = [frame for frame in frames if "keras_retina" in frame or "/edge/" in frame]
-        error = "MemoryError" if "MemoryError" in shown else (lines[-1] if lines else f"exit {code}")[:80]
-        return "blow-up" if error == "MemoryError" else "traceback", f"{(own or frames or [''])[-1]}: {error}"
-    if _RAW.search(shown) or max(map(len, shown.splitlines()), default=0) > LONGEST_LINE:
-        return "raw", "long line" if not _RAW.search(shown) else "control character"
-    return ("refused" if code == 2 else "accepted"), ""
-
-
-def table(results: list[Result], out: Path) -> list[str]:
-    """Returns the counts of each surface, and the smallest input of each kind of defect."""
-    names = sorted({result.surface for result in results})
-    lines = [f"{'surface':<16}" + "".join(f"{outcome:>10}" for outcome in OUTCOMES) + f"{'slowest s':>11}{'MiB':>8}"]
-    for name in [*names, "all"]:
-        own = [result for result in results if name in (result.surface, "all")]
-        counts = Counter(result.outcome for result in own)
-        slowest, most = (max((getattr(one, field) for one in own), default=0) for field in ("seconds", "mebibytes"))
-        row = "".join(f"{counts[outcome]:>10}" for outcome in OUTCOMES)
-        lines.append(f"{name:<16}{row}{slowest:>11.1f}{most:>8.0f}")
-    kinds: dict[tuple[str, str], list[Result]] = {}
-    for result in results:
-        if result.outcome not in GOOD:
-            shared = result.outcome in ("traceback", "blow-up") and result.place
-            kinds.setdefault((result.outcome, result.place if shared else result.surface), []).append(result)
-    for (outcome, place), own in sorted(kinds.items(), key=lambda kind: -len(kind[1])):
-        least = min(own, key=lambda result: result.size)
-        lines.append(f"{len(own):>5} x {outcome}: {place or least.surface}")
-        lines.append(f"        {out / outcome / f'{least.surface}-{least.index}'}")
-    return lines
-
-
 def _work(indices: list[int], surfaces: dict[str, Surface], seed: int, out: Path, worker: int) -> None:
     with (out / f"results-{os.getpid()}-{worker}.jsonl").open("a", encoding="utf-8") as file:
         for count, index in enumerate(indices, start=1):
@@ -221,8 +158,8 @@ def _work(indices: list[int], surfaces: dict[str, Surface], seed: int, out: Path
                 print(f"{count} of {len(indices)} inputs of this worker", flush=True)
 
 
-def _command(words: list[str], output: str, folder: Path, encoding: str) -> None:
-    """Is the program, in a fork: its output in a file, its limits set, and a folder of its own to work in."""
+def _alone(output: str, encoding: str) -> None:
+    """Gives a fork its limits, a group of its own to be ended with, and a file for what it prints."""
     os.setsid()
     address_space = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + ADDRESSES
     resource.setrlimit(resource.RLIMIT_AS, (address_space + _address_space(), resource.RLIM_INFINITY))
@@ -236,6 +173,10 @@ def _command(words: list[str], output: str, folder: Path, encoding: str) -> None
     sys.stderr = io.TextIOWrapper(
         io.FileIO(2, "w", closefd=False), encoding="utf-8", errors="backslashreplace", write_through=True
     )
+
+
+def _command(words: list[str], folder: Path) -> None:
+    """Is the program, in a fork, with a folder to work in."""
     (folder / "here").mkdir(exist_ok=True)
     os.chdir(folder / "here")  # where a verb writes what no option names
     sys.argv = ["keras-retina", *words]
@@ -262,7 +203,7 @@ def _exiting() -> Iterator[None]:
         os._exit(code)
 
 
-def _fork(function: Callable[[], None]) -> int:
+def _fork(function: Callable[[], object]) -> int:
     child = os.fork()
     if not child:
         with _exiting():

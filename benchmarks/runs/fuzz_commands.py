@@ -18,7 +18,6 @@ plan DATA --backbone V
 plan DATA --target V
 plan DATA --objective V
 plan DATA --seed V
-plan DATA --minutes V
 detect X DATA --score V
 detect X DATA --threads V
 detect X DATA --every V
@@ -49,7 +48,6 @@ check-data --data DATA --recipe R --set seed=V
 check-data --data DATA --set data.split_seed=V --set data.split=auto
 train V --data DATA
 train R --data V
-run R --data DATA --minutes V
 tune R --data DATA --minutes V
 tune R --data DATA --minutes 1 --seed V --processes V
 weights --make V

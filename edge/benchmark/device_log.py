@@ -16,7 +16,7 @@ from keras_retina.foundation.files import read_bytes
 
 UNSTEADY, SLOWER = 0.2, 1.1  # a deviation of a fifth of the mean; a mean a tenth over that of the warm-up
 
-NUMBER = r"([0-9.]+(?:e[+-]?\d+)?)"
+NUMBER = r"(\d{1,15}(?:\.\d*)?(?:e[+-]?\d{1,2})?)"
 PREFIX = re.compile(
     r"^(?:(?:\d\d-\d\d [\d:.]+ +\d+ +\d+ )?[VDIWEF][ /][\w.-]+ *(?:\( *\d+\))?: |(?:INFO|WARNING|ERROR): )"
     r"(?:\[[\w.]+:\d+\] )?",
@@ -26,9 +26,9 @@ START = re.compile(r"^STARTING!", re.MULTILINE)
 GRAPH = re.compile(
     r"^(?:Graph: \[(.+)\]|Loaded model (.+?)|.*(?:Loading model from|Model): +(\S.*?))\s*$", re.MULTILINE
 )
-THREADS = re.compile(r"(?:#threads used for CPU inference|Num threads|Threads): *\[?(\d+)\]?")
+THREADS = re.compile(r"(?:#threads used for CPU inference|Num threads|Threads): *\[?(\d{1,9})\]?")
 SIZE = re.compile(rf"(?:The input model file size \(MB\)|Model size): +{NUMBER}")
-COUNT = re.compile(rf"^count=(\d+) (?:first={NUMBER} )?curr={NUMBER}(.*)$", re.MULTILINE)
+COUNT = re.compile(rf"^count=(\d{{1,15}}) (?:first={NUMBER} )?curr={NUMBER}(.*)$", re.MULTILINE)
 FIELD = re.compile(rf"(\w+)={NUMBER}")
 TIMINGS = re.compile(
     rf"Inference timings in us: Init: {NUMBER}, First inference: {NUMBER}, Warmup \(avg\): {NUMBER}, "
@@ -45,7 +45,8 @@ DELEGATE = re.compile(
 )
 REPLACED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate")
 RESULT = re.compile(
-    rf"^(Model initialization|Warmup|Inference)(?: \((\w+)\))?: +{NUMBER}(?: ms)?(?: \((\d+) runs\))?", re.MULTILINE
+    rf"^(Model initialization|Warmup|Inference)(?: \((\w+)\))?: +{NUMBER}(?: ms)?(?: \((\d{{1,15}}) runs\))?",
+    re.MULTILINE,
 )
 FOOTPRINT = re.compile(rf"^(?:Peak memory|Overall footprint): +{NUMBER} MB", re.MULTILINE)
 BLOCK = re.compile(r"Inference timings in us|BENCHMARK RESULTS")

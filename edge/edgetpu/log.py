@@ -12,10 +12,10 @@ from edge.edgetpu.predict import Prediction
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files import read_bytes
 
-ROW = re.compile(r"^([A-Za-z][\w-]*)[ \t]+(\d+)[ \t]+(\S.*?)\s*$", re.MULTILINE)
+ROW = re.compile(r"^([A-Za-z][\w-]*)[ \t]+(\d{1,9})[ \t]+(\S.*?)\s*$", re.MULTILINE)
 FACT = re.compile(r"^([A-Z][\w /()-]*?):[ \t]+(\S.*?)\s*$", re.MULTILINE)
 RELEASE = re.compile(r"Edge TPU Compiler version (\S+)")
-ATTEMPT = re.compile(r"^Try to compile segment with (\d+) ops\s*?(?:\nIntermediate tensors: (.*))?$", re.MULTILINE)
+ATTEMPT = re.compile(r"^Try to compile segment with (\d{1,9}) ops\s*?(?:\nIntermediate tensors: (.*))?$", re.MULTILINE)
 HEADER = re.compile(r"^Operator[ \t]+Count[ \t]+Status[ \t]*$", re.MULTILINE)
 
 

@@ -21,7 +21,7 @@ from keras_retina.cli.options import (
     with_format,
 )
 from keras_retina.cli.output import say, show_coverage, suggest, write_json
-from keras_retina.foundation.files import address
+from keras_retina.foundation.files import address, require_utf8
 
 MANY_POOR = 0.1  # of the boxes of a split have no anchor of IoU 0.5: other anchors come first
 
@@ -86,6 +86,7 @@ def pack(
     from keras_retina.data.formats.packs.write_pack import write_pack
     from keras_retina.data.reading.folder import load_split, open_folder
 
+    require_utf8(out, "--out")
     settings = load_named(recipe, set_)
     folder = open_folder(data, settings.data)
     datasets = [load_split(folder, split) for split in folder.splits]

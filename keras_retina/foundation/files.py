@@ -117,6 +117,23 @@ def require_regular_file(path: str | Path) -> None:
         raise OSError(errno.EINVAL, f"{_KINDS.get(kind, 'a special file')}, not a regular file", str(path))
 
 
+def require_utf8(path: Path, name: str) -> None:
+    """Refuses a path with bytes that are no letters, where TensorFlow will write.
+
+    Args:
+        name: of the option, for messages.
+
+    Raises:
+        InputError: it has such bytes.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name}: expected a name in UTF-8. Received: {path}, with a byte that is none. Choose another."
+        ) from error
+
+
 _STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/null")
 
 

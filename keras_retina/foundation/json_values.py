@@ -136,6 +136,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, float) or is_id(value)
 
 
+def whole_number(text: str) -> int | None:
+    """Returns the number of at most 18 digits that a text is, None for any other text: nothing counts further."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
 def is_id(value: Any) -> bool:
     """Tells an integer of at most 64 bits from anything else."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63

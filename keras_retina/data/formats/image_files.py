@@ -21,6 +21,8 @@ IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "photos", "data
 
 _MASK_FOLDERS = {"masks", "mask", "segmentationclass", "segmentationobject"}  # pictures of labels, not photographs
 _ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+://[^/]*|[A-Za-z]:)")  # https://host, or the drive C:
+MOST_PARTS = 64
+"""Of a labelled path that are looked at, the last ones: each is tried as the beginning, which takes the square."""
 _SAMPLE = 32  # names that are looked up to tell in which of several folders the images are
 
 
@@ -232,4 +234,4 @@ def _readings(labelled: str) -> list[tuple[str, ...]]:
 def _parts(path: str) -> tuple[str, ...]:
     parts = PurePosixPath(_ADDRESS.sub("", path.replace("\0", ""))).parts
     last = max((index for index, part in enumerate(parts) if part == ".."), default=-1)
-    return tuple(part for part in parts[last + 1 :] if part not in ("/", "//"))
+    return tuple(part for part in parts[last + 1 :][-MOST_PARTS:] if part not in ("/", "//"))

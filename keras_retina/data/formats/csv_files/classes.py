@@ -9,6 +9,7 @@ from pathlib import Path
 from keras_retina.data.formats.csv_files.columns import plain
 from keras_retina.data.formats.csv_files.table import Row, read_rows, read_sample
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.json_values import whole_number
 
 ONLY_CLASS = "object"
 """The class of files that name none."""
@@ -66,8 +67,7 @@ def find_classes(cells: Iterable[str], class_files: Sequence[Path], *, wanted: S
 
 def class_number(text: str) -> int | None:
     """Returns the number of a class, also of `3.0` as pandas writes it; None for a name."""
-    text = text.removesuffix(".0")
-    return int(text) if text.isascii() and text.isdecimal() else None
+    return whole_number(text.removesuffix(".0"))
 
 
 def _listed(class_files: Sequence[Path]) -> dict[str, str]:
@@ -93,9 +93,10 @@ def _read_class_file(file: Path) -> list[tuple[int, tuple[str, str]]]:
     pairs: dict[str, str] = {}
     for number, line in rows:
         name, key = (line[::-1] if turned else line) if len(line) == 2 else ("", "")
-        if not key.isdecimal() or str(int(key)) in pairs or not name or name in pairs.values():
+        place = whole_number(key)
+        if place is None or str(place) in pairs or not name or name in pairs.values():
             raise _bad_row(file, (number, line))
-        pairs[str(int(key))] = name
+        pairs[str(place)] = name
     return [(number, pair) for (number, _), pair in zip(rows, pairs.items(), strict=True)]
 
 

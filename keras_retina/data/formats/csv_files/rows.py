@@ -19,6 +19,7 @@ from keras_retina.data.formats.csv_files.table import Row
 from keras_retina.data.formats.repair import LabelledBox, LabelledImage, problem
 from keras_retina.data.records import Problem
 from keras_retina.foundation.errors import closest
+from keras_retina.foundation.json_values import whole_number
 
 _TRUE = ("1", "1.0", "true", "yes")
 
@@ -73,7 +74,7 @@ def image_size(row: Sequence[str], columns: Columns) -> tuple[int, int] | None:
     if columns.size is None:
         return None
     texts = [row[place] if place < len(row) else "" for place in columns.size]
-    height, width = (int(text) if text.isascii() and text.isdecimal() else _whole(text) for text in texts)
+    height, width = (_whole(text) if (found := whole_number(text)) is None else found for text in texts)
     return (height, width) if height > 0 and width > 0 else None
 
 

@@ -20,7 +20,7 @@ from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Problem
 from keras_retina.foundation.errors import InputError, printable
 
-_BOX = r"(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?),(\d+)"
+_BOX = r"(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?),(\d{1,9})"
 _SUFFIXES = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
 _BOXES_BEHIND = re.compile(rf"((?:[ \t]+{_BOX})+)[ \t]*$")
 _ONE_BOX = re.compile(_BOX)

@@ -14,6 +14,7 @@ from keras_retina.data.formats.encoding import read_text
 from keras_retina.data.formats.yolo.description import Description, is_there
 from keras_retina.data.formats.yolo.tree import Tree
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.json_values import whole_number
 
 _SPLITS = ("train", "valid", "val", "test")
 
@@ -45,7 +46,7 @@ def describe_darknet(file: Path, folder: str, *, tree: Tree, anywhere: bool = Fa
     if not splits or not ("names" in content or "classes" in content):
         return None
     cvat = any(name.lower().startswith("obj_") and name.endswith("_data") for name in tree.listing(folder).folders)
-    nc = int(content["classes"]) if content.get("classes", "").isdecimal() else None
+    nc = whole_number(content.get("classes", ""))
     names = content.get("names")
     kind = "CVAT YOLO" if cvat else "darknet"
     return Description(kind, folder, splits, file=file, names=names, nc=nc, anywhere=anywhere)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_retina.data.formats.encoding import read_text
+from keras_retina.data.formats.image_files import MOST_PARTS
 from keras_retina.data.formats.listing import is_image
 from keras_retina.data.formats.split_names import is_split_name
 from keras_retina.data.formats.yolo.tree import Tree
@@ -140,6 +141,7 @@ def tails(path: str) -> Iterator[str]:
     parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     if parts and parts[0].endswith(":"):
         parts = parts[1:]
+    parts = parts[-MOST_PARTS:]
     for index in range(len(parts)):
         if index and is_split_name(parts[index - 1]):
             return
