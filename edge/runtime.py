@@ -37,7 +37,7 @@ SHOW_SCORE_THRESHOLD = 0.3
 
 SPEC_MEMBER, EXPORT_MEMBER, LABELS_MEMBER = "detector.json", "export.json", "labels.txt"
 MEMBER_LIMIT = 4_000_000  # bytes of a description; more is not ours
-ANCHOR_LIMIT = 5_000_000  # 4096 x 4096 pixels with 9 anchors a cell have 3.1 million
+ANCHOR_LIMIT = 10_000_000  # 4096 x 4096 pixels with 9 anchors a cell have 3.1 million
 THREAD_LIMIT = 1024
 
 TENSOR_LIMIT = 1 << 30  # bytes of one feature map
