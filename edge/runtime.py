@@ -37,7 +37,7 @@ SHOW_SCORE_THRESHOLD = 0.3
 
 SPEC_MEMBER, EXPORT_MEMBER, LABELS_MEMBER = "detector.json", "export.json", "labels.txt"
 MEMBER_LIMIT = 4_000_000  # bytes of a description; more is not ours
-ANCHOR_LIMIT = 5_000_000  # 4096 x 4096 pixels with 9 anchors a cell have 3.1 million
+ANCHOR_LIMIT = 10_000_000  # 4096 x 4096 pixels with 9 anchors a cell have 3.1 million
 THREAD_LIMIT = 1024
 
 TENSOR_LIMIT = 1 << 30  # bytes of one feature map
@@ -723,6 +723,9 @@ def check_network(data: Any) -> int:
         view.release()
 
 
+_OFFSET = struct.Struct("<I").unpack_from
+
+
 class _Tables:
     """The tables of a flatbuffer. Fields are told by number; one that is left out is at 0."""
 
@@ -758,8 +761,8 @@ class _Tables:
         """Returns where the elements of a vector begin, and how many there are."""
         if not at:
             return 0, 0
-        start = at + self.number("<I", at)
-        count = self.number("<I", start)
+        start = at + _OFFSET(self.data, at)[0]
+        count = _OFFSET(self.data, start)[0]
         if start + 4 + count * size > self.end:
             raise ValueError("a list that ends behind the file")
         return start + 4, count
@@ -774,7 +777,7 @@ class _Tables:
             raise ValueError("a text that ends behind the file")
 
     def child(self, at: int) -> int:
-        return at + self.number("<I", at) if at else 0
+        return at + _OFFSET(self.data, at)[0] if at else 0
 
     def children(self, at: int) -> list[list[int]]:
         """Returns the fields of each table of a list."""

@@ -110,7 +110,10 @@ class ForeignDetector:
     def invoke(self, pixels: np.ndarray) -> None:
         """Runs the file on what `prepare` returned: the part that a latency means."""
         self.interpreter.set_tensor(self._form.detail["index"], pixels)
-        self.interpreter.invoke()
+        try:
+            self.interpreter.invoke()
+        except RuntimeError as error:
+            raise refused(self.path, str(error)) from error
 
 
 def _steps(

@@ -48,7 +48,11 @@ def _kernel_parameters(network: Mapping[str, Any], input_shape: list[int | None]
     layers = {layer["name"]: layer for layer in network["layers"]}
     if not 1 < len(layers) == len(network["layers"]) <= LAYER_LIMIT:
         raise ValueError(f"{len(network['layers'])} layers of {len(layers)} names")
+    if not isinstance(network.get("name", ""), str):
+        raise ValueError(f"a network whose name is {str(network['name'])[:80]}")
     for name, layer in layers.items():
+        if not isinstance(name, str) or layer["config"].get("name", name) != name:
+            raise ValueError(f"layer {str(name)[:80]!r} with another name in its configuration")
         if (layer["class_name"] == "InputLayer") == bool(layer["inbound_nodes"]):
             raise ValueError(f"layer {str(name)[:80]!r} of class {layer['class_name']} that reads {_read_by(layer)}")
         if layer["class_name"] == "InputLayer" and list(layer["config"]["batch_input_shape"]) != input_shape:

@@ -81,3 +81,47 @@ def test_other_files_and_folders_are_no_archives(tmp_path):
     (tmp_path / "folder.zip").mkdir()
     (tmp_path / "data.yaml").touch()
     assert not any(is_archive(path) for path in (tmp_path / "folder.zip", tmp_path / "data.yaml", Path("none.zip")))
+
+
+def write_bomb(path: Path, size: int) -> Path:
+    """A tar whose header promises `size` bytes, or a deflated zip of so many zeros."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
+            opened.writestr("zeros", bytes(size))
+        return path
+    member = tarfile.TarInfo("zeros")
+    member.size = size
+    path.write_bytes(member.tobuf() + bytes(1024))
+    return path
+
+
+@pytest.mark.parametrize("name", ["pets.zip", "pets.tar"])
+def test_an_archive_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(archive, "SMALL", 1 << 20)
+    with pytest.raises(InputError, match=f"{name}: at most 3000000 files and 1048576 bytes were expected"):
+        unpacked(write_bomb(tmp_path / name, 3 << 20))
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_an_archive_of_too_many_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MEMBER_LIMIT", 3)
+    with pytest.raises(InputError, match="at most 3 files"):
+        unpacked(write_zip(tmp_path / "pets.zip", {str(number): "" for number in range(4)}))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_out_of_the_folder_and_devices_are_refused(tmp_path, kind):
+    with tarfile.open(tmp_path / "pets.tar", "w") as opened:
+        member = tarfile.TarInfo("pets/a.png")
+        member.type, member.linkname = kind, "../../../secret"
+        opened.addfile(member)
+    with pytest.raises(InputError, match=r"pets\.tar: a complete zip or tar file was expected"):
+        unpacked(tmp_path / "pets.tar")
+
+
+def test_a_header_of_a_tar_that_claims_gigabytes_is_not_read(tmp_path):
+    member = tarfile.TarInfo("pets")
+    member.type, member.size = tarfile.XHDTYPE, 2 << 30
+    (tmp_path / "pets.tar").write_bytes(member.tobuf() + bytes(4096))
+    with pytest.raises(InputError, match=r"pets\.tar: a complete zip or tar file was expected"):
+        unpacked(tmp_path / "pets.tar")

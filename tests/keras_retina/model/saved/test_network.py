@@ -97,6 +97,15 @@ def test_what_is_no_network_is_refused(config):
     refusal(config)
 
 
+@pytest.mark.parametrize("name", [1.5, "other", None, []])
+def test_a_layer_or_network_whose_name_is_none_is_refused(name):
+    network = a_network()
+    network["config"]["layers"][1]["config"]["name"] = name
+    assert "layer 'conv' with another name" in refusal(network)
+    if name != "other":
+        refusal({"config": {**a_network()["config"], "name": name}})
+
+
 def test_two_layers_of_one_name_and_very_many_layers_are_refused():
     network = a_network()
     network["config"]["layers"].append(copy.deepcopy(network["config"]["layers"][1]))
