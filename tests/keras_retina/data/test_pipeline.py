@@ -270,11 +270,11 @@ def test_small_images_stay_as_they_are(dataset):
 def test_images_over_the_room_are_read_again_and_the_others_only_once(dataset, tmp_path, monkeypatch):
     reads = []
 
-    def read(path):
-        reads.append(path.name)
-        return np.zeros((64, 64, 3) if path.name != "1.png" else (300, 300, 3), np.uint8)
+    def read(record):
+        reads.append(record.path.name)
+        return np.zeros((64, 64, 3) if record.path.name != "1.png" else (300, 300, 3), np.uint8)
 
-    monkeypatch.setattr("keras_retina.data.pipeline.read_image", read)
+    monkeypatch.setattr("keras_retina.data.pipeline.read_record_image", read)
     spec = dataclasses.replace(SPEC, height=512, width=512)  # nothing is reduced
     load = image_loader(dataset.records, spec, cache_mebibytes=1)
     for index in (0, 2, 0, 2):
