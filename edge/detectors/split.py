@@ -32,18 +32,19 @@ def detect_split(
     """Returns the detections of a split in the COCO results format, in the order of its records.
 
     Each process has an interpreter of one thread; by default there are as many as the machine has cores, fewer for a
-    small split. `reading` is for a file that is not ours, or has other classes than the data.
+    small split. `reading` is for a file that is not ours, or has other classes than the data. A file of others is run
+    in a process of its own however small the split is.
 
     Raises:
-        ModelFileError: the file is no detector, or another one than `reading` was made for.
+        ModelFileError: the file is no detector, or another one than `reading` was made for, or its process ended.
         InputError: an image cannot be read.
-        RuntimeError: an interpreter could not run the file, or its process was killed.
     """
     images = [record.path for record in dataset.records]
-    if processes is None:
-        processes = min(os.cpu_count() or 1, len(images) // WORTH_A_PROCESS)
     reading = reading or Reading()
-    if processes <= 1:
+    in_this_one = processes == 1 or reading.preprocessing is None
+    if processes is None:
+        processes = max(1, min(os.cpu_count() or 1, len(images) // WORTH_A_PROCESS))
+    if processes <= 1 and in_this_one:
         found = detect_images(path, images, reading=reading)
     else:
         shares = [[images[index] for index in share] for share in np.array_split(np.arange(len(images)), processes)]
@@ -90,7 +91,9 @@ def _detect_in_process(path: Path, reading: Reading, images: Sequence[ImageFile]
     try:
         answer = run_module("edge.detectors.split", task)
     except ChildError as error:
-        raise RuntimeError(f"{path.name}: {error}") from error
+        raise ModelFileError(
+            f"{path}: expected a .tflite file that LiteRT runs. Received: {error}. Convert or download the model again."
+        ) from error
     for kind in (InputError, ModelFileError):
         if answer["error"] == kind.__name__:
             raise kind(answer["reason"])

@@ -41,7 +41,7 @@ def in_one_line(error: Exception, names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("surface", ["tflite_of_ours", "tflite_of_others", "tflite_behind", "description"])
-@a_few(60)
+@a_few(40)
 @given(seed=SEEDS)
 def test_networks_are_inspected_or_refused(surface, seed):
     """Nothing of this runs a network; `test_check_network` does that in a process of its own."""
@@ -60,7 +60,7 @@ def test_networks_are_inspected_or_refused(surface, seed):
 
 
 @pytest.mark.parametrize("surface", ["keras_layers", "keras_weights", "keras_zip"])
-@a_few(60)
+@a_few(40)
 @given(seed=SEEDS)
 def test_models_are_found_sound_or_refused_before_keras_is_asked(surface, seed):
     from keras_retina.foundation.zip_members import UNREADABLE
@@ -83,7 +83,7 @@ def test_models_are_found_sound_or_refused_before_keras_is_asked(surface, seed):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, on tags that make no sense
-@a_few(150)
+@a_few(100)
 @given(seed=SEEDS)
 def test_photos_are_read_or_refused_alike_by_both_readers(seed):
     from edge import runtime
@@ -101,7 +101,7 @@ def test_photos_are_read_or_refused_alike_by_both_readers(seed):
                 in_one_line(error, (path.name,))
 
 
-@a_few(25)
+@a_few(20)
 @given(seed=SEEDS)
 def test_archives_are_unpacked_inside_their_folder_or_refused(seed, monkeypatch):
     from keras_retina.data.reading import archive
@@ -116,7 +116,7 @@ def test_archives_are_unpacked_inside_their_folder_or_refused(seed, monkeypatch)
     assert {path for path in folder.rglob("*") if "cache" not in path.parts} == before
 
 
-@a_few(40)
+@a_few(30)
 @given(seed=SEEDS)
 def test_checkpoints_of_other_libraries_are_refused(seed):
     from keras_retina.model.imports.sources import read_original

@@ -85,9 +85,11 @@ def _unpack(archive: Path, folder: Path) -> None:
         with archive.open("rb") as file:
             beginning = file.read(6)
         stream = next((opener for mark, opener in STREAMS.items() if beginning.startswith(mark)), open)
-        with stream(archive, "rb") as file, tarfile.open(fileobj=_ShortReads(file), mode="r:") as opened:
-            _require_space(archive, (member.size for member in opened), folder=folder)
-            opened.extractall(folder, filter="data")  # it refuses devices, and whatever leads out of the folder
+        with stream(archive, "rb") as file:
+            short: Any = _ShortReads(file)
+            with tarfile.open(fileobj=short, mode="r:") as packed:
+                _require_space(archive, (member.size for member in packed), folder=folder)
+                packed.extractall(folder, filter="data")  # it refuses devices, and whatever leads out of the folder
 
 
 class _ShortReads:

@@ -61,5 +61,5 @@ def test_a_file_that_is_no_detector_is_refused_from_a_process_too(split, tmp_pat
 
 def test_a_process_that_dies_is_an_error_with_its_last_line(exported, split, monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="its process ended with 1"):
+    with pytest.raises(ModelFileError, match="its process ended with 1"):
         detect_split(exported["int8"], split, processes=2)
