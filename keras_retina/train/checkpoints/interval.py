@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 SHARE = 1 / 200
 """Of the time that checkpoints may take, where the recipe does not say when they are written."""
-FIRST_SECONDS = 10.0
-"""Until the first one, whose cost nobody knows yet."""
+LEAST_SECONDS = 60.0
+"""Between two, and until the first one, whose cost nobody knows yet."""
 
 
 class Interval:
@@ -25,7 +25,7 @@ class Interval:
         self._steps, self._clock = steps, clock
         self._seconds = 60 * minutes if minutes is not None else None
         self._is_automatic = steps is None and minutes is None
-        self._pause = FIRST_SECONDS
+        self._pause = LEAST_SECONDS
         self._ended = clock()
         self._noted: int | None = None
 
@@ -41,4 +41,4 @@ class Interval:
         """Takes down that one was written just now, in so many seconds."""
         self._noted = total_steps
         self._ended = self._clock()
-        self._pause = max(FIRST_SECONDS, seconds / SHARE)
+        self._pause = max(LEAST_SECONDS, seconds / SHARE)

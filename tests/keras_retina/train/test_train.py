@@ -268,7 +268,9 @@ def test_a_loss_that_is_no_number_ends_with_one_line_and_keeps_what_was_saved(
     shutil.copytree(trained, run_dir)
     files = [path for path in run_dir.rglob("*") if path.is_file() and path.parent.name != "tensorboard"]
     before = {path: path.read_bytes() for path in files}
-    exploding = with_training(plain_recipe, epochs=4, learning_rate=1e30, clip_norm=None, warmup_steps=0)
+    exploding = with_training(
+        plain_recipe, epochs=4, learning_rate=1e30, clip_norm=None, warmup_steps=0, checkpoint_steps=1000
+    )
     with pytest.raises(InputError, match=r"the loss must stay finite.*earlier checkpoints are kept") as error:
         train(exploding, splits[0], validation_set=splits[1], run_dir=run_dir)
     assert "\n" not in str(error.value)

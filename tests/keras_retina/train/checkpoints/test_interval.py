@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_retina.train.checkpoints.interval import FIRST_SECONDS, SHARE, Interval
+from keras_retina.train.checkpoints.interval import SHARE, Interval
 
 
 class Clock:
@@ -57,6 +57,5 @@ def test_by_itself_checkpoints_take_at_most_their_share_of_the_time(cost: float)
             clock.now += cost
             spent += cost
             interval.note(step, seconds=cost)
-    assert spent > 0
+    assert spent > (2 if cost > 1 else 100) * cost
     assert spent <= SHARE * (clock.now - began) + cost  # the first one comes before its cost is known
-    assert FIRST_SECONDS < 60

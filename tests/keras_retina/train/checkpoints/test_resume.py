@@ -319,6 +319,20 @@ def test_a_loss_that_is_no_number_names_the_images_of_its_batch(tmp_path):
         fit_small(tmp_path, settings_of(), callback=model_of, images_of=poisoned)
 
 
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
+    """The update of step 2 breaks them; only the loss of step 3 shows it."""
+    broken = keras.callbacks.LambdaCallback()
+
+    def breaks(batch: int, _) -> None:
+        if batch == 1:
+            broken.model.get_layer("first").bias.assign(np.full(8, np.inf))
+
+    broken.on_train_batch_end = breaks
+    with pytest.raises(InputError, match="at step 3 of epoch 1"):
+        fit_small(tmp_path, settings_of(), callback=broken)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000001"]
+
+
 def test_a_checkpoint_of_another_optimiser_is_refused_by_name(tmp_path):
     with pytest.raises(LostError):
         fit_small(tmp_path, settings_of(), callback=at_step(2, lose))
