@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from keras_retina.foundation.errors import InputError, WorkerLostError
-from keras_retina.train.workers.launch import divided_cores, launch, local_cluster
+from keras_retina.train.workers.launch import divided_cores, go_on_alone, launch, local_cluster
 
 HEAD = """
 import json, os, pathlib, signal, sys, time
@@ -126,6 +126,14 @@ def is_running(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_the_chief_goes_on_as_a_new_process_that_does_not_train_again(monkeypatch):
+    called = []
+    monkeypatch.setattr(os, "execv", lambda program, arguments: called.append((program, arguments)))
+    go_on_alone(["run", "a.yaml", "--overwrite", "--data", "d"])
+    program = [sys.executable, "-m", "keras_retina", "run", "a.yaml", "--data", "d"]
+    assert called == [(sys.executable, program)]
 
 
 def test_cores_are_shared_out_without_overlap_or_doubled_where_there_are_too_few(monkeypatch):
