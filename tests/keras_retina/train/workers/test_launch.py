@@ -56,11 +56,13 @@ def test_what_workers_print_is_in_their_logs_and_the_chief_is_heard(tmp_path, ca
 def test_one_that_is_killed_takes_all_into_a_restart(tmp_path, victim: int, logged, monkeypatch):
     monkeypatch.setattr("keras_retina.train.workers.launch.LAST_WORDS_SECONDS", 1.0)
     text = f"""
-note("started")
-if not (here / "killed").exists():
-    if index == {victim}:
-        (here / "killed").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+if index == {victim} and not (here / "killed").exists():
+    while not (here / "waiting").exists():
+        time.sleep(0.01)
+    (here / "killed").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+if index != {victim} and not (here / "waiting").exists():
+    (here / "waiting").touch()
     time.sleep(60)
 note("done")
 """
