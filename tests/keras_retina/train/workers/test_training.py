@@ -107,7 +107,9 @@ def next_checkpoint(folder: Path, seen: frozenset[str], launcher: subprocess.Pop
     """Waits until there is another checkpoint than those that were seen; returns all that are there."""
     deadline = time.monotonic() + 1200
     while time.monotonic() < deadline and launcher.poll() is None:
-        there = frozenset(str(path) for path in folder.rglob("*.index"))
+        paths = [path.relative_to(folder) for path in folder.rglob("*.index")]
+        whole = [path for path in paths if "temp" not in str(path) and not str(path).startswith(".")]
+        there = frozenset(map(str, whole))
         if there - seen:
             return there
         time.sleep(0.01)
