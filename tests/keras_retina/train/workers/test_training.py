@@ -145,12 +145,15 @@ def history_of(run_dir: Path) -> list[dict[str, str]]:
 def test_three_workers_of_which_two_died_end_with_the_weights_of_one_process(alone, disturbed):
     """They differ only in the order in which float32 sums are taken: one of 6 images, against three of 2.
 
-    One sum is off by some 1e-7 of its size; over 60 steps of SGD with momentum that grows to the tolerance here.
+    A sum is off by some 1e-7 of its size, and 60 steps carry that on: 1e-4 of the largest weight of a variable. The
+    1e-5 beside it are for variables that stay near 0, since their gradient is nothing but rounding (a bias before
+    BatchNorm). Training moves the weights a thousand times as far.
     """
     one, three = weights_of(alone / "model.keras"), weights_of(disturbed / "model.keras")
     assert one.keys() == three.keys()
     for name, expected in one.items():
-        np.testing.assert_allclose(three[name], expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max(), err_msg=name)
+        atol = 1e-5 + 1e-4 * np.abs(expected).max()
+        np.testing.assert_allclose(three[name], expected, rtol=0, atol=atol, err_msg=name)
 
 
 def test_the_job_went_on_from_the_last_checkpoint_twice(disturbed):
