@@ -82,14 +82,19 @@ def run_all(
     from keras_retina.foundation.files import write_file
     from keras_retina.foundation.machine import vector_instructions
     from keras_retina.run import start_run, train_stage
+    from keras_retina.train.workers.cluster import training_cluster
+    from keras_retina.train.workers.launch import go_on_alone
 
     run = start_run(
         out or Path("runs") / settings.name, settings, data_dir=data, command=command(), overwrite=overwrite
     )
     if plan_text is not None:
         write_file(run.plan, plan_text.encode())
+    trains_in_cluster = not run.model.exists() and training_cluster(settings.training) is not None
     if not train_stage(run):
         return
+    if trains_in_cluster:
+        go_on_alone(sys.argv[1:])
     compress_stage(run)
     export_stage(run)
     export_compressed(run)

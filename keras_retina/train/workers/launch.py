@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from keras_retina.foundation.errors import TRY_AGAIN, InputError, WorkerLostError
 from keras_retina.foundation.files import make_folder
@@ -98,6 +98,16 @@ def _verdict(codes: Sequence[int | None], first: int, *, clusters: Sequence[Clus
     if code == TRY_AGAIN:
         return f"{name} lost another worker"
     raise WorkerLostError(f"launch: {name} ended with status {code}. What it said last is in {log_file(logs, cause)}.")
+
+
+def go_on_alone(arguments: Sequence[str]) -> NoReturn:
+    """Replaces this process, once it trained as part of a cluster, by a new one of the same command.
+
+    TensorFlow stays connected as long as a process lives, and would take the devices of all workers for its own.
+    """
+    kept = [argument for argument in arguments if argument != "--overwrite"]  # or it would train again
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "keras_retina", *kept])
 
 
 def local_cluster(workers: int) -> list[Cluster]:

@@ -90,7 +90,7 @@ def evaluation(monkeypatch, one_image, tmp_path):
     def make(scores, every: int = 1, epochs: int = 100, patience: int | None = None) -> EvaluateAveragePrecision:
         remaining = iter(scores)
         monkeypatch.setattr(callbacks, "detect_function", lambda model, spec, **_: None)
-        monkeypatch.setattr(callbacks, "predict_dataset", lambda *_, **__: [])
+        monkeypatch.setattr(callbacks, "predict_on_all", lambda *_, **__: [])
         monkeypatch.setattr(callbacks, "coco_metrics", lambda *_, **__: {"AP": next(remaining), "AP50": None})
         detector = linear_model()  # `fit` puts the model in training in its place
         return EvaluateAveragePrecision(detector, SPEC, one_image, every, epochs, tmp_path, SilentWriter(), patience)
@@ -223,7 +223,7 @@ def test_evaluation_sees_and_keeps_the_average_and_leaves_training_undisturbed(e
     disturbed, undisturbed = linear_model(average=0.5), linear_model(average=0.5)
     hook, seen = evaluation([1, 2, 3]), []
     monkeypatch.setattr(
-        callbacks, "predict_dataset", lambda *_, **__: seen.append(disturbed.get_weights()[0].item()) or []
+        callbacks, "predict_on_all", lambda *_, **__: seen.append(disturbed.get_weights()[0].item()) or []
     )
     trained = []
     remember = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: trained.append(disturbed.get_weights()[0].item()))
@@ -281,7 +281,7 @@ def test_the_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_the_function_that_was_traced_before_measures_the_ap_of_an_epoch(monkeypatch, one_image, tmp_path):
     used = []
-    monkeypatch.setattr(callbacks, "predict_dataset", lambda detect, *_, **__: used.append(detect) or [])
+    monkeypatch.setattr(callbacks, "predict_on_all", lambda strategy, detect, *_, **__: used.append(detect) or [])
     monkeypatch.setattr(callbacks, "coco_metrics", lambda *_, **__: {"AP": 1.0, "AP50": None})
     hook = EvaluateAveragePrecision(linear_model(), SPEC, one_image, 1, 1, tmp_path, SilentWriter(), detect=len)
     fit(linear_model(), 1, hook)

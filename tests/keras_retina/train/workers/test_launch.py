@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from keras_retina.foundation.errors import InputError, WorkerLostError
-from keras_retina.train.workers.launch import divided_cores, launch, local_cluster
+from keras_retina.train.workers.launch import divided_cores, go_on_alone, launch, local_cluster
 
 HEAD = """
 import json, os, pathlib, signal, sys, time
@@ -56,11 +56,13 @@ def test_what_workers_print_is_in_their_logs_and_the_chief_is_heard(tmp_path, ca
 def test_one_that_is_killed_takes_all_into_a_restart(tmp_path, victim: int, logged, monkeypatch):
     monkeypatch.setattr("keras_retina.train.workers.launch.LAST_WORDS_SECONDS", 1.0)
     text = f"""
-note("started")
-if not (here / "killed").exists():
-    if index == {victim}:
-        (here / "killed").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+if index == {victim} and not (here / "killed").exists():
+    while not (here / "waiting").exists():
+        time.sleep(0.01)
+    (here / "killed").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+if index != {victim} and not (here / "waiting").exists():
+    (here / "waiting").touch()
     time.sleep(60)
 note("done")
 """
@@ -126,6 +128,14 @@ def is_running(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_the_chief_goes_on_as_a_new_process_that_does_not_train_again(monkeypatch):
+    called = []
+    monkeypatch.setattr(os, "execv", lambda program, arguments: called.append((program, arguments)))
+    go_on_alone(["run", "a.yaml", "--overwrite", "--data", "d"])
+    program = [sys.executable, "-m", "keras_retina", "run", "a.yaml", "--data", "d"]
+    assert called == [(sys.executable, program)]
 
 
 def test_cores_are_shared_out_without_overlap_or_doubled_where_there_are_too_few(monkeypatch):
