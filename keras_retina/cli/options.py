@@ -47,12 +47,13 @@ def picture_file(parameter: typer.CallbackParam, path: Path | None) -> Path | No
     """Does what `output_file` does, and refuses an ending that is no picture's."""
     from keras_retina.foundation.errors import InputError
 
+    output_file(parameter, path)
     if path is not None and path.suffix.lower() not in PICTURE_SUFFIXES:
         raise InputError(
             f"{parameter.opts[0]}: expected a file that ends in {', '.join(PICTURE_SUFFIXES)}. Received: {path}. "
             "Correct the ending."
         )
-    return output_file(parameter, path)
+    return path
 
 
 def refuse_among_data(option: str, path: Path | None, *, data: Path) -> None:
