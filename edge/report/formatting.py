@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from datetime import date
 from importlib import metadata
@@ -14,6 +15,18 @@ from keras_retina.foundation.machine import package_version
 
 PACKAGES = ("tensorflow", "tf_keras", "ai-edge-litert", "numpy", "pycocotools", "Pillow")
 UNKNOWN = "–"
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(value: Any) -> Any:
+    """Returns what a template prints with control characters escaped: a name that turns the direction of writing would
+    look like another one. Ready-made markup stays markup.
+    """
+    if not isinstance(value, str):
+        return value
+    return type(value)(_CONTROLS.sub(lambda found: repr(found[0])[1:-1], str(value)))
 
 
 def plain(value: Any, default: str = "") -> str:

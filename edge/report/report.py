@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from edge.report.formatting import FILTERS, package_versions, plain
+from edge.report.formatting import FILTERS, package_versions, plain, visible
 from edge.report.run import Run, read_results, read_run
 from edge.report.sections.class_balance import balance_section
 from edge.report.sections.curves import curve_section, scatter_section, training_section
@@ -72,6 +72,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=visible,
     )
     environment.filters.update(FILTERS)
     return environment

@@ -152,7 +152,5 @@ def _recipe(path: Path, text: str | None) -> dict[str, Any]:
     try:
         fields = parse_plain_yaml(text or "")
     except ValueError as error:
-        raise InputError(
-            f"{path}: expected plain YAML without tags. Received: {error}. Restore the recipe."
-        ) from error
+        raise InputError(f"{path}: expected plain YAML without tags. Received: {error}. Restore the recipe.") from error
     return fields if isinstance(fields, dict) else {}

@@ -17,6 +17,7 @@ from keras_retina.cli.options import (
     MeanOption,
     ResizeOption,
     StdOption,
+    finite,
     reading_options,
 )
 from keras_retina.cli.output import note, say
@@ -44,7 +45,8 @@ def detect(
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for pictures, video and results.")] = Path("detections"),
     score: Annotated[
-        float | None, typer.Option("--score", min=0.0, max=1.0, help="Lowest score shown. Default: 0.3.")
+        float | None,
+        typer.Option("--score", min=0.0, max=1.0, help="Lowest score shown. Default: 0.3.", callback=finite),
     ] = None,
     json_lines: Annotated[
         str | None, typer.Option("--json-lines", help="File, or - for standard output. Default: OUT/detections.jsonl.")
@@ -60,7 +62,10 @@ def detect(
     every: Annotated[int, typer.Option("--every", min=1, help="Look at one of so many frames.")] = 1,
     recursive: Annotated[bool, typer.Option("--recursive", help="Of a folder, its subfolders too.")] = False,
     reconnect: Annotated[
-        float | None, typer.Option("--reconnect", min=0.1, help="Seconds before a cut stream is tried. Default: 0.5.")
+        float | None,
+        typer.Option(
+            "--reconnect", min=0.1, help="Seconds before a cut stream is tried. Default: 0.5.", callback=finite
+        ),
     ] = None,
     input_format: Annotated[
         str | None,

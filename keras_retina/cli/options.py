@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -40,16 +41,26 @@ def data_place(path: Path | None) -> Path | None:
     return None if path is None else local_path(path)
 
 
+def finite(parameter: typer.CallbackParam, value: float | None) -> float | None:
+    """Refuses NaN and infinity, which pass every range."""
+    from keras_retina.foundation.errors import InputError
+
+    if value is not None and not math.isfinite(value):
+        raise InputError(f"{parameter.opts[0]}: expected a finite number. Received: {value}. Correct it.")
+    return value
+
+
 def picture_file(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
     """Does what `output_file` does, and refuses an ending that is no picture's."""
     from keras_retina.foundation.errors import InputError
 
+    output_file(parameter, path)
     if path is not None and path.suffix.lower() not in PICTURE_SUFFIXES:
         raise InputError(
             f"{parameter.opts[0]}: expected a file that ends in {', '.join(PICTURE_SUFFIXES)}. Received: {path}. "
             "Correct the ending."
         )
-    return output_file(parameter, path)
+    return path
 
 
 def refuse_among_data(option: str, path: Path | None, *, data: Path) -> None:
@@ -78,10 +89,16 @@ JsonOption = Annotated[
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")]
 MinutesOption = Annotated[
-    float | None, typer.Option("--minutes", help="For training alone, on this machine; export and verify come on top.")
+    float | None,
+    typer.Option(
+        "--minutes", help="For training alone, on this machine; export and verify come on top.", callback=finite
+    ),
 ]
 LatencyOption = Annotated[
-    float | None, typer.Option("--latency", help="Milliseconds the file may take for an image, timed on this machine.")
+    float | None,
+    typer.Option(
+        "--latency", help="Milliseconds the file may take for an image, timed on this machine.", callback=finite
+    ),
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", help="Threads of the file, for --latency and in verify. Default: 2.")
@@ -105,10 +122,12 @@ ClassMapOption = Annotated[
     str | None, typer.Option("--class-map", help="class of the file=class of the data,...; or a file of such lines.")
 ]
 MeanOption = Annotated[
-    float | None, typer.Option("--input-mean", help="Mean of the pixels. For a float file that is not ours.")
+    float | None,
+    typer.Option("--input-mean", help="Mean of the pixels. For a float file that is not ours.", callback=finite),
 ]
 StdOption = Annotated[
-    float | None, typer.Option("--input-std", help="Deviation of the pixels. For a float file that is not ours.")
+    float | None,
+    typer.Option("--input-std", help="Deviation of the pixels. For a float file that is not ours.", callback=finite),
 ]
 ResizeOption = Annotated[
     str | None,

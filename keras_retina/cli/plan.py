@@ -24,6 +24,7 @@ from keras_retina.cli.options import (
     ThreadsOption,
     command,
     data_place,
+    finite,
     load_named,
     output_file,
     wishes_of,
@@ -120,7 +121,9 @@ def _mapped_of(model: Model, classes: int, files: Export) -> tuple[int, int]:
 def tune(
     recipe: RecipeArgument,
     data: RequiredDataOption,
-    minutes: Annotated[float, typer.Option("--minutes", min=0.01, help="For all trials of this call together.")],
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0.01, help="For all trials of this call together.", callback=finite)
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the study. Default: runs/tune_NAME.")] = None,
     search: Annotated[
         list[str] | None,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keras_retina.cli.options import DATA_HELP, DataOption, OverwriteOption, SetOption, command
+from keras_retina.cli.options import DATA_HELP, DataOption, OverwriteOption, SetOption, command, finite
 from keras_retina.cli.output import say, suggest
 
 if TYPE_CHECKING:
@@ -234,7 +234,9 @@ def import_(
     ] = None,
     epsilon: Annotated[
         float | None,
-        typer.Option("--epsilon", help="Of the BatchNorms, where it is not the default of the library."),
+        typer.Option(
+            "--epsilon", help="Of the BatchNorms, where it is not the default of the library.", callback=finite
+        ),
     ] = None,
     set_: SetOption = None,
     overwrite: OverwriteOption = False,

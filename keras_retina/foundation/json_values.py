@@ -8,18 +8,16 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_retina.foundation.errors import InputError, printable, shortened, shown
+from keras_retina.foundation.errors import InputError, shown
 from keras_retina.foundation.files import read_bytes
 
 MOST_BRACKETS = 100
 _TOO_DEEP = f"more than {MOST_BRACKETS} brackets in each other"
-_HALF_LETTER = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _OPENING = np.frombuffer(b"[{", np.uint8)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -36,29 +34,25 @@ def parse_json(text: str) -> Any:
     """Returns the value of a JSON text, which whoever sends a file may have made to do harm.
 
     Raises:
-        ValueError: it is no JSON, or has more than 100 brackets in each other, at which Python gives up later, or a
-            half of a letter (`\\ud800`), which no file and no terminal can hold.
+        ValueError: it is no JSON, or has more than 100 brackets in each other, at which Python gives up later.
     """
     try:
         value = json.loads(text)
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
-    if _HALF_LETTER.search(text) or most_brackets(text) > MOST_BRACKETS:
-        refuse_strange(value)
+    if most_brackets(text) > MOST_BRACKETS:
+        refuse_depth(value)
     return value
 
 
-def refuse_strange(value: Any) -> None:
+def refuse_depth(value: Any) -> None:
     """Looks through lists and dictionaries of plain values.
 
     Raises:
-        ValueError: there are more than 100 of them in each other, or a half of a letter in a text.
+        ValueError: there are more than 100 of them in each other.
     """
     level, depth = [value], 0
     while level:
-        for text in filter(lambda one: isinstance(one, str), level):
-            if any("\ud800" <= letter <= "\udfff" for letter in text):
-                raise ValueError(f"half of a letter, a lone surrogate, in {shortened(printable(text), 100)!r}")
         lists = [one for one in level if isinstance(one, list | tuple)]
         mappings = [one for one in level if isinstance(one, dict)]
         if depth >= MOST_BRACKETS and (lists or mappings):

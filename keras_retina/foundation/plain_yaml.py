@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
-from keras_retina.foundation.json_values import MOST_BRACKETS, most_brackets, refuse_strange
+from keras_retina.foundation.errors import shown
+from keras_retina.foundation.json_values import MOST_BRACKETS, most_brackets, refuse_depth
 
 MOST_LETTERS = 1 << 20  # PyYAML reads about 100,000 of them a second
 MOST_REPEATED = 100_000  # values that aliases may stand for
 _LARGEST = 1 << 63
+_HALF_LETTER = re.compile("[\ud800-\udfff]")
 
 
 def parse_plain_yaml(text: str, loader: type[Any] = yaml.SafeLoader) -> Any:
@@ -45,8 +48,8 @@ def parse_plain_yaml(text: str, loader: type[Any] = yaml.SafeLoader) -> Any:
     finally:
         if opened is not None:
             opened.dispose()
-    refuse_strange(value)
-    _refuse_huge(value)
+    refuse_depth(value)
+    _refuse_strange(value)
     return value
 
 
@@ -72,8 +75,8 @@ def _refuse_repetition(root: yaml.Node) -> None:
         raise ValueError(f"aliases that stand for {repeated} values, where at most {MOST_REPEATED} were expected")
 
 
-def _refuse_huge(value: Any) -> None:
-    """Refuses integers of more than 64 bits: nothing counts so far, and Python cannot print the longest."""
+def _refuse_strange(value: Any) -> None:
+    """Refuses integers of more than 64 bits, for nothing counts so far, and halves of letters, which no file holds."""
     waiting = [value]
     while waiting:
         one = waiting.pop()
@@ -81,5 +84,7 @@ def _refuse_huge(value: Any) -> None:
             waiting += [*one.keys(), *one.values()]
         elif isinstance(one, list | tuple | set):
             waiting += one
+        elif isinstance(one, str) and _HALF_LETTER.search(one):
+            raise ValueError(f"half of a letter, a lone surrogate, in {shown(one)}")
         elif isinstance(one, int) and abs(one) >= _LARGEST:
             raise ValueError(f"an integer of {one.bit_length()} bits, where at most 63 were expected")

@@ -15,6 +15,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from edge.report.formatting import visible
 from edge.report.sections.gallery import jpeg_uri
 from keras_retina.data.images import read_image
 from keras_retina.evaluate.review import SUSPICIOUS, Box, Line, Review
@@ -93,6 +94,7 @@ def write_review(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=visible,
     )
     text = environment.get_template("review.html.jinja").render(context)
     write_file(page, text.encode("utf-8", "xmlcharrefreplace"))

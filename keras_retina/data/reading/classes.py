@@ -26,8 +26,9 @@ def choose_classes(
         where: the data folder, for messages.
 
     Raises:
-        InputError: a name that the labels do not have.
+        InputError: a name that the labels do not have, or one of theirs that no file can hold.
     """
+    _require_letters(dataset.class_names, where)
     if not rename and (classes is None or tuple(classes) == dataset.class_names):
         return dataset
     for name in rename:
@@ -55,6 +56,18 @@ def choose_classes(
         records=tuple(records),
         problems=(*dataset.problems, *problems),
     )
+
+
+def _require_letters(names: Sequence[str], where: Path) -> None:
+    """Refuses names that no file with labels can hold: `\\ud800` in JSON is half of a letter."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{printable(address(where))}: class names in UTF-8 were expected. Received: {name!r}, with half of a "
+                "letter. Correct the name in the labels."
+            ) from error
 
 
 def _require(name: str, valid: Sequence[str], *, field: str, where: Path) -> None:

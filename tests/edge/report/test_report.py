@@ -363,12 +363,20 @@ def test_a_lone_surrogate_in_a_name_is_written(run):
     assert "a&#55296;<wbr>.tflite" in write_report(run).read_text(encoding="utf-8")
 
 
-def test_an_endless_yaml_alias_is_not_unrolled(tmp_path):
+def test_marks_that_turn_the_direction_of_writing_are_shown(run):
+    write_verify(run, [row("a.tflite", "int8", 60.0, per_class={"\u202egnp.exe\x1b": 60.0})])
+    text = write_report(run).read_text(encoding="utf-8")
+    assert "\\u202egnp.exe\\x1b" in text.replace("<wbr>", "")
+    assert not {"\u202e", "\x1b"} & set(text)
+
+
+def test_an_endless_yaml_alias_is_refused(tmp_path):
     lines = ["a0: &a0 [lol, lol]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     lines += ["name: *a11", "seed: *a11", "expected: {ap: {x: 1}, machine: *a11}"]
     save(tmp_path / "recipe.yaml", "\n".join(lines))
-    assert "not recorded in recipe.yaml" in page(tmp_path).text
+    with pytest.raises(InputError, match=r"recipe\.yaml: expected plain YAML .* aliases that stand for \d+ values"):
+        page(tmp_path)
 
 
 @pytest.mark.parametrize(

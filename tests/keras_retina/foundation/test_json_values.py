@@ -78,8 +78,6 @@ def test_files_that_are_absent_or_damaged(tmp_path):
         ("[" * 100_000, "more than 100 brackets"),
         ("[" * 101 + "]" * 101, "more than 100 brackets"),
         ('{"a":' * 101 + "1" + "}" * 101, "more than 100 brackets"),
-        ('{"name": "\\ud800"}', "half of a letter, a lone surrogate, in '..ud800'"),
-        ('{"\\udfff": 1}', "surrogate"),
         ("9" * 5_000, "Exceeds the limit"),
         ("", "Expecting value"),
     ],
@@ -92,7 +90,7 @@ def test_json_that_python_would_stumble_over_later_is_no_json(text, told):
 def test_deep_and_odd_json_that_is_sound_is_read():
     assert parse_json("[" * 100 + "]" * 100) == json.loads("[" * 100 + "]" * 100)
     assert parse_json(json.dumps("[" * 1_000)) == "[" * 1_000  # brackets of a text are none
-    assert parse_json('"\\ud83d\\ude00"') == "\U0001f600"  # both halves of a letter
+    assert parse_json('"\\udcff"') == "\udcff"  # how Python stands for a wrong byte in the name of a file
 
 
 def test_a_file_of_a_hundred_thousand_brackets_is_named(tmp_path):

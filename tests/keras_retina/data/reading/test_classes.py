@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +57,9 @@ def test_names_that_the_labels_do_not_have_are_refused():
         choose(None, dogs="dog")
     with pytest.raises(InputError, match=r"data\.classes: .*Received: 'car'"):
         choose(["car"], car="vehicle")
+
+
+def test_a_class_name_with_half_of_a_letter_is_refused():
+    halved = replace(DATASET, class_names=("car", "dog", "\ud800"))
+    with pytest.raises(InputError, match=r"class names in UTF-8 were expected. Received: '.ud800'"):
+        choose_classes(halved, None, rename={}, where=Path("DIR"))
