@@ -24,7 +24,7 @@ from keras_retina.foundation.json_values import read_mapping
 from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.formats import FORMATS, FormatName
 from keras_retina.recipe.recipe import CompressedModel, dump_recipe, load_recipe
-from keras_retina.run import (
+from keras_retina.run.folder import (
     RunFolder,
     load_split,
     load_splits,

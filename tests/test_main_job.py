@@ -148,7 +148,7 @@ def damaged_run(finished_run, tmp_path_factory):
     from edge.quantize.calibration import calibration_samples
     from keras_retina.data.records import ImageFile
     from keras_retina.model.saving import load_detector
-    from keras_retina.run import open_run, read_split
+    from keras_retina.run.folder import open_run, read_split
 
     folder = tmp_path_factory.mktemp("damaged") / "run"
     shutil.copytree(finished_run, folder)
@@ -169,7 +169,7 @@ def damaged_run(finished_run, tmp_path_factory):
 def test_an_int8_file_that_misses_its_gate_is_made_again(damaged_run, monkeypatch):
     from edge.report.report import write_report
     from edge.stages import export_stage, heal_stage, verify_stage
-    from keras_retina.run import open_run
+    from keras_retina.run.folder import open_run
 
     monkeypatch.setattr("edge.verify.heal.ladder.LEAST_BOXES", 1)
     run = open_run(damaged_run)
@@ -187,7 +187,7 @@ def test_an_int8_file_that_misses_its_gate_is_made_again(damaged_run, monkeypatc
 
 def test_a_split_with_few_boxes_does_not_decide_and_healing_can_be_off(damaged_run):
     from edge.stages import heal_stage
-    from keras_retina.run import open_run
+    from keras_retina.run.folder import open_run
 
     run = open_run(damaged_run)
     shutil.rmtree(run.heal)
@@ -206,7 +206,7 @@ def test_the_last_step_trains_with_the_rounding_of_int8(damaged_run, monkeypatch
     from edge.stages import heal_stage
     from edge.verify.heal import heal, training
     from edge.verify.heal.steps import StepNotPossibleError
-    from keras_retina.run import open_run
+    from keras_retina.run.folder import open_run
 
     def skipped(material, base):
         raise StepNotPossibleError("left out in this test")

@@ -25,7 +25,7 @@ from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import EVALUATION_SCORE_THRESHOLD, coco_metrics
 from keras_retina.evaluate.predict import detect_function, predict_dataset, results_of_image
 from keras_retina.recipe.formats import FORMATS
-from keras_retina.run import load_split, open_run
+from keras_retina.run.folder import load_split, open_run
 
 SETS = {
     "xnnpack": OpResolverType.AUTO,

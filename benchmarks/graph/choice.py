@@ -33,7 +33,7 @@ from edge.benchmark.comparison import against_first, latency_statistics
 from edge.benchmark.interleave import interleaved_latency
 from keras_retina.foundation.machine import machine_name
 from keras_retina.recipe.recipe import load_recipe
-from keras_retina.run import open_run
+from keras_retina.run.folder import open_run
 
 EPOCHS = 20
 INPUT = "model.input={height: 320, width: 320, resize: stretch}"

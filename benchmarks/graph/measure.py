@@ -29,7 +29,7 @@ from keras_retina.model.saving import load_detector
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.formats import FORMATS, FormatName
 from keras_retina.recipe.recipe import Recipe, load_recipe
-from keras_retina.run import RunFolder
+from keras_retina.run.folder import RunFolder
 
 KINDS: tuple[FormatName, ...] = ("float32", "int8")
 

@@ -25,7 +25,7 @@ from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.imports.coco import OUTPUTS
 from keras_retina.model.saving import load_detector
 from keras_retina.model.spec import DetectorSpec
-from keras_retina.run import open_run
+from keras_retina.run.folder import open_run
 
 HERE = Path(__file__).parent
 LARGEST_DIFFERENCE = 1e-4

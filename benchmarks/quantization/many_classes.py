@@ -21,7 +21,8 @@ from formats import measured, table
 from PIL import Image, ImageDraw
 
 from keras_retina.recipe.recipe import recipe_from_fields
-from keras_retina.run import start_run, train_stage
+from keras_retina.run.folder import start_run
+from keras_retina.run.training import train_stage
 
 SIDE, IMAGES, OBJECTS = 256, 400, (4, 10)
 CORNERS = {"triangle": 3, "square": 4, "pentagon": 5, "hexagon": 6, "octagon": 8}

@@ -38,7 +38,7 @@ from keras_retina.evaluate.review import Line, findings_of, review_results
 from keras_retina.evaluate.trust import SAME_PLACE
 from keras_retina.geometry.boxes import iou, xywh_to_yxyx
 from keras_retina.model.saving import load_detector
-from keras_retina.run import load_split, open_run
+from keras_retina.run.folder import load_split, open_run
 
 READ = 0.1  # of the number of labels: so many lines are read from the top
 SHUFFLES = 100

@@ -20,7 +20,7 @@ from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import detect_function, predict_dataset
 from keras_retina.model.saving import load_detector
 from keras_retina.recipe.recipe import dump_recipe, load_recipe
-from keras_retina.run import load_split, open_run
+from keras_retina.run.folder import load_split, open_run
 
 CRITERIA = ("taylor", "l1", "l2", "batch_norm")
 

@@ -25,7 +25,7 @@ from keras_retina.losses import importance_losses
 from keras_retina.model.saving import load_detector
 from keras_retina.recipe.compress import Sparsity
 from keras_retina.recipe.recipe import CompressedModel
-from keras_retina.run import load_split, open_run
+from keras_retina.run.folder import load_split, open_run
 
 LOSS_BATCHES = 4
 

@@ -21,7 +21,7 @@ from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.recipe import CompressedModel, Recipe
-from keras_retina.run import RunFolder
+from keras_retina.run.folder import RunFolder
 from keras_retina.train.duration import seconds_spent
 from keras_retina.train.workers.devices import distribution_strategy
 

@@ -15,7 +15,7 @@ from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Export
-from keras_retina.run import RunFolder, open_run, read_split
+from keras_retina.run.folder import RunFolder, open_run, read_split
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from edge.verify.result import VerifyResult, read_result
 from keras_retina.foundation.errors import InputError
 from keras_retina.recipe.formats import KERAS
 from keras_retina.recipe.recipe import Expected, Recipe
-from keras_retina.run import open_run, run_facts, training_minutes
+from keras_retina.run.folder import open_run, run_facts, training_minutes
 
 TOLERANCE_AP = 1.5
 """Of a block from one or two runs, which say nothing of the spread."""

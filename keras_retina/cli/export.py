@@ -24,7 +24,7 @@ from keras_retina.cli.options import (
 from keras_retina.cli.output import exit_by_gate, say, show_metrics, show_quantization, show_rows, suggest, write_json
 
 if TYPE_CHECKING:
-    from keras_retina.run import RunFolder
+    from keras_retina.run.folder import RunFolder
 
 
 def evaluate(
@@ -71,7 +71,7 @@ def export(
 ) -> None:
     """Write the .tflite files of a trained run and of its smaller models; heal int8 files that miss their gate."""
     from edge.stages import debug_stage, export_compressed, export_stage, heal_stage
-    from keras_retina.run import open_run
+    from keras_retina.run.folder import open_run
 
     opened = open_run(run, data)
     for path in [*export_stage(opened), *export_compressed(opened)]:
@@ -121,7 +121,7 @@ def verify(
 ) -> None:
     """Measure every exported file and compare it with its float parent; exit 1 if the gate fails."""
     from edge.stages import verify_stage
-    from keras_retina.run import open_run
+    from keras_retina.run.folder import open_run
 
     options = reading_options(
         labels,
@@ -144,6 +144,6 @@ def verify(
 def report(run: RunArgument, data: DataOption = None) -> None:
     """Write report.html of a run folder."""
     from edge.stages import report_stage
-    from keras_retina.run import open_run
+    from keras_retina.run.folder import open_run
 
     say(f"wrote {report_stage(open_run(run, data))}")

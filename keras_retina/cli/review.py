@@ -35,7 +35,7 @@ def review(
     from keras_retina.evaluate.predict import detect_function
     from keras_retina.evaluate.review import SUSPICIOUS, review_datasets
     from keras_retina.model.saving import load_detector
-    from keras_retina.run import load_splits, open_data, open_run
+    from keras_retina.run.folder import load_splits, open_data, open_run
 
     opened = open_run(run, data)
     model, spec = load_detector(opened.model)

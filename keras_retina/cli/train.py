@@ -81,7 +81,8 @@ def run_all(
     from edge.verify.ship import row_to_ship, ship_line
     from keras_retina.foundation.files import write_file
     from keras_retina.foundation.machine import vector_instructions
-    from keras_retina.run import start_run, train_stage
+    from keras_retina.run.folder import start_run
+    from keras_retina.run.training import train_stage
     from keras_retina.train.workers.cluster import training_cluster
     from keras_retina.train.workers.launch import go_on_alone
 
@@ -135,7 +136,7 @@ def has_other_settings(recipe_path: Path, set_: list[str] | None) -> bool:
 def compress(run: RunArgument, data: DataOption = None, set_: SetOption = None) -> None:
     """Make the smaller models of a trained run, as `compress:` of its recipe says; resumes where it stopped."""
     from edge.stages import add_compressed, compress_stage
-    from keras_retina.run import open_run
+    from keras_retina.run.folder import open_run
 
     opened = open_run(run, data)
     if set_:
@@ -173,7 +174,8 @@ def train(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Train a detector; the same command resumes an interrupted training."""
-    from keras_retina.run import start_run, train_stage
+    from keras_retina.run.folder import start_run
+    from keras_retina.run.training import train_stage
 
     settings = load_named(recipe, set_)
     run = start_run(
@@ -239,7 +241,7 @@ def launch(
 ) -> None:
     """Do what run does, and train in several processes of this machine that share each batch."""
     from keras_retina.recipe.recipe import load_recipe
-    from keras_retina.run import start_run
+    from keras_retina.run.folder import start_run
     from keras_retina.train.workers.launch import launch as launch_workers
 
     os.environ.pop("TF_CONFIG", None)  # each worker gets its own
@@ -271,7 +273,7 @@ def run_planned(
     from keras_retina.foundation.run_paths import RunPaths
     from keras_retina.plan.plan import recipe_name, wishes_in
     from keras_retina.recipe.recipe import load_recipe
-    from keras_retina.run import refuse_other_files
+    from keras_retina.run.folder import refuse_other_files
 
     out = out or Path("runs") / recipe_name(data)
     there = RunPaths(out)

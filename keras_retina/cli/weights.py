@@ -244,7 +244,7 @@ def import_(
     """Make a run of a detector that was trained with another library: it evaluates, exports and verifies like ours."""
     from keras_retina.model.imports import names_of_outputs, read_original
     from keras_retina.model.saving import save_detector
-    from keras_retina.run import refuse_other_files, start_run
+    from keras_retina.run.folder import refuse_other_files, start_run
 
     refuse_other_files(out, overwrite=overwrite)
     original = read_original(checkpoint, epsilon)

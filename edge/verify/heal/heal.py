@@ -30,7 +30,7 @@ from keras_retina.foundation.run_paths import CompressedPaths
 from keras_retina.model.saving import load_detector
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.formats import FORMATS, KERAS
-from keras_retina.run import RunFolder, read_split
+from keras_retina.run.folder import RunFolder, read_split
 
 logger = logging.getLogger(__name__)
 

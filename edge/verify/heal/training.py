@@ -17,7 +17,7 @@ from keras_retina.foundation.json_values import count_of, read_mapping
 from keras_retina.foundation.run_paths import DURATION, CompressedPaths
 from keras_retina.model.saving import load_detector
 from keras_retina.recipe.compress import CompressedModel, FineTune, Quantize
-from keras_retina.run import RunFolder
+from keras_retina.run.folder import RunFolder
 from keras_retina.train.duration import seconds_spent
 from keras_retina.train.workers.devices import distribution_strategy
 

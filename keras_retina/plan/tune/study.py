@@ -17,7 +17,7 @@ from keras_retina.plan.tune.results import note_continued, was_continued
 from keras_retina.plan.tune.space import Parameter, apply_values, search_space, start_values
 from keras_retina.plan.tune.trial import OutOfTimeError, TrialFailedError, train_trial, trial_folder
 from keras_retina.recipe.recipe import Recipe, recipe_from_fields
-from keras_retina.run import verification_split
+from keras_retina.run.folder import verification_split
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -18,7 +18,7 @@ from keras_retina.model.retinanet import detector_network
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import Recipe
-from keras_retina.run import RunFolder, start_run
+from keras_retina.run.folder import RunFolder, start_run
 
 FINE_TUNE = {"epochs": 1, "warmup_steps": 0, "evaluate_every": 1}
 TAUGHT = {**FINE_TUNE, "distillation": 1.0}

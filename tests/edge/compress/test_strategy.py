@@ -27,7 +27,7 @@ from keras_retina.model.retinanet import detector_network
 from keras_retina.model.saving import save_detector
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import recipe_from_fields
-from keras_retina.run import start_run
+from keras_retina.run.folder import start_run
 
 data, out = sys.argv[1:]
 fit = {"epochs": 1, "learning_rate": 0.01, "warmup_steps": 0, "evaluate_every": 1}

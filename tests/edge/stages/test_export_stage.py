@@ -10,7 +10,7 @@ import pytest
 from edge.export.export import SETTINGS
 from edge.stages import debug_stage, export_stage
 from keras_retina.foundation.errors import InputError
-from keras_retina.run import RunFolder
+from keras_retina.run.folder import RunFolder
 
 ORIGIN = {"recipe_sha256": b"the recipe", "model_sha256": b"the model"}
 

@@ -11,7 +11,7 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.model.imports.original import Original
 from keras_retina.model.imports.torch_layers import class_prediction
 from keras_retina.model.saving import load_detector
-from keras_retina.run import open_run
+from keras_retina.run.folder import open_run
 
 
 @pytest.fixture

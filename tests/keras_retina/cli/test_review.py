@@ -10,7 +10,7 @@ import pytest
 from keras_retina.cli.review import review
 from keras_retina.foundation.errors import InputError
 from keras_retina.model.saving import save_detector
-from keras_retina.run import start_run
+from keras_retina.run.folder import start_run
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe
-from keras_retina.run import RunFolder
+from keras_retina.run.folder import RunFolder
 
 RUN = Path("run")
 

@@ -21,7 +21,7 @@ from keras_retina.model.batch_norm import MOMENTUM
 from keras_retina.model.saving import load_detector
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import Recipe, dump_recipe
-from keras_retina.run import write_metrics
+from keras_retina.run.training import write_metrics
 from keras_retina.train.callbacks.evaluation import save_weights
 from keras_retina.train.duration import Pace
 from keras_retina.train.train import train

@@ -11,7 +11,7 @@ from edge.verify.rows import Row
 from keras_retina.evaluate.coco import STATISTICS
 from keras_retina.foundation.errors import InputError
 from keras_retina.recipe.recipe import recipe_from_fields
-from keras_retina.run import RunFolder
+from keras_retina.run.folder import RunFolder
 
 SMALLER = {
     "half": {"channels": {"keep": 0.5}, "minimum_ap_ratio": 0.95},

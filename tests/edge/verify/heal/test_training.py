@@ -11,7 +11,7 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.foundation.run_paths import CompressedPaths
 from keras_retina.recipe.recipe import recipe_from_fields
-from keras_retina.run import RunFolder
+from keras_retina.run.folder import RunFolder
 
 
 @pytest.fixture

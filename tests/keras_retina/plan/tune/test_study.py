@@ -23,7 +23,7 @@ from keras_retina.plan.tune.space import start_values
 from keras_retina.plan.tune.study import HELD_OUT, Tuning, searched, trial_recipe, tune_study
 from keras_retina.plan.tune.trial import OutOfTimeError, TrialFailedError
 from keras_retina.recipe.recipe import Recipe, load_recipe, recipe_from_fields
-from keras_retina.run import used_splits
+from keras_retina.run.folder import used_splits
 
 SEARCH = ("learning_rate", "gamma", "alpha")
 

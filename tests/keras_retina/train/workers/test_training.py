@@ -92,7 +92,7 @@ import sys
 from pathlib import Path
 from keras_retina.cli.output import show_log
 from keras_retina.recipe.recipe import load_recipe
-from keras_retina.run import start_run
+from keras_retina.run.folder import start_run
 from keras_retina.train.workers.launch import launch
 recipe, data, out = sys.argv[1:]
 show_log()

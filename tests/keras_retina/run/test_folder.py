@@ -10,7 +10,8 @@ from keras_retina.evaluate import predict
 from keras_retina.foundation.errors import InputError
 from keras_retina.model.saving import save_detector
 from keras_retina.recipe.recipe import Recipe, recipe_from_fields
-from keras_retina.run import open_run, run_facts, start_run, train_stage
+from keras_retina.run.folder import open_run, run_facts, start_run
+from keras_retina.run.training import train_stage
 
 
 def test_a_run_that_ended_before_it_trained_does_not_keep_its_folder(tmp_path):
