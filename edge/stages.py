@@ -19,7 +19,7 @@ from edge.verify.result import VerifyResult
 from edge.verify.verify import SmallerModel
 from keras_retina.data.records import ImageFile
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import write_file, write_json
+from keras_retina.foundation.files.writing import write_file, write_json
 from keras_retina.foundation.json_values import read_mapping
 from keras_retina.recipe.compress import ancestry
 from keras_retina.recipe.formats import FORMATS, FormatName

@@ -153,7 +153,7 @@ def write_tflite():
     from ai_edge_litert import schema_py_generated as schema
 
     from edge.tflite.flatbuffer import TYPES, write_flatbuffer
-    from keras_retina.foundation.files import write_file
+    from keras_retina.foundation.files.writing import write_file
 
     def write(
         path: Path, tensors: dict, operators: list, metadata: bytes | None = None, more_subgraphs: int = 0

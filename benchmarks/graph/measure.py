@@ -23,7 +23,7 @@ from keras_retina.data.reading.folder import load_dataset
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import predict_dataset
-from keras_retina.foundation.files import write_file
+from keras_retina.foundation.files.writing import write_file
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.saving import load_detector
 from keras_retina.model.spec import DetectorSpec

@@ -13,7 +13,7 @@ import numpy as np
 from keras_retina.data.checks.fit_anchors import best_ious, fit_anchors, input_boxes
 from keras_retina.data.pipeline import training_batches
 from keras_retina.data.records import Dataset
-from keras_retina.foundation.files import replacing
+from keras_retina.foundation.files.writing import replacing
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import keep_freed_memory
 from keras_retina.losses import network_for_losses

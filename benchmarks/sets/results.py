@@ -9,7 +9,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_retina.foundation.files import write_file
+from keras_retina.foundation.files.writing import write_file
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from keras_retina.foundation.files import write_file
+from keras_retina.foundation.files.writing import write_file
 
 KINDS = 7  # kinds of operators with a colour of their own; the rest is one bar
 REST = "other"

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import read_bytes
+from keras_retina.foundation.files.reading import read_bytes
 
 UNSTEADY, SLOWER = 0.2, 1.1  # a deviation of a fifth of the mean; a mean a tenth over that of the warm-up
 

@@ -12,7 +12,7 @@ from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import detect_function, predict_dataset
 from keras_retina.foundation.determinism import enable_determinism
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import write_file, write_json
+from keras_retina.foundation.files.writing import write_file, write_json
 from keras_retina.foundation.json_values import read_json
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.foundation.run_paths import DURATION, CompressedPaths

@@ -18,7 +18,8 @@ from edge.runtime import SHOW_SCORE_THRESHOLD, Detections, Detector
 from keras_retina.data.images import IMAGE_SUFFIXES, read_image
 from keras_retina.foundation.drawing import class_colour, draw_boxes
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import make_folder, real_path, write_file, write_json
+from keras_retina.foundation.files.places import real_path
+from keras_retina.foundation.files.writing import make_folder, write_file, write_json
 from keras_retina.geometry.boxes import yxyx_to_xywh
 
 RESULTS = "results.json"

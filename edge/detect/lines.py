@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from edge.runtime import Detections
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import make_folder
+from keras_retina.foundation.files.writing import make_folder
 
 LINES = "detections.jsonl"
 

@@ -19,7 +19,7 @@ from edge.detect.tracker import Tracker
 from edge.detect.video_file import Writer, video_path
 from edge.runtime import Detections, Detector
 from keras_retina.foundation.drawing import class_colour, draw_boxes
-from keras_retina.foundation.files import make_folder
+from keras_retina.foundation.files.writing import make_folder
 
 AHEAD = 4  # frames that may wait between two threads
 PROGRESS_EVERY = 2.0  # seconds

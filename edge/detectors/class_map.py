@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_retina.foundation.errors import InputError, closest, shown
-from keras_retina.foundation.files import read_bytes
+from keras_retina.foundation.files.reading import read_bytes
 
 NONE = -1
 

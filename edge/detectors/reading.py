@@ -14,7 +14,7 @@ from edge.runtime import SPEC_MEMBER, UNREADABLE_MEMBER, Detector, read_descript
 from edge.tflite.read_metadata import parse_labels
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import read_bytes
+from keras_retina.foundation.files.reading import read_bytes
 
 CHANNELS = ("rgb", "bgr")
 

@@ -26,7 +26,8 @@ from edge.tflite.flatbuffer import append_members, read_flatbuffer, write_flatbu
 from edge.tflite.metadata import NAME as METADATA
 from edge.tflite.metadata import attach_metadata
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import sha256_of, write_file
+from keras_retina.foundation.files.reading import sha256_of
+from keras_retina.foundation.files.writing import write_file
 
 EXECUTABLE = "edgetpu_compiler"
 TIMEOUT_SECONDS = 300  # the compiler's own limit is 180, for each try of -d anew

@@ -10,7 +10,7 @@ from pathlib import Path
 from edge.edgetpu.operators import MAPPED
 from edge.edgetpu.predict import Prediction
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import read_bytes
+from keras_retina.foundation.files.reading import read_bytes
 
 ROW = re.compile(r"^([A-Za-z][\w-]*)[ \t]+(\d{1,9})[ \t]+(\S.*?)\s*$", re.MULTILINE)
 FACT = re.compile(r"^([A-Z][\w /()-]*?):[ \t]+(\S.*?)\s*$", re.MULTILINE)

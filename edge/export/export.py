@@ -28,7 +28,8 @@ from edge.tflite.flatbuffer import (
 from edge.tflite.metadata import add_metadata
 from keras_retina.data.records import ImageFile
 from keras_retina.foundation.errors import InputError, closest
-from keras_retina.foundation.files import sha256_of, write_file, write_json
+from keras_retina.foundation.files.reading import sha256_of
+from keras_retina.foundation.files.writing import write_file, write_json
 from keras_retina.foundation.json_values import read_mapping
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.foundation.machine import package_version

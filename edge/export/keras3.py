@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import replacing
-from keras_retina.foundation.zip_members import UNREADABLE
+from keras_retina.foundation.files.writing import replacing
+from keras_retina.foundation.files.zip_members import UNREADABLE
 from keras_retina.model.calls import Place, calls_in, rebuild
 from keras_retina.model.saved.archive import (
     add_description,

@@ -12,7 +12,7 @@ from edge.quantize.detector import check_is_finished, is_quantize_aware
 from edge.quantize.own_images import calibration_images
 from edge.tflite.flatbuffer import write_flatbuffer
 from keras_retina.foundation.errors import InputError, closest
-from keras_retina.foundation.files import make_folder, write_file
+from keras_retina.foundation.files.writing import make_folder, write_file
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.export import Export, Quantizer

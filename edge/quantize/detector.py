@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from edge.quantize.own_images import calibration_images
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import make_folder
+from keras_retina.foundation.files.writing import make_folder
+from keras_retina.foundation.files.zip_members import UNREADABLE
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.foundation.zip_members import UNREADABLE
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import DetectorSpec
 

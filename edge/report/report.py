@@ -32,7 +32,7 @@ from edge.report.sections.tables import (
 from edge.verify.rows import Row
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import SHOW_SCORE_THRESHOLD
-from keras_retina.foundation.files import write_file
+from keras_retina.foundation.files.writing import write_file
 from keras_retina.foundation.json_values import number
 from keras_retina.foundation.run_paths import RunPaths
 

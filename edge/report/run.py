@@ -19,8 +19,8 @@ from keras_retina.foundation.json_values import (
     read_text,
     unexpected,
 )
-from keras_retina.foundation.plain_yaml import parse_plain_yaml
 from keras_retina.foundation.run_paths import RunPaths
+from keras_retina.recipe.plain_yaml import parse_plain_yaml
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from edge.tflite.graph import read_graphs
 from edge.tflite.metadata import NAME as METADATA
 from edge.tflite.read_metadata import ULTRALYTICS_MEMBERS, metadata_facts, ultralytics_facts
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import sha256_of
+from keras_retina.foundation.files.reading import sha256_of
 from keras_retina.model.spec import spec_from_json
 
 TOTAL_LIMIT = 10 * MEMBER_LIMIT  # a zip of a few kilobytes may claim to unpack to gigabytes

@@ -16,7 +16,8 @@ from edge.verify.rows import Latency, Row
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import predict_dataset
-from keras_retina.foundation.files import sha256_of, write_json
+from keras_retina.foundation.files.reading import sha256_of
+from keras_retina.foundation.files.writing import write_json
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Verification
 

@@ -23,7 +23,8 @@ from edge.verify.rows import Latency, Row
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import sha256_of, write_json
+from keras_retina.foundation.files.reading import sha256_of
+from keras_retina.foundation.files.writing import write_json
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Verification
 

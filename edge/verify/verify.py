@@ -24,7 +24,7 @@ from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import ground_truth
 from keras_retina.evaluate.predict import detect_function
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import write_json
+from keras_retina.foundation.files.writing import write_json
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.model.graph import multiply_adds

@@ -21,7 +21,8 @@ from keras_retina.cli.options import (
     with_format,
 )
 from keras_retina.cli.output import say, show_coverage, suggest, write_json
-from keras_retina.foundation.files import address, require_utf8
+from keras_retina.foundation.files.places import address
+from keras_retina.foundation.files.writing import require_utf8
 
 MANY_POOR = 0.1  # of the boxes of a split have no anchor of IoU 0.5: other anchors come first
 

@@ -22,7 +22,7 @@ from keras_retina.cli.options import (
 )
 from keras_retina.cli.output import note, say
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import real_path
+from keras_retina.foundation.files.places import real_path
 from keras_retina.foundation.machine import MOST_THREADS
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
 def output_file(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
     """Makes the folder of a file, and refuses a file that could not be written at the end, before the work begins."""
     from keras_retina.foundation.errors import InputError
-    from keras_retina.foundation.files import address, make_folder, remote_address, require_writable
+    from keras_retina.foundation.files.places import address, remote_address
+    from keras_retina.foundation.files.writing import make_folder, require_writable
 
     if path is None:
         return None
@@ -36,7 +37,7 @@ def output_file(parameter: typer.CallbackParam, path: Path | None) -> Path | Non
 
 def data_place(path: Path | None) -> Path | None:
     """Returns the folder that `file:///data` names, and any other place as it is."""
-    from keras_retina.foundation.files import local_path
+    from keras_retina.foundation.files.places import local_path
 
     return None if path is None else local_path(path)
 
@@ -66,7 +67,7 @@ def picture_file(parameter: typer.CallbackParam, path: Path | None) -> Path | No
 def refuse_among_data(option: str, path: Path | None, *, data: Path) -> None:
     """Refuses to replace a file of the data folder: labels and pictures are what the user cannot make again."""
     from keras_retina.foundation.errors import InputError
-    from keras_retina.foundation.files import real_path
+    from keras_retina.foundation.files.places import real_path
 
     if path is not None and path.is_file() and data.is_dir() and real_path(path).is_relative_to(real_path(data)):
         raise InputError(

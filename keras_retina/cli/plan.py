@@ -32,7 +32,7 @@ from keras_retina.cli.options import (
 )
 from keras_retina.cli.output import say, suggest, write_json
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import address
+from keras_retina.foundation.files.places import address
 
 if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
     from keras_retina.plan.plan import Plan
@@ -141,7 +141,7 @@ def tune(
 ) -> None:
     """Try settings of a recipe in short trainings and write the recipe with the best ones."""
     from keras_retina.cli.output import show_trials
-    from keras_retina.foundation.files import write_file
+    from keras_retina.foundation.files.writing import write_file
     from keras_retina.plan.tune import results
     from keras_retina.plan.tune.space import default_search, start_values
     from keras_retina.plan.tune.study import Tuning, searched, trial_recipe, tune_study

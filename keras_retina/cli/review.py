@@ -10,7 +10,7 @@ import typer
 
 from keras_retina.cli.options import DataOption, JsonOption, RunArgument
 from keras_retina.cli.output import plain, say, suggest, write_json
-from keras_retina.foundation.files import address
+from keras_retina.foundation.files.places import address
 
 if TYPE_CHECKING:
     from keras_retina.data.reading.folder import DataFolder

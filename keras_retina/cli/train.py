@@ -79,7 +79,7 @@ def run_all(
     from edge.stages import compress_stage, export_compressed, export_stage, heal_stage, report_stage, verify_stage
     from edge.verify.expected import compare, expected_block, expected_lines, measured_run
     from edge.verify.ship import row_to_ship, ship_line
-    from keras_retina.foundation.files import write_file
+    from keras_retina.foundation.files.writing import write_file
     from keras_retina.foundation.machine import vector_instructions
     from keras_retina.run.folder import start_run
     from keras_retina.run.training import train_stage

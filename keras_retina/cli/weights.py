@@ -50,7 +50,7 @@ def weights(
 ) -> None:
     """List the trained weights that each backbone can start from, or make the file of one."""
     from keras_retina.foundation.errors import InputError
-    from keras_retina.foundation.files import remote_address
+    from keras_retina.foundation.files.places import remote_address
 
     if make is not None:
         from keras_retina.model.weights.packages import is_listed
@@ -104,7 +104,7 @@ def make_weights(file: Path, images: Path | None, *, out: Path) -> Path:
     Raises:
         InputError: the file is none that is listed, or there are too few photos.
     """
-    from keras_retina.foundation.files import make_folder, replacing
+    from keras_retina.foundation.files.writing import make_folder, replacing
     from keras_retina.model.weights.packages import recognised, weight_bytes
     from keras_retina.model.weights.starts import file_name
 
@@ -157,7 +157,7 @@ def make_from_tflite(file: Path, images: Path | None, *, out: Path, input_range:
         InputError: the file has no backbone of ours, or there are too few photos.
     """
     from keras_retina.foundation.errors import InputError
-    from keras_retina.foundation.files import make_folder, replacing
+    from keras_retina.foundation.files.writing import make_folder, replacing
     from keras_retina.recipe.backbones import BACKBONE_ALPHAS
 
     if not file.is_file():

@@ -14,7 +14,7 @@ from PIL.ImageFile import ImageFile as PillowFile
 
 from keras_retina.data.records import ImageFile, PackedImage
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import read_bytes, require_regular_file
+from keras_retina.foundation.files.reading import read_bytes, require_regular_file
 
 PIXEL_LIMIT = 100_000_000  # a header that claims more is refused before anything is decoded
 SIDE_LIMIT = 65_500  # the longest side of a JPEG, in which pictures with boxes are written

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import address, read_bytes
+from keras_retina.foundation.files.places import address
+from keras_retina.foundation.files.reading import read_bytes
 
 
 @dataclass(frozen=True)

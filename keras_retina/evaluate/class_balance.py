@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import write_json
+from keras_retina.foundation.files.writing import write_json
 from keras_retina.foundation.json_values import read_text
 
 LARGEST_ERROR = 20.0

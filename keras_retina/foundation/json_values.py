@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_retina.foundation.errors import InputError, shown
-from keras_retina.foundation.files import read_bytes
+from keras_retina.foundation.files.reading import read_bytes
 
 MOST_BRACKETS = 100
 _TOO_DEEP = f"more than {MOST_BRACKETS} brackets in each other"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import replacing
+from keras_retina.foundation.files.writing import replacing
+from keras_retina.foundation.files.zip_members import UNREADABLE
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.foundation.zip_members import UNREADABLE
 from keras_retina.model.layers import LAYERS
 from keras_retina.model.saved.archive import (
     NO_MEMBERS,

@@ -14,7 +14,7 @@ from keras_retina.data.checks.fit_anchors import best_ious, fit_anchors, input_b
 from keras_retina.data.reading.archive import without_suffix
 from keras_retina.data.reading.folder import describe_folder, load_split, made_splits, open_folder
 from keras_retina.data.records import Dataset, require_boxes, require_other_images
-from keras_retina.foundation.files import address
+from keras_retina.foundation.files.places import address
 from keras_retina.plan.budget import Timing, measured_pace
 from keras_retina.plan.data.facts import DataFacts, data_facts, facts_lines
 from keras_retina.plan.data.splits import choose_splits, data_choice

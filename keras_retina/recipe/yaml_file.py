@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from keras_retina.foundation.errors import InputError, shortened, shown
-from keras_retina.foundation.files import read_bytes
-from keras_retina.foundation.plain_yaml import parse_plain_yaml
+from keras_retina.foundation.files.reading import read_bytes
+from keras_retina.recipe.plain_yaml import parse_plain_yaml
 
 
 class _Loader(yaml.SafeLoader):

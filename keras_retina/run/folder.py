@@ -13,15 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import (
-    address,
-    is_unfinished,
-    read_bytes,
-    real_path,
-    require_utf8,
-    write_file,
-    write_json,
-)
+from keras_retina.foundation.files.places import address, real_path
+from keras_retina.foundation.files.reading import read_bytes
+from keras_retina.foundation.files.writing import is_unfinished, require_utf8, write_file, write_json
 from keras_retina.foundation.json_values import parse_json
 from keras_retina.foundation.machine import machine_name, package_version
 from keras_retina.foundation.run_paths import RunPaths

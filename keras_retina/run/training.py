@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from keras_retina.data.records import Dataset
-from keras_retina.foundation.files import write_json
+from keras_retina.foundation.files.writing import write_json
 from keras_retina.run.folder import RunFolder, load_splits, open_data, used_splits
 from keras_retina.train.workers.cluster import training_cluster, writes_files
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from keras_retina.foundation.files import write_json
+from keras_retina.foundation.files.writing import write_json
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.recipe.recipe import Training
 from keras_retina.train.batch_norm import STEPS

@@ -15,7 +15,7 @@ from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import BATCH, predict_dataset
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import write_json
+from keras_retina.foundation.files.writing import write_json
 from keras_retina.foundation.json_values import is_number
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.spec import DetectorSpec

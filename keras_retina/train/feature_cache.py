@@ -18,7 +18,7 @@ from keras_retina.data.pipeline import images_of_batch, training_views, with_tar
 from keras_retina.data.reading.order import sample_order
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import replacing, write_json
+from keras_retina.foundation.files.writing import replacing, write_json
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.calls import Place, rebuild
 from keras_retina.model.graph import calls_of, learning_places, output_places

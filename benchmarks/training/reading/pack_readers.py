@@ -32,7 +32,7 @@ from keras_retina.data.formats.packs.write_pack import write_pack
 from keras_retina.data.images import inspect_bytes, read_image
 from keras_retina.data.reading.order import Share, sample_order, share_of_epoch
 from keras_retina.data.records import Record
-from keras_retina.foundation import files
+from keras_retina.foundation.files import reading
 
 SIDE = 384  # of the network input that the pack is made for
 SHARD_BYTES = 2**23
@@ -126,11 +126,11 @@ def reader(pack: Path, share: Share, pipe: multiprocessing.connection.Connection
     options = {"batch_size": share.workers, "share": share}
     count = len(share_of_epoch(len(records), 0, **options))
     order = [int(index) for _, index in sample_order(len(records), 0, first_sample=0, **options).take(count)]
-    remote = files.remote_address
+    remote = reading.remote_address
     pipe.send("ready")
     while (task := pipe.recv()) is not None:
         work, place = task
-        files.remote_address = (lambda path: f"file://{path}") if place == "gfile" else remote
+        reading.remote_address = (lambda path: f"file://{path}") if place == "gfile" else remote
         barrier.wait()
         start, cpu = time.time(), time.process_time()
         for index in order:

@@ -10,7 +10,7 @@ from edge.compress.weights import clusters, sparsity
 from edge.compress.weights.sparsity import amounts_by_loss, even_amounts, loss_curvatures
 from edge.quantize.aware.model import quantizable
 from edge.quantize.batch_norm import set_effective_kernels
-from keras_retina.foundation.files import write_json
+from keras_retina.foundation.files.writing import write_json
 from keras_retina.foundation.json_values import read_mapping
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.losses import importance_losses

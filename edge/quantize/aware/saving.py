@@ -13,8 +13,8 @@ from edge.quantize.aware.model import float_model, preserved_by, ranges_of, roun
 from edge.quantize.aware.places import quantized_places
 from edge.quantize.aware.quantizers import Preserve
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files.zip_members import UNREADABLE, read_member
 from keras_retina.foundation.legacy_keras import keras
-from keras_retina.foundation.zip_members import UNREADABLE, read_member
 from keras_retina.model.calls import Place
 from keras_retina.model.saving import load_detector, save_detector
 from keras_retina.model.spec import DetectorSpec

@@ -21,7 +21,7 @@ from keras_retina.data.images import read_image
 from keras_retina.evaluate.review import SUSPICIOUS, Box, Line, Review
 from keras_retina.evaluate.suspicion import KINDS, LEAST, Kind
 from keras_retina.foundation.drawing import Colour, draw_boxes
-from keras_retina.foundation.files import make_folder, write_file
+from keras_retina.foundation.files.writing import make_folder, write_file
 from keras_retina.foundation.machine import package_version
 
 PAGE, TABLE = "review.html", "review.csv"

@@ -12,7 +12,7 @@ from edge.tflite.backbones.chain import kind_and_shape, longest_chain
 from edge.tflite.backbones.convolutions import PlacedConvolution, placed_convolutions
 from edge.tflite.backbones.run import CutFile, InputRange, range_inside, whole_pixels
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import read_bytes
+from keras_retina.foundation.files.reading import read_bytes
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.backbones import kind_of
 from keras_retina.model.weights.make import Pair, convolution_pairs, kernel_shape, set_folded

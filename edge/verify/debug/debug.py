@@ -24,7 +24,7 @@ from edge.verify.debug.map_errors import Comparison, MapError, map_errors
 from edge.verify.debug.search import CANDIDATES, Group, Search, ap_candidates, search_layers
 from edge.verify.debug.trials import Trial, TrialFiles, average_precision
 from keras_retina.data.records import Dataset, ImageFile
-from keras_retina.foundation.files import sha256_of
+from keras_retina.foundation.files.reading import sha256_of
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.spec import DetectorSpec
 

@@ -20,7 +20,7 @@ from edge.runtime import Detector
 from edge.tflite.flatbuffer import read_flatbuffer, write_flatbuffer
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import coco_metrics
-from keras_retina.foundation.files import write_file
+from keras_retina.foundation.files.writing import write_file
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.export import Export
 

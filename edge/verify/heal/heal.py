@@ -24,7 +24,8 @@ from edge.verify.ship import LEAST_AP
 from keras_retina.data.records import Dataset, ImageFile
 from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import detect_function, predict_dataset
-from keras_retina.foundation.files import sha256_of, write_json
+from keras_retina.foundation.files.reading import sha256_of
+from keras_retina.foundation.files.writing import write_json
 from keras_retina.foundation.json_values import number, read_mapping
 from keras_retina.foundation.run_paths import CompressedPaths
 from keras_retina.model.saving import load_detector

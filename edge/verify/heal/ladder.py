@@ -18,7 +18,7 @@ from edge.verify.measure import measure_file, unmeasured_row
 from edge.verify.rows import Row
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.spread import ap_ratios
-from keras_retina.foundation.files import write_file
+from keras_retina.foundation.files.writing import write_file
 from keras_retina.foundation.json_values import read_json
 from keras_retina.model.spec import DetectorSpec
 from keras_retina.recipe.recipe import Export, Verification

@@ -12,7 +12,7 @@ from edge.verify.heal.steps import Candidate, StepNotPossibleError
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.determinism import enable_determinism
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import write_json
+from keras_retina.foundation.files.writing import write_json
 from keras_retina.foundation.json_values import count_of, read_mapping
 from keras_retina.foundation.run_paths import DURATION, CompressedPaths
 from keras_retina.model.saving import load_detector

@@ -19,7 +19,7 @@ from PIL import Image
 from keras_retina.data.builtin.scene import Scene, draw_scene
 from keras_retina.data.builtin.shapes import CLASSES
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import read_bytes
+from keras_retina.foundation.files.reading import read_bytes
 from keras_retina.foundation.json_values import parse_json
 
 CLASS_NAMES = tuple(shape.name for shape in CLASSES)

@@ -13,7 +13,7 @@ from keras_retina.data.pipeline import training_batches, training_labels
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.drawing import draw_boxes
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import make_folder, require_writable
+from keras_retina.foundation.files.writing import make_folder, require_writable
 from keras_retina.geometry.boxes import decode
 from keras_retina.geometry.matching import IGNORED
 from keras_retina.model.spec import detector_spec

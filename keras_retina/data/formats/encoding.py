@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import read_bytes
+from keras_retina.foundation.files.reading import read_bytes
 
 _WIDE = {"gb2312": "gb18030", "gbk": "gb18030", "cp936": "gb18030"}  # the newest of a family reads the older ones
 _NOT_ASCII = re.compile(rb"[\x80-\xff]+")

@@ -14,7 +14,7 @@ from keras_retina.data.formats.listing import is_image, walk_files, walk_names
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Problem
-from keras_retina.foundation.files import real_path
+from keras_retina.foundation.files.places import real_path
 
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "photos", "data")
 """What folders of images are called, in lower case, the most telling name first."""

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import real_path
-from keras_retina.foundation.zip_members import UNREADABLE
+from keras_retina.foundation.files.places import real_path
+from keras_retina.foundation.files.zip_members import UNREADABLE
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import numpy as np
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError, closest, printable
-from keras_retina.foundation.files import address
+from keras_retina.foundation.files.places import address
 
 
 def choose_classes(

@@ -29,7 +29,7 @@ from keras_retina.data.reading.split_lists import (
 )
 from keras_retina.data.records import Dataset, Layout, Reader, Reading
 from keras_retina.foundation.errors import InputError, closest, printable
-from keras_retina.foundation.files import address, local_path, remote_address
+from keras_retina.foundation.files.places import address, local_path, remote_address
 from keras_retina.recipe.data import Data
 
 READERS: dict[str, Reader] = {reader.name: reader for reader in (COCO, VOC, YOLO, CSV, OTHER, PACK)}

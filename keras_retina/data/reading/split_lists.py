@@ -13,7 +13,8 @@ from keras_retina.data.reading.automatic_split import TEST, VALIDATION, cut_long
 from keras_retina.data.reading.look_alike import look_alike_groups
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import read_bytes, write_json
+from keras_retina.foundation.files.reading import read_bytes
+from keras_retina.foundation.files.writing import write_json
 from keras_retina.foundation.json_values import parse_json
 from keras_retina.recipe.data import Data
 

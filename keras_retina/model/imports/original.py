@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_retina.foundation.errors import InputError, closest, printable
-from keras_retina.foundation.files import read_bytes
+from keras_retina.foundation.files.reading import read_bytes
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.imports.coco import BACKGROUND, NOT_USED
 from keras_retina.model.retinanet import detector_network

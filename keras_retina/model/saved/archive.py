@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.zip_members import UNREADABLE, read_member, require_plain
+from keras_retina.foundation.files.zip_members import UNREADABLE, read_member, require_plain
 from keras_retina.model.saved.hdf5 import UNPACKED, require_plain_weights
 from keras_retina.model.spec import DetectorSpec, spec_from_json
 

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import read_bytes, sha256_of
+from keras_retina.foundation.files.reading import read_bytes, sha256_of
 from keras_retina.model.weights.starts import STARTS, Package, Start
 from keras_retina.recipe.backbones import BackboneName
 

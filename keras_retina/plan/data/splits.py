@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_retina.data.formats.split_names import TRAINVAL, WHOLE, find_split, usual_name
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import address
+from keras_retina.foundation.files.places import address
 from keras_retina.plan.wishes import Choice
 from keras_retina.recipe.data import Data
 

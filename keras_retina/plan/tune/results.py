@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_retina.foundation.files import replacing, write_file
+from keras_retina.foundation.files.writing import replacing, write_file
 from keras_retina.plan.tune.space import Parameter, apply_values
 from keras_retina.recipe.recipe import Recipe, dump_recipe
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from keras_retina.data.reading.folder import load_split, made_splits, open_folder
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import address, write_json
+from keras_retina.foundation.files.places import address
+from keras_retina.foundation.files.writing import write_json
 from keras_retina.foundation.json_values import read_mapping
 from keras_retina.plan.tune.results import note_continued, was_continued
 from keras_retina.plan.tune.space import Parameter, apply_values, search_space, start_values

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_retina.foundation.errors import TRY_AGAIN
-from keras_retina.foundation.files import write_file
+from keras_retina.foundation.files.writing import write_file
 from keras_retina.foundation.interruption import Preempted
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, dump_recipe

@@ -14,7 +14,7 @@ from keras_retina.data.records import Dataset
 from keras_retina.evaluate.coco import SHOW_SCORE_THRESHOLD, coco_metrics
 from keras_retina.evaluate.predict import detect_function, network_input
 from keras_retina.foundation.drawing import draw_boxes
-from keras_retina.foundation.files import replacing, write_json
+from keras_retina.foundation.files.writing import replacing, write_json
 from keras_retina.foundation.json_values import read_mapping
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.saving import plain_model

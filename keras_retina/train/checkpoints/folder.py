@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import is_unfinished, remote_errors, replacing, sha256_of, write_json
+from keras_retina.foundation.files.places import remote_errors
+from keras_retina.foundation.files.reading import sha256_of
+from keras_retina.foundation.files.writing import is_unfinished, replacing, write_json
 from keras_retina.foundation.run_paths import DURATION, HISTORY
 
 logger = logging.getLogger(__name__)

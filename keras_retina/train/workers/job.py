@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_retina.data.records import Dataset, PackedImage
 from keras_retina.foundation.errors import InputError, WorkerLostError
-from keras_retina.foundation.files import file_size, sha256_of
+from keras_retina.foundation.files.reading import file_size, sha256_of
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.machine import package_version
 from keras_retina.foundation.run_paths import RunPaths

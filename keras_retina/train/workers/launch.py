@@ -15,12 +15,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
 
 from keras_retina.foundation.errors import TRY_AGAIN, InputError, WorkerLostError
-from keras_retina.foundation.files import make_folder
+from keras_retina.foundation.files.writing import make_folder
+from keras_retina.foundation.interruption import preemptible
 from keras_retina.train.workers.cluster import Cluster
 from keras_retina.train.workers.logs import log_file
 
@@ -64,7 +65,7 @@ def _run_once(command: Sequence[str], workers: int, *, logs: Path) -> str | None
     with contextlib.ExitStack() as stack:
         processes: list[subprocess.Popen] = []
         stack.callback(_end_all, processes)  # also after Ctrl-C
-        stack.enter_context(_ended_by_sigterm())
+        stack.enter_context(preemptible())  # SIGTERM ends the workers first
         for index, cluster in enumerate(clusters):
             log = stack.enter_context(log_file(logs, index).open("ab"))
             if index == 0:
@@ -169,20 +170,6 @@ def _end_all(processes: Sequence[subprocess.Popen]) -> None:
         except subprocess.TimeoutExpired:  # it waits inside TensorFlow
             process.kill()
             process.wait()
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Lets SIGTERM end the workers first."""
-
-    def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _show(log: IO[bytes]) -> None:

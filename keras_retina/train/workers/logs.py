@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_retina.foundation.files import make_folder
+from keras_retina.foundation.files.writing import make_folder
 
 
 def log_file(folder: Path, index: int) -> Path:

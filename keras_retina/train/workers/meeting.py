@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_retina.foundation.errors import InputError, WorkerLostError, printable
-from keras_retina.foundation.files import make_folder, write_file
+from keras_retina.foundation.files.writing import make_folder, write_file
 from keras_retina.train.workers.cluster import Cluster
 
 LONGEST_MESSAGE = 2**16  # bytes

@@ -22,7 +22,7 @@ from edge.runtime import (
     read_member,
 )
 from edge.tflite.flatbuffer import append_members
-from keras_retina.foundation.files import sha256_of
+from keras_retina.foundation.files.reading import sha256_of
 from keras_retina.model.spec import DetectorSpec
 
 NETWORK = b"\x00\x00\x00\x00TFL3"

@@ -236,7 +236,7 @@ def test_a_file_without_our_description_is_refused(exported, tmp_path):
 )
 def test_an_impossible_description_is_refused(exported, tmp_path, tiny_spec, export_settings, field, value):
     from edge.tflite.flatbuffer import append_members
-    from keras_retina.foundation.files import sha256_of
+    from keras_retina.foundation.files.reading import sha256_of
 
     flatbuffer = b"\x00\x00\x00\x00TFL3"
     spec = {**json.loads(tiny_spec.to_json()), field: value}

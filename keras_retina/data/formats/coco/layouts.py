@@ -14,7 +14,7 @@ from keras_retina.data.formats.image_files import IMAGE_FOLDERS, unread_files
 from keras_retina.data.formats.listing import folders_in, named_folders
 from keras_retina.data.formats.split_names import WHOLE, is_split_name, usual_name
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
-from keras_retina.foundation.files import real_path
+from keras_retina.foundation.files.places import real_path
 
 _LABEL_FOLDERS = ("annotations", "annotation", "labels")
 _ROBOFLOW = "_annotations.coco.json"

@@ -37,7 +37,7 @@ from keras_retina.data.formats.others.text_lines import (
 from keras_retina.data.formats.repair import problem
 from keras_retina.data.formats.split_names import WHOLE, is_split_name
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
-from keras_retina.foundation.files import read_bytes
+from keras_retina.foundation.files.reading import read_bytes
 
 _BEGINNING = 1 << 16  # bytes
 _MOST_FILES = 20  # more files of one kind in a folder are one for each image

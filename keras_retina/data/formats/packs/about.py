@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import address, matching_files, read_bytes
+from keras_retina.foundation.files.places import address
+from keras_retina.foundation.files.reading import matching_files, read_bytes
 
 PACK_FILE = "pack.json"
 FORMAT: Literal[2] = 2

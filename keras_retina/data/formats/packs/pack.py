@@ -22,7 +22,8 @@ from keras_retina.data.formats.packs.tfrecords import is_tfrecord_pattern, read_
 from keras_retina.data.formats.packs.unfinished import is_unfinished
 from keras_retina.data.records import Dataset, Layout, Reader, Reading, Record
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import address, file_size, sha256_of
+from keras_retina.foundation.files.places import address
+from keras_retina.foundation.files.reading import file_size, sha256_of
 
 _CHANGED = "Copy the file again, or pack again"
 

@@ -25,7 +25,8 @@ from keras_retina.data.formats.repair import problem, repair_boxes
 from keras_retina.data.images import inspect_bytes
 from keras_retina.data.records import Dataset, PackedImage, Problem, Record
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import address, file_size, matching_files, remote_errors
+from keras_retina.foundation.files.places import address, remote_errors
+from keras_retina.foundation.files.reading import file_size, matching_files
 
 RECORD_HEAD, RECORD_TAIL = 12, 4  # bytes that TFRecord puts around each record
 _CORNERS = ("ymin", "xmin", "ymax", "xmax")

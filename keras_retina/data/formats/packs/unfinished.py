@@ -20,16 +20,9 @@ from pydantic import BaseModel, ValidationError
 from keras_retina.data.formats.packs.about import Shard
 from keras_retina.data.records import Dataset, PackedImage, Record
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import (
-    address,
-    file_size,
-    matching_files,
-    read_bytes,
-    remote_address,
-    remove_file,
-    sha256_of_file,
-    write_text,
-)
+from keras_retina.foundation.files.places import address, remote_address
+from keras_retina.foundation.files.reading import file_size, matching_files, read_bytes, sha256_of_file
+from keras_retina.foundation.files.writing import remove_file, write_text
 
 logger = logging.getLogger(__name__)
 

@@ -24,17 +24,9 @@ from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset, Record
 from keras_retina.data.resize import reduced
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import (
-    address,
-    copy_to_remote,
-    file_size,
-    local_path,
-    remote_address,
-    remote_errors,
-    sha256_of,
-    sha256_of_file,
-    write_text,
-)
+from keras_retina.foundation.files.places import address, local_path, remote_address, remote_errors
+from keras_retina.foundation.files.reading import file_size, sha256_of, sha256_of_file
+from keras_retina.foundation.files.writing import copy_to_remote, write_text
 
 logger = logging.getLogger(__name__)
 

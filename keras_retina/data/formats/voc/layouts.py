@@ -18,7 +18,7 @@ from keras_retina.data.formats.voc.xml_file import VocLabels, looks_like_voc, re
 from keras_retina.data.images import IMAGE_SUFFIXES
 from keras_retina.data.records import Dataset, Layout, Problem, Reader, Reading
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import real_path
+from keras_retina.foundation.files.places import real_path
 
 _LABEL_FOLDERS = ("annotations", "annotation", "xmls", "xml", "labels", "label")
 _YEAR = re.compile(r"voc(19|20)\d\d", re.IGNORECASE)

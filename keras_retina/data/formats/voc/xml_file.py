@@ -12,7 +12,7 @@ from xml.parsers import expat
 
 from keras_retina.data.formats.encoding import decode_as, decode_text
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.files import read_bytes
+from keras_retina.foundation.files.reading import read_bytes
 
 _DECLARATION = re.compile(rb"^\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"']")
 _BEGINNING = 4096  # bytes

@@ -16,7 +16,7 @@ from keras_retina.data.formats.yolo.description import Description, is_there, lo
 from keras_retina.data.formats.yolo.names import names_of
 from keras_retina.data.formats.yolo.tree import Tree
 from keras_retina.foundation.errors import InputError, printable, shortened
-from keras_retina.foundation.plain_yaml import parse_plain_yaml
+from keras_retina.recipe.plain_yaml import parse_plain_yaml
 
 _SPLITS = ("train", "val", "valid", "validation", "test")
 _MEANT = re.compile(r"^(names|nc)\s*:.*^(train|val)\s*:|^(train|val)\s*:.*^(names|nc)\s*:", re.MULTILINE | re.DOTALL)

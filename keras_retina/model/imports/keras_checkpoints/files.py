@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from keras_retina.foundation.errors import InputError, printable
-from keras_retina.foundation.zip_members import UNREADABLE, read_member
+from keras_retina.foundation.files.zip_members import UNREADABLE, read_member
 from keras_retina.model.saved.archive import LARGEST_TEXT, LARGEST_WEIGHTS
 from keras_retina.model.saved.hdf5 import require_plain_weights
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import sha256_of
+from keras_retina.foundation.files.reading import sha256_of
 from keras_retina.model.weights import packages
 from keras_retina.model.weights.packages import recognised, weight_bytes
 from keras_retina.model.weights.starts import STARTS, Package, Start

@@ -102,7 +102,7 @@ def test_a_traceback_is_not_tried_again_and_the_log_is_named(tmp_path, monkeypat
         launch(program("1 / 0 if index else time.sleep(60)", tmp_path), 2, logs=tmp_path, restarts=3)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, None), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, None), (signal.SIGTERM, 75), (signal.SIGKILL, -9)])
 def test_no_worker_outlives_the_launcher(tmp_path, number: int, status: int | None):
     worker = HEAD + "(here / f'{index}.pid').write_text(str(os.getpid()))\ntime.sleep(120)"
     text = (

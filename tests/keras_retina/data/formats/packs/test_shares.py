@@ -11,8 +11,8 @@ from keras_retina.data.pipeline import training_views
 from keras_retina.data.reading.folder import load_dataset
 from keras_retina.data.reading.order import Share
 from keras_retina.data.records import Dataset
-from keras_retina.foundation import files
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files import reading
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.data import Augmentation
 from keras_retina.recipe.model import Input, Model
@@ -85,8 +85,8 @@ def test_no_more_of_a_remote_file_is_read_than_the_image(datasets, tmp_path, mon
     def characters() -> int:
         return int(counter.read_text(encoding="ascii").split()[1])
 
-    files.read_bytes(shard, 5, length=10)
+    reading.read_bytes(shard, 5, length=10)
     before = characters()
-    assert files.read_bytes(shard, 1_000_000, length=20_000) == shard.read_bytes()[1_000_000:1_020_000]
+    assert reading.read_bytes(shard, 1_000_000, length=20_000) == shard.read_bytes()[1_000_000:1_020_000]
     own = characters() - before - shard.stat().st_size
     assert 20_000 <= own < 40_000

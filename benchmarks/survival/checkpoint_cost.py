@@ -1,6 +1,6 @@
 """What checkpoints cost: their share of a training at the default interval, their seconds and their size.
 
-    python benchmarks/runs/checkpoint_cost.py --out OUT [--backbones plain mobilenet_v2 resnet50] [--side 192]
+    python benchmarks/survival/checkpoint_cost.py --out OUT [--backbones plain mobilenet_v2 resnet50] [--side 192]
         [--seconds 120]
 
 Trains a detector of each backbone, from random weights, on drawn images for about so many seconds, and times each

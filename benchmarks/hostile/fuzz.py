@@ -1,6 +1,6 @@
 """Runs `keras-retina` on thousands of hostile inputs and counts what it does with them.
 
-    python benchmarks/runs/fuzz.py --out OUT [--inputs 20000] [--seed 0] [--workers 2] [--surfaces coco recipe ...]
+    python benchmarks/hostile/fuzz.py --out OUT [--inputs 20000] [--seed 0] [--workers 2] [--surfaces coco recipe ...]
 
 The same command again goes on where it stopped. Input `i` is made by surface `i % surfaces` from the numbers of
 `(seed, i)` alone, so `--only i` repeats one and shows what it prints. TensorFlow and both packages are imported once;

@@ -1,6 +1,6 @@
 """From which step on two equal trainings differ, with TensorFlow as it is and with one thing changed at a time.
 
-    python benchmarks/runs/noise.py recipes/raccoon.yaml --data DIR [--steps 30] [--variants as_it_is onednn_off ...]
+    python benchmarks/repeat/noise.py recipes/raccoon.yaml --data DIR [--steps 30] [--variants as_it_is onednn_off ...]
         [--set section.key=value ...]
 
 Each variant has a process of its own, which trains twice from the same weights on the same batches and compares all
@@ -86,7 +86,7 @@ def compared(arguments: argparse.Namespace) -> dict:
     from repeatable import repeatable
 
     from keras_retina.foundation.determinism import enable_determinism
-    from keras_retina.foundation.files import sha256_of
+    from keras_retina.foundation.files.reading import sha256_of
 
     if arguments.one == "deterministic":
         enable_determinism()

@@ -11,7 +11,7 @@ Four kinds of work take turns, once for each seed:
 A step of `two` is then one of `half`, the exchange, and the rest: waiting for each other, and what does not shrink with
 the batch. Run it on a quiet machine:
 
-    python benchmarks/workers/scaling.py demo --data runs/demo_data --out runs/scaling --set training.epochs=6
+    python benchmarks/training/workers/scaling.py demo --data runs/demo_data --out runs/scaling --set training.epochs=6
 """
 
 from __future__ import annotations

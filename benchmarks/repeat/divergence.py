@@ -1,6 +1,6 @@
 """How a difference of the size of a rounding grows in a training, and which spread of AP it ends in, beside seeds.
 
-    python benchmarks/runs/divergence.py recipes/raccoon.yaml --data DIR [--perturbed 3] [--seeds 1 2 3]
+    python benchmarks/repeat/divergence.py recipes/raccoon.yaml --data DIR [--perturbed 3] [--seeds 1 2 3]
         [--perturbation 1e-7] [--as-it-is] [--set section.key=value ...]
 
 All trainings run one after the other in one process, with deterministic operations, so that nothing else differs; or

@@ -1,6 +1,6 @@
 """Each surface of the long fuzz of binary files, for seconds: what is not read is refused in one line.
 
-The long one is `benchmarks/runs/fuzz.py`; here the readers are called without the command line.
+The long one is `benchmarks/hostile/fuzz.py`; here the readers are called without the command line.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def test_networks_are_inspected_or_refused(surface, seed):
 @a_few(40)
 @given(seed=SEEDS)
 def test_models_are_found_sound_or_refused_before_keras_is_asked(surface, seed):
-    from keras_retina.foundation.zip_members import UNREADABLE
+    from keras_retina.foundation.files.zip_members import UNREADABLE
     from keras_retina.model.saved.archive import read_archive, weights_bytes, weights_file
     from keras_retina.model.saved.network import require_buildable
 

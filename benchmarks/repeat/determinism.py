@@ -1,6 +1,6 @@
 """What `training.deterministic` costs: images a second of the input pipeline and of the training, with and without.
 
-    python benchmarks/runs/determinism.py recipes/raccoon.yaml --data DIR [--rounds 5] [--set section.key=value ...]
+    python benchmarks/repeat/determinism.py recipes/raccoon.yaml --data DIR [--rounds 5] [--set section.key=value ...]
 
 It cannot be turned off again, so there are two processes, and they take turns: while one is timed, the other waits.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from keras_retina.foundation.plain_yaml import parse_plain_yaml
+from keras_retina.recipe.plain_yaml import parse_plain_yaml
 
 LETTERS = "abcdefghij"
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(

@@ -1,6 +1,6 @@
 """Kills a whole run at random moments, repeats its command, and prints what differs from an undisturbed one.
 
-    python benchmarks/runs/chaos.py --out OUT [--kills 100] [--seed 0] [--per-run 6] [--begin train]
+    python benchmarks/survival/chaos.py --out OUT [--kills 100] [--seed 0] [--per-run 6] [--begin train]
 
 A small `keras-retina run` (drawn images, a tiny recipe with one smaller model) is made twice undisturbed, which shows
 what differs without any kill. Then its process group gets SIGKILL after a random share of the time that the undisturbed
@@ -39,7 +39,7 @@ import numpy as np
 
 from edge.runtime import read_description
 from keras_retina.data.builtin.builtin import write_builtin_set
-from keras_retina.foundation.files import write_json
+from keras_retina.foundation.files.writing import write_json
 
 RECIPE = """
 name: chaos

@@ -10,7 +10,7 @@ import pytest
 from keras_retina.foundation.errors import InputError
 from keras_retina.recipe.recipe import load_recipe
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SETTINGS_FILE = ROOT / "benchmarks" / "sets" / "settings.yaml"
 RECIPE = ROOT / "recipes" / "raccoon.yaml"
 

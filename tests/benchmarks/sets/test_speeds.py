@@ -12,7 +12,7 @@ import speeds
 from keras_retina.foundation.errors import InputError
 from keras_retina.recipe.recipe import Recipe, load_recipe
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "raccoon.yaml"
+RECIPE = Path(__file__).parents[3] / "recipes" / "raccoon.yaml"
 
 
 def with_set(*overrides: str) -> Recipe:

@@ -13,20 +13,9 @@ import numpy as np
 import pytest
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files import (
-    address,
-    file_size,
-    matching_files,
-    read_bytes,
-    real_path,
-    remote_address,
-    replacing,
-    require_regular_file,
-    require_writable,
-    write_file,
-    write_json,
-    write_text,
-)
+from keras_retina.foundation.files.places import address, real_path, remote_address
+from keras_retina.foundation.files.reading import file_size, matching_files, read_bytes, require_regular_file
+from keras_retina.foundation.files.writing import replacing, require_writable, write_file, write_json, write_text
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import work
 
 from keras_retina.recipe.recipe import dump_recipe, load_recipe
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "raccoon.yaml"
+RECIPE = Path(__file__).parents[3] / "recipes" / "raccoon.yaml"
 AP = {"recipe": 40.0, "giou": 42.0, "sgd": 30.0}
 
 
