@@ -93,4 +93,5 @@ def format_of(kind: str) -> Format:
 
 def calibrated_names() -> str:
     """Returns the formats that need images of the training split, for messages."""
-    return " and ".join(one.name for one in FORMATS.values() if one.calibrated)
+    *names, last = (one.name for one in FORMATS.values() if one.calibrated)
+    return f"{', '.join(names)} and {last}"

@@ -77,12 +77,12 @@ def test_what_cannot_be_exported_is_refused_in_one_line(small_quantized, image_p
     calls = [
         (lambda: export_detector(model, spec, tmp_path / "a.lite"), "ends in .tflite"),
         (
-            lambda: export_detector(model, spec, tmp_path / "a.tflite", format="int4"),
-            "format='int4'. Did you mean",
+            lambda: export_detector(model, spec, tmp_path / "a.tflite", format="int2"),
+            "format='int2'. Did you mean",
         ),
         *(
             (lambda name=name: export_detector(model, spec, tmp_path / f"a_{name}.tflite"), "float32, float16, dynamic")
-            for name in ("int4", "fp16", "FLOAT8", "bf16", "w8a8", "int8_uint8_raw")
+            for name in ("int2", "fp16", "FLOAT8", "bf16", "w8a8", "int8_uint8_raw")
         ),
         (lambda: export_detector(model, spec, tmp_path / "a.tflite"), "calibration: expected images"),
         (lambda: export_detector(model, spec, tmp_path / "a_float32.tflite", head="heads"), "Export: heads"),

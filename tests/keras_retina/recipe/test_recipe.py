@@ -414,7 +414,7 @@ def test_the_papers_best_recipe_has_jitter_and_is_half_as_long_again():
 
 def test_float_layers_need_a_quantized_file():
     fields = {"name": "x", "export": {"formats": ["float32"], "float_layers": ["Conv1"]}}
-    with pytest.raises(InputError, match=r"belongs to int8 and int16 files. Received: formats=\['float32'\]"):
+    with pytest.raises(InputError, match=r"belongs to int8, int16 and int4 files. Received: formats=\['float32'\]"):
         recipe_from_fields(fields, "x.yaml")
     export = recipe_from_fields({"name": "x", "export": {"float_layers": ["Conv1"]}}, "x.yaml").export
     assert export.float_layers == ("Conv1",)

@@ -80,7 +80,7 @@ def test_no_more_of_a_remote_file_is_read_than_the_image(datasets, tmp_path, mon
         pytest.skip("no count of bytes on this system")
     shard = tmp_path / "shard"
     shard.write_bytes(bytes(range(256)) * 2**14)
-    monkeypatch.setattr(files, "remote_address", lambda path: f"file://{path}")
+    monkeypatch.setattr(reading, "remote_address", lambda path: f"file://{path}")
 
     def characters() -> int:
         return int(counter.read_text(encoding="ascii").split()[1])
