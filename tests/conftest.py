@@ -147,8 +147,8 @@ def write_tflite():
     """A function that writes a `.tflite` by hand.
 
     `tensors` is `{name: (shape, type, constant values or None)}`, `operators` a list of (builtin or custom name,
-    version, names of inputs, names of outputs, schema options or None); the first tensor is the input of the model and
-    the outputs of the last operator are its outputs.
+    version, names of inputs, names of outputs, schema options or None); the first tensor, and those that are read and
+    made by no operator, are the inputs of the model, and the outputs of the last operator are its outputs.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -182,7 +182,11 @@ def write_tflite():
             )
             graph.append(operator)
         last = graph[-1].outputs if graph else np.zeros(0, np.int32)
-        subgraph = schema.SubGraphT(tensors=made, inputs=np.array([0], np.int32), outputs=last, operators=graph)
+        computed = {int(index) for operator in graph for index in operator.outputs}
+        constant = {index for index, (_, _, values) in enumerate(tensors.values()) if values is not None}
+        read = {int(index) for operator in graph for index in operator.inputs if index >= 0}
+        given = [0, *sorted(read - computed - constant - {0})]
+        subgraph = schema.SubGraphT(tensors=made, inputs=np.array(given, np.int32), outputs=last, operators=graph)
         subgraph.name = b"main"
         model = schema.ModelT(version=3, operatorCodes=codes, buffers=buffers)
         model.subgraphs = [subgraph] * (1 + more_subgraphs)

@@ -166,10 +166,9 @@ def test_a_photo_that_is_too_large_is_refused_before_it_is_decoded(tmp_path, siz
 def refusals(folder: Path) -> dict[str, list[str]]:
     """Command lines that cannot be done, by the file that each has to name."""
     photo = folder / "photo.png"
-    Image.new("RGB", (8, 8)).save(photo)
-    (folder / "cut.png").write_bytes(photo.read_bytes()[:50])
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(photo)
+    (folder / "cut.png").write_bytes(photo.read_bytes()[:500])
     (folder / "empty.jpg").write_bytes(b"")
-    Image.fromarray(np.full((4, 4), 1000, np.uint16)).save(folder / "deep.png")
     (folder / "text.tflite").write_bytes(b"no network")
     model = a_file(folder / "empty.tflite")
     named = {name: [name, str(photo)] for name in ("text.tflite", "empty.tflite", "missing.tflite")}
@@ -189,7 +188,7 @@ def test_as_a_program_it_names_the_file_in_every_refusal(tmp_path):
 
 def test_as_a_program_it_names_the_photo(exported, tmp_path):
     refusals(tmp_path)
-    for name in ("cut.png", "empty.jpg", "deep.png", "missing.png"):
+    for name in ("cut.png", "empty.jpg", "missing.png"):
         command = [sys.executable, runtime.__file__, str(exported["int8"]), name]
         ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
         assert ended.returncode == 2 and name in ended.stderr and "Traceback" not in ended.stderr, ended.stderr

@@ -205,7 +205,9 @@ def test_a_damaged_member_is_told_by_name_and_the_others_are_read(raw_file, tmp_
     path = tmp_path / "changed.tflite"
     path.write_bytes(data.replace(b"disc\nsquare", b"disk\nsquare"))
     facts = inspect_file(path)
-    assert facts["appended_problem"] == "labels.txt: Bad CRC-32 for file 'labels.txt'"
+    damage, checksum = facts["appended_problem"].split("; ")
+    assert damage == "labels.txt: Bad CRC-32 for file 'labels.txt'"
+    assert checksum == "the description does not have the checksum it was written with"
     assert facts["detector"]["checksum"] is True
     assert facts["labels"] is None
     assert "DAMAGED    the appended files: labels.txt: Bad CRC-32" in "\n".join(inspection_lines(facts))

@@ -21,7 +21,13 @@ def work_of(write_tflite, tmp_path, tensors, operators):
         ("CONV_2D", {"x": (1, 8, 8, 3), "w": (8, 3, 3, 3), "y": (1, 4, 4, 8)}, ["x", "w"], None, 4 * 4 * 8 * 27),
         # two groups: each output sees 3 of 6 inputs
         ("CONV_2D", {"x": (1, 8, 8, 6), "w": (8, 1, 1, 3), "y": (1, 8, 8, 8)}, ["x", "w"], None, 64 * 8 * 3),
-        ("DEPTHWISE_CONV_2D", {"x": (1, 8, 8, 4), "w": (1, 5, 5, 8), "y": (1, 4, 4, 8)}, ["x", "w"], None, 16 * 8 * 25),
+        (
+            "DEPTHWISE_CONV_2D",
+            {"x": (1, 8, 8, 4), "w": (1, 5, 5, 8), "b": (8,), "y": (1, 4, 4, 8)},
+            ["x", "w", "b"],
+            None,
+            16 * 8 * 25,
+        ),
         ("FULLY_CONNECTED", {"x": (2, 30), "w": (7, 30), "y": (2, 7)}, ["x", "w"], None, 2 * 7 * 30),
         # each of 4 x 4 x 3 pixels goes to 2 x 2 x 5 places
         (
@@ -45,7 +51,7 @@ def work_of(write_tflite, tmp_path, tensors, operators):
 def test_an_operator_counts_one_multiply_add_for_each_weight_it_meets(
     write_tflite, tmp_path, name, tensors, inputs, options, expected
 ):
-    filled = {key: (shape, "float32", np.zeros(shape) if key == "w" else None) for key, shape in tensors.items()}
+    filled = {key: (shape, "float32", np.zeros(shape) if key in ("w", "b") else None) for key, shape in tensors.items()}
     work = work_of(write_tflite, tmp_path, filled, [(name, 1, inputs, ["y"], options)])
     assert (work.total, work.uncounted) == (expected, {})
 

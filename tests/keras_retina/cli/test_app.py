@@ -16,7 +16,7 @@ from keras_retina.cli.options import find_recipe
 
 VERBS = (
     *("demo", "check-data", "run", "plan", "review", "detect"),
-    *("train", "compress", "export", "verify", "report"),
+    *("train", "launch", "compress", "export", "verify", "report"),
     *("benchmark", "evaluate", "inspect", "edgetpu", "serve-web"),
     *("show-batch", "fit-anchors", "tune", "pack", "weights", "import"),
 )

@@ -308,7 +308,8 @@ def test_a_mosaic_holds_the_image_of_its_place_and_three_others_with_their_boxes
 def test_the_images_of_a_batch_are_those_that_are_read_for_it(dataset, monkeypatch, share):
     reads = []
     monkeypatch.setattr(
-        "keras_retina.data.pipeline.read_image", lambda path: reads.append(str(path)) or np.zeros((64, 64, 3), np.uint8)
+        "keras_retina.data.pipeline.read_record_image",
+        lambda record: reads.append(str(record.path)) or np.zeros((64, 64, 3), np.uint8),
     )
     settings = PLAIN.model_copy(update={"mosaic": share})
     sample = sample_function(dataset.records, SPEC, augmentation=settings, seed=3, cache_mebibytes=0)

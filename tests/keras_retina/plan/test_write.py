@@ -75,7 +75,7 @@ def test_comments_are_not_wider_than_a_page():
     assert max(map(len, text.splitlines())) <= WIDTH
 
 
-PLAIN = st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False)
+PLAIN = st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.text() | st.floats(allow_nan=False)
 
 
 @settings(deadline=None)

@@ -166,7 +166,7 @@ def test_a_file_whose_head_is_not_computed_or_no_number_is_a_trial_with_a_reason
     broken = TrialFiles(write_flatbuffer(model), small_quantized.float_network, spec=small_quantized.spec)
     trial = try_layers(broken, expected, images=images, layers=("plain_3_conv",), error=1.0)
     assert (trial.layers, trial.gain) == (("plain_3_conv",), None)
-    assert trial.reason == "this file cannot be run: Tensor data is null. Run allocate_tensors() first"
+    assert trial.reason.startswith("this file cannot be run: ") and "which nothing computes" in trial.reason
     assert try_layers(files, expected, images=images, layers=("plain_3_conv",), error=1.0).gain is not None
     with pytest.raises(InputError, match="plain_3_cov"):  # not a file that cannot be run: a mistake of the caller
         try_layers(broken, expected, images=images, layers=("plain_3_cov",), error=1.0)

@@ -109,7 +109,11 @@ def test_no_worker_outlives_the_launcher(tmp_path, number: int, status: int | No
         "import sys\nfrom pathlib import Path\nfrom keras_retina.train.workers.launch import launch\n"
         f"launch([sys.executable, '-c', {worker!r}, sys.argv[1]], 2, logs=Path(sys.argv[1]), restarts=0)"
     )
-    launcher = subprocess.Popen([sys.executable, "-c", text, str(tmp_path)], stderr=subprocess.DEVNULL)
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", text, str(tmp_path)],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may have it ignored
+    )
     files = [tmp_path / "0.pid", tmp_path / "1.pid"]
     deadline = time.monotonic() + 60
     while not all(file.exists() and file.read_text() for file in files) and time.monotonic() < deadline:
