@@ -167,7 +167,7 @@ def outputs(rng: Generator, folder: Path) -> list[str]:
         "\x1b[31m.png",
         str(data / "annotations" / "train.json"),
         "loop/x.png",
-        "/root/x.png",
+        "/nowhere/x.png",
         "a.png/b.png",
         "a.gif",
         "a.svg",
