@@ -161,9 +161,10 @@ def test_a_step_has_the_loss_and_update_of_float32(low, tiny_detector):
     assert losses[0] == pytest.approx(losses[1], rel=10 * STEP[precision])
     size = np.linalg.norm(updates[1])
     assert size > 1e-3
-    # Processors differ: under 10 steps off on an AMD EPYC, 16 on an Intel Xeon with AVX512-FP16. Without loss scaling
-    # the update would be 0, with a wrong scale a multiple.
-    assert np.linalg.norm(updates[0] - updates[1]) < 32 * STEP[precision] * size
+    # float16 is 16 steps off on an Intel Xeon with AVX512-FP16, under 10 on an AMD EPYC. Without loss scaling the
+    # update would be 0, with a wrong scale a multiple.
+    steps = {"bfloat16": 10, "float16": 20}[precision]
+    assert np.linalg.norm(updates[0] - updates[1]) < steps * STEP[precision] * size
 
 
 # Loss scaling
