@@ -15,8 +15,8 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from coco_cost import CLASSES, RATES, RECIPES, image_work
@@ -37,17 +37,52 @@ EPOCHS = (12, 36)
 COUNTED = (("V100", "float32"), ("A100", "mixed_float16"))  # of the GPUs in coco_cost.py
 SHOWN = ("coco_resnet50_800", "coco_resnet101_800")
 DAY = 86_400.0
-ASSUMED = SimpleNamespace(
-    latency=30e-6,  # seconds of a message between two machines over Ethernet, kernel and library included
-    link_share=0.9,  # of the nominal bandwidth, for the gradients themselves
-    images=8,  # on each worker, one GPU in a machine with a network of its own
-    buckets=8,  # messages that the gradients are sent in while the backward pass goes on
-    backward=2 / 3,  # of a step: two of its three equal parts, see coco_cost.py
-    restart=300.0,  # seconds until a job runs again: noticed, scheduled, started, traced
-    save=10.0,  # seconds of a checkpoint to a shared folder; see --checkpoint for a local disk
-)
-LLAMA = SimpleNamespace(failures=419, gpus=16_384, days=54)
-"""Unexpected interruptions of a training on H100. Source: Meta, "The Llama 3 herd of models" (2024), section 3.3.4."""
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What nobody measured here.
+
+    Attributes:
+        latency: seconds of a message between two machines over Ethernet, kernel and library included.
+        link_share: of the nominal bandwidth, for the gradients themselves.
+        images: on each worker, one GPU in a machine with a network of its own.
+        buckets: messages that the gradients are sent in while the backward pass goes on.
+        backward: share of a step: two of its three equal parts, see coco_cost.py.
+        restart: seconds until a job runs again: noticed, scheduled, started, traced.
+        save: seconds of a checkpoint to a shared folder; see --checkpoint for a local disk.
+    """
+
+    latency: float = 30e-6
+    link_share: float = 0.9
+    images: int = 8
+    buckets: int = 8
+    backward: float = 2 / 3
+    restart: float = 300.0
+    save: float = 10.0
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Unexpected interruptions of a training."""
+
+    count: int
+    gpus: int
+    days: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A training as it is counted: bytes of the gradients of a step, multiply-adds of a step for one image."""
+
+    name: str
+    gradients: int
+    work: int
+
+
+ASSUMED = Assumed()
+LLAMA = Failures(count=419, gpus=16_384, days=54)
+"""On H100. Source: Meta, "The Llama 3 herd of models" (2024), section 3.3.4."""
 
 
 def main() -> None:
@@ -72,10 +107,10 @@ def main() -> None:
     print_job_simulation()
 
 
-def counted(name: str) -> SimpleNamespace:
-    """Returns name, gradient bytes, and multiply-adds of a training step for an image, of a recipe in recipes/coco."""
+def counted(name: str) -> Counted:
+    """Counts the training of a recipe in recipes/coco."""
     model = detector_network(load_recipe(str(RECIPES / f"{name}.yaml")).model, CLASSES)
-    return SimpleNamespace(name=name, gradients=gradient_bytes(model), work=image_work(model)[1])
+    return Counted(name, gradient_bytes(model), image_work(model)[1])
 
 
 def gradient_bytes(model: keras.Model) -> int:
@@ -97,7 +132,7 @@ def print_backbones() -> None:
         keras.backend.clear_session()
 
 
-def print_gradients(trainings: list[SimpleNamespace]) -> None:
+def print_gradients(trainings: list[Counted]) -> None:
     """Prints the bytes of a step, and the time of a ring over them."""
     names = [f"{gigabits} Gb/s, {workers} workers" for gigabits in GIGABITS for workers in (8, 256)]
     print(f"| recipe | gradients of a step | sent by each of 8, 256 workers | {' | '.join(names)} |")
@@ -125,7 +160,7 @@ def step_range(step: float, gradients: float, *, workers: int, gigabits: float) 
     return overlapped_seconds(forward, backward, communication=sending, buckets=ASSUMED.buckets), step + sending
 
 
-def print_scaling(one: SimpleNamespace) -> None:
+def print_scaling(one: Counted) -> None:
     """Prints efficiency and hours of a training of COCO for each number of workers."""
     for rate in (rate for rate in RATES if (rate.gpu, rate.precision) in COUNTED):
         step = ASSUMED.images * one.work / rate.per_second
@@ -144,7 +179,7 @@ def print_scaling(one: SimpleNamespace) -> None:
 
 def hours_between_failures(workers: int) -> float:
     """Returns the mean hours between two failures of a job, if each GPU fails as often as those of Llama 3."""
-    return LLAMA.gpus * LLAMA.days * 24 / LLAMA.failures / workers
+    return LLAMA.gpus * LLAMA.days * 24 / LLAMA.count / workers
 
 
 def print_failures() -> None:
