@@ -20,6 +20,7 @@ from keras_retina.data.reading.folder import made_splits, open_folder, read_spli
 from keras_retina.data.reading.record_image import other_size
 from keras_retina.data.records import Dataset, Problem, Record
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.files.places import address
 from keras_retina.geometry.boxes import area
 from keras_retina.recipe.data import Data
 from keras_retina.recipe.model import Model
@@ -133,7 +134,7 @@ def check_dataset(
         if pair.exact and _in_two_splits(pair):
             errors.append(f"the same image in two splits: {printable(pair.first)} and {printable(pair.second)}")
     return DataReport(
-        data_dir=str(data_dir),
+        data_dir=address(data_dir),
         format=layout.format,
         kind=layout.kind,
         splits=tuple(reports),

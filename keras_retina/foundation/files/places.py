@@ -50,6 +50,11 @@ def real_path(path: Path) -> Path:
     return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError there
 
 
+def absolute_address(path: Path) -> str:
+    """Returns what names a place from any folder: the address of a remote file, else the absolute path."""
+    return remote_address(path) or str(real_path(local_path(path)))
+
+
 @contextlib.contextmanager
 def remote_errors() -> Iterator[None]:
     """Turns the errors of TensorFlow's file systems into OSError with one line in `strerror`.

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.files.places import remote_address
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.backbones import backbone_layers, kind_of
 from keras_retina.model.saved.hdf5 import require_plain_weights
@@ -79,7 +80,7 @@ def found_file(start: Start, alpha: float, *, data_dir: Path | None) -> Path | N
 def weights_folders(data_dir: Path | None) -> list[Path]:
     """Returns the folders that are searched for weights, the first one first; they need not exist."""
     folders = [Path(os.environ[WEIGHTS_FOLDER_VARIABLE])] if os.environ.get(WEIGHTS_FOLDER_VARIABLE) else []
-    if data_dir is not None:
+    if data_dir is not None and remote_address(data_dir) is None:
         parent = data_dir.resolve().parent
         folders += [parent / "weights", parent.parent / "weights"]
     return folders

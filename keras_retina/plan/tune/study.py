@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_retina.data.reading.folder import load_split, made_splits, open_folder
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files.places import address
+from keras_retina.foundation.files.places import absolute_address
 from keras_retina.foundation.files.writing import write_json
 from keras_retina.foundation.json_values import read_mapping
 from keras_retina.plan.tune.results import note_continued, was_continued
@@ -199,7 +199,7 @@ def _threads(processes: int) -> int:
 def _identity(tuning: Tuning) -> dict[str, Any]:
     fields = asdict(tuning) | {
         "recipe": tuning.recipe.model_dump(mode="json", exclude={"name", "expected", "published", "compress"}),
-        "data": address(tuning.data.resolve()),
+        "data": absolute_address(tuning.data),
         "search": sorted(tuning.search),
     }
     return {name: fields[name] for name in ("data", "search", "epochs", "recipe")}

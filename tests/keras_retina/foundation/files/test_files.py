@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.files.places import address, real_path, remote_address
+from keras_retina.foundation.files.places import absolute_address, address, real_path, remote_address
 from keras_retina.foundation.files.reading import file_size, matching_files, read_bytes, require_regular_file
 from keras_retina.foundation.files.writing import replacing, require_writable, write_file, write_json, write_text
 
@@ -33,6 +33,13 @@ from keras_retina.foundation.files.writing import replacing, require_writable, w
 def test_an_address_is_recognised_after_pathlib_took_a_slash(path: str, remote: str | None):
     assert remote_address(Path(path)) == remote
     assert address(Path(path)) == (remote or str(Path(path)))
+
+
+def test_a_place_is_named_from_any_folder_by_its_address_or_its_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_address(Path("gs:/bucket/pack")) == "gs://bucket/pack"
+    assert absolute_address(Path("data")) == str(real_path(tmp_path) / "data")
+    assert absolute_address(Path("file:///data/pack")) == str(real_path(Path("/data/pack")))
 
 
 @pytest.mark.parametrize("place", ["local", "remote"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
 import pytest
 
+from keras_retina.data.formats.packs.write_pack import write_pack
 from keras_retina.data.reading.folder import load_split, made_splits, open_folder
 from keras_retina.foundation.errors import InputError
 from keras_retina.plan.tune import study as module
@@ -156,6 +158,18 @@ def test_a_study_of_something_else_is_refused(tuning, change, message):
     other = Tuning(recipe, tuning.data, tuning.out, change.get("search", SEARCH), change.get("epochs", 4))
     with pytest.raises(InputError, match=message):
         searched(other)
+
+
+def test_the_data_of_a_study_may_be_at_an_address(tuning):
+    folder = open_folder(tuning.data, tuning.recipe.data)
+    place, splits = Path("ram://study/tiny"), [load_split(folder, split) for split in ("train", "val")]
+    write_pack(place, splits, training_split="train", height=128, width=128)
+    fields = tuning.recipe.model_dump()
+    fields["data"] |= {"test": "val", "validation": "train"}
+    there = Tuning(recipe_from_fields(fields, "test"), place, tuning.out, SEARCH, 4)
+    searched(there)
+    assert json.loads((tuning.out / "tune.json").read_text(encoding="utf-8"))["data"] == "ram://study/tiny"
+    searched(there)  # it is the same study
 
 
 def test_a_folder_of_other_files_is_refused_and_kept(tuning):
