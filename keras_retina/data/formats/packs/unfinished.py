@@ -2,15 +2,19 @@
 
 FOLDER/unfinished.json                    from what the pack is made: labels, sizes, settings
 FOLDER/unfinished-<split>-00000.json      written when a shard and its index are whole, with their checksums
+FOLDER/unfinished.lock                    of a local folder: locked by the process that writes there
+FOLDER/unfinished-writer.json             at an address, where nothing can be locked: who began last
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import re
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +28,14 @@ from keras_retina.foundation.files.places import address, remote_address
 from keras_retina.foundation.files.reading import file_size, matching_files, read_bytes, sha256_of_file
 from keras_retina.foundation.files.writing import remove_file, write_text
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 logger = logging.getLogger(__name__)
 
-UNFINISHED = "unfinished.json"
+UNFINISHED, LOCK, WRITER = "unfinished.json", "unfinished.lock", "unfinished-writer.json"
 _OWN = re.compile(r"unfinished(-.*)?\.json|.*-\d{5}\.(tfrecord|jsonl)")
 
 
@@ -63,7 +72,7 @@ def begin(folder: Path, plan: str) -> None:
         InputError: the folder holds something else.
         OSError: its place cannot be reached.
     """
-    there = matching_files(folder, "*")
+    there = [file for file in matching_files(folder, "*") if file.name != LOCK]
     if not there:
         write_text(folder / UNFINISHED, json.dumps({"plan": plan}))
         return
@@ -103,9 +112,51 @@ def mark_finished(folder: Path, split: str, number: int, *, shard: Shard, record
     write_text(_marker(folder, split, number), found.model_dump_json())
 
 
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Keeps a local folder for this process while the block runs. One that is killed lets go of it.
+
+    Raises:
+        InputError: another process has it.
+        OSError: the folder is not there any more.
+    """
+    with (folder / LOCK).open("ab") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"--out: expected a folder that no other process writes. Received: {printable(address(folder))}, where "
+                "another `keras-retina pack` is at work. Wait until it is done, or choose another folder."
+            ) from error
+        except OSError:  # a file system without locks
+            logger.debug("no locks here", exc_info=True)
+        yield
+
+
+def claim(folder: Path) -> str:
+    """Writes at an address that this process writes the pack from now on, and returns what tells it from others."""
+    writer = secrets.token_hex(8)
+    write_text(folder / WRITER, json.dumps(writer))
+    return writer
+
+
+def require_claim(folder: Path, writer: str) -> None:
+    """Refuses to go on where another process has begun to write.
+
+    Raises:
+        InputError: it has, or it is done already.
+    """
+    if _json(folder / WRITER) != writer:
+        raise InputError(
+            f"--out: expected a folder that no other process writes. Received: {printable(address(folder))}, where "
+            "another `keras-retina pack` began later. Wait until that is done, or choose another folder."
+        )
+
+
 def end(folder: Path) -> None:
     """Removes what only an unfinished pack has; `pack.json` is there."""
-    for file in matching_files(folder, "unfinished-*.json"):
+    for file in [*matching_files(folder, "unfinished-*.json"), *matching_files(folder, LOCK)]:
         remove_file(file)
     remove_file(folder / UNFINISHED)
 

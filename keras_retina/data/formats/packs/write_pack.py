@@ -10,7 +10,8 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,17 @@ from PIL import Image
 from keras_retina.data.formats.packs.about import FORMAT, PACK_FILE, About, PackedSplit, ReducedFor, Shard
 from keras_retina.data.formats.packs.index import entry_of, record_of
 from keras_retina.data.formats.packs.tfrecords import RECORD_HEAD, RECORD_TAIL
-from keras_retina.data.formats.packs.unfinished import begin, end, finished_shard, mark_finished, not_empty, plan_of
+from keras_retina.data.formats.packs.unfinished import (
+    begin,
+    claim,
+    end,
+    finished_shard,
+    mark_finished,
+    not_empty,
+    only_writer,
+    plan_of,
+    require_claim,
+)
 from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset, Record
 from keras_retina.data.resize import reduced
@@ -49,11 +60,15 @@ def write_pack(
     disk first. A process that is killed leaves the shards that it finished, and the same call continues with them: in a
     hidden folder beside a local one. After an error nothing is left of a local pack.
 
+    Of two processes that write one local folder at the same time, the second is refused. At an address nothing can be
+    locked: there the first one ends when it sees that another began.
+
     Images of `training_split` are stored at the size that training with an input of `height` x `width` keeps them at,
     those of the other splits byte for byte, so that an AP measured on them is the same. One image is in memory.
 
     Raises:
-        InputError: the folder holds something, there is nothing to write, an image cannot be read, or the disk is full.
+        InputError: the folder holds something, another process writes there, there is nothing to write, an image cannot
+            be read, or the disk is full.
     """
     if not datasets:
         raise InputError(
@@ -67,23 +82,26 @@ def write_pack(
         with remote_errors():
             if remote_address(folder):
                 begin(folder, plan)
-                _write(folder, datasets, reduced_for=size, shard_bytes=shard_bytes)
+                writer = claim(folder)
+                check = partial(require_claim, folder, writer)
+                _write(folder, datasets, reduced_for=size, shard_bytes=shard_bytes, check=check)
                 end(folder)
                 return
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise not_empty(folder)
+            _require_empty(folder)
             unfinished = folder.with_name(f".{folder.name}.unfinished")
             unfinished.mkdir(parents=True, exist_ok=True)
-            begin(unfinished, plan)
-            try:
-                _write(unfinished, datasets, reduced_for=size, shard_bytes=shard_bytes)
-                end(unfinished)
-                if folder.exists():
-                    folder.rmdir()
-                os.rename(unfinished, folder)
-            except Exception:  # not for an interrupt: the next call continues
-                shutil.rmtree(unfinished, ignore_errors=True)
-                raise
+            with only_writer(unfinished):
+                begin(unfinished, plan)
+                try:
+                    _require_empty(folder)  # another process may have ended just now
+                    _write(unfinished, datasets, reduced_for=size, shard_bytes=shard_bytes, check=lambda: None)
+                    end(unfinished)
+                    if folder.exists():
+                        folder.rmdir()
+                    os.rename(unfinished, folder)
+                except Exception:  # not for an interrupt: the next call continues
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                    raise
     except OSError as error:
         raise InputError(
             f"{printable(address(folder))}: the pack could not be written. Received: {printable(error.strerror)}. "
@@ -91,11 +109,24 @@ def write_pack(
         ) from error
 
 
-def _write(folder: Path, datasets: Sequence[Dataset], *, reduced_for: ReducedFor, shard_bytes: int) -> None:
+def _require_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise not_empty(folder)
+
+
+def _write(
+    folder: Path,
+    datasets: Sequence[Dataset],
+    *,
+    reduced_for: ReducedFor,
+    shard_bytes: int,
+    check: Callable[[], None],
+) -> None:
+    """Writes shards and `pack.json`; `check` is called before anything appears, and may raise."""
     splits: dict[str, PackedSplit] = {}
     for dataset in datasets:
         size = (reduced_for.height, reduced_for.width) if dataset.split == reduced_for.split else None
-        shards = _write_split(folder, dataset, size=size, shard_bytes=shard_bytes)
+        shards = _write_split(folder, dataset, size=size, shard_bytes=shard_bytes, check=check)
         splits[dataset.split] = PackedSplit(images=len(dataset.records), shards=shards)
         logger.info(f"{dataset.split}: {len(dataset.records)} images in {len(shards)} shards")
     about = About(
@@ -106,10 +137,13 @@ def _write(folder: Path, datasets: Sequence[Dataset], *, reduced_for: ReducedFor
         reduced_for=reduced_for,
         splits=splits,
     )
+    check()
     write_text(folder / PACK_FILE, about.model_dump_json(indent=1))  # last: without it there is no pack
 
 
-def _write_split(folder: Path, dataset: Dataset, *, size: tuple[int, int] | None, shard_bytes: int) -> list[Shard]:
+def _write_split(
+    folder: Path, dataset: Dataset, *, size: tuple[int, int] | None, shard_bytes: int, check: Callable[[], None]
+) -> list[Shard]:
     shards: list[Shard] = []
     done = 0
     while done < len(dataset.records):
@@ -117,7 +151,7 @@ def _write_split(folder: Path, dataset: Dataset, *, size: tuple[int, int] | None
         if shard is None:
             rest = dataclasses.replace(dataset, records=dataset.records[done:])
             file = folder / f"{dataset.split}-{len(shards):05d}.tfrecord"
-            shard = _write_shard(file, rest, size=size, shard_bytes=shard_bytes)
+            shard = _write_shard(file, rest, size=size, shard_bytes=shard_bytes, check=check)
             own = rest.records[: shard.images]
             mark_finished(folder, dataset.split, len(shards), shard=shard, records=own)
         else:
@@ -127,7 +161,9 @@ def _write_split(folder: Path, dataset: Dataset, *, size: tuple[int, int] | None
     return shards
 
 
-def _write_shard(file: Path, dataset: Dataset, *, size: tuple[int, int] | None, shard_bytes: int) -> Shard:
+def _write_shard(
+    file: Path, dataset: Dataset, *, size: tuple[int, int] | None, shard_bytes: int, check: Callable[[], None]
+) -> Shard:
     """Writes the first images of a data set, until they are `shard_bytes`, and their index."""
     from keras_retina.foundation.legacy_keras import tf
 
@@ -150,6 +186,7 @@ def _write_shard(file: Path, dataset: Dataset, *, size: tuple[int, int] | None, 
         if file_size(local) != written:
             raise OSError(0, f"{file_size(local)} bytes of {written} got into {file.name}")
         digest = sha256_of_file(local)
+        check()
         if local != file:
             copy_to_remote(file, local)
     index = "".join(lines)

@@ -12,6 +12,7 @@ import pytest
 
 from keras_retina.data.formats.packs import write_pack as writing
 from keras_retina.data.formats.packs.pack import check_pack_input, read_pack
+from keras_retina.data.formats.packs.unfinished import only_writer
 from keras_retina.data.formats.packs.write_pack import write_pack
 from keras_retina.data.images import read_image
 from keras_retina.data.reading.folder import available_splits, load_dataset
@@ -220,3 +221,44 @@ def test_an_unfinished_folder_with_files_of_others_is_left_alone(datasets, kill_
     with pytest.raises(InputError, match="a new or empty folder was expected"):
         write(folder, datasets, height=2 * SIDE)
     assert tf.io.gfile.exists("ram://killed/mixed/noise/mine.txt")
+
+
+# Two at the same time
+
+
+def test_a_second_process_is_refused_and_takes_nothing_from_the_first(datasets, pack, kill_at, tmp_path):
+    """The first one has finished shards; settings of the second are others, for which it would begin anew."""
+    folder, hidden = tmp_path / "noise", tmp_path / ".noise.unfinished"
+    kill_at(4)
+    with pytest.raises(Killed):
+        write(folder, datasets)
+    before = {path.name: path.read_bytes() for path in hidden.iterdir()}
+    kill_at(None)
+    is_refused = pytest.raises(
+        InputError, match=r"--out: expected a folder that no other process writes\..* is at work"
+    )
+    with only_writer(hidden), is_refused:  # the first one is at work again
+        write(folder, datasets, height=2 * SIDE)
+    assert {path.name: path.read_bytes() for path in hidden.iterdir()} == before
+    assert not folder.exists()
+    write(folder, datasets)
+    assert (folder / "pack.json").read_bytes() == (pack / "pack.json").read_bytes()
+
+
+def test_at_an_address_the_first_process_ends_when_another_began(datasets, monkeypatch):
+    """The second one begins, and ends, while the first one reads its third image."""
+    folder, read = Path("ram://twice/noise"), []
+
+    def read_and_begin(path):
+        read.append(path)
+        if len(read) == 3:
+            write(folder, datasets, height=2 * SIDE)
+        return read_image(path)
+
+    monkeypatch.setattr(writing, "read_image", read_and_begin)
+    with pytest.raises(InputError, match=r"--out: expected a folder that no other process writes\. .* began later"):
+        write(folder, datasets)
+    for split in ("train", "val"):  # the pack of the second one is whole
+        for record in load_dataset(folder, split).records:
+            read_image(record.path)
+    check_pack_input(folder, "train", height=2 * SIDE, width=SIDE)
