@@ -45,11 +45,24 @@ MEMORY_LIMIT = 1 << 31  # bytes of all feature maps that are needed at one momen
 TABLE_LIMIT = 1_000_000  # in a network; a large one has some ten thousand
 
 PIXEL_LIMIT = 100_000_000  # of an image; a header that claims more is refused before anything is decoded
+STRIP_PIXELS = 1 << 22  # of a larger image that are converted at once: each step of the conversion is a copy
 SIDE_LIMIT = 65_500  # the longest side of a JPEG
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "HEIF")
 """All that Pillow may take a file for, whatever its name: for EPS it would start Ghostscript."""
 
 HEIF_SUFFIXES = (".heic", ".heif")
+
+EXIF_ORIENTATION = 0x0112
+EXIF_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""What makes an image upright, as Pillow names it, by its EXIF orientation."""
 
 EDGETPU_LIBRARIES = {"Linux": "libedgetpu.so.1", "Darwin": "libedgetpu.1.dylib", "Windows": "edgetpu.dll"}
 
@@ -603,15 +616,31 @@ def as_array(image: Any) -> np.ndarray:
 
 
 def _rgb(image: Any, name: str | Path) -> np.ndarray:
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(image)
+    """Returns a Pillow image upright as uint8 RGB, converted and turned strip by strip."""
+    image.load()  # what makes a TIFF upright
     if image.mode.startswith("I") or image.mode == "F":
         raise ImageFileError(f"{_line(name)}: expected 8-bit pixels. Received: mode={image.mode}. Convert the image.")
+    orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    (width, height), sideways = image.size, orientation in (5, 6, 7, 8)
+    pixels = np.empty((width, height, 3) if sideways else (height, width, 3), np.uint8)
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = _upright_strip(image if rows >= height else image.crop((0, top, width, bottom)), orientation)
+        first_is_last = orientation in (3, 4, 6, 7)
+        place = slice(height - bottom, height - top) if first_is_last else slice(top, bottom)
+        pixels[(slice(None), place) if sideways else place] = strip
+    return pixels
+
+
+def _upright_strip(image: Any, orientation: Any) -> np.ndarray:
+    from PIL import Image
+
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return np.array(image.convert("RGB"), np.uint8)
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    return np.asarray(image.transpose(Image.Transpose[EXIF_TURNS[orientation]]) if orientation in EXIF_TURNS else image)
 
 
 def picamera2_frame(frame: np.ndarray, pixel_format: str) -> np.ndarray:

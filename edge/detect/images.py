@@ -16,7 +16,7 @@ from PIL import Image
 from edge.detect.lines import detection_line, open_lines
 from edge.runtime import SHOW_SCORE_THRESHOLD, Detections, Detector
 from keras_retina.data.images import IMAGE_SUFFIXES, read_image
-from keras_retina.foundation.drawing import class_colour, draw_boxes
+from keras_retina.foundation.drawing import class_colour, draw_boxes_on
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files.places import real_path
 from keras_retina.foundation.files.writing import make_folder, write_file, write_json
@@ -82,8 +82,9 @@ def detect_paths(
             labels = [detector.class_names[index] for index in found.classes]
             make_folder(target.parent)
             colours = [class_colour(int(index)) for index in found.classes]
-            drawn = draw_boxes(image, found.boxes, labels=labels, scores=found.scores, colours=colours)
-            write_file(target, jpeg_bytes(drawn))
+            canvas = Image.fromarray(image)
+            draw_boxes_on(canvas, found.boxes, labels=labels, scores=found.scores, colours=colours)
+            write_file(target, _jpeg_bytes(canvas))
             lines.write(detection_line({"file": name}, found, class_names=detector.class_names))
             images.append(
                 {"id": image_id, "file_name": name, "height": image.shape[0], "width": image.shape[1]}
@@ -201,8 +202,7 @@ def coco_results(found: Detections, image_id: int) -> list[dict[str, Any]]:
     ]
 
 
-def jpeg_bytes(image: Any) -> bytes:
-    """Returns uint8 `[height, width, 3]` as JPEG."""
+def _jpeg_bytes(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=92)
+    picture.save(buffer, "JPEG", quality=92)
     return buffer.getvalue()

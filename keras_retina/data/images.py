@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Collection
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,7 @@ from keras_retina.foundation.files.reading import read_bytes, require_regular_fi
 
 PIXEL_LIMIT = 100_000_000  # a header that claims more is refused before anything is decoded
 SIDE_LIMIT = 65_500  # the longest side of a JPEG, in which pictures with boxes are written
+STRIP_PIXELS = 2**22  # of a larger image that are converted at once: each step of the conversion is a copy
 _HEIF_SUFFIXES = (".heic", ".heif")
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", *_HEIF_SUFFIXES
@@ -36,6 +38,7 @@ _TRANSPOSES = {
 }
 _END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _SWAPPING = (5, 6, 7, 8)
+_LAST_FIRST = (3, 4, 6, 7)  # the first row of the file is the last row or column
 # PIXEL_LIMIT takes the warning's place: the user gets one line, not two.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -54,10 +57,7 @@ def read_image(path: str | ImageFile) -> np.ndarray:
         try:
             orientation = _orientation(image)
             image.load()
-            rgb = _to_rgb(image, path)
-            if orientation in _TRANSPOSES:
-                rgb = rgb.transpose(_TRANSPOSES[orientation])
-            return np.array(rgb, dtype=np.uint8)
+            return _upright(image, path, mode="RGB", orientation=orientation)
         except InputError:
             raise
         except Exception as error:  # whatever damaged bytes lead Pillow's decoders into
@@ -118,10 +118,7 @@ def grey_image(data: bytes, path: str | ImageFile, *, least: int) -> tuple[np.nd
             orientation = _orientation(image)
             image.draft("L" if mode == "RGB" else None, (least, least))
             image.load()
-            grey = _to_rgb(image, path).convert("L")
-            if orientation in _TRANSPOSES:
-                grey = grey.transpose(_TRANSPOSES[orientation])
-            return np.asarray(grey), mode, rotated
+            return _upright(image, path, mode="L", orientation=orientation), mode, rotated
         except InputError:
             raise
         except Exception as error:  # whatever damaged bytes lead Pillow's decoders into
@@ -218,23 +215,44 @@ def _read_orientation(image: Image.Image, path: str | ImageFile) -> int:
         raise _unreadable(path, error) from error
 
 
-def _to_rgb(image: Image.Image, path: str | ImageFile) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_wide_grey_to_uint8(image, path)).convert("RGB")
+def _upright(image: Image.Image, path: str | ImageFile, *, mode: Literal["RGB", "L"], orientation: int) -> np.ndarray:
+    """Returns the pixels of a decoded image as uint8, converted and turned strip by strip."""
+    _require_known_values(image, path)
+    width, height = image.size
+    sides = (width, height) if orientation in _SWAPPING else (height, width)
+    pixels = np.empty(sides if mode == "L" else (*sides, 3), np.uint8)
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = image if rows >= height else image.crop((0, top, width, bottom))
+        strip = _to_rgb(strip)
+        strip = strip.convert(mode) if strip.mode != mode else strip
+        if orientation in _TRANSPOSES:
+            strip = strip.transpose(_TRANSPOSES[orientation])
+        place = slice(height - bottom, height - top) if orientation in _LAST_FIRST else slice(top, bottom)
+        pixels[(slice(None), place) if orientation in _SWAPPING else place] = np.asarray(strip)
+    return pixels
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")  # 65535 / 255 = 257
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _wide_grey_to_uint8(image: Image.Image, path: str | ImageFile) -> np.ndarray:
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+def _require_known_values(image: Image.Image, path: str | ImageFile) -> None:
+    if image.mode not in ("I", "F"):  # I;16 and its kin have 16 bits
+        return
+    least, most = image.getextrema()
+    if image.mode == "F" or least < 0 or most > 65535:
         raise InputError(
             f"{printable(path)}: grey values of 8 or 16 bits were expected. Received: mode={image.mode}, "
-            f"values {values.min()} to {values.max()}. Convert the image to 8 bits."
+            f"values {least} to {most}. Convert the image to 8 bits."
         )
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 / 255 = 257
 
 
 def _missing(path: str | ImageFile) -> InputError:

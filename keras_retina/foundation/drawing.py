@@ -80,12 +80,34 @@ def draw_boxes(
         ValueError: an array has another shape, length or type.
     """
     image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(
+            f"draw_boxes expects a uint8 image [height, width, 3]. Received: image={image.dtype} {list(image.shape)}."
+            " Convert it to 8-bit RGB first."
+        )
+    canvas = Image.fromarray(np.ascontiguousarray(image))
+    draw_boxes_on(
+        canvas, boxes, labels=labels, scores=scores, colours=colours, line_width=line_width, font_size=font_size
+    )
+    return np.array(canvas)
+
+
+def draw_boxes_on(
+    canvas: Image.Image,
+    boxes: np.ndarray,
+    *,
+    labels: Sequence[str],
+    scores: Sequence[float] | np.ndarray | None = None,
+    colours: Sequence[Colour] | None = None,
+    line_width: int | None = None,
+    font_size: int | None = None,
+) -> None:
+    """Does what `draw_boxes` does, on an RGB picture itself: a large one has no room for copies."""
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4) if np.size(boxes) == 0 else np.asarray(boxes, np.float64)
-    _check(image, boxes, labels=labels, scores=scores, colours=colours)
-    height, width = image.shape[:2]
+    _check(boxes, labels=labels, scores=scores, colours=colours)
+    width, height = canvas.size
     line_width = line_width or max(1, round(max(height, width) / 260))
     colours = label_colours(labels) if colours is None else colours
-    canvas = Image.fromarray(np.ascontiguousarray(image))
     draw = ImageDraw.Draw(canvas)
     order = _best_last(boxes, scores)
     drawable = [int(index) for index in order if np.isfinite(boxes[index]).all()]
@@ -100,7 +122,6 @@ def draw_boxes(
     places = place_captions(np.array(placed), np.array(plates), height=height, width=width)
     for index, plate, place in reversed(list(zip(named, plates, places.tolist(), strict=True))):
         _draw_caption(draw, texts[index], place=place, plate=plate, colour=tuple(colours[index]), font=font)
-    return np.asarray(canvas, np.uint8).copy()
 
 
 def fitting_font_size(boxes: Sequence[np.ndarray], height: int, *, width: int) -> int:
@@ -124,12 +145,7 @@ def _best_last(boxes: np.ndarray, scores: Sequence[float] | np.ndarray | None) -
     return np.argsort(-np.abs((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)), kind="stable")
 
 
-def _check(image, boxes, *, labels, scores, colours) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(
-            f"draw_boxes expects a uint8 image [height, width, 3]. Received: image={image.dtype} {list(image.shape)}."
-            " Convert it to 8-bit RGB first."
-        )
+def _check(boxes, *, labels, scores, colours) -> None:
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"draw_boxes expects boxes [n, 4]. Received: boxes={list(boxes.shape)}. Pass one row a box.")
     for name, values in (("labels", labels), ("scores", scores), ("colours", colours)):

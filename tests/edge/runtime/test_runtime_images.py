@@ -62,6 +62,17 @@ def test_four_channels_are_refused_with_the_way_to_give_them(exported):
         Detector(exported["float32"]).detect(np.zeros((5, 5, 4), np.uint8))
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_a_large_file_is_read_in_strips_as_the_other_reader_reads_it_whole(tmp_path, monkeypatch, mode, orientation):
+    picture, exif = Image.fromarray(PIXELS), Image.Exif()
+    picture.putalpha(picture.convert("L"))
+    exif[0x0112] = orientation
+    picture.convert(mode).save(tmp_path / "a.png", exif=exif, **({"transparency": 3} if mode == "P" else {}))
+    monkeypatch.setattr(runtime, "STRIP_PIXELS", 5 * 32)  # four strips of five rows and one of four
+    np.testing.assert_array_equal(runtime.read_image(tmp_path / "a.png"), read_image(tmp_path / "a.png"))
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "bmp"])
 def test_a_file_that_was_cut_off_is_named(tmp_path, suffix):
     whole, cut = tmp_path / f"whole.{suffix}", tmp_path / f"cut.{suffix}"

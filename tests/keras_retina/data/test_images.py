@@ -132,6 +132,28 @@ def test_cmyk_jpeg_is_converted(tmp_path):
     assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - [255, 0, 0]).max() < 12
 
 
+def in_mode(mode: str) -> Image.Image:
+    picture = Image.fromarray(np.random.default_rng(4).integers(0, 256, (20, 31, 3), np.uint8))
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(picture)[..., 0].astype(np.uint16) * 255)
+    if mode in ("RGBA", "LA"):
+        picture.putalpha(picture.convert("L").transpose(Image.Transpose.ROTATE_180))
+    return picture.convert(mode)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16", "CMYK"])
+def test_a_large_image_is_read_in_strips_as_a_small_one_is_in_one_piece(tmp_path, monkeypatch, mode, orientation):
+    path, exif = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png"), Image.Exif()
+    exif[0x0112] = orientation
+    in_mode(mode).save(path, exif=exif, **({"transparency": 3} if mode == "P" else {}))
+    rgb, grey = read_image(path), grey_image(path.read_bytes(), path, least=99)[0]
+    monkeypatch.setattr(images, "STRIP_PIXELS", 3 * 31)  # six strips of three rows and one of two
+    np.testing.assert_array_equal(read_image(path), rgb)
+    np.testing.assert_array_equal(grey_image(path.read_bytes(), path, least=99)[0], grey)
+    assert rgb.shape == ((20, 31, 3) if orientation < 5 else (31, 20, 3))
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "bmp"])
 def test_truncated_file_is_refused_by_name(tmp_path, suffix):
     path = tmp_path / f"cut.{suffix}"
