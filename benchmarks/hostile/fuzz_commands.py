@@ -7,7 +7,8 @@ import os
 import socket
 from pathlib import Path
 
-from fuzz_values import RECIPE, Generator, name, nested, number, pick, sound_coco, token
+from fuzz_sound import RECIPE, sound_coco
+from fuzz_values import Generator, name, nested, number, pick, token
 
 LINES = """
 check-data --data DATA --format V
@@ -67,13 +68,18 @@ V --help
 
 def command_line(rng: Generator, folder: Path) -> list[str]:
     """Sound files and hostile values of the options."""
-    sound_coco(folder / "data")
-    (folder / "r.yaml").write_text(json.dumps(RECIPE), encoding="utf-8")
-    (folder / "x.tflite").write_bytes(b"\x1c\0\0\0TFL3" + b"\0" * 50)
+    _write_sound(folder)
     places = {"DATA": str(folder / "data"), "R": str(folder / "r.yaml"), "X": str(folder / "x.tflite")}
     words = str(pick(rng, LINES.strip().splitlines())).split()
     value = _argument(rng)
     return [places[word] if word in places else word.replace("V", value) for word in words]
+
+
+def _write_sound(folder: Path) -> None:
+    """Writes data, a recipe, and a file that is no network but begins like one."""
+    sound_coco(folder / "data")
+    (folder / "r.yaml").write_text(json.dumps(RECIPE), encoding="utf-8")
+    (folder / "x.tflite").write_bytes(b"\x1c\0\0\0TFL3" + b"\0" * 50)
 
 
 def _argument(rng: Generator) -> str:
@@ -85,8 +91,7 @@ def _argument(rng: Generator) -> str:
 def special_files(rng: Generator, folder: Path) -> list[str]:
     """A pipe, a socket, a device or a link in a circle in the place of a file that is read."""
     data, run = folder / "data", folder / "run"
-    sound_coco(data)
-    (folder / "r.yaml").write_text(json.dumps(RECIPE), encoding="utf-8")
+    _write_sound(folder)
     cases = {
         data / "annotations" / "train.json": ["check-data", "--data", str(data)],
         data / "images" / "train_0.png": ["check-data", "--data", str(data)],
@@ -118,15 +123,15 @@ def special_files(rng: Generator, folder: Path) -> list[str]:
         folder / "set.zip": ["check-data", "--data", str(folder / "set.zip")],
         folder / "b.pth": ["weights", "--make", str(folder / "b.pth")],
     }
-    (folder / "x.tflite").write_bytes(b"\x1c\0\0\0TFL3" + b"\0" * 50)
     run.mkdir()
     (run / "recipe.yaml").write_text(json.dumps({**RECIPE, "compress": {}, "expected": None}), encoding="utf-8")
     place = pick(rng, list(cases))
-    _special(rng, place)
+    special(rng, place)
     return cases[place]
 
 
-def _special(rng: Generator, place: Path) -> None:
+def special(rng: Generator, place: Path) -> None:
+    """Puts a pipe, a socket, a device, a folder or a link in a circle in the place of a file."""
     place.unlink(missing_ok=True)
     kind = int(rng.integers(4))
     if kind == 0:
@@ -145,8 +150,7 @@ def _special(rng: Generator, place: Path) -> None:
 def outputs(rng: Generator, folder: Path) -> list[str]:
     """Files and folders to write where nothing can be written, or where something is."""
     data = folder / "data"
-    sound_coco(data)
-    (folder / "r.yaml").write_text(json.dumps(RECIPE), encoding="utf-8")
+    _write_sound(folder)
     places = (
         "/dev/full",
         "/dev/null",

@@ -21,14 +21,13 @@ from fuzz_sound import (
     JSON_VALUES,
     METHODS,
     WILD,
-    Generator,
     changed_bytes,
-    labelled,
     photo,
-    pick,
+    sound_coco,
     sound_files,
     write_hostile_zip,
 )
+from fuzz_values import Generator, pick
 from PIL import Image
 
 # Models and checkpoints
@@ -98,7 +97,7 @@ def keras_zip(rng: Generator, folder: Path) -> list[str]:
         with zipfile.ZipFile(source) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
         write_hostile_zip(rng, file, members)
-    return ["evaluate", str(file), "--data", str(labelled(folder / "data"))]
+    return ["evaluate", str(file), "--data", str(sound_coco(folder / "data"))]
 
 
 def _keras_words(rng: Generator, folder: Path, changes: dict[str, bytes]) -> list[str]:
@@ -106,7 +105,7 @@ def _keras_words(rng: Generator, folder: Path, changes: dict[str, bytes]) -> lis
     with zipfile.ZipFile(sound_files()["keras"]) as old, zipfile.ZipFile(file, "w") as new:
         for name in old.namelist():
             new.writestr(name, changes.get(name) or old.read(name))
-    return ["evaluate", str(file), "--data", str(labelled(folder / "data"))]
+    return ["evaluate", str(file), "--data", str(sound_coco(folder / "data"))]
 
 
 def checkpoint(rng: Generator, folder: Path) -> list[str]:
@@ -170,21 +169,21 @@ def photos(rng: Generator, folder: Path) -> list[str]:
     suffix, data = changed_photo(rng)
     verb = pick(rng, ("detect", "check-data", "evaluate"))
     if verb == "detect":
-        photo(folder / "photos")
+        photo(folder / "photos" / "photo.png")
         (folder / "photos" / f"bad{suffix}").write_bytes(data)
         model = sound_files()["int8"]
         return [verb, str(model), str(folder / "photos"), "--out", str(folder / "out")]
-    data_folder = labelled(folder / "data")
-    (data_folder / "val" / "2.png").write_bytes(data)
+    data_folder = sound_coco(folder / "data")
+    (data_folder / "images" / "val_1.png").write_bytes(data)
     first = [str(sound_files()["int8"])] if verb == "evaluate" else []
     return [verb, *first, "--data", str(data_folder)]
 
 
 def archive(rng: Generator, folder: Path) -> list[str]:
     """A zip or tar of labelled photos with hostile members."""
-    source, file = labelled(folder / "data"), folder / pick(rng, ("d.zip", "d.tar", "d.tar.gz"))
+    source, file = sound_coco(folder / "data"), folder / pick(rng, ("d.zip", "d.tar", "d.tar.gz"))
     names = pick(
-        rng, ("../../out.txt", "/tmp/out.txt", "a" * 300, "a/" * 200 + "b", "bomb.bin", "train/1.png/x", "x\ny")
+        rng, ("../../out.txt", "/tmp/out.txt", "a" * 300, "a/" * 200 + "b", "bomb.bin", "images/train_1.png/x", "x\ny")
     )
     content = bytes(64 << 20) if names == "bomb.bin" else b"x"
     if file.suffix == ".zip":

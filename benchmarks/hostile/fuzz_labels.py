@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from fuzz_sound import coco_labels, photo, sound_coco
 from fuzz_values import (
     YAML_BOMBS,
     Generator,
     chance,
-    coco_labels,
     damaged_json,
     damaged_text,
     name,
     number,
-    photo,
     pick,
-    sound_coco,
     token,
     written,
 )

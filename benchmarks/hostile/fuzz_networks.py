@@ -13,14 +13,13 @@ from fuzz_sound import (
     FLOATS,
     JSON_VALUES,
     WILD,
-    Generator,
     changed_bytes,
-    labelled,
     photo,
-    pick,
+    sound_coco,
     sound_files,
     write_hostile_zip,
 )
+from fuzz_values import Generator, pick
 
 
 def network_of(path: Path) -> bytes:
@@ -142,7 +141,7 @@ def description(rng: Generator, folder: Path) -> list[str]:
 def _words_of_network(rng: Generator, folder: Path, file: Path) -> list[str]:
     verb = pick(rng, ("inspect", "inspect", "detect", "evaluate", "edgetpu"))
     if verb == "detect":
-        return [verb, str(file), str(photo(folder / "photos")), "--out", str(folder / "out")]
+        return [verb, str(file), str(photo(folder / "photos" / "photo.png")), "--out", str(folder / "out")]
     if verb == "evaluate":
-        return [verb, str(file), "--data", str(labelled(folder / "data"))]
+        return [verb, str(file), "--data", str(sound_coco(folder / "data"))]
     return [verb, str(file)]

@@ -1,8 +1,9 @@
-"""Sound binary files, and the ways in which any file is changed to do harm."""
+"""Sound files that hostile ones are made from, and the ways in which the bytes of any file are changed to do harm."""
 
 from __future__ import annotations
 
 import functools
+import io
 import json
 import struct
 import subprocess
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fuzz_values import Generator, pick
 from PIL import Image
 
-Generator = np.random.Generator
 WILD = (-1, -2, 0, 1, 2, 7, 127, 255, 65_536, 2**31 - 1, -(2**31), 2**32 - 1)
 FLOATS = (0.0, -1.0, float("inf"), float("nan"), 1e38, 1e-45)
 JSON_VALUES = (
@@ -38,6 +39,41 @@ JSON_VALUES = (
     [10**9],
 )
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+RECIPE: dict[str, Any] = {
+    "name": "r",
+    "seed": 1,
+    "model": {
+        "backbone": {
+            "name": "mobilenet_v2",
+            "alpha": 0.35,
+            "weights": "none",
+            "frozen_stages": 0,
+            "batch_norm": "trained",
+        },
+        "input": {"height": 128, "width": 128, "resize": "stretch"},
+        "anchors": {"size": 3.0, "scales": [1.0, 1.26], "ratios": [0.5, 1.0], "offset": 0.5},
+        "pyramid": {"levels": [3, 7], "width": 16, "convolution": "separable"},
+        "head": {"convolutions": 1, "width": 16, "prior": 0.01, "group_norm": 0},
+        "coder_weights": [10, 10, 5, 5],
+    },
+    "data": {"format": "auto", "train": "train", "validation": "val", "split_seed": 0, "classes": ["cat", "dog"]},
+    "augmentation": {"scale": [0.7, 1.4], "aspect": 1.1, "mosaic": 0.5, "cutout": 0.2, "rand_augment": 2},
+    "training": {"epochs": 1, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 1, "loss": {"gamma": 2.0}},
+    "compress": {"half": {"channels": {"keep": 0.5, "rounds": 1}}},
+    "export": {"formats": ["float32"], "calibration_images": 10, "score_threshold": 0.01, "max_detections": 100},
+    "verification": {"threads": 2, "latency_runs": 3},
+    "expected": {
+        "command": "c",
+        "machine": "m",
+        "date": "d",
+        "split": "val",
+        "training_minutes": 1,
+        "tolerance_ap": 1,
+        "ap": {"float32": 1.0},
+        "ap50": {"float32": 1.0},
+    },
+}
 
 
 @functools.cache
@@ -65,41 +101,56 @@ def make_sound_files(folder: Path) -> None:
         pyramid=Pyramid(width=8, levels=(3, 5)),
         head=Head(width=8, convolutions=1),
     )
-    model, spec = detector_network(settings, 2), detector_spec(settings, ("disc", "square"))
+    model, spec = detector_network(settings, 2), detector_spec(settings, ("cat", "dog"))
     save_detector(model, spec, folder / "model.keras")
     photos = [np.random.default_rng(seed).integers(0, 256, (48, 64, 3), np.uint8) for seed in range(2)]
     for name, kind, head in (("int8", "int8", "postprocess"), ("raw", "float32", "raw")):
         export_detector(model, spec, folder / f"{name}.tflite", calibration=photos, head=head, format=kind)
 
 
-def photo(folder: Path, name: str = "photo.png") -> Path:
-    """Writes a sound photo."""
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)).save(folder / name)
-    return folder / name
+def photo(path: Path, *, height: int = 24, width: int = 32) -> Path:
+    """Writes a small picture that can be read, and returns its path; its pixels follow from its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(len(path.name) * 31 + sum(map(ord, path.name))).integers(0, 256, (height, width, 3))
+    content = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(content, "PNG")
+    path.write_bytes(content.getvalue())
+    return path
 
 
-def labelled(folder: Path) -> Path:
-    """Writes a data folder of two photos with COCO labels."""
-    images = [{"id": number, "file_name": f"{number}.png", "width": 56, "height": 40} for number in (1, 2)]
+def coco_labels(split: str, count: int = 3) -> dict[str, Any]:
+    """Returns the labels of `<split>_0.png` and so on, which `photo` writes."""
+    images = [{"id": i + 1, "file_name": f"{split}_{i}.png", "height": 24, "width": 32} for i in range(count)]
     boxes = [
-        {"id": n, "image_id": n, "category_id": 1, "bbox": [4, 4, 20, 20], "area": 400, "iscrowd": 0} for n in (1, 2)
+        {
+            "id": i + 1,
+            "image_id": i + 1,
+            "category_id": 1 + i % 2,
+            "bbox": [2, 3, 10 + i, 12],
+            "area": 120,
+            "iscrowd": 0,
+        }
+        for i in range(count)
     ]
-    labels = {
-        "images": images,
-        "annotations": boxes,
-        "categories": [{"id": 1, "name": "disc"}, {"id": 2, "name": "square"}],
-    }
+    return {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]}
+
+
+def sound_coco(folder: Path) -> Path:
+    """Writes a small COCO folder with `train` and `val` that every verb reads, and returns it."""
     for split in ("train", "val"):
-        for number in (1, 2):
-            photo(folder / split, f"{number}.png")
-        (folder / split / "_annotations.coco.json").write_text(json.dumps(labels))
+        labels = coco_labels(split)
+        for image in labels["images"]:
+            photo(folder / "images" / image["file_name"])
+        (folder / "annotations").mkdir(exist_ok=True)
+        (folder / "annotations" / f"{split}.json").write_text(json.dumps(labels), encoding="utf-8")
     return folder
 
 
 def changed_bytes(rng: Generator, data: bytes) -> bytes:
     """Flips some bytes, most of them near the ends where the structure of a file is, cuts, doubles or empties it."""
     way = rng.integers(8)
+    if not data:
+        return b"\0"
     if way == 0:
         return data[: int(rng.integers(0, max(1, len(data))))]
     if way == 1:
@@ -113,11 +164,6 @@ def changed_bytes(rng: Generator, data: bytes) -> bytes:
         else:
             changed[place] = int(rng.integers(256))
     return bytes(changed)
-
-
-def pick(rng: Generator, items: Any) -> Any:
-    """Returns one of the items."""
-    return items[int(rng.integers(len(items)))]
 
 
 def write_hostile_zip(rng: Generator, file: Path, members: dict[str, bytes]) -> None:

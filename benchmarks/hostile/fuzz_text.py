@@ -15,20 +15,8 @@ import numpy as np
 import yaml
 from fuzz_commands import command_line, outputs, special_files
 from fuzz_labels import coco, csv_file, data_yaml, other_formats, voc, yolo
-from fuzz_values import (
-    RECIPE,
-    YAML_BOMBS,
-    Generator,
-    chance,
-    coco_labels,
-    damaged_json,
-    damaged_text,
-    name,
-    number,
-    pick,
-    sound_coco,
-    written,
-)
+from fuzz_sound import RECIPE, coco_labels, sound_coco
+from fuzz_values import YAML_BOMBS, Generator, chance, damaged_json, damaged_text, name, number, pick, written
 
 
 def recipe(rng: Generator, folder: Path) -> list[str]:

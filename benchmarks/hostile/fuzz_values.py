@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 NUMBERS = (
     *("0", "-1", "-0.0", "1e309", "-1e309", "NaN", "Infinity", "-Infinity", ".inf", "-.inf", ".nan", "1e-320", "1e300"),
@@ -18,41 +16,6 @@ NUMBERS = (
     *("3000000000", "0.0000001", "1e8", "true", "null", '"7"', '""', "[]", "{}", "[[]]", "4096", "1000000", "65536"),
 )
 """As they stand in a file, JSON or YAML; some of them are no numbers."""
-
-RECIPE: dict[str, Any] = {
-    "name": "r",
-    "seed": 1,
-    "model": {
-        "backbone": {
-            "name": "mobilenet_v2",
-            "alpha": 0.35,
-            "weights": "none",
-            "frozen_stages": 0,
-            "batch_norm": "trained",
-        },
-        "input": {"height": 128, "width": 128, "resize": "stretch"},
-        "anchors": {"size": 3.0, "scales": [1.0, 1.26], "ratios": [0.5, 1.0], "offset": 0.5},
-        "pyramid": {"levels": [3, 7], "width": 16, "convolution": "separable"},
-        "head": {"convolutions": 1, "width": 16, "prior": 0.01, "group_norm": 0},
-        "coder_weights": [10, 10, 5, 5],
-    },
-    "data": {"format": "auto", "train": "train", "validation": "val", "split_seed": 0, "classes": ["cat", "dog"]},
-    "augmentation": {"scale": [0.7, 1.4], "aspect": 1.1, "mosaic": 0.5, "cutout": 0.2, "rand_augment": 2},
-    "training": {"epochs": 1, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 1, "loss": {"gamma": 2.0}},
-    "compress": {"half": {"channels": {"keep": 0.5, "rounds": 1}}},
-    "export": {"formats": ["float32"], "calibration_images": 10, "score_threshold": 0.01, "max_detections": 100},
-    "verification": {"threads": 2, "latency_runs": 3},
-    "expected": {
-        "command": "c",
-        "machine": "m",
-        "date": "d",
-        "split": "val",
-        "training_minutes": 1,
-        "tolerance_ap": 1,
-        "ap": {"float32": 1.0},
-        "ap50": {"float32": 1.0},
-    },
-}
 
 NAMES = (
     *(
@@ -222,39 +185,3 @@ def written(rng: Generator, path: Path, text: str) -> None:
             bits[int(rng.integers(len(bits)))] = int(rng.integers(256))
         data = bytes(bits)
     path.write_bytes(data)
-
-
-def photo(path: Path, *, height: int = 24, width: int = 32) -> None:
-    """Writes a small picture that can be read; its pixels follow from its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(len(path.name) * 31 + sum(map(ord, path.name))).integers(0, 256, (height, width, 3))
-    content = io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).save(content, "PNG")
-    path.write_bytes(content.getvalue())
-
-
-def coco_labels(split: str, count: int = 3) -> dict[str, Any]:
-    """Returns the labels of `<split>_0.png` and so on, which `photo` writes."""
-    images = [{"id": i + 1, "file_name": f"{split}_{i}.png", "height": 24, "width": 32} for i in range(count)]
-    boxes = [
-        {
-            "id": i + 1,
-            "image_id": i + 1,
-            "category_id": 1 + i % 2,
-            "bbox": [2, 3, 10 + i, 12],
-            "area": 120,
-            "iscrowd": 0,
-        }
-        for i in range(count)
-    ]
-    return {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]}
-
-
-def sound_coco(folder: Path) -> None:
-    """Writes a small COCO folder with `train` and `val` that every verb reads."""
-    for split in ("train", "val"):
-        labels = coco_labels(split)
-        for image in labels["images"]:
-            photo(folder / "images" / image["file_name"])
-        (folder / "annotations").mkdir(exist_ok=True)
-        (folder / "annotations" / f"{split}.json").write_text(json.dumps(labels), encoding="utf-8")

@@ -10,9 +10,10 @@ import pytest
 
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.saving import plain_model
-from keras_retina.model.spec import DetectorSpec
+from keras_retina.model.spec import detector_spec
+from keras_retina.recipe.model import Model
 from keras_retina.train.callbacks import evaluation as callbacks
 from keras_retina.train.callbacks.evaluation import (
     EvaluateAveragePrecision,
@@ -24,53 +25,10 @@ from keras_retina.train.callbacks.evaluation import (
     write_state,
 )
 
-SPEC = DetectorSpec(
-    class_names=("a",),
-    height=64,
-    width=64,
-    resize="stretch",
-    levels=(3, 5),
-    anchor_size=3.0,
-    anchor_scales=(1.0,),
-    anchor_ratios=(1.0,),
-    coder_weights=(10.0, 10.0, 5.0, 5.0),
+SPEC = detector_spec(
+    Model(input={"height": 64, "width": 64}, pyramid={"levels": (3, 5)}, anchors={"scales": (1.0,), "ratios": (1.0,)}),
+    ("a",),
 )
-
-
-def linear_model(average: float | None = None, rate: float = 0.1) -> keras.Model:
-    """y = w x from w = 0, with two outputs so that the logs are named as a detector's."""
-    x = keras.Input((1,))
-    model = keras.Model(
-        x,
-        {
-            name: keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name=name)(x)
-            for name in ("classes", "boxes")
-        },
-    )
-    optimizer = keras.optimizers.SGD(rate, use_ema=average is not None, ema_momentum=average or 0.99)
-    model.compile(optimizer, {"classes": "mse", "boxes": "mse"}, run_eagerly=True)
-    optimizer.build(model.trainable_variables)
-    return model
-
-
-def fit(model: keras.Model, epochs: int, *hooks: keras.callbacks.Callback, initial_epoch: int = 0, target: float = 1.0):
-    x = np.ones((8, 1), np.float32)
-    y = np.full((8, 1), target, np.float32)
-    for hook in hooks:
-        if isinstance(hook, EvaluateAveragePrecision):
-            hook.detector = model
-    return model.fit(
-        x, {"classes": y, "boxes": y}, batch_size=4, epochs=epochs, initial_epoch=initial_epoch,
-        callbacks=list(hooks), verbose=0, shuffle=False,
-    )  # fmt: skip
-
-
-class SilentWriter:
-    def as_default(self, step: int):
-        return tf.summary.create_noop_writer().as_default(step)
-
-    def flush(self) -> None:
-        pass
 
 
 @pytest.fixture
@@ -84,7 +42,7 @@ def one_image(tmp_path) -> Dataset:
 
 
 @pytest.fixture
-def evaluation(monkeypatch, one_image, tmp_path):
+def evaluation(monkeypatch, one_image, tmp_path, linear_model, writer):
     """`evaluation(scores, every, epochs, patience)`: the callback with its AP values written beforehand."""
 
     def make(scores, every: int = 1, epochs: int = 100, patience: int | None = None) -> EvaluateAveragePrecision:
@@ -93,7 +51,7 @@ def evaluation(monkeypatch, one_image, tmp_path):
         monkeypatch.setattr(callbacks, "predict_on_all", lambda *_, **__: [])
         monkeypatch.setattr(callbacks, "coco_metrics", lambda *_, **__: {"AP": next(remaining), "AP50": None})
         detector = linear_model()  # `fit` puts the model in training in its place
-        return EvaluateAveragePrecision(detector, SPEC, one_image, every, epochs, tmp_path, SilentWriter(), patience)
+        return EvaluateAveragePrecision(detector, SPEC, one_image, every, epochs, tmp_path, writer, patience)
 
     return make
 
@@ -116,16 +74,18 @@ def epochs_of(history: keras.callbacks.History) -> int:
         ([None, None, None], 1, 2, 3),  # no AP counts as 0
     ],
 )
-def test_training_stops_when_the_best_ap_is_so_many_epochs_old(evaluation, scores, every, patience, stops_after):
+def test_training_stops_when_the_best_ap_is_so_many_epochs_old(
+    evaluation, scores, every, patience, stops_after, linear_model, fit
+):
     history = fit(linear_model(), 10, evaluation(scores, every, 10, patience))
     assert epochs_of(history) == stops_after
 
 
-def test_without_patience_training_goes_on(evaluation):
+def test_without_patience_training_goes_on(evaluation, linear_model, fit):
     assert epochs_of(fit(linear_model(), 6, evaluation([5, 4, 3, 2, 1, 0]))) == 6
 
 
-def test_patience_goes_on_where_it_was_after_a_resume(evaluation):
+def test_patience_goes_on_where_it_was_after_a_resume(evaluation, linear_model, fit):
     model = linear_model()
     fit(model, 2, evaluation([10, 9], patience=3))
     history = fit(model, 10, evaluation([9, 9, 9, 9], patience=3), initial_epoch=2)
@@ -142,13 +102,13 @@ def test_patience_is_over_by_the_age_of_the_best():
 # Best weights
 
 
-def test_evaluations_come_every_so_many_epochs_and_after_the_last(evaluation):
+def test_evaluations_come_every_so_many_epochs_and_after_the_last(evaluation, linear_model, fit):
     history = fit(linear_model(), 5, evaluation([1, 2, 3], every=2, epochs=5))
     assert history.history["AP"] == [1, 2, 3]
     assert all(seconds > 0 for seconds in history.history["evaluation_seconds"])
 
 
-def test_the_weights_with_the_highest_ap_are_kept(evaluation, tmp_path):
+def test_the_weights_with_the_highest_ap_are_kept(evaluation, tmp_path, linear_model, fit):
     model, seen = linear_model(), []
     remember = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: seen.append(model.get_weights()))
     fit(model, 4, evaluation([1, 7, 7, 3]), remember)
@@ -160,7 +120,7 @@ def test_the_weights_with_the_highest_ap_are_kept(evaluation, tmp_path):
         assert not np.array_equal(best, last)
 
 
-def test_a_resumed_training_replaces_the_best_only_by_a_better_one(evaluation, tmp_path):
+def test_a_resumed_training_replaces_the_best_only_by_a_better_one(evaluation, tmp_path, linear_model, fit):
     model = linear_model()
     fit(model, 2, evaluation([5, 8]))
     fit(model, 4, evaluation([7, 6]), initial_epoch=2)
@@ -169,7 +129,7 @@ def test_a_resumed_training_replaces_the_best_only_by_a_better_one(evaluation, t
     assert read_state(tmp_path) == {"best_AP": 9, "best_epoch": 5}
 
 
-def test_an_ap_of_zero_is_kept_too_so_that_there_is_always_a_best(evaluation, tmp_path):
+def test_an_ap_of_zero_is_kept_too_so_that_there_is_always_a_best(evaluation, tmp_path, linear_model, fit):
     fit(linear_model(), 2, evaluation([0, 0]))
     assert read_state(tmp_path) == {"best_AP": 0.0, "best_epoch": 1}
     assert (tmp_path / "best.weights.h5").exists()
@@ -192,7 +152,7 @@ def test_validation_images_stay_in_memory_up_to_a_limit(evaluation, monkeypatch,
 # Averaged weights
 
 
-def test_the_average_is_what_the_optimiser_kept_and_training_goes_on_from_the_trained_weights():
+def test_the_average_is_what_the_optimiser_kept_and_training_goes_on_from_the_trained_weights(linear_model):
     """SGD at 0.1 on (w - 1)^2: w = 0.2, 0.36, ...; the average starts at 0 and follows with momentum 0.5."""
     model = linear_model(average=0.5)
     x = {"x": np.ones((4, 1), np.float32), "y": {name: np.ones((4, 1), np.float32) for name in ("classes", "boxes")}}
@@ -209,7 +169,7 @@ def test_the_average_is_what_the_optimiser_kept_and_training_goes_on_from_the_tr
     np.testing.assert_allclose(np.ravel(model.get_weights()), weight + 0.2 * (1 - weight), rtol=1e-5)
 
 
-def test_without_an_average_the_weights_stay():
+def test_without_an_average_the_weights_stay(linear_model, fit):
     model = linear_model()
     fit(model, 1)
     before = model.get_weights()
@@ -219,7 +179,9 @@ def test_without_an_average_the_weights_stay():
         np.testing.assert_array_equal(one, other)
 
 
-def test_evaluation_sees_and_keeps_the_average_and_leaves_training_undisturbed(evaluation, monkeypatch, tmp_path):
+def test_evaluation_sees_and_keeps_the_average_and_leaves_training_undisturbed(
+    evaluation, monkeypatch, tmp_path, linear_model, fit
+):
     disturbed, undisturbed = linear_model(average=0.5), linear_model(average=0.5)
     hook, seen = evaluation([1, 2, 3]), []
     monkeypatch.setattr(
@@ -239,7 +201,7 @@ def test_evaluation_sees_and_keeps_the_average_and_leaves_training_undisturbed(e
 # Files that survive
 
 
-def test_best_weights_on_a_full_disk_leave_the_previous_file(tmp_path, monkeypatch):
+def test_best_weights_on_a_full_disk_leave_the_previous_file(tmp_path, monkeypatch, linear_model):
     path = tmp_path / "best.weights.h5"
     save_weights(linear_model(), path)
     before = path.read_bytes()
@@ -279,10 +241,12 @@ def test_the_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 # The function that detects
 
 
-def test_the_function_that_was_traced_before_measures_the_ap_of_an_epoch(monkeypatch, one_image, tmp_path):
+def test_the_function_that_was_traced_before_measures_the_ap_of_an_epoch(
+    monkeypatch, one_image, tmp_path, linear_model, fit, writer
+):
     used = []
     monkeypatch.setattr(callbacks, "predict_on_all", lambda strategy, detect, *_, **__: used.append(detect) or [])
     monkeypatch.setattr(callbacks, "coco_metrics", lambda *_, **__: {"AP": 1.0, "AP50": None})
-    hook = EvaluateAveragePrecision(linear_model(), SPEC, one_image, 1, 1, tmp_path, SilentWriter(), detect=len)
+    hook = EvaluateAveragePrecision(linear_model(), SPEC, one_image, 1, 1, tmp_path, writer, detect=len)
     fit(linear_model(), 1, hook)
     assert used == [len]

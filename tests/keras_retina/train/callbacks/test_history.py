@@ -23,32 +23,6 @@ from keras_retina.train.callbacks.history import (
 )
 
 
-def linear_model(rate: float = 0.1) -> keras.Model:
-    """y = w x with two outputs, so that the logs are named as a detector's."""
-    x = keras.Input((1,))
-    outputs = {name: keras.layers.Dense(1, use_bias=False, name=name)(x) for name in ("classes", "boxes")}
-    model = keras.Model(x, outputs)
-    model.compile(keras.optimizers.SGD(rate), {"classes": "mse", "boxes": "mse"}, run_eagerly=True)
-    return model
-
-
-def fit(model: keras.Model, epochs: int, *hooks: keras.callbacks.Callback, initial_epoch: int = 0) -> None:
-    """Two steps an epoch."""
-    x = tf.ones((8, 1))
-    model.fit(
-        x, {"classes": x, "boxes": x}, batch_size=4, epochs=epochs, initial_epoch=initial_epoch,
-        callbacks=list(hooks), verbose=0, shuffle=False,
-    )  # fmt: skip
-
-
-class SilentWriter:
-    def as_default(self, step: int):
-        return tf.summary.create_noop_writer().as_default(step)
-
-    def flush(self) -> None:
-        pass
-
-
 class Clock:
     """A clock that somebody else sets."""
 
@@ -85,13 +59,13 @@ class Steps(keras.callbacks.Callback):
 
 
 @pytest.fixture
-def told(monkeypatch, tmp_path, logged):
+def told(monkeypatch, tmp_path, logged, linear_model, fit, writer):
     """`told(epochs, step_seconds, {epoch: evaluation_seconds}, every)` -> the lines of a training by such a clock."""
 
     def run(epochs: int, step_seconds: float, evaluations: dict[int, float], every: int) -> list[str]:
         clock = Clock()
         monkeypatch.setattr(module, "time", clock)
-        hook = History(tmp_path / "history.csv", SilentWriter(), epochs, 8, every, InputWait())
+        hook = History(tmp_path / "history.csv", writer, epochs, 8, every, InputWait())
         with logged() as lines:
             fit(linear_model(), epochs, Steps(clock, step_seconds), Evaluated(evaluations, clock=clock), hook)
         return lines
@@ -104,11 +78,11 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_history_has_a_row_for_each_epoch_and_goes_on_after_a_resume(tmp_path, logged):
+def test_history_has_a_row_for_each_epoch_and_goes_on_after_a_resume(tmp_path, logged, linear_model, fit, writer):
     path, model = tmp_path / "history.csv", linear_model()
     with logged() as lines:
         for done, score in ((0, 3), (2, 5)):
-            history = History(path, SilentWriter(), 4, 8, 2, InputWait())
+            history = History(path, writer, 4, 8, 2, InputWait())
             fit(model, done + 2, Evaluated({done + 2: 0.25}, score), history, initial_epoch=done)
     rows = rows_of(path)
     assert tuple(rows[0]) == HISTORY_COLUMNS
@@ -137,26 +111,30 @@ class Waited(InputWait):
 
 
 @pytest.mark.parametrize(("seconds", "warnings"), [(0.0, 0), (1e6, 1)])
-def test_a_training_that_starves_is_warned_about_once_and_not_for_its_first_epoch(tmp_path, seconds, warnings, logged):
+def test_a_training_that_starves_is_warned_about_once_and_not_for_its_first_epoch(
+    tmp_path, seconds, warnings, logged, linear_model, fit, writer
+):
     model = linear_model()
     with logged() as lines:
-        fit(model, 4, History(tmp_path / "history.csv", SilentWriter(), 4, 8, 5, Waited(seconds)))
+        fit(model, 4, History(tmp_path / "history.csv", writer, 4, 8, 5, Waited(seconds)))
     told = [number for number, line in enumerate(lines) if line.startswith("warning: training waited")]
     assert told == [2][:warnings]  # behind the lines of epochs 1 and 2
     assert all((float(row["input_wait"]) > 0) == bool(seconds) for row in rows_of(tmp_path / "history.csv"))
 
 
-def test_a_row_that_does_not_fit_on_the_disk_is_one_line(tmp_path):
+def test_a_row_that_does_not_fit_on_the_disk_is_one_line(tmp_path, linear_model, fit, writer):
     (tmp_path / "history.csv").mkdir()
     with pytest.raises(InputError, match=r"history\.csv: the history could not be written\. .*the checkpoint before"):
-        fit(linear_model(), 1, History(tmp_path / "history.csv", SilentWriter(), 1, 8, 5, InputWait()))
+        fit(linear_model(), 1, History(tmp_path / "history.csv", writer, 1, 8, 5, InputWait()))
 
 
-def test_an_epoch_that_was_interrupted_has_the_time_of_both_parts(tmp_path, monkeypatch, logged):
+def test_an_epoch_that_was_interrupted_has_the_time_of_both_parts(
+    tmp_path, monkeypatch, logged, linear_model, fit, writer
+):
     """100 s and 40 s of waiting before; two steps of 10 s after; the next epoch begins at zero again."""
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
-    history = History(tmp_path / "history.csv", SilentWriter(), 2, 8, 5, InputWait(), (100.0, 40.0))
+    history = History(tmp_path / "history.csv", writer, 2, 8, 5, InputWait(), (100.0, 40.0))
     with logged():
         fit(linear_model(), 2, Steps(clock, 10.0), history)
     rows = rows_of(tmp_path / "history.csv")
@@ -164,7 +142,9 @@ def test_an_epoch_that_was_interrupted_has_the_time_of_both_parts(tmp_path, monk
     assert [float(row["input_wait"]) for row in rows] == pytest.approx([40 / 120, 0.0], rel=1e-4)
 
 
-def test_the_time_left_does_not_count_the_tracing_of_the_first_step_again(tmp_path, monkeypatch, logged):
+def test_the_time_left_does_not_count_the_tracing_of_the_first_step_again(
+    tmp_path, monkeypatch, logged, linear_model, fit, writer
+):
     """The first step takes 600 s, each other one 30 s, two an epoch: 3 epochs of a minute are left."""
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
@@ -177,7 +157,7 @@ def test_the_time_left_does_not_count_the_tracing_of_the_first_step_again(tmp_pa
             Traced.steps += 1
 
     with logged() as lines:
-        fit(linear_model(), 4, Traced(), History(tmp_path / "history.csv", SilentWriter(), 4, 8, 5, InputWait()))
+        fit(linear_model(), 4, Traced(), History(tmp_path / "history.csv", writer, 4, 8, 5, InputWait()))
     left = [line.partition("about ")[2] for line in lines if line.startswith("epoch")]
     assert left == ["3.0 min left", "2.0 min left", "1.0 min left", "0.0 min left"]
     assert [float(row["seconds"]) for row in rows_of(tmp_path / "history.csv")] == [630.0, 60.0, 60.0, 60.0]
@@ -280,7 +260,7 @@ def test_a_step_longer_than_that_brings_a_line_each(progress):
     assert len(progress(100.0, 4)) == 2
 
 
-def test_progress_works_inside_fit(logged):
+def test_progress_works_inside_fit(logged, linear_model, fit):
     clock = Clock()
     with logged() as lines:
         fit(linear_model(), 2, Steps(clock, 40.0), Progress(4, clock.perf_counter))

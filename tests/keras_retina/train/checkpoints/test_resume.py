@@ -23,22 +23,16 @@ from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import TRY_AGAIN, InputError
 from keras_retina.foundation.interruption import Preempted
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.model.spec import DetectorSpec
+from keras_retina.model.spec import detector_spec
+from keras_retina.recipe.model import Model
 from keras_retina.recipe.recipe import Training
 from keras_retina.train import fit
 from keras_retina.train.callbacks import evaluation
 from keras_retina.train.fit import compile_detector, fit_detector
 
-SPEC = DetectorSpec(
-    class_names=("a",),
-    height=64,
-    width=64,
-    resize="stretch",
-    levels=(3, 5),
-    anchor_size=3.0,
-    anchor_scales=(1.0,),
-    anchor_ratios=(1.0,),
-    coder_weights=(10.0, 10.0, 5.0, 5.0),
+SPEC = detector_spec(
+    Model(input={"height": 64, "width": 64}, pyramid={"levels": (3, 5)}, anchors={"scales": (1.0,), "ratios": (1.0,)}),
+    ("a",),
 )
 STEPS, ANCHORS = 3, 6
 SETTINGS = {
