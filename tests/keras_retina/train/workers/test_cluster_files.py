@@ -62,6 +62,31 @@ def test_the_tfjob_has_the_container_that_its_operator_looks_for():
     trains_on_workers(container)
 
 
+def lost(given: object, kept: object, place: str = "") -> list[str]:
+    """Returns the places of what was given and is not kept; defaults may have been added."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        parts = ((given[name], kept.get(name), f"{place}.{name}") for name in given)
+    elif isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        parts = ((one, other, f"{place}[{index}]") for index, (one, other) in enumerate(zip(given, kept, strict=True)))
+    else:
+        return [] if given == kept else [place]
+    return [found for one, other, inside in parts for found in lost(one, other, inside)]
+
+
+def test_kubernetes_and_jobset_know_every_field_and_its_type():
+    """The models are generated from the definitions of both; what they do not know is gone from what they write."""
+    models = pytest.importorskip(
+        "kubeflow_trainer_api.models",
+        reason="needs kubeflow-trainer-api, which has the models of JobSet and Kubernetes",
+    )
+    spec = manifest("jobset.yaml")["spec"]
+    assert lost(spec, models.JobsetV1alpha2JobSetSpec.from_dict(spec).to_dict()) == []
+    pods = manifest("tfjob.yaml")["spec"]["tfReplicaSpecs"]["Worker"]["template"]
+    assert lost(pods, models.IoK8sApiCoreV1PodTemplateSpec.from_dict(pods).to_dict()) == []
+    misspelt = {**spec, "replicatedJob": []}
+    assert lost(misspelt, models.JobsetV1alpha2JobSetSpec.from_dict(misspelt).to_dict()) == [".replicatedJob"]
+
+
 def test_what_the_kubeflow_operator_writes_is_read():
     """As its documentation shows it."""
     hosts = [f"retina-worker-{index}.default.svc:2222" for index in range(4)]
