@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Collection
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from PIL import Image
@@ -247,7 +247,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _require_known_values(image: Image.Image, path: str | ImageFile) -> None:
     if image.mode not in ("I", "F"):  # I;16 and its kin have 16 bits
         return
-    least, most = image.getextrema()
+    least, most = cast("tuple[float, float]", image.getextrema())  # of the one channel
     if image.mode == "F" or least < 0 or most > 65535:
         raise InputError(
             f"{printable(path)}: grey values of 8 or 16 bits were expected. Received: mode={image.mode}, "
