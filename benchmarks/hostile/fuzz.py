@@ -2,14 +2,16 @@
 
     python benchmarks/hostile/fuzz.py --out OUT [--inputs 20000] [--seed 0] [--workers 2] [--surfaces coco recipe ...]
 
-The same command again goes on where it stopped. Input `i` is made by surface `i % surfaces` from the numbers of
-`(seed, i)` alone, so `--only i` repeats one and shows what it prints. TensorFlow and both packages are imported once;
-each input is run in a fork of that process, with what it prints in a file. It counts as
+Without `--surfaces` it takes all but those that train (`fuzz_training`). An input of these costs seconds, so they are
+run by name, by the hundred: `--surfaces training training_data resuming compressing`. The same command again goes on
+where it stopped. Input `i` is made by surface `i % surfaces` from the numbers of `(seed, i)` alone, so `--only i`
+repeats one and shows what it prints. TensorFlow and both packages are imported once; each input is run in a fork of
+that process, with what it prints in a file. It counts as
 
 - refused: exit status 2 and one line; accepted: 0, or 1, which is what a failed check exits with;
 - traceback: a Python error instead of a line, or another exit status;
-- hang: over 10 seconds of processor time, or over 60 in all, since a machine may be busy;
-- blow-up: over 1 GiB of memory more than at its start; death: a signal ended it;
+- hang: over 10 seconds of processor time, or over 60 in all, since a machine may be busy (those that train: 120, 600);
+- blow-up: over 1 GiB of memory more than at its start (those that train: 2); death: a signal ended it;
 - raw: a control character or a line of more than 2,500 letters reached the terminal.
 
 What is not refused or accepted is kept in OUT/<outcome>/<surface>-<i>, and the smallest of each kind is named.
@@ -36,25 +38,27 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import fuzz_files
 import fuzz_text
+import fuzz_training
 import numpy as np
-from fuzz_results import GOOD, Result, read_results, table, told
+from fuzz_results import GOOD, Limits, Result, read_results, table, told
 
 Surface = Callable[[np.random.Generator, Path], list[str]]
 
-SECONDS, MOST_SECONDS, MEBIBYTES = 10.0, 60.0, 1024  # of one input
 ADDRESSES = 16 << 30  # bytes more than at the start: NumPy's own refusal comes before the machine is full
 ENCODINGS = ("utf-8", "utf-8", "utf-8", "cp1252")  # of the terminal
 
 
 def all_surfaces() -> dict[str, Surface]:
-    """Returns every surface by its name; those of binary files where they are there."""
-    found: dict[str, Surface] = dict(fuzz_text.surfaces())
-    with contextlib.suppress(ModuleNotFoundError):
-        import fuzz_files
+    """Returns every surface by its name, those that train last."""
+    return fuzz_text.surfaces() | fuzz_files.surfaces() | fuzz_training.surfaces()
 
-        found |= fuzz_files.surfaces()
-    return found
+
+def chosen(names: list[str]) -> dict[str, Surface]:
+    """Returns the named surfaces, or all but those that train."""
+    named = names or [name for name in all_surfaces() if name not in fuzz_training.surfaces()]
+    return {name: one for name, one in all_surfaces().items() if name in named}
 
 
 def main() -> None:
@@ -64,10 +68,10 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--surfaces", nargs="*", default=[])
+    parser.add_argument("--surfaces", nargs="+", choices=all_surfaces(), default=[])
     parser.add_argument("--only", type=int, help="Repeat one input and show it.")
     options = parser.parse_args()
-    surfaces = {name: one for name, one in all_surfaces().items() if name in options.surfaces or not options.surfaces}
+    surfaces = chosen(options.surfaces)
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     _same_settings(out / "settings.json", {"seed": options.seed, "surfaces": list(surfaces)})
@@ -106,7 +110,8 @@ def run_input(index: int, surfaces: dict[str, Surface], *, seed: int, out: Path)
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     try:
         words = [word.replace("\0", "") for word in surfaces[surface](np.random.default_rng([seed, index]), folder)]
-        result, shown = judged(index, surface, words, folder=folder)
+        limits = fuzz_training.LIMITS.get(surface, Limits())
+        result, shown = judged(index, surface, words, folder=folder, limits=limits)
         if result.outcome not in GOOD:
             kept = out / result.outcome / f"{surface}-{index}"
             shutil.rmtree(kept, ignore_errors=True)
@@ -119,7 +124,7 @@ def run_input(index: int, surfaces: dict[str, Surface], *, seed: int, out: Path)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def judged(index: int, surface: str, words: list[str], *, folder: Path) -> tuple[Result, str]:
+def judged(index: int, surface: str, words: list[str], *, folder: Path, limits: Limits) -> tuple[Result, str]:
     """Runs one command line in a fork and says what became of it."""
     size = sum(os.lstat(os.path.join(root, name)).st_size for root, _, names in os.walk(folder) for name in names)
     with tempfile.NamedTemporaryFile("rb") as file:
@@ -133,8 +138,9 @@ def judged(index: int, surface: str, words: list[str], *, folder: Path) -> tuple
             if done:
                 break
             most = max(most, _memory(child) - before)
-            slow = seconds > MOST_SECONDS or (seconds > SECONDS and _processor_seconds(child) > SECONDS)
-            ended = "hang" if slow else "blow-up" if most > MEBIBYTES else ""
+            is_busy = seconds > limits.seconds and _processor_seconds(child) > limits.seconds
+            slow = seconds > limits.most_seconds or is_busy
+            ended = "hang" if slow else "blow-up" if most > limits.mebibytes else ""
             if ended:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child, signal.SIGKILL)

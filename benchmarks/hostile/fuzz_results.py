@@ -1,4 +1,4 @@
-"""What became of an input of the fuzz, and the table of all of them."""
+"""What an input of the fuzz may cost, what became of it, and the table of all of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,21 @@ LONGEST_LINE = 2_500
 GOOD = ("refused", "accepted")
 OUTCOMES = (*GOOD, "traceback", "hang", "blow-up", "death", "raw")
 _RAW = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one input may cost; more is a defect.
+
+    Attributes:
+        seconds: of the processor.
+        most_seconds: in all, since a machine may be busy.
+        mebibytes: of memory, more than at its start.
+    """
+
+    seconds: float = 10.0
+    most_seconds: float = 60.0
+    mebibytes: float = 1024.0
 
 
 @dataclass(frozen=True)

@@ -44,15 +44,15 @@ def test_the_same_numbers_make_the_same_input(surface, tmp_path):
 
 
 def test_a_command_that_hangs_or_fills_the_memory_is_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(fuzz, "MOST_SECONDS", 0.3)
+    def outcome(limits: fuzz.Limits) -> str:
+        return fuzz.judged(0, "s", [], folder=tmp_path, limits=limits)[0].outcome
+
     monkeypatch.setattr(fuzz, "_command", lambda *_: time.sleep(60))
-    assert fuzz.judged(0, "s", [], folder=tmp_path)[0].outcome == "hang"
-    monkeypatch.setattr(fuzz, "MOST_SECONDS", 60.0)
-    monkeypatch.setattr(fuzz, "MEBIBYTES", 50)
+    assert outcome(fuzz.Limits(most_seconds=0.3)) == "hang"
     monkeypatch.setattr(fuzz, "_command", lambda *_: (np.ones(1 << 25), time.sleep(60)))
-    assert fuzz.judged(0, "s", [], folder=tmp_path)[0].outcome == "blow-up"
+    assert outcome(fuzz.Limits(mebibytes=50)) == "blow-up"
     monkeypatch.setattr(fuzz, "_command", lambda *_: os.kill(os.getpid(), 11))
-    assert fuzz.judged(0, "s", [], folder=tmp_path)[0].outcome == "death"
+    assert outcome(fuzz.Limits()) == "death"
 
 
 def test_a_defect_is_kept_and_results_are_read_back(tmp_path, monkeypatch):
