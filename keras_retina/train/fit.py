@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_retina.data.records import Dataset
-from keras_retina.foundation.interruption import Preempted, StopRequest, held_signals
+from keras_retina.foundation.interruption import held_signals
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.run_paths import HISTORY
 from keras_retina.losses import detector_losses
@@ -111,16 +111,17 @@ def fit_detector(
         history = History(
             train_dir / HISTORY,
             writer,
-            settings.epochs,
-            steps * settings.batch_size,
-            settings.evaluate_every,
-            wait,
-            (done.seconds, done.waited),
+            epochs=settings.epochs,
+            images_per_epoch=steps * settings.batch_size,
+            evaluate_every=settings.evaluate_every,
+            wait=wait,
+            before=(done.seconds, done.waited),
         )
         with held_signals() as request:
             save = SaveCheckpoints(
                 train_dir,
                 checkpoint_of(network, detector),
+                done=done,
                 interval=Interval(steps=settings.checkpoint_steps, minutes=settings.checkpoint_minutes),
                 request=request,
                 any_worker=any_worker_of(strategy),
@@ -130,14 +131,15 @@ def fit_detector(
             evaluate = EvaluateAveragePrecision(
                 detector,
                 spec,
-                validation_set,
-                settings.evaluate_every,
-                settings.epochs,
-                train_dir,
-                writer,
-                patience,
-                detect,
-                contextlib.nullcontext if is_cluster(strategy) else lambda: _saved_when_interrupted(request, save),
+                dataset=validation_set,
+                every=settings.evaluate_every,
+                epochs=settings.epochs,
+                train_dir=train_dir,
+                writer=writer,
+                patience=patience,
+                detect=detect,
+                interruptible=contextlib.nullcontext if is_cluster(strategy) else request.not_held,
+                when_interrupted=save.save_in_epoch,
             )
             if keep_time is not None:
                 keep_time.followers += [evaluate, history]
@@ -147,7 +149,7 @@ def fit_detector(
                 *callbacks,
                 *([keep_time] if keep_time else []),
                 evaluate,
-                Diagnostics(next(iter(batches(0))), spec, settings.evaluate_every, writer),
+                Diagnostics(next(iter(batches(0))), spec, every=settings.evaluate_every, writer=writer),
                 history,
                 Progress(settings.batch_size),
                 save,
@@ -201,17 +203,6 @@ def _fit(
         network.fit(
             batches, epochs=epochs, initial_epoch=first_epoch, steps_per_epoch=steps, callbacks=callbacks, verbose=0
         )
-
-
-@contextlib.contextmanager
-def _saved_when_interrupted(request: StopRequest, save: SaveCheckpoints) -> Iterator[None]:
-    """Obeys a request to stop at once inside the block, in which no variable changes, and saves before."""
-    try:
-        with request.not_held():
-            yield
-    except (KeyboardInterrupt, Preempted):
-        save.save_in_epoch()
-        raise
 
 
 def _take_final_weights(detector: keras.Model, network: keras.Model, *, settings: Training, train_dir: Path) -> None:

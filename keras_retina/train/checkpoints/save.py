@@ -22,6 +22,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     Args:
         checkpoint: of all variables.
+        done: where the training goes on, which is saved already.
         interval: tells when one is due.
         request: to stop; it is obeyed when a checkpoint is written.
         any_worker: whether this worker wants one -> whether any of the cluster does. Reading the variables takes all of
@@ -35,6 +36,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         train_dir: Path,
         checkpoint: tf.train.Checkpoint,
         *,
+        done: Moment,
         interval: Interval,
         request: StopRequest,
         epoch_time: Callable[[], tuple[float, float]],
@@ -46,10 +48,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self.epoch_time, self.any_worker, self.before = epoch_time, any_worker, before
         self.epochs_done = 0
         self._epoch = self._steps = 0
-        self._saved_steps = -1
+        self._done, self._saved_steps = done, done.total_steps
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch, self._steps = epoch, 0
+        self._epoch, self._steps = epoch, self._done.steps if epoch == self._done.epochs else 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._steps = batch + 1
