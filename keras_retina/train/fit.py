@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_retina.data.records import Dataset
+from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.interruption import held_signals
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.run_paths import HISTORY
@@ -31,7 +32,7 @@ from keras_retina.train.checkpoints.resume import (
     restore_variables,
     starting_at,
 )
-from keras_retina.train.checkpoints.save import SaveCheckpoints
+from keras_retina.train.checkpoints.save import SaveCheckpoints, has_finite_weights
 from keras_retina.train.clock import KeepTime
 from keras_retina.train.optimizer import build_optimizer, hold_frozen
 from keras_retina.train.workers.collective import any_worker_of, fed_to_all, is_cluster
@@ -166,7 +167,7 @@ def fit_detector(
             logger.info(
                 f"stopped early after epoch {save.epochs_done}: the validation AP had not risen for {patience} epochs"
             )
-    _take_final_weights(detector, network, settings=settings, train_dir=train_dir)
+    _take_final_weights(detector, network, settings=settings, train_dir=train_dir, section=section)
 
 
 def _resumed(network: keras.Model, detector: keras.Model, *, train_dir: Path) -> Saved | None:
@@ -205,7 +206,9 @@ def _fit(
         )
 
 
-def _take_final_weights(detector: keras.Model, network: keras.Model, *, settings: Training, train_dir: Path) -> None:
+def _take_final_weights(
+    detector: keras.Model, network: keras.Model, *, settings: Training, train_dir: Path, section: str
+) -> None:
     best = train_dir / BEST_WEIGHTS
     if settings.checkpoint == "best" and best.exists():
         plain_model(detector).load_weights(best)
@@ -214,4 +217,9 @@ def _take_final_weights(detector: keras.Model, network: keras.Model, *, settings
         return
     if getattr(network.optimizer, "use_ema", False):
         network.optimizer.finalize_variable_values(network.trainable_variables)
+    if not has_finite_weights(network):
+        raise InputError(
+            "training: the weights must stay finite. Received: weights that are no numbers after the last step. Lower "
+            f"{section}.learning_rate or set training.clip_norm; earlier checkpoints are kept."
+        )
     logger.info("final weights: those of the last step")

@@ -78,10 +78,15 @@ class SaveCheckpoints(keras.callbacks.Callback):
             self._save(Moment(self._epoch, self._steps, total, seconds, waited, epoch_sums(self.model)))
 
     def _save(self, moment: Moment) -> None:
-        if not all(bool(tf.reduce_all(tf.math.is_finite(variable))) for variable in self.model.trainable_variables):
+        if not has_finite_weights(self.model):
             return  # the next loss is no number and ends the training, which can go on only from before
         started = time.perf_counter()
         self.before(moment.epochs, moment.steps)
         write_checkpoint(self.train_dir, moment, write_variables=self.checkpoint.write)
         self._saved_steps = moment.total_steps
         self.interval.note(moment.total_steps, seconds=time.perf_counter() - started)
+
+
+def has_finite_weights(model: keras.Model) -> bool:
+    """Tells whether all weights that learn are finite numbers."""
+    return all(bool(tf.reduce_all(tf.math.is_finite(variable))) for variable in model.trainable_variables)

@@ -360,6 +360,14 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000001"]
 
 
+def test_final_weights_that_are_no_numbers_are_no_detector(tmp_path):
+    """The update of the last step breaks them, and no loss follows that would show it."""
+    broken = keras.callbacks.LambdaCallback()
+    broken.on_epoch_end = lambda epoch, _: broken.model.get_layer("first").bias.assign(np.full(8, np.inf))
+    with pytest.raises(InputError, match="the weights must stay finite. Received: .* after the last step"):
+        fit_small(tmp_path, settings_of(epochs=1, checkpoint="last", weight_average=None), callback=broken)
+
+
 def test_a_checkpoint_of_another_optimiser_is_refused_by_name(tmp_path):
     with pytest.raises(LostError):
         fit_small(tmp_path, settings_of(), callback=at_step(2, lose))
