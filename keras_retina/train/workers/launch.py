@@ -106,9 +106,8 @@ def go_on_alone(arguments: Sequence[str]) -> NoReturn:
 
     TensorFlow stays connected as long as a process lives, and would take the devices of all workers for its own.
     """
-    kept = [argument for argument in arguments if argument != "--overwrite"]  # or it would train again
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "keras_retina", *kept])
+    os.execv(sys.executable, [sys.executable, "-m", "keras_retina", *arguments])
 
 
 def local_cluster(workers: int) -> list[Cluster]:
