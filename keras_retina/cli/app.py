@@ -17,7 +17,7 @@ from keras_retina.cli.data import check_data, fit_anchors, pack, show_batch
 from keras_retina.cli.detect import detect, serve_web
 from keras_retina.cli.export import evaluate, export, report, verify
 from keras_retina.cli.inspect_file import edgetpu, inspect
-from keras_retina.cli.output import any_letter, end_output, note, show_log
+from keras_retina.cli.output import any_character, end_output, note, show_log
 from keras_retina.cli.plan import plan, tune
 from keras_retina.cli.review import review
 from keras_retina.cli.train import compress, demo, launch, run, train
@@ -82,7 +82,7 @@ for _group, _verbs in GROUPS.items():
 
 def main() -> None:
     """Entry point: turns bad input into one line on stderr and exit status 2."""
-    any_letter()
+    any_character()
     show_log()
     try:
         with preemptible() if set(sys.argv[1:2]) & set(RESUMABLE) else contextlib.nullcontext():
