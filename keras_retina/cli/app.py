@@ -67,7 +67,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
 }
 """Every verb and its function, in the order and under the titles of `--help`."""
 
-RESUMABLE = ("demo", "run", "train", "launch", "compress", "tune")
+RESUMABLE = ("demo", "run", "train", "launch", "compress", "tune", "pack")
 INTERRUPTED = {130: "interrupted", TRY_AGAIN: "ended by SIGTERM"}  # typer returns 130 after Ctrl-C
 WHERE_DATA_GOES = {  # what typer says -> what it does not say
     ("check-data", "Missing option '--data'"): "The data folder comes behind --data",
