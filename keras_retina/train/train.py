@@ -91,7 +91,7 @@ def train(
         network, model, detector = networks.learning, networks.whole, networks.detector
         starts = starts_of_variables(model, recipe.model.backbone, settings.unfreeze_at)
         compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision=precision, starts=starts)
-    job.agree_on_weights(model)
+    job.agree_on_start(model, precision=precision)
     logger.info(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
     train_dir.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from keras_retina.data.resize import reduced
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files.places import address, local_path, remote_address, remote_errors
 from keras_retina.foundation.files.reading import file_size, sha256_of, sha256_of_file
-from keras_retina.foundation.files.writing import copy_to_remote, write_text
+from keras_retina.foundation.files.writing import UNFINISHED, copy_to_remote, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -72,18 +72,19 @@ def write_pack(
                 return
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 raise not_empty(folder)
-            unfinished = folder.with_name(f".{folder.name}.unfinished")
+            unfinished = folder.with_name(f".{folder.name}{UNFINISHED}")
             unfinished.mkdir(parents=True, exist_ok=True)
+            (unfinished / PACK_FILE).unlink(missing_ok=True)  # of a process that was killed before the renaming
             begin(unfinished, plan)
             try:
                 _write(unfinished, datasets, reduced_for=size, shard_bytes=shard_bytes)
-                end(unfinished)
                 if folder.exists():
                     folder.rmdir()
                 os.rename(unfinished, folder)
             except Exception:  # not for an interrupt: the next call continues
                 shutil.rmtree(unfinished, ignore_errors=True)
                 raise
+            end(folder)  # last: without `unfinished.json` nobody could continue
     except OSError as error:
         raise InputError(
             f"{printable(address(folder))}: the pack could not be written. Received: {printable(error.strerror)}. "
