@@ -735,8 +735,8 @@ def _check_file(path: Path) -> None:
 def check_network(data: Any) -> int:
     """Checks whatever LiteRT would follow without looking, and returns the number of graphs; `data` are the bytes.
 
-    That are all offsets of the flatbuffer, the indices of tensors, operators and buffers, and the size of the data of
-    constants; also that an operator reads only what is there by then, and that feature maps fit into memory.
+    Checked are all offsets of the flatbuffer, the indices of tensors, operators and buffers, and the size of constants;
+    also that an operator reads only what is there by then, and that feature maps fit into memory.
 
     Raises:
         ValueError: something of this is wrong.

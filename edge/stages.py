@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edge.compress.models import check_settings, compress_model, is_done, load_compressed
 from edge.export.artifact import Artifact
 from edge.export.export import export_files, is_exported, needs_calibration, origin_of
-from edge.quantize.calibration import choose_calibration_images
+from edge.quantize.calibration import choose_calibration_images, images_used
 from edge.verify.heal.healing import Healing
 from edge.verify.result import VerifyResult
 from edge.verify.verify import SmallerModel
@@ -85,8 +85,6 @@ def add_compressed(run: RunFolder, overrides: list[str]) -> RunFolder:
 
 def export_stage(run: RunFolder) -> list[Path]:
     """Writes the `.tflite` files of the recipe that are missing in `export/`, and returns all of them."""
-    from edge.export.export import export_files, is_exported, needs_calibration, origin_of
-    from edge.quantize.calibration import choose_calibration_images, images_used
     from keras_retina.model.saving import load_detector
 
     settings, name = run.recipe.export, run.recipe.name
@@ -122,7 +120,6 @@ def heal_stage(run: RunFolder) -> list[Healing]:
 
 def debug_stage(run: RunFolder) -> tuple[Path, dict[str, Any]]:
     """Measures the int8 file of an exported run layer by layer; writes `export/NAME_int8_debug.json` and returns it."""
-    from edge.quantize.calibration import choose_calibration_images
     from edge.verify.debug.debug import debug_quantization
     from keras_retina.model.saving import load_detector
 

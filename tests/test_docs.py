@@ -188,3 +188,12 @@ def test_no_folder_of_pages_is_crowded():
 )
 def test_commands_are_found_in_fences_and_in_the_text(text, expected):
     assert commands(text) == expected
+
+
+def test_the_places_that_the_page_for_contributors_names_exist_and_every_room_is_among_them():
+    spans = _SPAN.findall(_FENCE.sub("", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    named = {span for span in spans if re.fullmatch(r"[\w/]+(\.py|/)", span)}
+    packages = (ROOT / "keras_retina", ROOT / "edge")
+    assert [name for name in sorted(named) if not any((start / name).exists() for start in (ROOT, *packages))] == []
+    rooms = {path.name for package in packages for path in package.iterdir() if (path / "__init__.py").is_file()}
+    assert {f"{room}/" for room in rooms} <= named

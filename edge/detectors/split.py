@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from keras_retina.data.images import read_image
 from keras_retina.data.records import Dataset, ImageFile, PackedImage
 from keras_retina.evaluate.coco import results_of_image
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.machine import usable_cores
 
 WORTH_A_PROCESS = 40  # images; fewer do not make up for the start of a process
 
@@ -43,7 +43,7 @@ def detect_split(
     reading = reading or Reading()
     in_this_one = processes == 1 or reading.preprocessing is None
     if processes is None:
-        processes = max(1, min(os.cpu_count() or 1, len(images) // WORTH_A_PROCESS))
+        processes = max(1, min(len(usable_cores()), len(images) // WORTH_A_PROCESS))
     if processes <= 1 and in_this_one:
         found = detect_images(path, images, reading=reading)
     else:

@@ -17,7 +17,7 @@ from keras_retina.cli.data import check_data, fit_anchors, pack, show_batch
 from keras_retina.cli.detect import detect, serve_web
 from keras_retina.cli.export import evaluate, export, report, verify
 from keras_retina.cli.inspect_file import edgetpu, inspect
-from keras_retina.cli.output import any_letter, end_output, note, show_log
+from keras_retina.cli.output import any_character, end_output, note, show_log
 from keras_retina.cli.plan import plan, tune
 from keras_retina.cli.review import review
 from keras_retina.cli.train import compress, demo, launch, run, train
@@ -67,7 +67,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
 }
 """Every verb and its function, in the order and under the titles of `--help`."""
 
-RESUMABLE = ("demo", "run", "train", "launch", "compress", "tune")
+RESUMABLE = ("demo", "run", "train", "launch", "compress", "tune", "pack")
 INTERRUPTED = {130: "interrupted", TRY_AGAIN: "ended by SIGTERM"}  # typer returns 130 after Ctrl-C
 WHERE_DATA_GOES = {  # what typer says -> what it does not say
     ("check-data", "Missing option '--data'"): "The data folder comes behind --data",
@@ -82,7 +82,7 @@ for _group, _verbs in GROUPS.items():
 
 def main() -> None:
     """Entry point: turns bad input into one line on stderr and exit status 2."""
-    any_letter()
+    any_character()
     show_log()
     try:
         with preemptible() if set(sys.argv[1:2]) & set(RESUMABLE) else contextlib.nullcontext():

@@ -40,8 +40,8 @@ def note(text: str) -> None:
     print(printable_lines(text), file=sys.stderr, flush=True)
 
 
-def any_letter() -> None:
-    """Lets every letter be printed from now on: what the terminal's encoding does not have is escaped.
+def any_character() -> None:
+    """Lets every character be printed from now on: what the terminal's encoding does not have is escaped.
 
     A Windows terminal in cp1252 has no emoji, and a name of an emoji class would end the work.
     """

@@ -83,13 +83,13 @@ def run_all(
     from keras_retina.foundation.machine import vector_instructions
     from keras_retina.run.folder import start_run
     from keras_retina.run.training import train_stage
-    from keras_retina.train.workers.cluster import training_cluster
+    from keras_retina.train.workers.cluster import training_cluster, writes_files
     from keras_retina.train.workers.launch import go_on_alone
 
     run = start_run(
         out or Path("runs") / settings.name, settings, data_dir=data, command=command(), overwrite=overwrite
     )
-    if plan_text is not None:
+    if plan_text is not None and writes_files(settings.training):
         write_file(run.plan, plan_text.encode())
     trains_in_cluster = not run.model.exists() and training_cluster(settings.training) is not None
     if not train_stage(run):

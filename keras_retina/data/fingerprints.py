@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from PIL import Image
 from keras_retina.data.images import grey_image, image_bytes, inspect_bytes
 from keras_retina.data.records import ImageFile
 from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.machine import usable_cores
 from keras_retina.foundation.progress import tell_progress
 
 ROWS, COLUMNS = 16, 17  # of the thumbnail; 17 columns have 16 steps from one to the next
@@ -81,11 +81,6 @@ def on_all_cores(function: Callable[[_Item], _Result], items: Sequence[_Item], *
     Threads are enough: Pillow decodes, NumPy computes and hashlib hashes without holding the interpreter.
     """
     parts = [items[start : start + _TOGETHER] for start in range(0, len(items), _TOGETHER)]
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(len(usable_cores())) as pool:
         results = chain.from_iterable(pool.map(lambda part: [function(item) for item in part], parts))
         yield from tell_progress(results, total=len(items), title=title)
-
-
-def _cores() -> int:
-    """Returns the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

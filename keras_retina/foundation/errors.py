@@ -7,21 +7,21 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-LONGEST_MESSAGE = 2_000  # letters
+LONGEST_MESSAGE = 2_000  # characters
 
 
 class InputError(ValueError):
     """Bad input: the command line prints the message as one line on stderr and exits with status 2.
 
     The message names the file and the field, what was expected, `Received: name=value`, and what to do. Whatever a file
-    or a person wrote, it is one printable line of at most 2,000 letters.
+    or a person wrote, it is one printable line of at most 2,000 characters.
     """
 
     def __init__(self, message: object = "") -> None:
         super().__init__(one_line(message))
 
 
-_COMPARED = 200  # letters of a value; the search takes the square of their number
+_COMPARED = 200  # characters of a value; the search takes the square of their number
 
 
 class WorkerLostError(RuntimeError):
@@ -64,8 +64,8 @@ def printable_lines(text: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Returns a text of at most `most` letters: of a longer one the beginning, and how many letters it has."""
-    return text if len(text) <= most else f"{text[: max(0, most - 40)]}... ({len(text)} letters)"
+    """Returns a text of at most `most` characters: of a longer one the beginning, and how many there are."""
+    return text if len(text) <= most else f"{text[: max(0, most - 40)]}... ({len(text)} characters)"
 
 
 _short = reprlib.Repr()
@@ -90,4 +90,4 @@ def _without_middle(text: str, most: int) -> str:
     if len(text) <= most:
         return text
     end = most * 3 // 10
-    return f"{text[: most - end - 50]} ... ({len(text)} letters) ... {text[-end:]}"
+    return f"{text[: most - end - 50]} ... ({len(text)} characters) ... {text[-end:]}"

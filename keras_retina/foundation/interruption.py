@@ -88,4 +88,4 @@ def _handlers(handlers: dict[signal.Signals, Callable[[int, FrameType | None], N
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not one of Python's

@@ -32,6 +32,13 @@ def keep_freed_memory() -> bool:
     return all([library.mallopt(parameter, value) == 1 for parameter, value in settings])
 
 
+def usable_cores() -> list[int]:
+    """Returns the numbers of the cores that this process may use; all of the machine where the system does not tell."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def machine_name() -> str:
     """Returns processor, cores and system, e.g. `AMD EPYC 7B13, 2 cores, Linux x86_64`."""
     name = platform.processor() or platform.machine()

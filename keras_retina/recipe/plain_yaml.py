@@ -10,10 +10,10 @@ import yaml
 from keras_retina.foundation.errors import shown
 from keras_retina.foundation.json_values import MOST_BRACKETS, most_brackets, refuse_depth
 
-MOST_LETTERS = 1 << 20  # PyYAML reads about 100,000 of them a second
+MOST_CHARACTERS = 1 << 20  # PyYAML reads about 100,000 of them a second
 MOST_REPEATED = 100_000  # values that aliases may stand for
 _LARGEST = 1 << 63
-_HALF_LETTER = re.compile("[\ud800-\udfff]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse_plain_yaml(text: str, loader: type[Any] = yaml.SafeLoader) -> Any:
@@ -26,8 +26,8 @@ def parse_plain_yaml(text: str, loader: type[Any] = yaml.SafeLoader) -> Any:
         ValueError: in one line why it is no plain YAML. Aliases may make nine lines stand for a billion values, and an
             integer may have more digits than anything can hold.
     """
-    if len(text) > MOST_LETTERS:
-        raise ValueError(f"{len(text)} letters, where at most {MOST_LETTERS} were expected")
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"{len(text)} characters, where at most {MOST_CHARACTERS} were expected")
     if most_brackets(text) > MOST_BRACKETS:  # as in JSON; PyYAML itself gives up later
         raise ValueError(f"more than {MOST_BRACKETS} brackets in each other")
     opened = None
@@ -76,7 +76,7 @@ def _refuse_repetition(root: yaml.Node) -> None:
 
 
 def _refuse_strange(value: Any) -> None:
-    """Refuses integers of more than 64 bits, for nothing counts so far, and halves of letters, which no file holds."""
+    """Refuses integers of more than 64 bits, as nothing counts so far, and half characters, which no file holds."""
     waiting = [value]
     while waiting:
         one = waiting.pop()
@@ -84,7 +84,7 @@ def _refuse_strange(value: Any) -> None:
             waiting += [*one.keys(), *one.values()]
         elif isinstance(one, list | tuple | set):
             waiting += one
-        elif isinstance(one, str) and _HALF_LETTER.search(one):
-            raise ValueError(f"half of a letter, a lone surrogate, in {shown(one)}")
+        elif isinstance(one, str) and _LONE_SURROGATE.search(one):
+            raise ValueError(f"half of a character (a lone surrogate) in {shown(one)}")
         elif isinstance(one, int) and abs(one) >= _LARGEST:
             raise ValueError(f"an integer of {one.bit_length()} bits, where at most 63 were expected")

@@ -118,6 +118,7 @@ class Training(Section):
     deepest one first.
     `minutes` shortens the training to the epochs that end within it, evaluation included; `epochs` stays the most.
     `worker_timeout` is how many seconds the workers of `strategy: multi_worker` wait for each other at the start.
+    `synchronize_batch_norm` takes the statistics of BatchNorm over the batch of all replicas, as one device would.
     `precision` is that of the computation; weights, losses and files are float32.
     `feature_views` computes the frozen layers once, for so many random views of each image, and trains on those views
     alone; they are kept in `feature_cache`, a folder that several runs may share, by default inside the run.
@@ -151,6 +152,7 @@ class Training(Section):
     early_stop: EarlyStop | None = None
     strategy: Literal["auto", "gpu", "one_device", "mirrored", "multi_worker", "tpu"] = "auto"
     worker_timeout: Positive = 600.0
+    synchronize_batch_norm: bool = True
     precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     steps_per_epoch: Count | None = None
     feature_views: Count | None = None

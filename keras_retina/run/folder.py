@@ -20,7 +20,7 @@ from keras_retina.foundation.json_values import parse_json
 from keras_retina.foundation.machine import machine_name, package_version
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, dump_recipe, load_recipe
-from keras_retina.train.workers.cluster import writes_files
+from keras_retina.train.workers.cluster import find_cluster, writes_files
 
 if TYPE_CHECKING:
     from keras_retina.data.reading.folder import DataFolder
@@ -43,9 +43,15 @@ def start_run(path: Path, recipe: Recipe, *, data_dir: Path, command: str, overw
     is not the chief of its cluster writes nothing: the chief does.
 
     Raises:
-        InputError: the folder holds another run or other files, and `overwrite` was not given.
+        InputError: the folder holds another run or other files, and `overwrite` was not given; or it was, for the
+            workers of a cluster.
     """
     path = Path(path)
+    if overwrite and recipe.training.strategy == "multi_worker" and find_cluster() is not None:
+        raise InputError(
+            "--overwrite: expected a training in one process. Received: several workers, of which one could still take "
+            f"up the old run, and of which each new start would delete the training again. Delete {path} first."
+        )
     if not writes_files(recipe.training):
         return RunFolder(path, recipe, Path(data_dir))
     refuse_other_files(path, overwrite=overwrite)

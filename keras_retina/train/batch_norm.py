@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.batch_norm import trainable_batch_norms
@@ -32,34 +32,20 @@ def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:
         forward(inputs)
 
 
-@contextmanager
-def synchronized_batch_norm(model: keras.Model, *, replicas: int) -> Iterator[None]:
-    """Lets every trainable BatchNorm see the whole batch of all replicas while the block runs.
-
-    Otherwise each replica would subtract the mean of its own few images, and several devices would train another
-    network than one. The moving variance is then that of the batch, where Keras' fused kernel multiplies it by
-    `n / (n - 1)` for `n` values of a channel; `estimate_batch_norm` measures it anew in the end.
-    """
-    norms = trainable_batch_norms(model) if replicas > 1 else []
-    before = [(norm.synchronized, norm.fused) for norm in norms]
-    for norm in norms:
-        norm.synchronized, norm.fused = True, False
-    try:
-        yield
-    finally:
-        for norm, (synchronized, fused) in zip(norms, before, strict=True):
-            norm.synchronized, norm.fused = synchronized, fused
-
-
 ZERO_PADDING_LIKE_SAME = ((0, 1), (0, 1))  # before a 3x3 convolution with stride 2, where height and width are even
 
 
-def fold_frozen_batch_norm(model: keras.Model) -> keras.Model:
+def fold_frozen_batch_norm(
+    model: keras.Model, *, instead: Mapping[str, keras.layers.Layer] = MappingProxyType({})
+) -> keras.Model:
     """Returns a model of the same function that shares every variable of `model`, faster in training.
 
     Each convolution whose only reader is an untrainable BatchNorm becomes one `FoldedConvolution`, together with a
     ZeroPadding2D before it where "same" padding does the same. Kernels get the gradients that they have in `model`.
     Save, export and count with `model` itself: both always have the same weights.
+
+    Args:
+        instead: layers that take the place of others, by the names of those.
     """
     calls = calls_of(model)
     readers: dict[str, list[str]] = {}
@@ -80,11 +66,16 @@ def fold_frozen_batch_norm(model: keras.Model) -> keras.Model:
         if is_like_same:
             skipped.add(padding.name)
         folded[layer.name] = FoldedConvolution(layer, reader, "same" if is_like_same else layer.padding)
-    if not folded:
+    replaced = {**folded, **instead}
+    if not replaced:
         return model
     inputs = {name: keras.Input(model.get_layer(name).output_shape[0][1:], name=name) for name in model.input_names}
     tensors: dict[Place, tf.Tensor] = {(name, 0): tensor for name, tensor in inputs.items()}
-    rebuild(calls, tensors, layer_of=lambda name: None if name in skipped else folded.get(name, model.get_layer(name)))
+
+    def layer_of(name: str) -> keras.layers.Layer | None:
+        return None if name in skipped else replaced.get(name, model.get_layer(name))
+
+    rebuild(calls, tensors, layer_of=layer_of)
     outputs = {name: tensors[place] for name, place in output_places(model).items()}
     return keras.Model(list(inputs.values()), outputs, name=model.name)
 

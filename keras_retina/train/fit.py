@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_retina.data.records import Dataset
-from keras_retina.foundation.interruption import Preempted, StopRequest, held_signals
+from keras_retina.foundation.errors import InputError
+from keras_retina.foundation.interruption import held_signals
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.foundation.run_paths import HISTORY
 from keras_retina.losses import detector_losses
@@ -31,7 +32,7 @@ from keras_retina.train.checkpoints.resume import (
     restore_variables,
     starting_at,
 )
-from keras_retina.train.checkpoints.save import SaveCheckpoints
+from keras_retina.train.checkpoints.save import SaveCheckpoints, has_finite_weights
 from keras_retina.train.clock import KeepTime
 from keras_retina.train.optimizer import build_optimizer, hold_frozen
 from keras_retina.train.workers.collective import any_worker_of, fed_to_all, is_cluster
@@ -111,16 +112,17 @@ def fit_detector(
         history = History(
             train_dir / HISTORY,
             writer,
-            settings.epochs,
-            steps * settings.batch_size,
-            settings.evaluate_every,
-            wait,
-            (done.seconds, done.waited),
+            epochs=settings.epochs,
+            images_per_epoch=steps * settings.batch_size,
+            evaluate_every=settings.evaluate_every,
+            wait=wait,
+            before=(done.seconds, done.waited),
         )
         with held_signals() as request:
             save = SaveCheckpoints(
                 train_dir,
                 checkpoint_of(network, detector),
+                done=done,
                 interval=Interval(steps=settings.checkpoint_steps, minutes=settings.checkpoint_minutes),
                 request=request,
                 any_worker=any_worker_of(strategy),
@@ -130,14 +132,15 @@ def fit_detector(
             evaluate = EvaluateAveragePrecision(
                 detector,
                 spec,
-                validation_set,
-                settings.evaluate_every,
-                settings.epochs,
-                train_dir,
-                writer,
-                patience,
-                detect,
-                contextlib.nullcontext if is_cluster(strategy) else lambda: _saved_when_interrupted(request, save),
+                dataset=validation_set,
+                every=settings.evaluate_every,
+                epochs=settings.epochs,
+                train_dir=train_dir,
+                writer=writer,
+                patience=patience,
+                detect=detect,
+                interruptible=contextlib.nullcontext if is_cluster(strategy) else request.not_held,
+                when_interrupted=save.save_in_epoch,
             )
             if keep_time is not None:
                 keep_time.followers += [evaluate, history]
@@ -147,7 +150,7 @@ def fit_detector(
                 *callbacks,
                 *([keep_time] if keep_time else []),
                 evaluate,
-                Diagnostics(next(iter(batches(0))), spec, settings.evaluate_every, writer),
+                Diagnostics(next(iter(batches(0))), spec, every=settings.evaluate_every, writer=writer),
                 history,
                 Progress(settings.batch_size),
                 save,
@@ -164,7 +167,7 @@ def fit_detector(
             logger.info(
                 f"stopped early after epoch {save.epochs_done}: the validation AP had not risen for {patience} epochs"
             )
-    _take_final_weights(detector, network, settings=settings, train_dir=train_dir)
+    _take_final_weights(detector, network, settings=settings, train_dir=train_dir, section=section)
 
 
 def _resumed(network: keras.Model, detector: keras.Model, *, train_dir: Path) -> Saved | None:
@@ -203,18 +206,9 @@ def _fit(
         )
 
 
-@contextlib.contextmanager
-def _saved_when_interrupted(request: StopRequest, save: SaveCheckpoints) -> Iterator[None]:
-    """Obeys a request to stop at once inside the block, in which no variable changes, and saves before."""
-    try:
-        with request.not_held():
-            yield
-    except (KeyboardInterrupt, Preempted):
-        save.save_in_epoch()
-        raise
-
-
-def _take_final_weights(detector: keras.Model, network: keras.Model, *, settings: Training, train_dir: Path) -> None:
+def _take_final_weights(
+    detector: keras.Model, network: keras.Model, *, settings: Training, train_dir: Path, section: str
+) -> None:
     best = train_dir / BEST_WEIGHTS
     if settings.checkpoint == "best" and best.exists():
         plain_model(detector).load_weights(best)
@@ -223,4 +217,9 @@ def _take_final_weights(detector: keras.Model, network: keras.Model, *, settings
         return
     if getattr(network.optimizer, "use_ema", False):
         network.optimizer.finalize_variable_values(network.trainable_variables)
+    if not has_finite_weights(network):
+        raise InputError(
+            "training: the weights must stay finite. Received: weights that are no numbers after the last step. Lower "
+            f"{section}.learning_rate or set training.clip_norm; earlier checkpoints are kept."
+        )
     logger.info("final weights: those of the last step")

@@ -24,12 +24,13 @@ from keras_retina.model.saving import save_detector
 from keras_retina.model.spec import DetectorSpec, detector_spec
 from keras_retina.model.weights.pretrained import find_weights, load_pretrained
 from keras_retina.recipe.recipe import Recipe, Training
-from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm, synchronized_batch_norm
+from keras_retina.train.batch_norm import estimate_batch_norm, fold_frozen_batch_norm
 from keras_retina.train.clock import time_keeper
 from keras_retina.train.duration import measure_pace, seconds_spent, within_minutes
 from keras_retina.train.feature_cache import build_feature_cache, feature_batches, images_of_views, split_at_frozen
 from keras_retina.train.fit import compile_detector, fit_detector
 from keras_retina.train.optimizer import set_epochs
+from keras_retina.train.synchronized_norm import synchronized_norms
 from keras_retina.train.unfreezing import always_frozen, starts_of_variables
 from keras_retina.train.workers.collective import is_cluster, on_this_worker, share_of
 from keras_retina.train.workers.devices import (
@@ -85,11 +86,12 @@ def train(
     _check_updates(settings, steps)
     strategy = job.strategy or distribution_strategy(settings.strategy, settings.batch_size)
     with strategy.scope():
-        networks, source = _networks(recipe, spec, precision=precision, data_dir=data_dir)
+        replicas = strategy.num_replicas_in_sync if settings.synchronize_batch_norm else 1
+        networks, source = _networks(recipe, spec, precision=precision, data_dir=data_dir, replicas=replicas)
         network, model, detector = networks.learning, networks.whole, networks.detector
         starts = starts_of_variables(model, recipe.model.backbone, settings.unfreeze_at)
         compile_detector(network, spec, settings=settings, steps_per_epoch=steps, precision=precision, starts=starts)
-    job.agree_on_weights(model)
+    job.agree_on_start(model, precision=precision)
     logger.info(f"backbone weights: {source or 'random'}; {model.count_params():,} parameters; {precision}")
 
     train_dir.mkdir(parents=True, exist_ok=True)
@@ -145,20 +147,19 @@ def train(
         set_epochs(network.optimizer, settings.epochs)
         keep_time = time_keeper(settings, started=started, most=most, path=train_dir / DURATION)
 
-    with synchronized_batch_norm(model, replicas=strategy.num_replicas_in_sync):
-        fit_detector(
-            network,
-            model,
-            spec=spec,
-            settings=settings,
-            steps=steps,
-            batches=batches,
-            validation_set=validation_set,
-            train_dir=train_dir,
-            detect=detect,
-            keep_time=keep_time,
-            images_of=images_of,
-        )
+    fit_detector(
+        network,
+        model,
+        spec=spec,
+        settings=settings,
+        steps=steps,
+        batches=batches,
+        validation_set=validation_set,
+        train_dir=train_dir,
+        detect=detect,
+        keep_time=keep_time,
+        images_of=images_of,
+    )
     if is_cluster(strategy):
         weights = model.get_weights()  # all workers: statistics of BatchNorm are summed up while they are read
         if not job.is_chief:
@@ -193,15 +194,20 @@ class _Networks:
 
 
 def _networks(
-    recipe: Recipe, spec: DetectorSpec, *, precision: str, data_dir: Path | None
+    recipe: Recipe, spec: DetectorSpec, *, precision: str, data_dir: Path | None, replicas: int
 ) -> tuple[_Networks, Path | str | None]:
-    """Returns the networks of a recipe with pretrained weights, and where these came from."""
+    """Returns the networks of a recipe with pretrained weights, and where these came from.
+
+    Args:
+        replicas: that BatchNorm takes its statistics over.
+    """
     detector = _detector_of(recipe, spec)
     source = find_weights(recipe.model.backbone, data_dir)
     load_pretrained(detector, recipe.model.backbone, source=source, class_names=spec.class_names)
     whole = in_precision(detector, precision)
     frozen, learning = split_at_frozen(whole) if recipe.training.feature_views else (None, whole)
-    learning = network_for_losses(fold_frozen_batch_norm(learning), recipe.training.loss, spec)
+    learning = fold_frozen_batch_norm(learning, instead=synchronized_norms(learning, replicas=replicas))
+    learning = network_for_losses(learning, recipe.training.loss, spec)
     return _Networks(detector, whole, frozen, learning), source
 
 

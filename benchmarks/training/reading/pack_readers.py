@@ -30,7 +30,7 @@ from pipeline_memory import drawn_set
 from keras_retina.data.formats.packs.pack import read_pack
 from keras_retina.data.formats.packs.write_pack import write_pack
 from keras_retina.data.images import inspect_bytes, read_image
-from keras_retina.data.reading.order import Share, sample_order, share_of_epoch
+from keras_retina.data.reading.order import Share, sample_order
 from keras_retina.data.records import Record
 from keras_retina.foundation.files import reading
 
@@ -124,8 +124,8 @@ def reader(pack: Path, share: Share, pipe: multiprocessing.connection.Connection
     """Reads its share of an epoch each time it is told what to do, when all readers are ready."""
     records = read_pack(pack, "train").records
     options = {"batch_size": share.workers, "share": share}
-    count = len(share_of_epoch(len(records), 0, **options))
-    order = [int(index) for _, index in sample_order(len(records), 0, first_sample=0, **options).take(count)]
+    samples = sample_order(len(records), 0, first_sample=0, **options).take(-(-len(records) // share.workers))
+    order = [int(index) for position, index in samples if position < len(records)]
     remote = reading.remote_address
     pipe.send("ready")
     while (task := pipe.recv()) is not None:
@@ -135,7 +135,7 @@ def reader(pack: Path, share: Share, pipe: multiprocessing.connection.Connection
         start, cpu = time.time(), time.process_time()
         for index in order:
             WORK[work](records[index])
-        pipe.send((start, time.time(), count, time.process_time() - cpu))
+        pipe.send((start, time.time(), len(order), time.process_time() - cpu))
 
 
 if __name__ == "__main__":

@@ -269,6 +269,8 @@ def _replace_files(
     """
     candidate = candidate_of(healing, healing.chosen or 0, folder)
     source = run.model if patient.model is None else run.compressed(patient.model).model
+    # The export settings in the file are those that were asked for; this says what was changed.
+    healed = {"healed": candidate.changed} if candidate.changed else {}
 
     def write(path: Path, form: str) -> None:
         write_detector(
@@ -279,7 +281,7 @@ def _replace_files(
             head=form,
             settings=run.recipe.export,
             calibration_images=len(_calibration_images(run, reference)),
-            origin=origin_of(run.recipe_file, source),
+            origin=origin_of(run.recipe_file, source) | healed,
         )
 
     forms = list(zip(patient.files, run.recipe.export.heads, strict=True))

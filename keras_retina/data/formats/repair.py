@@ -22,7 +22,7 @@ from keras_retina.foundation.errors import InputError, one_line, printable
 from keras_retina.foundation.progress import tell_progress
 
 OUTSIDE_TOLERANCE = 0.1  # pixels; clipped like the rest, but the rounding of a label file is no problem to report
-_LONGEST_DETAIL = 1_000  # letters; a label may be of any length
+_LONGEST_DETAIL = 1_000  # characters; a label may be of any length
 _DRIVE = re.compile("[A-Za-z]:")  # of Windows
 
 

@@ -68,7 +68,11 @@ def unpacked(archive: Path) -> Path:
                 f"{printable(archive)}: a complete zip or tar file was expected. Received: {printable(error)}. "
                 "Copy it again."
             ) from error
-        (Path(half) / "data").replace(folder)
+        try:
+            (Path(half) / "data").replace(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster: workers of one machine begin together
+                raise
     logger.info(f"unpacked {printable(archive)} into {printable(folder)}")
     return folder
 

@@ -28,7 +28,7 @@ def choose_classes(
     Raises:
         InputError: a name that the labels do not have, or one of theirs that no file can hold.
     """
-    _require_letters(dataset.class_names, where)
+    _require_characters(dataset.class_names, where)
     if not rename and (classes is None or tuple(classes) == dataset.class_names):
         return dataset
     for name in rename:
@@ -58,15 +58,15 @@ def choose_classes(
     )
 
 
-def _require_letters(names: Sequence[str], where: Path) -> None:
-    """Refuses names that no file with labels can hold: `\\ud800` in JSON is half of a letter."""
+def _require_characters(names: Sequence[str], where: Path) -> None:
+    """Refuses names that no file with labels can hold: `\\ud800` in JSON is half of a character."""
     for name in names:
         try:
             name.encode()
         except UnicodeEncodeError as error:
             raise InputError(
                 f"{printable(address(where))}: class names in UTF-8 were expected. Received: {name!r}, with half of a "
-                "letter. Correct the name in the labels."
+                "character. Correct the name in the labels."
             ) from error
 
 

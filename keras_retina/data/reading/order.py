@@ -31,60 +31,39 @@ class Share:
 WHOLE = Share()
 
 
-def share_of_samples(first: int, last: int, *, batch_size: int, share: Share, first_sample: int = 0) -> np.ndarray:
-    """Returns the sample numbers, from `first` up to `last`, exclusive, that a worker reads: int64, ascending.
-
-    The shares of all workers have no number in common and are all numbers together.
-
-    Args:
-        batch_size: samples of a batch, of all workers together.
-        first_sample: where the first batch begins.
-
-    Raises:
-        InputError: there is no such worker, or the batch cannot be divided among all.
-    """
-    each = samples_of_each(batch_size, share)
-    numbers = np.arange(first, last, dtype=np.int64)
-    return numbers[(numbers - first_sample) % batch_size // each == share.worker]
-
-
-def share_of_epoch(images: int, epoch: int, *, batch_size: int, share: Share) -> np.ndarray:
-    """Returns the sample numbers of an epoch, counted from 0, that a worker reads, as `share_of_samples`."""
-    return share_of_samples(epoch * images, (epoch + 1) * images, batch_size=batch_size, share=share)
-
-
 def sample_order(
     images: int, seed: int, *, first_sample: int, batch_size: int = 1, share: Share = WHOLE
 ) -> tf.data.Dataset:
-    """Endless (position, index below `images`): the samples of a worker from `first_sample` on, in their order.
+    """Endless (position, index below `images`): the samples of a worker from `first_sample` on, in ascending order.
 
     `position` is the sample number, counted from the start of the training over all workers; the indices of each pass
     are a permutation over all workers.
 
+    Args:
+        images: at least one.
+        first_sample: where the first batch begins.
+        batch_size: samples of a batch, of all workers together.
+
     Raises:
-        InputError: as `share_of_samples`.
+        InputError: there is no such worker, or the batch cannot be divided among all workers and replicas.
     """
-    each = samples_of_each(batch_size, share)
+    each = _samples_of_each(batch_size, share)
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(
             tf.range(images, dtype=tf.int64), seed=tf.stack([tf.constant(seed, tf.int64), number])
         )
         positions = number * images + tf.range(images, dtype=tf.int64)
-        own = tf.math.floormod(positions - first_sample, batch_size) // each == share.worker  # as in share_of_samples
+        own = tf.math.floormod(positions - first_sample, batch_size) // each == share.worker
         own = tf.logical_and(own, positions >= first_sample)
         return tf.data.Dataset.from_tensor_slices((positions[own], order[own]))
 
-    passes = tf.data.Dataset.range(first_sample // images, np.iinfo(np.int64).max // max(images, 1))
+    passes = tf.data.Dataset.range(first_sample // images, np.iinfo(np.int64).max // images)
     return passes.flat_map(one_pass)
 
 
-def samples_of_each(batch_size: int, share: Share) -> int:
-    """Returns how many samples of a batch a worker reads.
-
-    Raises:
-        InputError: there is no such worker, or the batch cannot be divided among all workers and replicas.
-    """
+def _samples_of_each(batch_size: int, share: Share) -> int:
+    """Returns how many samples of a batch a worker reads."""
     if not 0 <= share.worker < share.workers:
         raise InputError(f"share: worker 0 to {share.workers - 1} was expected. Received: worker={share.worker}.")
     if batch_size % share.workers or batch_size % share.replicas:

@@ -15,13 +15,8 @@ from pathlib import Path
 
 from keras_retina.foundation.errors import InputError, printable
 
-# Two letters at least: C:/ is a drive.
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/+")
-
-
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/+")  # C:/ is a drive
 _DRIVE = re.compile(r"[A-Za-z]:/")
-
-
 _NO_FILE_SYSTEM = re.compile(r"File system scheme '(?P<scheme>[^']*)' not implemented \(file: '(?P<place>.*)'\)")
 
 

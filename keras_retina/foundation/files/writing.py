@@ -16,7 +16,7 @@ from keras_retina.foundation.files.reading import require_regular_file
 
 
 def require_utf8(path: Path, name: str) -> None:
-    """Refuses a path with bytes that are no letters, where TensorFlow will write.
+    """Refuses a path with bytes that are not UTF-8, where TensorFlow will write.
 
     Args:
         name: of the option, for messages.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files.places import absolute_address
 from keras_retina.foundation.files.writing import write_json
 from keras_retina.foundation.json_values import read_mapping
+from keras_retina.foundation.machine import usable_cores
 from keras_retina.plan.tune.results import note_continued, was_continued
 from keras_retina.plan.tune.space import Parameter, apply_values, search_space, start_values
 from keras_retina.plan.tune.trial import OutOfTimeError, TrialFailedError, train_trial, trial_folder
@@ -193,7 +193,7 @@ def _drawn_before(tuning: Tuning) -> int:
 
 
 def _threads(processes: int) -> int:
-    return max(1, len(os.sched_getaffinity(0)) // processes)
+    return max(1, len(usable_cores()) // processes)
 
 
 def _identity(tuning: Tuning) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from keras_retina.foundation.files.writing import write_file
 from keras_retina.foundation.interruption import Preempted
 from keras_retina.foundation.run_paths import RunPaths
 from keras_retina.recipe.recipe import Recipe, dump_recipe
+from keras_retina.train.workers.logs import last_error
 
 POLL_SECONDS = 0.5
 
@@ -149,5 +150,4 @@ def _final_ap(paths: RunPaths) -> float:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    said = [line for line in lines if line.startswith("keras-retina: ")]
-    return (said or [line for line in lines if line.strip()] or ["it printed nothing"])[-1]
+    return last_error(log) or next((line for line in reversed(lines) if line.strip()), "it printed nothing")

@@ -51,7 +51,7 @@ class Diagnostics(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, batch: tuple[tf.Tensor, dict[str, tf.Tensor]], spec: DetectorSpec, every: int, writer: Any
+        self, batch: tuple[tf.Tensor, dict[str, tf.Tensor]], spec: DetectorSpec, *, every: int, writer: Any
     ) -> None:
         super().__init__()
         self.batch, self.every, self.writer = batch, every, writer

@@ -15,6 +15,7 @@ from keras_retina.evaluate.coco import SHOW_SCORE_THRESHOLD, coco_metrics
 from keras_retina.evaluate.predict import detect_function, network_input
 from keras_retina.foundation.drawing import draw_boxes
 from keras_retina.foundation.files.writing import replacing, write_json
+from keras_retina.foundation.interruption import Preempted
 from keras_retina.foundation.json_values import read_mapping
 from keras_retina.foundation.legacy_keras import keras, tf
 from keras_retina.model.saving import plain_model
@@ -31,15 +32,20 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
 
     Adds `AP`, `AP50` and `evaluation_seconds` to the logs of the epoch, writes pictures with detections for TensorBoard
     and keeps the weights with the highest AP in `best.weights.h5`: those of `detector`, which shares the variables of
-    the model in training. Training stops when that AP is `patience` epochs old. `detect` is the `detect_function` of
-    `detector` with the suppression of the files; by default it suppresses per class. `interruptible` is entered for the
-    evaluation, in which nothing of the training changes.
+    the model in training.
+
+    Args:
+        detect: `detect_function` of `detector` with the suppression of the files; by default it suppresses per class.
+        patience: training stops when the highest AP is so many epochs old.
+        interruptible: is entered while images are looked at, which may take long and changes nothing.
+        when_interrupted: is called after that was interrupted, with the weights in training back in the model.
     """
 
     def __init__(
         self,
         detector: keras.Model,
         spec: DetectorSpec,
+        *,
         dataset: Dataset,
         every: int,
         epochs: int,
@@ -48,6 +54,7 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
         patience: int | None = None,
         detect: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None,
         interruptible: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+        when_interrupted: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
         self.detector, self.spec, self.dataset, self.every, self.epochs = detector, spec, dataset, every, epochs
@@ -55,15 +62,14 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
         self.best = read_state(train_dir).get("best_AP", -1.0)
         self._images: dict[int, np.ndarray] = {}
         self._room = IMAGE_CACHE_BYTES
-        self._detect, self._interruptible = detect, interruptible
+        self._detect, self._interruptible, self._when_interrupted = detect, interruptible, when_interrupted
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
         started = time.perf_counter()
         detect = self._detect = self._detect or detect_function(self.detector, self.spec)
-        with self._interruptible():
-            results, metrics = self._evaluate(detect, epoch + 1)
+        results, metrics = self._evaluate(detect, epoch + 1)
         score = metrics["AP"] or 0.0
         self._write_pictures(epoch, results)
         if logs is not None:
@@ -78,17 +84,22 @@ class EvaluateAveragePrecision(keras.callbacks.Callback):
         """Returns detections and metrics, and keeps the weights if they are the best; those in training stay."""
         trained = swap_in_average(self.model)
         try:
-            results = predict_on_all(
-                self.model.distribute_strategy, detect, self.spec, dataset=self.dataset, load=self._load
-            )
-            metrics = coco_metrics(self.dataset, results)
+            with self._interruptible():
+                results = predict_on_all(
+                    self.model.distribute_strategy, detect, self.spec, dataset=self.dataset, load=self._load
+                )
+                metrics = coco_metrics(self.dataset, results)
             score = metrics["AP"] or 0.0
             if score > self.best:
                 self.best = score
                 save_weights(self.detector, self.train_dir / BEST_WEIGHTS)
                 write_state(self.train_dir, {"best_AP": score, "best_epoch": epochs_done})
-        finally:
+        except BaseException as error:
             restore(self.model, trained)
+            if isinstance(error, (KeyboardInterrupt, Preempted)):
+                self._when_interrupted()
+            raise
+        restore(self.model, trained)
         return results, metrics
 
     def _load(self, record: Any, spec: DetectorSpec) -> np.ndarray:

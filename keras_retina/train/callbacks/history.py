@@ -63,9 +63,10 @@ PROGRESS_SECONDS = 30.0
 class History(keras.callbacks.Callback):
     """Appends a row to `history.csv` and TensorBoard scalars for each epoch, and reports progress in one line.
 
-    `seconds` is the whole epoch with its evaluation, `evaluation_seconds` that part of it, `input_wait` the share of
-    its steps' time that went by before the next batch was there. The first epoch that starves after the first, which
-    reads the files, brings a warning, and so do evaluations, from the second on, of over a tenth of the time so far.
+    `seconds` is the time of the whole epoch, `evaluation_seconds` that of its evaluation, and `input_wait` the share of
+    the steps' time that was spent waiting for the next batch. Two warnings come once each at most: when an epoch waits
+    for over a tenth of its time (not the first, which reads the files), and when evaluations, from the second on, have
+    taken over a tenth of all time.
 
     Args:
         before: the `epoch_time` of the first epoch before it was interrupted.
@@ -75,6 +76,7 @@ class History(keras.callbacks.Callback):
         self,
         path: Path,
         writer: Any,
+        *,
         epochs: int,
         images_per_epoch: int,
         evaluate_every: int,

@@ -7,7 +7,6 @@ Resuming puts these files back, so that what is lost of the training is lost eve
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -19,7 +18,7 @@ from typing import Any
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files.places import remote_errors
-from keras_retina.foundation.files.reading import sha256_of
+from keras_retina.foundation.files.reading import sha256_of, sha256_of_file
 from keras_retina.foundation.files.writing import is_unfinished, replacing, write_json
 from keras_retina.foundation.run_paths import DURATION, HISTORY
 
@@ -92,11 +91,11 @@ def write_checkpoint(train_dir: Path, moment: Moment, *, write_variables: Callab
         for name in FILES_OF_TRAINING:
             if (train_dir / name).exists():
                 _same(train_dir / name, unfinished / name)
-        for file in unfinished.iterdir():
-            _flush(file)
         written = {file.name: _fingerprint(file) for file in sorted(unfinished.iterdir())}
         facts = {**asdict(moment), "files": written}
         write_json(unfinished / MANIFEST, {**facts, "sha256": _sha256_of_facts(facts)})
+        for file in unfinished.iterdir():
+            _flush(file)
     for old in _names(folder)[:-KEPT]:
         shutil.rmtree(folder / old, ignore_errors=True)
     return path
@@ -195,8 +194,7 @@ def _flush(path: Path) -> None:
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
 
 
 def _sha256_of_facts(facts: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     Args:
         checkpoint: of all variables.
+        done: where the training goes on, which is saved already.
         interval: tells when one is due.
         request: to stop; it is obeyed when a checkpoint is written.
         any_worker: whether this worker wants one -> whether any of the cluster does. Reading the variables takes all of
@@ -35,6 +36,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         train_dir: Path,
         checkpoint: tf.train.Checkpoint,
         *,
+        done: Moment,
         interval: Interval,
         request: StopRequest,
         epoch_time: Callable[[], tuple[float, float]],
@@ -46,10 +48,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self.epoch_time, self.any_worker, self.before = epoch_time, any_worker, before
         self.epochs_done = 0
         self._epoch = self._steps = 0
-        self._saved_steps = -1
+        self._done, self._saved_steps = done, done.total_steps
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch, self._steps = epoch, 0
+        self._epoch, self._steps = epoch, self._done.steps if epoch == self._done.epochs else 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._steps = batch + 1
@@ -76,10 +78,15 @@ class SaveCheckpoints(keras.callbacks.Callback):
             self._save(Moment(self._epoch, self._steps, total, seconds, waited, epoch_sums(self.model)))
 
     def _save(self, moment: Moment) -> None:
-        if not all(bool(tf.reduce_all(tf.math.is_finite(variable))) for variable in self.model.trainable_variables):
+        if not has_finite_weights(self.model):
             return  # the next loss is no number and ends the training, which can go on only from before
         started = time.perf_counter()
         self.before(moment.epochs, moment.steps)
         write_checkpoint(self.train_dir, moment, write_variables=self.checkpoint.write)
         self._saved_steps = moment.total_steps
         self.interval.note(moment.total_steps, seconds=time.perf_counter() - started)
+
+
+def has_finite_weights(model: keras.Model) -> bool:
+    """Tells whether all weights that learn are finite numbers."""
+    return all(bool(tf.reduce_all(tf.math.is_finite(variable))) for variable in model.trainable_variables)

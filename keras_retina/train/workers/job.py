@@ -74,17 +74,17 @@ class Job:
         _tell(self.cluster, self.strategy, {"facts": {"data": digest_of_data(datasets)}})
         return datasets
 
-    def agree_on_weights(self, model: keras.Model) -> None:
-        """Compares the weights that the workers begin with.
+    def agree_on_start(self, model: keras.Model, *, precision: str) -> None:
+        """Compares the weights that the workers begin with, and the precision in which they compute.
 
         Raises:
-            InputError: on all workers, if they differ, because the files of pretrained weights do.
+            InputError: on all workers, if they differ, because the files of pretrained weights or the devices do.
         """
         if self.cluster is not None:
             digest = hashlib.sha256()
             for array in model.get_weights():
                 digest.update(np.ascontiguousarray(array).tobytes())
-            facts = {"weights to start from": digest.hexdigest()[:SHOWN_DIGITS]}
+            facts = {"weights to start from": digest.hexdigest()[:SHOWN_DIGITS], "precision": precision}
             _tell(self.cluster, self.strategy, {"facts": facts})
 
 

@@ -22,8 +22,9 @@ from typing import IO, NoReturn
 from keras_retina.foundation.errors import TRY_AGAIN, InputError, WorkerLostError
 from keras_retina.foundation.files.writing import make_folder
 from keras_retina.foundation.interruption import preemptible
+from keras_retina.foundation.machine import usable_cores
 from keras_retina.train.workers.cluster import Cluster
-from keras_retina.train.workers.logs import log_file
+from keras_retina.train.workers.logs import last_error, log_file
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def _verdict(codes: Sequence[int | None], first: int, *, clusters: Sequence[Clus
     """Returns how a worker died; raises what no restart would change."""
     for index, code in enumerate(codes):
         if code == BAD_INPUT:
-            raise InputError(_last_line(log_file(logs, index)) or f"worker {index} refused its input. See {logs}.")
+            raise InputError(last_error(log_file(logs, index)) or f"worker {index} refused its input. See {logs}.")
     cause = next((index for index, code in enumerate(codes) if code not in (None, 0, TRY_AGAIN)), first)
     code = codes[cause]
     name = clusters[cause].name(cause)
@@ -106,9 +107,8 @@ def go_on_alone(arguments: Sequence[str]) -> NoReturn:
 
     TensorFlow stays connected as long as a process lives, and would take the devices of all workers for its own.
     """
-    kept = [argument for argument in arguments if argument != "--overwrite"]  # or it would train again
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "keras_retina", *kept])
+    os.execv(sys.executable, [sys.executable, "-m", "keras_retina", *arguments])
 
 
 def local_cluster(workers: int) -> list[Cluster]:
@@ -122,7 +122,7 @@ def local_cluster(workers: int) -> list[Cluster]:
 
 def divided_cores(workers: int) -> list[list[int]]:
     """Returns the cores of each worker: all that this process may use, shared out, or one shared by several workers."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    cores = usable_cores()
     if len(cores) < workers:
         return [[cores[index % len(cores)]] for index in range(workers)]
     each, more = divmod(len(cores), workers)
@@ -177,9 +177,3 @@ def _show(log: IO[bytes]) -> None:
     if text:
         sys.stdout.write(text.decode(errors="replace"))
         sys.stdout.flush()
-
-
-def _last_line(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    ours = [line for line in lines if line.startswith("keras-retina: ")]
-    return ours[-1].removeprefix("keras-retina: ") if ours else ""

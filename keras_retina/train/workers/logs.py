@@ -1,4 +1,4 @@
-"""The log of each worker in the run folder."""
+"""The log of each worker in the run folder, and what a log says went wrong."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keras_retina.foundation.files.writing import make_folder
+
+ERROR = "keras-retina: "  # before the one line of an error
 
 
 def log_file(folder: Path, index: int) -> Path:
@@ -36,6 +38,13 @@ def worker_log(folder: Path, index: int) -> Iterator[None]:
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
+
+
+def last_error(path: Path) -> str:
+    """Returns what a process of this program last said was wrong, empty where its log has no such line."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    said = [line for line in lines if line.startswith(ERROR)]
+    return said[-1].removeprefix(ERROR) if said else ""
 
 
 def _prints_into(path: Path) -> bool:

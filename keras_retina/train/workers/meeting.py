@@ -95,28 +95,28 @@ def _listening(cluster: Cluster) -> Iterator[socket.socket]:
 
 
 @dataclass(frozen=True)
-class _Guest:
+class _Arrival:
     """A worker that has said who it is."""
 
-    line: _Line
+    connection: _Connection
     index: int
     facts: dict[str, str]
     addresses: list[str]
 
 
-class _Line:
-    """Lines of JSON over one connection."""
+class _Connection:
+    """One connection, over which lines of JSON go."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection, self._file = connection, connection.makefile("rb")
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket, self._file = connected, connected.makefile("rb")
 
     def send(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # who is gone is missed at the next answer
-            self.connection.sendall(json.dumps(message).encode() + b"\n")
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self, seconds: float) -> dict[str, Any]:
         """Returns the next message; an empty one when none came in time, or something else did."""
-        self.connection.settimeout(max(seconds, 0.001))
+        self._socket.settimeout(max(seconds, 0.001))
         try:
             message = json.loads(self._file.readline(LONGEST_MESSAGE))
         except (OSError, ValueError, RecursionError):
@@ -124,9 +124,9 @@ class _Line:
         return message if isinstance(message, dict) else {}
 
     def is_closed(self) -> bool:
-        self.connection.setblocking(False)
+        self._socket.setblocking(False)
         try:
-            return self.connection.recv(1, socket.MSG_PEEK) == b""
+            return self._socket.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
             return False
         except OSError:
@@ -134,7 +134,7 @@ class _Line:
 
     def close(self) -> None:
         self._file.close()
-        self.connection.close()
+        self._socket.close()
 
 
 def _as_chief(
@@ -147,80 +147,82 @@ def _as_chief(
     seconds: float,
 ) -> dict[str, str]:
     """Returns the verdict that every worker was told: nothing in it, or what is `refused`, or who is `lost`."""
-    guests: dict[int, _Guest] = {}
-    strangers: list[_Line] = []  # who must hear the verdict too
+    arrivals: dict[int, _Arrival] = {}
+    strangers: list[_Connection] = []  # who must hear the verdict too
     try:
-        verdict = _welcome(cluster, server, guests=guests, strangers=strangers, deadline=deadline)
+        verdict = _welcome(cluster, server, arrivals=arrivals, strangers=strangers, deadline=deadline)
         if not verdict:
-            different = differences(cluster, {0: facts} | {index: guest.facts for index, guest in guests.items()})
-            verdict = {"refused": different} if different else _show_token(cluster, guests, folder, seconds=seconds)
-        for line in [*(guest.line for guest in guests.values()), *strangers]:
-            line.send({"verdict": verdict})
+            different = differences(cluster, {0: facts} | {index: arrival.facts for index, arrival in arrivals.items()})
+            verdict = {"refused": different} if different else _show_token(cluster, arrivals, folder, seconds=seconds)
+        for connection in [*(arrival.connection for arrival in arrivals.values()), *strangers]:
+            connection.send({"verdict": verdict})
         return verdict
     finally:
-        for line in [*(guest.line for guest in guests.values()), *strangers]:
-            line.close()
+        for connection in [*(arrival.connection for arrival in arrivals.values()), *strangers]:
+            connection.close()
 
 
 def _welcome(
     cluster: Cluster,
     server: socket.socket,
     *,
-    guests: dict[int, _Guest],
-    strangers: list[_Line],
+    arrivals: dict[int, _Arrival],
+    strangers: list[_Connection],
     deadline: float,
 ) -> dict[str, str]:
-    """Fills `guests` until all workers but the chief are among them; returns what is wrong."""
+    """Fills `arrivals` until all workers but the chief are among them; returns what is wrong."""
     count = len(cluster.addresses)
-    while len(guests) < count - 1:
+    while len(arrivals) < count - 1:
         server.settimeout(max(deadline - time.monotonic(), 0.001))
         try:
-            line = _Line(server.accept()[0])
+            connection = _Connection(server.accept()[0])
         except TimeoutError:
-            missing = ", ".join(cluster.name(index) for index in range(1, count) if index not in guests)
+            missing = ", ".join(cluster.name(index) for index in range(1, count) if index not in arrivals)
             return {"lost": _never_came(missing)}
-        guest = _introduced(line)
-        if guest is None:
-            line.close()
+        arrival = _introduced(connection)
+        if arrival is None:
+            connection.close()
             continue
-        index = guest.index
-        if index in guests and guests[index].line.is_closed():  # it died, and this one was started in its place
-            guests.pop(index).line.close()
-        if guest.addresses != list(cluster.addresses) or not 0 <= index < count:
-            strangers.append(line)
-            shown = printable(", ".join(guest.addresses))[:200]
+        index = arrival.index
+        if index in arrivals and arrivals[index].connection.is_closed():  # it died and was started anew
+            arrivals.pop(index).connection.close()
+        if arrival.addresses != list(cluster.addresses) or not 0 <= index < count:
+            strangers.append(connection)
+            shown = printable(", ".join(arrival.addresses))[:200]
             return {
                 "refused": f"TF_CONFIG: expected the same cluster on all workers. Received: worker {index} has "
                 f"{shown}; {cluster.name(0)} has {', '.join(cluster.addresses)}. Give all the same list."
             }
-        if index == 0 or index in guests:
-            strangers.append(line)
+        if index == 0 or index in arrivals:
+            strangers.append(connection)
             return {
                 "refused": f"TF_CONFIG: expected another index for each worker. Received: index={index} twice. "
                 f"Give the {count} workers the indices 0 to {count - 1}."
             }
-        guests[index] = guest
+        arrivals[index] = arrival
     return {}
 
 
-def _introduced(line: _Line) -> _Guest | None:
+def _introduced(connection: _Connection) -> _Arrival | None:
     """Returns the worker at the other end, None if it is something else."""
-    said = line.receive(ANSWER_SECONDS)
+    said = connection.receive(ANSWER_SECONDS)
     index, facts, addresses = said.get("index"), said.get("facts"), said.get("addresses")
     if type(index) is not int or not isinstance(facts, dict) or not isinstance(addresses, list):
         return None
     names = {str(name): str(value) for name, value in facts.items()}
-    return _Guest(line, index, names, [str(one) for one in addresses])
+    return _Arrival(connection, index, names, [str(one) for one in addresses])
 
 
-def _show_token(cluster: Cluster, guests: Mapping[int, _Guest], folder: Path, *, seconds: float) -> dict[str, str]:
+def _show_token(cluster: Cluster, arrivals: Mapping[int, _Arrival], folder: Path, *, seconds: float) -> dict[str, str]:
     """Writes a token and asks all whether they see it."""
     token = secrets.token_hex(16)
     make_folder(folder)
     write_file(folder / TOKEN, token.encode())
-    for guest in guests.values():
-        guest.line.send({"token": token})
-    answers = {index: guest.line.receive(seconds + 2 * ANSWER_SECONDS) for index, guest in sorted(guests.items())}
+    for arrival in arrivals.values():
+        arrival.connection.send({"token": token})
+    answers = {
+        index: arrival.connection.receive(seconds + 2 * ANSWER_SECONDS) for index, arrival in sorted(arrivals.items())
+    }
     gone = [cluster.name(index) for index, said in answers.items() if "sees" not in said]
     blind = [cluster.name(index) for index, said in answers.items() if said.get("sees") is False]
     (folder / TOKEN).unlink(missing_ok=True)
@@ -238,26 +240,29 @@ def _as_worker(
     cluster: Cluster, facts: Mapping[str, str], *, folder: Path, deadline: float, seconds: float
 ) -> dict[str, str]:
     """Returns the verdict of the chief."""
-    line = _call(cluster.addresses[0], deadline)
-    if line is None:
+    connection = _call(cluster.addresses[0], deadline)
+    if connection is None:
         return {"lost": _never_came(f"the chief, {cluster.name(0)},")}
-    with contextlib.closing(line):
-        line.send({"index": cluster.index, "facts": dict(facts), "addresses": list(cluster.addresses)})
-        said = line.receive(deadline - time.monotonic() + 2 * ANSWER_SECONDS)
+    with contextlib.closing(connection):
+        connection.send({"index": cluster.index, "facts": dict(facts), "addresses": list(cluster.addresses)})
+        said = connection.receive(deadline - time.monotonic() + 2 * ANSWER_SECONDS)
+        if not said and time.monotonic() >= deadline:
+            return {"lost": _never_came("other workers")}
         if "token" in said:
-            line.send({"sees": _is_there(folder / TOKEN, str(said["token"]), seconds=seconds)})
-            said = line.receive(2 * seconds + 4 * ANSWER_SECONDS)
+            connection.send({"sees": _is_there(folder / TOKEN, str(said["token"]), seconds=seconds)})
+            said = connection.receive(2 * seconds + 4 * ANSWER_SECONDS)
     verdict = said.get("verdict")
     if not isinstance(verdict, dict):
         return {"lost": f"workers: {cluster.name(0)}, the chief, went away. The same command tries again."}
     return verdict
 
 
-def _call(address: str, deadline: float) -> _Line | None:
+def _call(address: str, deadline: float) -> _Connection | None:
     host, _, port = address.rpartition(":")
     while (left := deadline - time.monotonic()) > 0:
         try:
-            return _Line(socket.create_connection((host.strip("[]"), int(port)), timeout=min(left, ANSWER_SECONDS)))
+            place = host.strip("[]"), int(port)
+            return _Connection(socket.create_connection(place, timeout=min(left, ANSWER_SECONDS)))
         except OSError:  # not there yet, or its name is not known yet
             time.sleep(min(left, 0.2))
     return None

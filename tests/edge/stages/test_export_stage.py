@@ -37,7 +37,7 @@ def export_run(tmp_path, tiny_recipe, tiny_coco, monkeypatch, logged):
                     (out_dir / f"{stem}.tflite").write_bytes(b"")
                     (out_dir / f"{stem}.json").write_text(json.dumps(facts))
 
-        monkeypatch.setattr("edge.export.export.export_files", write_files)
+        monkeypatch.setattr("edge.stages.export_files", write_files)
         with logged() as lines:
             files = export_stage(run)
         assert all(file.exists() for file in files)

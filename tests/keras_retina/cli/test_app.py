@@ -92,6 +92,7 @@ def test_a_slip_of_a_newcomer_is_answered_with_what_was_meant(arguments, told, t
     [
         (("run", "--data", "x"), "keras-retina: interrupted. The same command goes on where it stopped.\n"),
         (("run", "--data", "x", "--overwrite"), "keras-retina: interrupted. The same command without --overwrite goes"),
+        (("pack", "x"), "keras-retina: interrupted. The same command goes on where it stopped.\n"),
         (("inspect", "x"), ""),
     ],
 )

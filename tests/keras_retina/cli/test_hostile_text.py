@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-sys.path.append(str(Path(__file__).parents[3] / "benchmarks" / "runs"))
+sys.path.append(str(Path(__file__).parents[3] / "benchmarks" / "hostile"))
 
 import fuzz_text
 
 from keras_retina.cli.app import app, error_line, main
-from keras_retina.cli.output import any_letter, say
+from keras_retina.cli.output import any_character, say
 
 # `outputs` and `special_files` have tests of their own below and in foundation; `show-batch` and files need TensorFlow.
 SURFACES = (
@@ -107,7 +107,7 @@ def test_a_bad_place_or_number_is_refused_before_the_work(words, told, command, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_value_of_many_letters_is_told_in_one_short_printable_line(command):
+def test_a_value_of_many_characters_is_told_in_one_short_printable_line(command):
     status, error = command("check-data", "--data", "x" * 100_000, "--format", "\x1b[2J" * 10_000)
     assert status == 2 and len(error) < 2_100 and "\x1b" not in error
     status, error = command("report", "\x1b[31m\u202e")
@@ -117,7 +117,7 @@ def test_a_value_of_many_letters_is_told_in_one_short_printable_line(command):
 def test_a_terminal_without_emoji_gets_them_escaped(monkeypatch):
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
-    any_letter()
+    any_character()
     say("class \U0001f600 and caf\xe9")
     assert written.getvalue() == b"class \\U0001f600 and caf\xe9" + os.linesep.encode()
 

@@ -34,8 +34,8 @@ def test_a_long_message_keeps_the_place_at_its_beginning_and_the_advice_at_its_e
     message = str(InputError(f"a.json: name: expected x. Received: {'y' * 100_000}. Correct the name."))
     assert len(message) <= 2_000
     assert message.startswith("a.json: name: expected x. Received: yyy") and message.endswith("y. Correct the name.")
-    assert " letters) ... " in message
-    assert len(one_line("\x00" * 10_000)) <= 2_000  # each becomes four letters
+    assert " characters) ... " in message
+    assert len(one_line("\x00" * 10_000)) <= 2_000  # each becomes four characters
 
 
 def test_an_error_survives_the_way_between_processes():

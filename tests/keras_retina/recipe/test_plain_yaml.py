@@ -41,7 +41,7 @@ def test_plain_yaml_is_what_pyyaml_reads(loader):
         ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
         ("a: 2026-13-45", "month must be in"),
         ("a: [", "expected"),
-        ("x" * ((1 << 20) + 1), "1048577 letters"),
+        ("x" * ((1 << 20) + 1), "1048577 characters"),
     ],
 )  # fmt: skip
 def test_what_is_not_plain_is_refused_in_one_line(text, told):

@@ -12,6 +12,7 @@ from keras_retina.model.saving import save_detector
 from keras_retina.recipe.recipe import Recipe, recipe_from_fields
 from keras_retina.run.folder import open_run, run_facts, start_run
 from keras_retina.run.training import train_stage
+from keras_retina.train.workers.cluster import Cluster
 
 
 def test_a_run_that_ended_before_it_trained_does_not_keep_its_folder(tmp_path):
@@ -119,3 +120,16 @@ def test_a_run_goes_on_with_another_interval_of_checkpoints(tmp_path):
     recipe = recipe_from_fields({"name": "one", "training": {"epochs": 3}}, "here")
     with pytest.raises(InputError, match="a run of another recipe"):
         start_run(run, recipe, data_dir=data, command="command", overwrite=False)
+
+
+def test_workers_of_a_cluster_do_not_overwrite(tmp_path, monkeypatch):
+    """A worker could find the old model before the chief deletes it, and end as if all were done."""
+    recipe = recipe_from_fields({"name": "one", "training": {"strategy": "multi_worker"}}, "here")
+    start_run(tmp_path / "run", recipe, data_dir=tmp_path / "data", command="command", overwrite=True)
+    for index in range(2):
+        monkeypatch.setenv("TF_CONFIG", Cluster(("a:1", "b:2"), index).tf_config())
+        with pytest.raises(
+            InputError, match=r"--overwrite: expected a training in one process\. .* Delete .*run first"
+        ):
+            start_run(tmp_path / "run", recipe, data_dir=tmp_path / "data", command="command", overwrite=True)
+    assert (tmp_path / "run" / "recipe.yaml").is_file()

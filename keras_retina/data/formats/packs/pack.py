@@ -19,7 +19,7 @@ from keras_retina.data.formats.packs.about import (
 )
 from keras_retina.data.formats.packs.index import record_of
 from keras_retina.data.formats.packs.tfrecords import is_tfrecord_pattern, read_tfrecords, tfrecord_splits
-from keras_retina.data.formats.packs.unfinished import is_unfinished
+from keras_retina.data.formats.packs.unfinished import is_unfinished_pack
 from keras_retina.data.records import Dataset, Layout, Reader, Reading, Record
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files.places import address
@@ -139,7 +139,7 @@ def _find(place: Path) -> list[Layout]:
     splits = pack_splits(place)
     if splits:
         return [Layout("pack", "pack", tuple(splits), lambda split, reading: read_pack(place, split))]
-    if is_unfinished(place):
+    if is_unfinished_pack(place):
         raise InputError(
             f"{printable(address(place))}: a pack that was written to its end was expected. "
             "Received: an unfinished one. Repeat the `keras-retina pack` command, which continues it."

@@ -35,7 +35,7 @@ except ImportError:  # Windows
 
 logger = logging.getLogger(__name__)
 
-UNFINISHED, LOCK, WRITER = "unfinished.json", "unfinished.lock", "unfinished-writer.json"
+PLAN_FILE, LOCK, WRITER = "unfinished.json", "unfinished.lock", "unfinished-writer.json"
 _OWN = re.compile(r"unfinished(-.*)?\.json|.*-\d{5}\.(tfrecord|jsonl)")
 
 
@@ -46,9 +46,9 @@ class _Finished(BaseModel):
     sources: str
 
 
-def is_unfinished(folder: Path) -> bool:
+def is_unfinished_pack(folder: Path) -> bool:
     """Tells whether a pack was begun in a folder and did not get to its end."""
-    return bool(matching_files(folder, UNFINISHED))
+    return bool(matching_files(folder, PLAN_FILE))
 
 
 def plan_of(datasets: Sequence[Dataset], **settings: Any) -> str:
@@ -74,16 +74,16 @@ def begin(folder: Path, plan: str) -> None:
     """
     there = [file for file in matching_files(folder, "*") if file.name != LOCK]
     if not there:
-        write_text(folder / UNFINISHED, json.dumps({"plan": plan}))
+        write_text(folder / PLAN_FILE, json.dumps({"plan": plan}))
         return
-    if not is_unfinished(folder) or any(not _OWN.fullmatch(file.name) for file in there):
+    if not is_unfinished_pack(folder) or any(not _OWN.fullmatch(file.name) for file in there):
         raise not_empty(folder)
-    if _json(folder / UNFINISHED) == {"plan": plan}:
+    if _json(folder / PLAN_FILE) == {"plan": plan}:
         return
     logger.info(f"{printable(address(folder))}: what was begun there has other labels or settings; beginning anew")
-    for file in sorted(there, key=lambda file: file.name == UNFINISHED):  # it goes last
+    for file in sorted(there, key=lambda file: file.name == PLAN_FILE):  # it goes last
         remove_file(file)
-    write_text(folder / UNFINISHED, json.dumps({"plan": plan}))
+    write_text(folder / PLAN_FILE, json.dumps({"plan": plan}))
 
 
 def finished_shard(folder: Path, split: str, number: int, *, records: Sequence[Record]) -> Shard | None:
@@ -158,7 +158,7 @@ def end(folder: Path) -> None:
     """Removes what only an unfinished pack has; `pack.json` is there."""
     for file in [*matching_files(folder, "unfinished-*.json"), *matching_files(folder, LOCK)]:
         remove_file(file)
-    remove_file(folder / UNFINISHED)
+    remove_file(folder / PLAN_FILE)
 
 
 def not_empty(folder: Path) -> InputError:

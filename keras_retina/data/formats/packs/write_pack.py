@@ -37,7 +37,7 @@ from keras_retina.data.resize import reduced
 from keras_retina.foundation.errors import InputError, printable
 from keras_retina.foundation.files.places import address, local_path, remote_address, remote_errors
 from keras_retina.foundation.files.reading import file_size, sha256_of, sha256_of_file
-from keras_retina.foundation.files.writing import copy_to_remote, write_text
+from keras_retina.foundation.files.writing import UNFINISHED, copy_to_remote, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -88,20 +88,21 @@ def write_pack(
                 end(folder)
                 return
             _require_empty(folder)
-            unfinished = folder.with_name(f".{folder.name}.unfinished")
+            unfinished = folder.with_name(f".{folder.name}{UNFINISHED}")
             unfinished.mkdir(parents=True, exist_ok=True)
             with only_writer(unfinished):
+                (unfinished / PACK_FILE).unlink(missing_ok=True)  # of a process that was killed before the renaming
                 begin(unfinished, plan)
                 try:
                     _require_empty(folder)  # another process may have ended just now
                     _write(unfinished, datasets, reduced_for=size, shard_bytes=shard_bytes, check=lambda: None)
-                    end(unfinished)
                     if folder.exists():
                         folder.rmdir()
                     os.rename(unfinished, folder)
                 except Exception:  # not for an interrupt: the next call continues
                     shutil.rmtree(unfinished, ignore_errors=True)
                     raise
+                end(folder)  # last: without `unfinished.json` nobody could continue
     except OSError as error:
         raise InputError(
             f"{printable(address(folder))}: the pack could not be written. Received: {printable(error.strerror)}. "

@@ -113,13 +113,14 @@ def test_a_healing_that_is_killed_while_it_replaces_the_files_goes_on(run_of, mo
             left[0] -= 1
         path.write_bytes(data)
 
-    def write_detector(path, heads_only, *, head, **_) -> None:
+    def write_detector(path, heads_only, *, head, origin, **_) -> None:
         data = heads_only + head.encode()
         write(path, data)
-        write(path.with_suffix(".json"), json.dumps({"sha256": sha256(data)}).encode())
+        write(path.with_suffix(".json"), json.dumps({"sha256": sha256(data), **origin}).encode())
 
+    candidate = SimpleNamespace(heads_only=b"better ", kind="int8", changed="other ranges")
     monkeypatch.setattr(heal, "write_detector", write_detector)
-    monkeypatch.setattr(heal, "candidate_of", lambda *_: SimpleNamespace(heads_only=b"better ", kind="int8"))
+    monkeypatch.setattr(heal, "candidate_of", lambda *_: candidate)
     monkeypatch.setattr(heal, "load_detector", lambda _: (None, None))
     monkeypatch.setattr(heal, "origin_of", lambda *_: {})
     monkeypatch.setattr(heal, "_calibration_images", lambda *_: [])
@@ -139,3 +140,4 @@ def test_a_healing_that_is_killed_while_it_replaces_the_files_goes_on(run_of, mo
     assert heal._is_of_files(saved[-1], patient) and heal._is_over(saved[-1], [], None, patient)
     assert saved[-1].judged == (sha256(b"one_int8"), sha256(b"better postprocess"))
     assert [path.read_bytes() for path in patient.files] == [b"better postprocess", b"better raw"]
+    assert json.loads(patient.files[0].with_suffix(".json").read_text())["healed"] == "other ranges"

@@ -46,6 +46,20 @@ def test_an_archive_is_unpacked_once_into_a_folder_of_its_name(tmp_path, name, w
     assert (unpacked(file) / "mark").exists()
 
 
+def test_two_processes_that_unpack_at_the_same_time_share_the_folder(tmp_path, monkeypatch):
+    file, original = write_zip(tmp_path / "pets.zip", {"a.txt": "one"}), archive._unpack
+
+    def after_another(*arguments) -> None:
+        monkeypatch.setattr(archive, "_unpack", original)
+        unpacked(file)  # the other one, which is faster
+        original(*arguments)
+
+    monkeypatch.setattr(archive, "_unpack", after_another)
+    folder = unpacked(file)
+    assert (folder / "a.txt").read_text() == "one"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_a_changed_archive_is_unpacked_anew(tmp_path):
     file = write_zip(tmp_path / "pets.zip", {"a.txt": "one"})
     unpacked(file)

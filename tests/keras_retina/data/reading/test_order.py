@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_retina.data.reading.order import Share, sample_order, share_of_epoch, share_of_samples
+from keras_retina.data.reading.order import Share, sample_order
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
 
@@ -18,48 +18,32 @@ def first(images: int, count: int, seed: int = 3, **options) -> list[tuple[int, 
     return [(int(position), int(index)) for position, index in stream.as_numpy_iterator()]
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        ({"batch_size": 4, "share": Share(0, 2)}, [0, 1, 4, 5, 8, 9]),
+        ({"batch_size": 4, "share": Share(1, 2)}, [2, 3, 6, 7, 10, 11]),
+        ({"batch_size": 4, "share": Share(0, 2), "first_sample": 5}, [5, 6, 9, 10, 13, 14]),
+        ({"batch_size": 12, "share": Share(1, 3, 6)}, [4, 5, 6, 7, 16, 17]),
+        ({}, [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_a_share_is_what_was_counted_by_hand(options, numbers):
+    """5 images, so that passes begin inside of batches."""
+    assert [position for position, _ in first(5, 6, **options)] == numbers
+
+
 @pytest.mark.parametrize("images", [1, 2, 7, 12, 100])
-def test_shares_of_an_epoch_have_nothing_in_common_and_are_all_of_it(images: int, workers: int):
-    """Whether or not a batch, three samples of each worker, divides the epoch."""
-    for epoch in range(4):
-        shares = [
-            share_of_epoch(images, epoch, batch_size=3 * workers, share=Share(worker, workers)).tolist()
-            for worker in range(workers)
-        ]
-        assert sorted(itertools.chain(*shares)) == list(range(epoch * images, (epoch + 1) * images))
-        assert max(map(len, shares)) - min(map(len, shares)) <= 3
-
-
-def test_a_share_is_what_was_counted_by_hand():
-    """Batches of 4, two workers, 5 images: the second epoch begins with the second sample of a batch."""
-    first_of_two, second_of_two = {"share": Share(0, 2), "batch_size": 4}, {"share": Share(1, 2), "batch_size": 4}
-    assert share_of_epoch(5, 0, **first_of_two).tolist() == [0, 1, 4]
-    assert share_of_epoch(5, 0, **second_of_two).tolist() == [2, 3]
-    assert share_of_epoch(5, 1, **first_of_two).tolist() == [5, 8, 9]
-    assert share_of_epoch(5, 1, **second_of_two).tolist() == [6, 7]
-    assert share_of_samples(5, 11, **first_of_two, first_sample=5).tolist() == [5, 6, 9, 10]
-    assert share_of_samples(8, 8, **first_of_two).tolist() == []
-    assert share_of_epoch(0, 3, **first_of_two).tolist() == []
-    assert share_of_samples(0, 24, batch_size=12, share=Share(1, 3, 6)).tolist() == [4, 5, 6, 7, 16, 17, 18, 19]
-
-
 @pytest.mark.parametrize(("workers", "each"), [(1, 4), (2, 3), (9, 1)])
-def test_parts_of_workers_are_the_batches_of_one_process(workers: int, each: int):
+def test_parts_of_workers_are_the_batches_of_one_process(images: int, workers: int, each: int):
+    """Whether or not a batch divides an epoch: each sample is read by exactly one worker."""
     batch = workers * each
-    whole = first(7, 4 * batch)
-    parts = [first(7, 4 * each, batch_size=batch, share=Share(worker, workers)) for worker in range(workers)]
+    whole = first(images, 4 * batch)
+    parts = [first(images, 4 * each, batch_size=batch, share=Share(worker, workers)) for worker in range(workers)]
     for step in range(4):
         of_step = [part[step * each : (step + 1) * each] for part in parts]
         assert list(itertools.chain(*of_step)) == whole[step * batch : (step + 1) * batch]
     assert [position for position, _ in whole] == list(range(4 * batch))
-
-
-def test_the_stream_of_a_worker_has_the_numbers_of_its_share():
-    for worker in range(3):
-        options = {"batch_size": 6, "share": Share(worker, 3)}
-        epochs = [share_of_epoch(7, epoch, **options) for epoch in range(6)]
-        assert [position for position, _ in first(7, 12, **options)] == np.concatenate(epochs)[:12].tolist()
 
 
 def test_every_pass_of_all_workers_is_another_permutation():
@@ -105,4 +89,4 @@ def test_a_worker_that_is_not_one_of_them_is_refused(share: Share):
 @pytest.mark.parametrize("share", [Share(0, 4), Share(0, 2, 4)])
 def test_a_batch_that_cannot_be_divided_is_refused(share: Share):
     with pytest.raises(InputError, match=r"batch_size: a multiple of \d workers and of \d replicas .* batch_size=6"):
-        share_of_samples(0, 5, batch_size=6, share=share)
+        sample_order(5, 0, first_sample=0, batch_size=6, share=share)

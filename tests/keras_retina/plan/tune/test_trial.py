@@ -84,15 +84,15 @@ def test_a_finished_trial_is_not_trained_again(training, tiny_recipe, tmp_path):
 
 
 def test_a_trial_that_falls_behind_is_ended(training, tiny_recipe, tmp_path):
-    training([1.0, 2.0, 3.0], seconds=20)
+    training([1.0, 2.0, 3.0], seconds=600)
     started = time.monotonic()
     assert run_trial(tiny_recipe, tmp_path / "trial", falls_behind=lambda epoch, ap: True) is None
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 300  # it would have taken half an hour
 
 
 def test_a_training_that_ends_with_an_error_names_its_last_line(training, tiny_recipe, tmp_path):
     training([1.0], end="sys.exit('keras-retina: the loss is not a number. Lower the learning rate.')")
-    with pytest.raises(TrialFailedError, match=r"^keras-retina: the loss is not a number"):
+    with pytest.raises(TrialFailedError, match=r"^the loss is not a number"):
         run_trial(tiny_recipe, tmp_path / "trial")
 
 

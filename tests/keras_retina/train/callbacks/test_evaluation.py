@@ -51,7 +51,10 @@ def evaluation(monkeypatch, one_image, tmp_path, linear_model, writer):
         monkeypatch.setattr(callbacks, "predict_on_all", lambda *_, **__: [])
         monkeypatch.setattr(callbacks, "coco_metrics", lambda *_, **__: {"AP": next(remaining), "AP50": None})
         detector = linear_model()  # `fit` puts the model in training in its place
-        return EvaluateAveragePrecision(detector, SPEC, one_image, every, epochs, tmp_path, writer, patience)
+        return EvaluateAveragePrecision(
+            detector, SPEC, dataset=one_image, every=every, epochs=epochs, train_dir=tmp_path, writer=writer,
+            patience=patience,
+        )  # fmt: skip
 
     return make
 
@@ -247,6 +250,7 @@ def test_the_function_that_was_traced_before_measures_the_ap_of_an_epoch(
     used = []
     monkeypatch.setattr(callbacks, "predict_on_all", lambda strategy, detect, *_, **__: used.append(detect) or [])
     monkeypatch.setattr(callbacks, "coco_metrics", lambda *_, **__: {"AP": 1.0, "AP50": None})
-    hook = EvaluateAveragePrecision(linear_model(), SPEC, one_image, 1, 1, tmp_path, writer, detect=len)
+    once = {"dataset": one_image, "every": 1, "epochs": 1, "train_dir": tmp_path, "writer": writer}
+    hook = EvaluateAveragePrecision(linear_model(), SPEC, **once, detect=len)
     fit(linear_model(), 1, hook)
     assert used == [len]

@@ -6,6 +6,7 @@ import csv
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,11 @@ from keras_retina.train.callbacks.history import (
     evaluation_share,
     evaluations_between,
 )
+
+
+def settings_of(epochs: int, every: int = 5) -> dict[str, Any]:
+    """What `History` is told of a training of 8 images an epoch."""
+    return {"epochs": epochs, "images_per_epoch": 8, "evaluate_every": every, "wait": InputWait()}
 
 
 class Clock:
@@ -65,7 +71,7 @@ def told(monkeypatch, tmp_path, logged, linear_model, fit, writer):
     def run(epochs: int, step_seconds: float, evaluations: dict[int, float], every: int) -> list[str]:
         clock = Clock()
         monkeypatch.setattr(module, "time", clock)
-        hook = History(tmp_path / "history.csv", writer, epochs, 8, every, InputWait())
+        hook = History(tmp_path / "history.csv", writer, **settings_of(epochs, every))
         with logged() as lines:
             fit(linear_model(), epochs, Steps(clock, step_seconds), Evaluated(evaluations, clock=clock), hook)
         return lines
@@ -82,7 +88,7 @@ def test_history_has_a_row_for_each_epoch_and_goes_on_after_a_resume(tmp_path, l
     path, model = tmp_path / "history.csv", linear_model()
     with logged() as lines:
         for done, score in ((0, 3), (2, 5)):
-            history = History(path, writer, 4, 8, 2, InputWait())
+            history = History(path, writer, **settings_of(4, 2))
             fit(model, done + 2, Evaluated({done + 2: 0.25}, score), history, initial_epoch=done)
     rows = rows_of(path)
     assert tuple(rows[0]) == HISTORY_COLUMNS
@@ -116,7 +122,7 @@ def test_a_training_that_starves_is_warned_about_once_and_not_for_its_first_epoc
 ):
     model = linear_model()
     with logged() as lines:
-        fit(model, 4, History(tmp_path / "history.csv", writer, 4, 8, 5, Waited(seconds)))
+        fit(model, 4, History(tmp_path / "history.csv", writer, **settings_of(4) | {"wait": Waited(seconds)}))
     told = [number for number, line in enumerate(lines) if line.startswith("warning: training waited")]
     assert told == [2][:warnings]  # behind the lines of epochs 1 and 2
     assert all((float(row["input_wait"]) > 0) == bool(seconds) for row in rows_of(tmp_path / "history.csv"))
@@ -125,7 +131,7 @@ def test_a_training_that_starves_is_warned_about_once_and_not_for_its_first_epoc
 def test_a_row_that_does_not_fit_on_the_disk_is_one_line(tmp_path, linear_model, fit, writer):
     (tmp_path / "history.csv").mkdir()
     with pytest.raises(InputError, match=r"history\.csv: the history could not be written\. .*the checkpoint before"):
-        fit(linear_model(), 1, History(tmp_path / "history.csv", writer, 1, 8, 5, InputWait()))
+        fit(linear_model(), 1, History(tmp_path / "history.csv", writer, **settings_of(1)))
 
 
 def test_an_epoch_that_was_interrupted_has_the_time_of_both_parts(
@@ -134,7 +140,7 @@ def test_an_epoch_that_was_interrupted_has_the_time_of_both_parts(
     """100 s and 40 s of waiting before; two steps of 10 s after; the next epoch begins at zero again."""
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
-    history = History(tmp_path / "history.csv", writer, 2, 8, 5, InputWait(), (100.0, 40.0))
+    history = History(tmp_path / "history.csv", writer, **settings_of(2), before=(100.0, 40.0))
     with logged():
         fit(linear_model(), 2, Steps(clock, 10.0), history)
     rows = rows_of(tmp_path / "history.csv")
@@ -157,7 +163,7 @@ def test_the_time_left_does_not_count_the_tracing_of_the_first_step_again(
             Traced.steps += 1
 
     with logged() as lines:
-        fit(linear_model(), 4, Traced(), History(tmp_path / "history.csv", writer, 4, 8, 5, InputWait()))
+        fit(linear_model(), 4, Traced(), History(tmp_path / "history.csv", writer, **settings_of(4)))
     left = [line.partition("about ")[2] for line in lines if line.startswith("epoch")]
     assert left == ["3.0 min left", "2.0 min left", "1.0 min left", "0.0 min left"]
     assert [float(row["seconds"]) for row in rows_of(tmp_path / "history.csv")] == [630.0, 60.0, 60.0, 60.0]

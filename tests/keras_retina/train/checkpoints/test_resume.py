@@ -106,7 +106,7 @@ def fit_small(
 
 def without_pictures() -> None:
     """Puts small things in the place of those that need a detector and images."""
-    fit.Diagnostics = lambda *_: keras.callbacks.Callback()
+    fit.Diagnostics = lambda *_, **__: keras.callbacks.Callback()
     evaluation.EvaluateAveragePrecision._write_pictures = lambda *_: None
     evaluation.predict_on_all = lambda *_, **__: []
     evaluation.coco_metrics = lambda *_, **__: {"AP": 10.0, "AP50": None}
@@ -237,6 +237,33 @@ def test_an_evaluation_is_interrupted_at_once_and_its_epoch_is_saved(tmp_path, m
         np.testing.assert_array_equal(one, same)
 
 
+def test_an_evaluation_that_is_interrupted_again_leaves_the_checkpoint_of_its_epoch(tmp_path, monkeypatch):
+    settings = settings_of(checkpoint_steps=1000)
+    monkeypatch.setattr(evaluation, "coco_metrics", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    for _ in range(2):
+        with pytest.raises(Preempted):
+            fit_small(tmp_path, settings)
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000006"]
+
+
+@pytest.mark.parametrize("moment", ["swap_in_average", "restore", "save_weights"])
+def test_a_request_while_the_average_is_in_the_model_saves_the_weights_in_training(tmp_path, monkeypatch, moment: str):
+    settings = settings_of(checkpoint_steps=1000, evaluate_every=1)
+    straight = fit_small(tmp_path / "straight", settings)
+    original = getattr(evaluation, moment)
+
+    def asked_to_stop_before(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Preempted):
+        patch.setattr(evaluation, moment, asked_to_stop_before)
+        fit_small(tmp_path / "stopped", settings)
+    resumed = fit_small(tmp_path / "stopped", settings)
+    for one, same in zip(everything_of(straight), everything_of(resumed), strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
 def test_patience_counts_on_from_the_best_of_before(tmp_path, monkeypatch):
     settings = settings_of(epochs=9, evaluate_every=1, early_stop={"patience": 2}, checkpoint_steps=1)
     with pytest.raises(LostError):
@@ -325,6 +352,14 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
     with pytest.raises(InputError, match="at step 3 of epoch 1"):
         fit_small(tmp_path, settings_of(), callback=broken)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000001"]
+
+
+def test_final_weights_that_are_no_numbers_are_no_detector(tmp_path):
+    """The update of the last step breaks them, and no loss follows that would show it."""
+    broken = keras.callbacks.LambdaCallback()
+    broken.on_epoch_end = lambda epoch, _: broken.model.get_layer("first").bias.assign(np.full(8, np.inf))
+    with pytest.raises(InputError, match="the weights must stay finite. Received: .* after the last step"):
+        fit_small(tmp_path, settings_of(epochs=1, checkpoint="last", weight_average=None), callback=broken)
 
 
 def test_a_checkpoint_of_another_optimiser_is_refused_by_name(tmp_path):

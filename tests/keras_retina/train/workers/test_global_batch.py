@@ -21,8 +21,9 @@ from keras_retina.data.reading.folder import load_dataset
 from keras_retina.model.retinanet import detector_network
 from keras_retina.model.spec import detector_spec
 from keras_retina.recipe.recipe import recipe_from_fields
-from keras_retina.train.batch_norm import synchronized_batch_norm
+from keras_retina.train.batch_norm import fold_frozen_batch_norm
 from keras_retina.train.fit import compile_detector
+from keras_retina.train.synchronized_norm import synchronized_norms
 from keras_retina.train.workers.devices import distribution_strategy
 
 recipe = recipe_from_fields({
@@ -39,13 +40,13 @@ spec = detector_spec(recipe.model, dataset.class_names)
 strategy = distribution_strategy("auto", 8)
 assert strategy.num_replicas_in_sync == replicas
 with strategy.scope():
-    model = detector_network(recipe.model, len(spec.class_names))
+    detector = detector_network(recipe.model, len(spec.class_names))
+    model = fold_frozen_batch_norm(detector, instead=synchronized_norms(detector, replicas=replicas))
     compile_detector(model, spec, settings=recipe.training, steps_per_epoch=10**6, precision="float32")
 before = [variable.numpy() for variable in model.trainable_variables]
-with synchronized_batch_norm(model, replicas=replicas):
-    loss = model.fit(training_batches(dataset, spec, batch_size=8), steps_per_epoch=1, verbose=0).history["loss"]
-norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-assert norms and not any(norm.synchronized for norm in norms)
+loss = model.fit(training_batches(dataset, spec, batch_size=8), steps_per_epoch=1, verbose=0).history["loss"]
+norms = [layer for layer in detector.layers if isinstance(layer, keras.layers.BatchNormalization)]
+assert norms
 updates = [variable.numpy() - old for variable, old in zip(model.trainable_variables, before)]
 means = [norm.moving_mean.numpy() for norm in norms]
 np.savez(out, loss=loss, **{f"update{i}": value for i, value in enumerate(updates)},

@@ -9,8 +9,10 @@ import pytest
 
 from keras_retina.data.records import Dataset, Record
 from keras_retina.foundation.errors import InputError
-from keras_retina.foundation.legacy_keras import tf
-from keras_retina.train.workers.job import ALONE, digest_of_data, is_of_lost_worker, joined
+from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.train.workers import job
+from keras_retina.train.workers.cluster import Cluster
+from keras_retina.train.workers.job import ALONE, Job, digest_of_data, is_of_lost_worker, joined
 
 GONE = "{{function_node}} Collective ops is aborted by: Error reported from /job:worker/task:1"
 
@@ -78,8 +80,18 @@ def test_another_file_and_another_class_name_change_the_digest(tmp_path):
 
 
 def test_a_process_that_trains_alone_agrees_with_itself(tmp_path):
-    with joined(None, None, run_dir=tmp_path) as job:
-        assert job is ALONE
-        assert job.is_chief
-        assert job.agree_on_data(lambda: {"train": dataset(tmp_path)}).keys() == {"train"}
+    with joined(None, None, run_dir=tmp_path) as own:
+        assert own is ALONE
+        assert own.is_chief
+        assert own.agree_on_data(lambda: {"train": dataset(tmp_path)}).keys() == {"train"}
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_workers_that_would_compute_in_another_precision_are_told_which(monkeypatch):
+    model, worker = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))]), Job(Cluster(("a:1", "b:2"), 0))
+    monkeypatch.setattr(job, "gather_json", lambda _, said: [said, said])
+    worker.agree_on_start(model, precision="float32")
+    monkeypatch.setattr(job, "gather_json", lambda _, said: [said, {"facts": said["facts"] | {"precision": "float16"}}])
+    told = r"the same precision on all of them\. Received: worker 1 at b:2 has precision float16; worker 0"
+    with pytest.raises(InputError, match=told):
+        worker.agree_on_start(model, precision="float32")

@@ -134,10 +134,10 @@ def is_running(process: int) -> bool:
         return False
 
 
-def test_the_chief_goes_on_as_a_new_process_that_does_not_train_again(monkeypatch):
+def test_the_chief_goes_on_as_a_new_process_of_the_same_command(monkeypatch):
     called = []
     monkeypatch.setattr(os, "execv", lambda program, arguments: called.append((program, arguments)))
-    go_on_alone(["run", "a.yaml", "--overwrite", "--data", "d"])
+    go_on_alone(["run", "a.yaml", "--data", "d"])
     program = [sys.executable, "-m", "keras_retina", "run", "a.yaml", "--data", "d"]
     assert called == [(sys.executable, program)]
 

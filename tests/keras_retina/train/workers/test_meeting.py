@@ -139,3 +139,13 @@ def test_facts_that_agree_differ_in_nothing():
     cluster = Cluster(("a:1", "b:2"), 0)
     assert differences(cluster, {0: FACTS, 1: FACTS}) is None
     assert "worker 1 at b:2 has recipe none" in (differences(cluster, {0: FACTS, 1: {"TensorFlow": "2.21.0"}}) or "")
+
+
+def test_a_chief_that_is_there_and_waits_for_others_is_not_said_to_be_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_retina.train.workers.meeting.ANSWER_SECONDS", 0.2)
+    clusters = local_cluster(3)
+    port = int(clusters[0].addresses[0].rpartition(":")[2])
+    with socket.create_server(("", port)):  # a chief that was started later waits longer
+        (error,) = met(clusters[1:2], [tmp_path], seconds=0.5)
+    assert isinstance(error, WorkerLostError)
+    assert str(error).startswith("workers: other workers did not come within training.worker_timeout.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -162,6 +163,33 @@ def test_a_killed_process_is_continued_to_the_same_pack(datasets, pack, kill_at,
         assert [path.name for path in tmp_path.iterdir()] == ["noise"]
     else:
         assert set(tf.io.gfile.listdir(f"ram://killed/{killed}/noise")) == names
+
+
+@pytest.mark.parametrize("call", ["write_text", "os.rename"])
+def test_a_process_that_is_killed_after_the_last_shard_is_continued(
+    datasets, pack, kill_at, tmp_path, monkeypatch, call
+):
+    """It dies when half of `pack.json` is written, or when the folder would get its name."""
+    owner, _, name = call.rpartition(".")
+    original = getattr(os if owner else writing, name)
+
+    def killed(first: Path, second: Path | str) -> None:
+        if owner or first.name == "pack.json":
+            if not owner:
+                first.write_text(second[: len(second) // 2], encoding="utf-8")
+            raise Killed
+        original(first, second)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(os if owner else writing, name, killed)
+        write(tmp_path / "noise", datasets)
+    assert [path.name for path in tmp_path.iterdir()] == [".noise.unfinished"]
+    read = kill_at(None)
+    write(tmp_path / "noise", datasets)
+    assert read == []
+    assert [path.name for path in tmp_path.iterdir()] == ["noise"]
+    assert (tmp_path / "noise" / "pack.json").read_bytes() == (pack / "pack.json").read_bytes()
+    assert not list((tmp_path / "noise").glob("unfinished*"))
 
 
 def test_other_settings_begin_anew_and_say_so(datasets, kill_at, logged):
