@@ -88,23 +88,31 @@ def detect(
 
 
 def by_level(outputs: Sequence[np.ndarray], height: int, width: int) -> Levels:
-    """Returns the stride and the maps `[rows, columns, channels]` of each level, finest first."""
-    levels: dict[int, list[np.ndarray]] = {}
-    for output in outputs:
-        for stride in (8, 16, 32, 64):
-            grid = as_grid(output[0], math.ceil(height / stride), math.ceil(width / stride))
-            if grid is not None:
-                levels.setdefault(stride, []).append(grid.astype(np.float64))
-                break
-    return sorted(levels.items())
+    """Returns the stride and the maps `[rows, columns, channels]` of each level, finest first.
+
+    Sides of `[cells, channels]` may be as long as each other, so that only all outputs together tell which is which.
+    """
+    for cells_first in (True, False):
+        levels: dict[int, list[np.ndarray]] = {}
+        for output in outputs:
+            for stride in (8, 16, 32, 64):
+                rows, columns = math.ceil(height / stride), math.ceil(width / stride)
+                grid = as_grid(output[0], rows, columns, cells_first=cells_first)
+                if grid is not None:
+                    levels.setdefault(stride, []).append(grid.astype(np.float64))
+                    break
+        channels = {tuple(sorted(one.shape[2] for one in grids)) for grids in levels.values()}
+        if len(levels) > 1 and sum(map(len, levels.values())) == len(outputs) and len(channels) == 1:
+            return sorted(levels.items())
+    raise ValueError([output.shape for output in outputs])
 
 
-def as_grid(values: np.ndarray, rows: int, columns: int) -> np.ndarray | None:
+def as_grid(values: np.ndarray, rows: int, columns: int, *, cells_first: bool) -> np.ndarray | None:
     """Returns `[rows, columns, channels]`, one anchor after the other; None if it does not fit."""
     shape, number = values.shape, rows * columns
-    if values.ndim == 2 and shape[0] == number:
+    if values.ndim == 2 and cells_first and shape[0] == number:
         return values.reshape(rows, columns, -1)
-    if values.ndim == 2 and shape[1] == number:
+    if values.ndim == 2 and not cells_first and shape[1] == number:
         return values.T.reshape(rows, columns, -1)
     if values.ndim == 3 and shape[:2] == (rows, columns):
         return values

@@ -77,7 +77,10 @@ def chosen(path: Path, seen: Seen) -> Head:
     if found:
         ways = "; or ".join(f"{head.name}: {head.why}" for head in found)
         options = " or ".join(f"--head {head.name}" for head in found)
-        raise InputError(f"{path}: expected outputs that can be read in one way. Received: {ways}. Say {options}.")
+        labels = "" if seen.classes is not None else " Or pass --labels: the number of names may decide."
+        raise InputError(
+            f"{path}: expected outputs that can be read in one way. Received: {ways}. Say {options}.{labels}"
+        )
     others = readings(dataclasses.replace(seen, classes=None)) if seen.classes is not None else []
     if others:
         raise InputError(

@@ -111,3 +111,13 @@ def test_one_map_for_each_level_holds_all_parts_or_none():
     pyramid = pyramid_of(seen)
     assert arranged(pyramid, values_of(seen), widths=(64, 3), scores=1) is pyramid
     assert arranged(pyramid, values_of(seen), widths=(64, 4), scores=1) is None
+
+
+@pytest.mark.parametrize("layout", ["nc", "cn"])
+def test_a_map_of_as_many_channels_as_cells_is_read_like_the_others(layout):
+    """24 channels, and 24 cells on the second level."""
+    random = np.random.default_rng(0)
+    grids = [random.normal(size=(*size, 3, 8)).astype(np.float32) for size in SIZES.values()]
+    seen = seen_of([laid(grid, layout) for grid in grids])
+    expected = np.concatenate([grid.reshape(-1, 24) for grid in grids])
+    assert np.array_equal(pyramid_of(seen).table(values_of(seen)), expected)
