@@ -148,7 +148,7 @@ class LevelNetwork(Network):
         return (joined if self.levels.logits else self._sigmoid(joined, stride, channels)), channels
 
     def _scores_of(self, stride: int, channels: int) -> tuple[int, int]:
-        gain = 1.0 if self.form.head.startswith("nanodet") else 2.0  # its pixels reach further: no scores of exactly 1
+        gain = 0.3 if self.form.head.startswith("nanodet") else 2.0  # its pixels reach further: no scores of exactly 1
         logits = self._convolution(stride, channels, gain=gain, bias=[-2.0] * channels)
         return (logits if self.levels.logits else self._sigmoid(logits, stride, channels)), channels
 
