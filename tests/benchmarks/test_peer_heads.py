@@ -13,9 +13,10 @@ from edge.detectors.foreign import ForeignDetector, Preprocessing
 from keras_retina.data.records import Dataset, Record
 
 pytest.importorskip("cv2", reason="the second decode prepares photos with OpenCV")
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / "files"))
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / "files" / "heads"))
 
 import peer_heads
+from peer_levels import LEVEL_FORMS, write_levels
 from peer_networks import FORMS, NAMES, Form, write_network
 
 SIZE = (128, 192)
@@ -31,8 +32,17 @@ def test_boxes_scores_and_classes_are_those_of_the_second_decode(form, tmp_path)
     path = write_network(form, tmp_path / "network.tflite", height=SIZE[0], width=SIZE[1])
     four = form.head in ("postprocess", "yolov5-nms")
     roles = form.order or (("boxes", "scores", "classes", "count") if four else ())
-    second = peer_heads.Second(path, form.head, classes=len(NAMES), shares=form.shares, roles=roles)
-    detector = ForeignDetector(path, preprocessing=Preprocessing(head=form.head))
+    assert_same(path, peer_heads.Second(path, form.head, classes=len(NAMES), shares=form.shares, roles=roles))
+
+
+@pytest.mark.parametrize("form", LEVEL_FORMS, ids=lambda form: form.name)
+def test_maps_for_each_level_are_read_as_the_second_decode_reads_them(form, tmp_path):
+    path = write_levels(form, tmp_path / "network.tflite", height=SIZE[0], width=SIZE[1])
+    assert_same(path, peer_heads.Second(path, form.head, classes=len(NAMES), shares=False))
+
+
+def assert_same(path, second):
+    detector = ForeignDetector(path, preprocessing=Preprocessing(head=second.head))
     for image in (photo(0, 120, 160), photo(1, 90, 210)):
         expected = second.detect(image)
         found = detector.detect(image, peer_heads.LEAST_SCORE)

@@ -79,3 +79,11 @@ def units_on_grid(rows: Rows, height: int, *, width: int) -> str | None:
         if all(np.corrcoef(found[:, side], order[:, side])[0, 1] > ON_GRID for side in (0, 1)):
             return "pixels" if found[:, 0].std() > 0.1 * order[:, 0].std() else "shares"
     return None
+
+
+def means(values: np.ndarray) -> np.ndarray:
+    """Returns `[n, 4]`, the mean step of each of the four distributions before softmax in `[n, 4 * bins]`."""
+    logits = values.reshape(len(values), 4, values.shape[1] // 4)
+    weights = np.exp(logits - logits.max(axis=2, keepdims=True))
+    steps = np.arange(logits.shape[2], dtype=np.float32)
+    return (weights * steps).sum(axis=2) / weights.sum(axis=2)

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from edge.detectors.heads.grid import cells, rows_of
+from edge.detectors.heads.grid import cells, means, rows_of
 from edge.detectors.heads.head import Found, Head, Seen, are_shares, sigmoid, suppressed
 from edge.detectors.pictures import Steps
 
@@ -46,7 +46,7 @@ def recognise(seen: Seen) -> list[Head]:
         f"of a cell; suppression within a class at IoU {IOU_THRESHOLD:g}"
     )
     read = partial(
-        _read,
+        read_rows,
         strides=rows.strides,
         channels_first=rows.channels_first,
         offset=OFFSETS[name],
@@ -70,17 +70,14 @@ def decode(
     """
     near, labels = np.nonzero(rows[:, :classes] >= score_threshold)
     unique, which = np.unique(near, return_inverse=True)
-    logits = rows[unique, classes:].reshape(len(unique), 4, (rows.shape[1] - classes) // 4)
-    weights = np.exp(logits - logits.max(axis=2, keepdims=True))
-    steps = np.arange(logits.shape[2], dtype=np.float32)
-    distances = (weights * steps).sum(axis=2) / weights.sum(axis=2) * places[unique, 2:]
+    distances = means(rows[unique, classes:]) * places[unique, 2:]
     x, y = places[unique, 0], places[unique, 1]
     left, upper, right, lower = distances.T
     boxes = np.stack([y - upper, x - left, y + lower, x + right], axis=1)
     return boxes[which], rows[near, labels], labels
 
 
-def _read(
+def read_rows(
     outputs: Sequence[np.ndarray],
     score_threshold: float,
     *,
@@ -92,6 +89,7 @@ def _read(
     height: int,
     width: int,
 ) -> Found:
+    """Reads `[1, cells, classes + 4 * bins]`, or its transpose, from points `offset` of a cell away from its corner."""
     table = outputs[0][0].T if channels_first else outputs[0][0]
     if logits:
         table = np.concatenate([sigmoid(table[:, :classes]), table[:, classes:]], axis=1)

@@ -16,6 +16,7 @@ import numpy as np
 from edge.detectors.child import ChildError, run_module
 from edge.detectors.heads import anchors, centernet, fomo, nanodet, postprocess, yolo, yolox
 from edge.detectors.heads.head import Head, Seen
+from edge.detectors.heads.levels import recognise as levels
 from edge.detectors.heads.look import input_form, look
 from edge.detectors.open_file import PATIENCE, limit_memory, load, refused
 from edge.runtime import ModelFileError
@@ -23,7 +24,7 @@ from edge.tflite.flatbuffer import read_flatbuffer
 from edge.tflite.read_metadata import read_metadata
 from keras_retina.foundation.errors import InputError, closest
 
-ROOM = (postprocess, anchors, yolo, yolox, nanodet, fomo, centernet)
+ROOM = (postprocess, anchors, yolo, yolox, nanodet, fomo, centernet, levels)
 KNOWN = {
     postprocess.NAME: "boxes [1, n, 4], classes, scores, count with suppression inside (SSD, EfficientDet-Lite)",
     postprocess.YOLO_NAME: "the same with x first (YOLOv5 with suppression)",
@@ -38,6 +39,7 @@ KNOWN = {
     fomo.NAME: "[1, rows, columns, 1 + classes] that add up to 1 (FOMO)",
     centernet.NAME: "maps of heat, size and offset, x first (CenterNet)",
     centernet.TF_NAME: "the same, y first (TensorFlow)",
+    **levels.KNOWN,
 }
 TASK = "detect"
 
@@ -75,7 +77,10 @@ def chosen(path: Path, seen: Seen) -> Head:
     if found:
         ways = "; or ".join(f"{head.name}: {head.why}" for head in found)
         options = " or ".join(f"--head {head.name}" for head in found)
-        raise InputError(f"{path}: expected outputs that can be read in one way. Received: {ways}. Say {options}.")
+        labels = "" if seen.classes is not None else " Or pass --labels: the number of names may decide."
+        raise InputError(
+            f"{path}: expected outputs that can be read in one way. Received: {ways}. Say {options}.{labels}"
+        )
     others = readings(dataclasses.replace(seen, classes=None)) if seen.classes is not None else []
     if others:
         raise InputError(

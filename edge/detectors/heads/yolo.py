@@ -46,7 +46,7 @@ def recognise(seen: Seen) -> list[Head]:
             continue
         units = seen.units or on_grid or "shares"
         read = partial(
-            _read,
+            read_rows,
             decode=decode_yolov8 if name == YOLOV8 else decode_yolov5,
             iou_threshold=IOU_THRESHOLDS[name],
             channels_first=rows.channels_first,
@@ -87,7 +87,7 @@ def decode_suppressed(rows: np.ndarray, score_threshold: float) -> tuple[np.ndar
     return xyxy_to_yxyx(kept[:, :4]), kept[:, 4], np.round(kept[:, 5])
 
 
-def _read(
+def read_rows(
     outputs: Sequence[np.ndarray],
     score_threshold: float,
     *,
@@ -98,6 +98,7 @@ def _read(
     height: int,
     width: int,
 ) -> Found:
+    """Reads `[1, n, 4 + classes]` or `[1, n, 5 + classes]`, of which `decode` makes candidates."""
     table = outputs[0][0].T if channels_first else outputs[0][0]
     boxes, scores, classes = decode(table, score_threshold)
     boxes = in_pixels(boxes, units, height=height, width=width)

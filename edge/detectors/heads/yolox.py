@@ -36,7 +36,7 @@ def recognise(seen: Seen) -> list[Head]:
         f"suppression within a class at IoU {IOU_THRESHOLD:g}"
     )
     read = partial(
-        _read,
+        read_rows,
         strides=rows.strides if name == GRID_NAME else (),
         units=units,
         height=seen.height,
@@ -68,7 +68,7 @@ def decode(rows: np.ndarray, score_threshold: float) -> tuple[np.ndarray, np.nda
     return centres_to_yxyx(rows[kept, :4]), scores[kept], classes[kept]
 
 
-def _read(
+def read_rows(
     outputs: Sequence[np.ndarray],
     score_threshold: float,
     *,

@@ -43,7 +43,7 @@ def test_a_whole_detection_is_split_into_its_steps(exported):
 
 
 def test_a_file_that_can_be_read_in_two_ways_says_so_and_a_head_chooses(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks" / "files"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks" / "files" / "heads"))
     from peer_networks import Form, write_network
 
     path = write_network(Form("centernet"), tmp_path / "m.tflite", height=64, width=64)

@@ -79,7 +79,7 @@ def test_a_row_of_others_is_measured_marked_and_outside_the_gate(theirs, exporte
 
 
 def test_a_yolo_beside_the_gate_is_read_as_one(split, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks" / "files"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks" / "files" / "heads"))
     from peer_networks import Form, write_network
 
     path = write_network(Form("yolov8", channels_first=True), tmp_path / "yolo.tflite", height=128, width=128)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-BENCHMARKS = Path(__file__).parents[3] / "benchmarks" / "files"
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks" / "files" / "heads"
 
 
 def run(*arguments):

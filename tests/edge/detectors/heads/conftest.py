@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[4] / "benchmarks" / "files"))
+sys.path.append(str(Path(__file__).parents[4] / "benchmarks" / "files" / "heads"))
 
 HEIGHT, WIDTH = 128, 192
 
 
 @pytest.fixture(scope="session")
 def network(tmp_path_factory):
-    """A function that writes a file of one `peer_networks.Form` once, 128 x 192 pixels and three classes."""
+    """A function that writes a file of one form once, 128 x 192 pixels and three classes.
+
+    A form is a `peer_networks.Form`, or a `peer_levels.LevelForm`.
+    """
+    from peer_levels import LevelForm, write_levels
     from peer_networks import write_network
 
     folder, written = tmp_path_factory.mktemp("networks"), {}
@@ -23,7 +27,8 @@ def network(tmp_path_factory):
         key = (form, *changes.items())
         if key not in written:
             path = folder / f"{len(written)}_{form.name}.tflite"
-            written[key] = write_network(form, path, height=HEIGHT, width=WIDTH, **changes)
+            write_one = write_levels if isinstance(form, LevelForm) else write_network
+            written[key] = write_one(form, path, height=HEIGHT, width=WIDTH, **changes)
         return written[key]
 
     return write

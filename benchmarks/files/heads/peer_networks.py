@@ -84,14 +84,18 @@ FORMS = (
 
 def write_network(form: Form, path: Path, *, height: int, width: int, seed: int = 0) -> Path:
     """Writes one file; `height` and `width` are multiples of 64."""
-    net = _Network(form, height, width=width, seed=seed)
+    return write_model(Network(form, height, width=width, seed=seed).model(), path)
+
+
+def write_model(model: schema.ModelT, path: Path) -> Path:
+    """Writes a model with the names of the classes behind it, as Ultralytics does."""
     names = "{" + ", ".join(f'"{number}": "{name}"' for number, name in enumerate(NAMES)) + "}"
     members = {"metadata.json": f'{{"task": "detect", "names": {names}}}'.encode()}
-    path.write_bytes(append_members(write_flatbuffer(net.model()), members))
+    path.write_bytes(append_members(write_flatbuffer(model), members))
     return path
 
 
-class _Network:
+class Network:
     """A graph that grows: an input, a convolution for each level, and the head."""
 
     def __init__(self, form: Form, height: int, *, width: int, seed: int) -> None:
@@ -109,7 +113,14 @@ class _Network:
         self.image = image
 
     def model(self) -> schema.ModelT:
-        made = {
+        made = self._outputs()
+        if self.form.int8:
+            made = [self._int8(index) for index in made]
+        self._model.subgraphs[0].outputs = np.array(made, np.int32)
+        return self._model
+
+    def _outputs(self) -> list[int]:
+        return {
             "yolov8": self._yolov8,
             "yolov5": self._yolov5,
             "yolo-nms": self._yolo_nms,
@@ -123,10 +134,6 @@ class _Network:
             "yolov5-nms": self._four,
             "postprocess": self._four,
         }[self.form.head]()
-        if self.form.int8:
-            made = [self._int8(index) for index in made]
-        self._model.subgraphs[0].outputs = np.array(made, np.int32)
-        return self._model
 
     # Heads
 
@@ -290,10 +297,13 @@ class _Network:
         return self.writer.add(Operator.TRANSPOSE, inputs, shape=shape, options=schema.TransposeOptionsT())
 
     def _int8(self, tensor: int) -> int:
+        return self._quantized(tensor, scale=1 / 200, zero_point=-100)
+
+    def _quantized(self, tensor: int, *, scale: float, zero_point: int) -> int:
         shape = [int(side) for side in self.writer.graph.tensors[tensor].shape]
         made = self.writer.tensor("quantized", shape, kind="int8")
         self.writer.graph.tensors[made].quantization = schema.QuantizationParametersT(
-            scale=np.array([1 / 200], np.float32), zeroPoint=np.array([-100], np.int64)
+            scale=np.array([scale], np.float32), zeroPoint=np.array([zero_point], np.int64)
         )
         self.writer.quantize(tensor, made)
         return made

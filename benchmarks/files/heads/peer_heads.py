@@ -1,11 +1,13 @@
-"""Are the heads of other detectors read as their authors read them? AP by the package and by a second decode.
+r"""Are the heads of other detectors read as their authors read them? AP by the package and by a second decode.
 
-    python benchmarks/files/peer_heads.py --data DIR [--split val] [--count 40] [--size 320]
-    python benchmarks/files/peer_heads.py --data DIR --files FILE ... --labels FILE --class-map THEIRS=OURS,...
+    python benchmarks/files/heads/peer_heads.py --data DIR [--split val] [--count 40] [--size 320] [--only yolov8]
+    python benchmarks/files/heads/peer_heads.py --data DIR --files FILE ... --labels FILE \
+        --class-map THEIRS=OURS,... [--head HEAD]
 
-The first form writes a file for every form of every head (peer_networks.py). Their weights are random, so the labels
-are made from what the second decode (peer_decodes.py) finds: every second of its best boxes, moved a little. The second
-form takes trained files and the set's own labels. Exit status 1 if an AP differs by more than 0.1.
+The first form writes a file for every form of every head (peer_networks.py, peer_levels.py). Their weights are random,
+so the labels are made from what the second decode (peer_decodes.py, peer_level_decodes.py) finds: every second of its
+best boxes, moved a little. The second form takes trained files and the set's own labels. Exit status 1 if an AP differs
+by more than 0.1.
 """
 
 from __future__ import annotations
@@ -23,8 +25,11 @@ from typing import Any
 
 import numpy as np
 import peer_decodes
+import peer_level_decodes
 from ai_edge_litert.interpreter import Interpreter
-from peer_decodes import LEAST_SCORE, SHEETS, Detection, in_photo
+from peer_decodes import LEAST_SCORE, Detection, in_photo
+from peer_level_decodes import ALL_SHEETS, LEVEL_SHEETS
+from peer_levels import ANCHORED, LEVEL_FORMS, LevelForm, write_levels
 from peer_networks import FORMS, NAMES, Form, write_network
 from PIL import Image
 
@@ -69,7 +74,7 @@ class Second:
         self.size = [int(side) for side in (self.detail["shape"][2:] if self.nchw else self.detail["shape"][1:3])]
 
     def detect(self, photo: np.ndarray) -> list[Detection]:
-        sheet = SHEETS[self.head](photo, *self.size)
+        sheet = ALL_SHEETS[self.head](photo, *self.size)
         values = sheet.pixels.transpose(2, 0, 1) if self.nchw else sheet.pixels
         if self.detail["shape"][3] == 1:
             values = np.asarray(Image.fromarray(np.round(255 * values).astype(np.uint8)).convert("L"))[..., None] / 255
@@ -90,6 +95,8 @@ class Second:
 
     def _decode(self, outputs: list[np.ndarray]) -> list[Detection]:
         height, width = self.size
+        if self.head in LEVEL_SHEETS:
+            return peer_level_decodes.detect(outputs, self.head, height, width, classes=self.classes, least=LEAST_SCORE)
         sides = np.array([width, height, width, height]) if self.shares else np.ones(4)
         if self.head == "fomo":
             return peer_decodes.fomo(outputs[0][0], height // outputs[0].shape[1], 0.5)
@@ -150,6 +157,16 @@ def compare_form(form: Form, folder: Path, *, dataset: Dataset, size: tuple[int,
     found = [second.detect(read_image(record.path)) for record in dataset.records]
     in_two_ways = roles == ("boxes", "scores", "classes", "count") or form.head.startswith("centernet")
     asked = {"head": form.head} if in_two_ways else {}
+    reading = choose_reading(path, dataclasses.replace(dataset, class_names=NAMES), options=ReadingOptions(**asked))
+    return compared(form.name, path, reading, dataset=labels_from(found, dataset), found=found)
+
+
+def compare_levels(form: LevelForm, folder: Path, *, dataset: Dataset, size: tuple[int, int]) -> Compared:
+    """As `compare_form`, of a file that ends in maps for each level; anchors that it does not have are chosen."""
+    path = write_levels(form, folder / f"{form.name}.tflite", height=size[0], width=size[1])
+    second = Second(path, form.head, classes=len(NAMES), shares=False)
+    found = [second.detect(read_image(record.path)) for record in dataset.records]
+    asked = {"head": form.head} if form.head in ANCHORED else {}
     reading = choose_reading(path, dataclasses.replace(dataset, class_names=NAMES), options=ReadingOptions(**asked))
     return compared(form.name, path, reading, dataset=labels_from(found, dataset), found=found)
 
@@ -237,6 +254,8 @@ def main() -> None:
     parser.add_argument("--files", nargs="+", type=Path)
     parser.add_argument("--labels", type=Path)
     parser.add_argument("--class-map")
+    parser.add_argument("--head")
+    parser.add_argument("--only", default="", help="forms whose name begins so")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     dataset = read_records(arguments.data, arguments.split, arguments.count)
@@ -245,13 +264,16 @@ def main() -> None:
         rows = []
         for path in arguments.files:
             labels = None if has_names(path) else arguments.labels
-            options = ReadingOptions(labels=labels, class_map=arguments.class_map)
+            options = ReadingOptions(labels=labels, class_map=arguments.class_map, head=arguments.head)
             rows.append(compare_file(path, dataset, options=options))
             print(table(rows)[-1], flush=True)
     else:
         size = (arguments.size, arguments.size)
         with tempfile.TemporaryDirectory() as folder:
-            rows = [compare_form(form, Path(folder), dataset=dataset, size=size) for form in FORMS]
+            forms = [form for form in FORMS if form.name.startswith(arguments.only)]
+            rows = [compare_form(form, Path(folder), dataset=dataset, size=size) for form in forms]
+            of_levels = [form for form in LEVEL_FORMS if form.name.startswith(arguments.only)]
+            rows += [compare_levels(form, Path(folder), dataset=dataset, size=size) for form in of_levels]
     print("\n".join(table(rows)))
     if arguments.json:
         arguments.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1), encoding="utf-8")
