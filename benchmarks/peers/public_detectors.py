@@ -1,6 +1,6 @@
 """Public detectors and ours on the same images: AP of each file, float against int8, and latency in turns.
 
-    python benchmarks/files/public_detectors.py LIST.yaml --data DIR --split val test [--leave-out FILE] [--json OUT]
+    python benchmarks/peers/public_detectors.py LIST.yaml --data DIR --split val test [--leave-out FILE] [--json OUT]
 
 LIST.yaml has a detector an item, ours first; paths are relative to it:
 
@@ -17,9 +17,10 @@ Run nothing else beside it, or leave the latency out (`--rounds 0`).
 from __future__ import annotations
 
 import argparse
-import collections
+import contextlib
 import dataclasses
 import datetime
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from edge.detectors.reading import ReadingOptions, choose_reading, reading_lines
 from edge.detectors.split import detect_split
 from keras_retina.data.reading.folder import load_split, open_folder
 from keras_retina.data.records import Dataset
-from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.evaluate.coco import coco_metrics, evaluated
 from keras_retina.foundation.machine import machine_name
 
 DRAWS = 200
@@ -74,26 +75,35 @@ def joined(splits: Sequence[Dataset], leave_out: set[str]) -> Dataset:
 
 
 def drawn_precisions(dataset: Dataset, found: list[dict[str, Any]], draws: np.ndarray) -> np.ndarray:
-    """Returns the AP of each draw of the images, `draws` being their places `[draws, images]`."""
-    by_image: dict[int, list[dict[str, Any]]] = collections.defaultdict(list)
-    for one in found:
-        by_image[one["image_id"]].append(one)
+    """Returns the AP of each draw of the images, `draws` being their places `[draws, images]`.
+
+    Images are matched once; a draw joins the matches of its images, an image that is drawn twice twice.
+    """
+    evaluation = evaluated(dataset, found)
+    matches = np.empty(len(evaluation.evalImgs), object)
+    matches[:] = evaluation.evalImgs
+    matches = matches.reshape(-1, len(dataset.records))  # [classes x sizes, images by their id]
+    by_id = np.argsort(np.argsort([one.image_id for one in dataset.records]))
     precisions = []
     for places in draws:
-        drawn = [dataset.records[place] for place in places]
-        records = [dataclasses.replace(one, image_id=number) for number, one in enumerate(drawn, start=1)]
-        again = [{**two, "image_id": new.image_id} for old, new in zip(drawn, records, strict=True)
-                 for two in by_image[old.image_id]]  # fmt: skip
-        metrics = coco_metrics(dataclasses.replace(dataset, records=tuple(records)), again)
-        precisions.append(float(metrics["AP"] or 0.0))
+        evaluation.evalImgs = matches[:, by_id[places]].ravel().tolist()
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation.accumulate()
+        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # of all sizes; -1 where a class has no object
+        known = precision[precision > -1]
+        precisions.append(100 * float(known.mean()) if known.size else 0.0)
     return np.array(precisions)
 
 
 def precision_rows(files: Sequence[Listed], dataset: Dataset, *, draws: int) -> list[Row]:
-    """Returns a row a file: its metrics, its input, and how far its AP is from that of the first of its form."""
+    """Returns a row a file: its metrics and input, and how far its AP is from two others.
+
+    `difference` is to the first detector's file of the same form, `to_own` to this detector's first file. Each has an
+    `..._interval`, unless `draws` is 0.
+    """
     places = np.random.default_rng(0).integers(0, len(dataset.records), (draws, len(dataset.records)))
     rows: list[Row] = []
-    first: dict[str, tuple[float, np.ndarray]] = {}  # of each form
+    first: dict[str, tuple[float, np.ndarray]] = {}  # of each form, and of each detector
     for file in files:
         reading = choose_reading(file.path, dataset, options=file.options)
         print("\n".join(reading_lines(file.path, reading)), flush=True)
@@ -101,17 +111,22 @@ def precision_rows(files: Sequence[Listed], dataset: Dataset, *, draws: int) -> 
         metrics = coco_metrics(dataset, found)
         drawn = drawn_precisions(dataset, found, places)
         precision = float(metrics["AP"] or 0.0)
-        base, base_drawn = first.setdefault(file.kind, (precision, drawn))
         detail = load(file.path, 1).get_input_details()[0]
         row = {"name": file.name, "kind": file.kind, "file": file.path.name, "bytes": file.path.stat().st_size}
         row |= {"input": [int(side) for side in detail["shape"]], "input_kind": np.dtype(detail["dtype"]).name}
         row |= {metric: metrics[metric] for metric in METRICS} | {"per_class": metrics["per_class"]}
-        if draws:
-            row["interval"] = np.percentile(drawn, [2.5, 97.5]).tolist()
-            row["difference_interval"] = np.percentile(drawn - base_drawn, [2.5, 97.5]).tolist()
-        rows.append(row | {"difference": precision - base})
+        row["interval"] = _interval(drawn) if draws else None
+        for key, other in (("difference", f"form {file.kind}"), ("to_own", f"detector {file.name}")):
+            base, base_drawn = first.setdefault(other, (precision, drawn))
+            row[key] = precision - base
+            row[f"{key}_interval"] = _interval(drawn - base_drawn) if draws else None
+        rows.append(row)
         print(f"{file.name}, {file.kind}: AP {precision:.2f}", flush=True)
     return rows
+
+
+def _interval(drawn: np.ndarray) -> list[float]:
+    return [float(one) for one in np.percentile(drawn, [2.5, 97.5])]
 
 
 def add_latency(rows: list[Row], files: Sequence[Listed], *, threads: int, rounds: int, image: Path) -> None:
@@ -125,22 +140,23 @@ def add_latency(rows: list[Row], files: Sequence[Listed], *, threads: int, round
 
 def table(rows: Sequence[Row], threads: Sequence[int]) -> str:
     """Returns the rows as Markdown; a share and its interval are against the first detector's file of that form."""
-    heads = [f"ms, {count} thread{'s' if count > 1 else ''}" for count in threads]
-    lines = [f"| {' | '.join(['detector', 'file', 'input', 'MB', 'AP / AP50 / AP75', 'AP to the first', *heads])} |"]
-    lines.append(f"|{'---|' * (6 + len(heads))}")
-    named = {row["name"] for row in rows[:1]}
+    heads = ["detector", "file", "input", "MB", "AP / AP50 / AP75", "AP to its first file", "AP to the first detector"]
+    heads += [f"ms, {count} thread{'s' if count > 1 else ''}" for count in threads]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in rows:
-        is_first = row["name"] in named
+        is_first = row["name"] == rows[0]["name"]
         cells = [row["name"], row["kind"], " x ".join(str(side) for side in row["input"][1:])]
         cells += [f"{row['bytes'] / 1e6:.2f}", " / ".join(f"{row[metric] or 0.0:.1f}" for metric in METRICS)]
-        away = f"{row['difference']:+.1f}"
-        if "difference_interval" in row:
-            low, high = row["difference_interval"]
-            away += f" ({low:+.1f} to {high:+.1f})"
-        cells.append("" if is_first else away)
+        is_own_first = row["kind"] == next(one["kind"] for one in rows if one["name"] == row["name"])
+        cells += ["" if is_own_first else _away(row, "to_own"), "" if is_first else _away(row, "difference")]
         cells += [_time(row["ms"][str(count)], is_first=is_first) for count in threads]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _away(row: Row, key: str) -> str:
+    interval = row[f"{key}_interval"]
+    return f"{row[key]:+.1f}" + (f" ({interval[0]:+.1f} to {interval[1]:+.1f})" if interval else "")
 
 
 def _time(time: Row, *, is_first: bool) -> str:
