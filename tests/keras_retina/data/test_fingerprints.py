@@ -48,7 +48,7 @@ def test_results_come_in_order_and_how_far_it_is_is_told(logged, monkeypatch):
 
 
 def test_more_than_one_image_is_worked_on_at_a_time(monkeypatch):
-    monkeypatch.setattr(fingerprints, "_cores", lambda: 2)
+    monkeypatch.setattr(fingerprints, "usable_cores", lambda: [0, 1])
     together = threading.Barrier(2, timeout=60)  # opens when two threads wait at it
     assert len(list(on_all_cores(lambda _: together.wait(), range(64), title="train"))) == 64
 
