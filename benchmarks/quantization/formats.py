@@ -1,6 +1,7 @@
 """What every number format of a file costs: AP kept, bytes, and latency on one and on two threads.
 
     python benchmarks/quantization/formats.py --run RUN --data DIR --split test --out formats.json
+    python benchmarks/quantization/formats.py --run RUN --data DIR --split test --out F.json --formats float32 int8
     python benchmarks/quantization/formats.py --show formats.json
 
 Files of all formats are made of the float model of a run, with the settings of its recipe. AP is measured on the form
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, nargs="*", default=[])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--split")
+    parser.add_argument("--formats", nargs="+", choices=get_args(RecipeFormat), default=get_args(RecipeFormat))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--no-latency", action="store_true")
     parser.add_argument("--show", type=Path)
@@ -54,18 +56,24 @@ def main() -> None:
     for run in arguments.run:
         key = f"{arguments.data.name}/{run.name}:{arguments.split}"
         if key not in found:
-            found[key] = measured(run, arguments.data, split=arguments.split, latency=not arguments.no_latency)
+            found[key] = measured(
+                run,
+                arguments.data,
+                split=arguments.split,
+                formats=tuple(arguments.formats),
+                latency=not arguments.no_latency,
+            )
             arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             print(table({key: found[key]}), flush=True)
 
 
-def measured(run: Path, data: Path, *, split: str, latency: bool) -> dict[str, Any]:
-    """Returns the metrics of the Keras model and of a file of each format."""
+def measured(run: Path, data: Path, *, split: str, formats: tuple[RecipeFormat, ...], latency: bool) -> dict[str, Any]:
+    """Returns the metrics of the Keras model and of a file of each of these formats."""
     recipe = load_recipe(run / "recipe.yaml")
     model, spec = load_detector(run / "model.keras")
     read = partial(load_dataset, data, format=recipe.data.format, classes=recipe.data.classes)
     dataset, train_set = read(split), read(recipe.data.train)
-    settings = recipe.export.model_copy(update={"formats": get_args(RecipeFormat), "heads": ("postprocess",)})
+    settings = recipe.export.model_copy(update={"formats": formats, "heads": ("postprocess",)})
     images = choose_calibration_images(train_set, settings.calibration_images, seed=recipe.seed)
     detect = detect_function(
         model,
