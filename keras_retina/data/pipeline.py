@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_retina.data.augment.pictures import mosaic, rand_augment
 from keras_retina.data.augment.view import random_view
-from keras_retina.data.reading.order import WHOLE, Share, sample_order
+from keras_retina.data.reading.order import WHOLE_BATCH, BatchShare, sample_order
 from keras_retina.data.reading.record_image import read_record_image
 from keras_retina.data.records import Dataset, Record
 from keras_retina.data.resize import reduced
@@ -34,7 +34,7 @@ def training_batches(
     seed: int = 0,
     first_sample: int = 0,
     cache_mebibytes: int = 2048,
-    share: Share = WHOLE,
+    share: BatchShare = WHOLE_BATCH,
 ) -> tf.data.Dataset:
     """Endless batches of a labelled folder for `model.fit`, which needs `steps_per_epoch` with them.
 
@@ -80,7 +80,7 @@ def training_views(
     first_sample: int = 0,
     cache_mebibytes: int = 2048,
     batch_size: int = 1,
-    share: Share = WHOLE,
+    share: BatchShare = WHOLE_BATCH,
 ) -> tf.data.Dataset:
     """Endless (image, boxes, classes, ignored), one sample of `training_batches` each: the image as it is there, the
     labels as in `training_labels`. Of each `batch_size` samples only the `share` is read.

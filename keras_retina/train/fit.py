@@ -23,7 +23,7 @@ from keras_retina.train.callbacks.diagnostics import Diagnostics
 from keras_retina.train.callbacks.evaluation import EvaluateAveragePrecision, patience_is_over, read_state
 from keras_retina.train.callbacks.finite import StopOnNaN
 from keras_retina.train.callbacks.history import History, InputWait, Progress
-from keras_retina.train.checkpoints.folder import BEST_WEIGHTS, Moment, Saved, newest_whole
+from keras_retina.train.checkpoints.folder import BEST_WEIGHTS, Saved, TrainingPosition, newest_whole
 from keras_retina.train.checkpoints.interval import Interval
 from keras_retina.train.checkpoints.resume import (
     ContinueSums,
@@ -35,7 +35,7 @@ from keras_retina.train.checkpoints.resume import (
 from keras_retina.train.checkpoints.save import SaveCheckpoints, has_finite_weights
 from keras_retina.train.clock import KeepTime
 from keras_retina.train.optimizer import build_optimizer, hold_frozen
-from keras_retina.train.workers.collective import any_worker_of, fed_to_all, is_cluster
+from keras_retina.train.workers.collective import any_worker_of, distributed_batches, is_cluster
 from keras_retina.train.workers.devices import scale_loss
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def fit_detector(
     """
     strategy = network.distribute_strategy
     saved = _resumed(network, detector, train_dir=train_dir)
-    done = saved.moment if saved else Moment(0, 0, 0)
+    done = saved.position if saved else TrainingPosition(0, 0, 0)
     patience = settings.early_stop.patience * settings.evaluate_every if settings.early_stop else None
     if done.epochs < settings.epochs and not patience_is_over(read_state(train_dir), done.epochs, patience=patience):
         wait = InputWait()
@@ -157,7 +157,7 @@ def fit_detector(
             ]
             _fit(
                 network,
-                fed_to_all(strategy, wait.watch(batches(done.total_steps))),
+                distributed_batches(strategy, wait.watch(batches(done.total_steps))),
                 callbacks=every_epoch,
                 epochs=keep_time.most if keep_time else settings.epochs,
                 steps=steps,
@@ -175,7 +175,7 @@ def _resumed(network: keras.Model, detector: keras.Model, *, train_dir: Path) ->
     saved = newest_whole(train_dir)
     if saved is not None:
         restore_variables(saved, network, detector)
-        done = saved.moment
+        done = saved.position
         inside = f"step {done.steps} of epoch {done.epochs + 1}"
         logger.info(f"resuming after {inside if done.steps else f'epoch {done.epochs}'}")
     return saved
@@ -188,7 +188,7 @@ def _fit(
     callbacks: list[keras.callbacks.Callback],
     epochs: int,
     steps: int,
-    done: Moment,
+    done: TrainingPosition,
 ) -> None:
     """Calls `network.fit` from where a training was: also inside an epoch, or between its last step and its end."""
     first_epoch, first_step = done.epochs, done.steps

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from keras_retina.data.pipeline import check_augmentation, images_of_batch, training_batches
-from keras_retina.data.reading.order import WHOLE, Share
+from keras_retina.data.reading.order import WHOLE_BATCH, BatchShare
 from keras_retina.data.records import Dataset
 from keras_retina.evaluate.predict import detect_function
 from keras_retina.foundation.determinism import enable_determinism
@@ -32,7 +32,7 @@ from keras_retina.train.fit import compile_detector, fit_detector
 from keras_retina.train.optimizer import set_epochs
 from keras_retina.train.synchronized_norm import synchronized_norms
 from keras_retina.train.unfreezing import always_frozen, starts_of_variables
-from keras_retina.train.workers.collective import is_cluster, on_this_worker, share_of
+from keras_retina.train.workers.collective import batch_share_of, is_cluster, on_this_worker
 from keras_retina.train.workers.devices import (
     choose_precision,
     copy_weights,
@@ -101,7 +101,7 @@ def train(
         frozen = fold_frozen_batch_norm(networks.frozen)
         build_feature_cache(features, recipe, dataset=train_set, spec=spec, frozen=frozen, views=settings.feature_views)
 
-    def batches(first_step: int, share: Share | None = None) -> tf.data.Dataset:
+    def batches(first_step: int, share: BatchShare | None = None) -> tf.data.Dataset:
         first_sample = first_step * settings.batch_size
         if settings.feature_views:
             return feature_batches(
@@ -121,7 +121,7 @@ def train(
             seed=recipe.seed,
             first_sample=first_sample,
             cache_mebibytes=recipe.data.cache_mebibytes,
-            share=share or share_of(strategy),
+            share=share or batch_share_of(strategy),
         )
 
     def images_of(first_step: int) -> list[str]:
@@ -169,7 +169,7 @@ def train(
     elif model is not detector:
         copy_weights(model, detector)
     reader = split_at_frozen(detector)[1] if settings.feature_views else detector  # of what the batches hold
-    estimate_batch_norm(reader, batches(settings.epochs * steps, WHOLE))
+    estimate_batch_norm(reader, batches(settings.epochs * steps, WHOLE_BATCH))
     save_detector(detector, spec, paths.model)
     if settings.minutes is not None:
         logger.info(f"training took {(time.perf_counter() - started) / 60:.2f} of {settings.minutes:g} min")

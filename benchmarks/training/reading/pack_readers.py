@@ -30,7 +30,7 @@ from pipeline_memory import drawn_set
 from keras_retina.data.formats.packs.pack import read_pack
 from keras_retina.data.formats.packs.write_pack import write_pack
 from keras_retina.data.images import inspect_bytes, read_image
-from keras_retina.data.reading.order import Share, sample_order
+from keras_retina.data.reading.order import BatchShare, sample_order
 from keras_retina.data.records import Record
 from keras_retina.foundation.files import reading
 
@@ -102,7 +102,7 @@ class Readers:
         self.pipes = []
         for index in range(count):
             mine, theirs = context.Pipe()
-            share = Share(index, count)
+            share = BatchShare(index, count)
             context.Process(target=reader, args=(pack, share, theirs, self.barrier), daemon=True).start()
             self.pipes.append(mine)
         for pipe in self.pipes:
@@ -120,7 +120,7 @@ class Readers:
             pipe.send(None)
 
 
-def reader(pack: Path, share: Share, pipe: multiprocessing.connection.Connection, barrier: Barrier) -> None:
+def reader(pack: Path, share: BatchShare, pipe: multiprocessing.connection.Connection, barrier: Barrier) -> None:
     """Reads its share of an epoch each time it is told what to do, when all readers are ready."""
     records = read_pack(pack, "train").records
     options = {"batch_size": share.workers, "share": share}

@@ -17,7 +17,7 @@ from keras_retina.foundation.legacy_keras import tf
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchShare:
     """What one of several processes reads of every batch: its part, in pieces for each of its devices.
 
     Of a batch of 12 samples, worker 1 of 3 with 6 replicas in all reads samples 4 to 7, in batches of 2.
@@ -28,11 +28,11 @@ class Share:
     replicas: int = 1
 
 
-WHOLE = Share()
+WHOLE_BATCH = BatchShare()
 
 
 def sample_order(
-    images: int, seed: int, *, first_sample: int, batch_size: int = 1, share: Share = WHOLE
+    images: int, seed: int, *, first_sample: int, batch_size: int = 1, share: BatchShare = WHOLE_BATCH
 ) -> tf.data.Dataset:
     """Endless (position, index below `images`): the samples of a worker from `first_sample` on, in ascending order.
 
@@ -62,7 +62,7 @@ def sample_order(
     return passes.flat_map(one_pass)
 
 
-def _samples_of_each(batch_size: int, share: Share) -> int:
+def _samples_of_each(batch_size: int, share: BatchShare) -> int:
     """Returns how many samples of a batch a worker reads."""
     if not 0 <= share.worker < share.workers:
         raise InputError(f"share: worker 0 to {share.workers - 1} was expected. Received: worker={share.worker}.")

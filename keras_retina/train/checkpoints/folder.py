@@ -34,7 +34,7 @@ ADVICE = "Free disk space and repeat the command: it goes on from the checkpoint
 
 
 @dataclass(frozen=True)
-class Moment:
+class TrainingPosition:
     """Where in a training a checkpoint was taken, and what of the running epoch is no variable.
 
     Attributes:
@@ -63,7 +63,7 @@ class Saved:
     """A checkpoint that is whole."""
 
     path: Path
-    moment: Moment
+    position: TrainingPosition
 
     @property
     def variables(self) -> str:
@@ -71,7 +71,7 @@ class Saved:
         return str(self.path / VARIABLES)
 
 
-def write_checkpoint(train_dir: Path, moment: Moment, *, write_variables: Callable[[str], object]) -> Path:
+def write_checkpoint(train_dir: Path, position: TrainingPosition, *, write_variables: Callable[[str], object]) -> Path:
     """Writes a checkpoint, then removes all but the last `KEPT`.
 
     Args:
@@ -82,7 +82,7 @@ def write_checkpoint(train_dir: Path, moment: Moment, *, write_variables: Callab
     """
     folder = train_dir / FOLDER
     folder.mkdir(exist_ok=True)
-    path = folder / moment.name
+    path = folder / position.name
     shutil.rmtree(path, ignore_errors=True)  # of an attempt that was damaged
     with replacing(path, advice=ADVICE) as unfinished:
         unfinished.mkdir()
@@ -92,7 +92,7 @@ def write_checkpoint(train_dir: Path, moment: Moment, *, write_variables: Callab
             if (train_dir / name).exists():
                 _same(train_dir / name, unfinished / name)
         written = {file.name: _fingerprint(file) for file in sorted(unfinished.iterdir())}
-        facts = {**asdict(moment), "files": written}
+        facts = {**asdict(position), "files": written}
         write_json(unfinished / MANIFEST, {**facts, "sha256": _sha256_of_facts(facts)})
         for file in unfinished.iterdir():
             _flush(file)
@@ -102,7 +102,7 @@ def write_checkpoint(train_dir: Path, moment: Moment, *, write_variables: Callab
 
 
 def newest_whole(train_dir: Path) -> Saved | None:
-    """Finds the last checkpoint that is whole and puts the files of that moment back; None where none was written.
+    """Finds the last checkpoint that is whole and puts its files of the training back; None where none was written.
 
     Later ones that are damaged are named in a warning and removed. Without any checkpoint the training begins anew, and
     what it wrote so far is removed, but for the epochs that were decided.
@@ -143,8 +143,8 @@ def _names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.glob("step-*"))
 
 
-def _checked(path: Path) -> Moment:
-    """Returns the moment of a checkpoint that is whole.
+def _checked(path: Path) -> TrainingPosition:
+    """Returns where in the training a checkpoint that is whole was taken.
 
     Raises:
         OSError, ValueError: with what is wrong.
@@ -153,7 +153,7 @@ def _checked(path: Path) -> Moment:
         facts = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         stated = facts.pop("sha256")
         files = facts["files"]
-        moment = Moment(**{name: value for name, value in facts.items() if name != "files"})
+        position = TrainingPosition(**{name: value for name, value in facts.items() if name != "files"})
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{MANIFEST} is damaged") from error
     if stated != _sha256_of_facts(facts):
@@ -166,7 +166,7 @@ def _checked(path: Path) -> Moment:
             raise ValueError(f"{name} has {file.stat().st_size} bytes instead of {expected['bytes']}")
         if _fingerprint(file) != expected:
             raise ValueError(f"{name} has another checksum than {MANIFEST} says")
-    return moment
+    return position
 
 
 def _put_back(train_dir: Path, checkpoint: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.train.checkpoints.folder import Moment, Saved
+from keras_retina.train.checkpoints.folder import Saved, TrainingPosition
 
 
 def checkpoint_of(network: keras.Model, detector: keras.Model) -> tf.train.Checkpoint:
@@ -62,9 +62,9 @@ def epoch_sums(network: keras.Model) -> dict[str, list[float]]:
     return {metric.name: [float(variable.read_value()) for variable in metric.variables] for metric in network.metrics}
 
 
-def means_of(moment: Moment) -> dict[str, float]:
+def means_of(position: TrainingPosition) -> dict[str, float]:
     """Returns the logs of the epoch: the means of its metrics, as Keras computes them."""
-    return {name: float(np.float32(total) / np.float32(count)) for name, (total, count) in moment.sums.items()}
+    return {name: float(np.float32(total) / np.float32(count)) for name, (total, count) in position.sums.items()}
 
 
 class ContinueSums(keras.callbacks.Callback):
@@ -73,9 +73,9 @@ class ContinueSums(keras.callbacks.Callback):
     Must be called before the callbacks that save. The order of two numbers does not change their sum.
     """
 
-    def __init__(self, moment: Moment) -> None:
+    def __init__(self, position: TrainingPosition) -> None:
         super().__init__()
-        self.sums = moment.sums if moment.steps else {}
+        self.sums = position.sums if position.steps else {}
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         for metric in self.model.metrics if self.sums else ():

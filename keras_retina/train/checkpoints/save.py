@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_retina.foundation.interruption import StopRequest
 from keras_retina.foundation.legacy_keras import keras, tf
-from keras_retina.train.checkpoints.folder import Moment, write_checkpoint
+from keras_retina.train.checkpoints.folder import TrainingPosition, write_checkpoint
 from keras_retina.train.checkpoints.interval import Interval
 from keras_retina.train.checkpoints.resume import epoch_sums
 
@@ -36,7 +36,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         train_dir: Path,
         checkpoint: tf.train.Checkpoint,
         *,
-        done: Moment,
+        done: TrainingPosition,
         interval: Interval,
         request: StopRequest,
         epoch_time: Callable[[], tuple[float, float]],
@@ -64,7 +64,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         total = self.epochs_done * self.params["steps"]
         is_last = self.model.stop_training or self.epochs_done == self.params["epochs"]
         if is_last or self._is_wanted(total):
-            self._save(Moment(self.epochs_done, 0, total))
+            self._save(TrainingPosition(self.epochs_done, 0, total))
             self.request.obey()
 
     def _is_wanted(self, total_steps: int) -> bool:
@@ -75,16 +75,16 @@ class SaveCheckpoints(keras.callbacks.Callback):
         total = self._epoch * self.params["steps"] + self._steps
         if total != self._saved_steps:
             seconds, waited = self.epoch_time()
-            self._save(Moment(self._epoch, self._steps, total, seconds, waited, epoch_sums(self.model)))
+            self._save(TrainingPosition(self._epoch, self._steps, total, seconds, waited, epoch_sums(self.model)))
 
-    def _save(self, moment: Moment) -> None:
+    def _save(self, position: TrainingPosition) -> None:
         if not has_finite_weights(self.model):
             return  # the next loss is no number and ends the training, which can go on only from before
         started = time.perf_counter()
-        self.before(moment.epochs, moment.steps)
-        write_checkpoint(self.train_dir, moment, write_variables=self.checkpoint.write)
-        self._saved_steps = moment.total_steps
-        self.interval.note(moment.total_steps, seconds=time.perf_counter() - started)
+        self.before(position.epochs, position.steps)
+        write_checkpoint(self.train_dir, position, write_variables=self.checkpoint.write)
+        self._saved_steps = position.total_steps
+        self.interval.note(position.total_steps, seconds=time.perf_counter() - started)
 
 
 def has_finite_weights(model: keras.Model) -> bool:

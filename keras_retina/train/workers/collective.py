@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_retina.data.reading.order import WHOLE, Share
+from keras_retina.data.reading.order import WHOLE_BATCH, BatchShare
 from keras_retina.data.records import Dataset, Record
 from keras_retina.evaluate.predict import predict_dataset
 from keras_retina.foundation.legacy_keras import keras, tf
@@ -22,13 +22,13 @@ def is_cluster(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def share_of(strategy: tf.distribute.Strategy) -> Share:
+def batch_share_of(strategy: tf.distribute.Strategy) -> BatchShare:
     """Returns what this process reads of every global batch."""
     if not is_cluster(strategy):
-        return WHOLE
+        return WHOLE_BATCH
     resolver = strategy.cluster_resolver
     workers = resolver.cluster_spec().num_tasks("worker")
-    return Share(resolver.task_id, workers, strategy.num_replicas_in_sync)
+    return BatchShare(resolver.task_id, workers, strategy.num_replicas_in_sync)
 
 
 def gather_bytes(strategy: tf.distribute.Strategy, data: bytes) -> list[bytes]:
@@ -48,7 +48,7 @@ def gather_bytes(strategy: tf.distribute.Strategy, data: bytes) -> list[bytes]:
         end = start + 1 + -(-length // 4)
         parts.append(gathered[start + 1 : end].tobytes()[:length])
         start = end
-    return parts[:: strategy.num_replicas_in_sync // share_of(strategy).workers]  # each replica sent the same
+    return parts[:: strategy.num_replicas_in_sync // batch_share_of(strategy).workers]  # each replica sent the same
 
 
 def gather_json(strategy: tf.distribute.Strategy, value: Any) -> list[Any]:
@@ -73,10 +73,10 @@ def any_worker_of(strategy: tf.distribute.Strategy) -> Callable[[bool], bool]:
     return any_worker
 
 
-def fed_to_all(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Any:
+def distributed_batches(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Any:
     """Returns what `fit` takes: the batches themselves, or on a cluster the share of this worker as part of the whole.
 
-    `batches` are endless. On a cluster they are those of one replica (`Share`), and Keras would divide them again.
+    `batches` are endless. On a cluster they are those of one replica (`BatchShare`), and Keras would divide them again.
     """
     if not is_cluster(strategy):
         return batches
@@ -108,7 +108,7 @@ def predict_on_all(
     load: Callable[[Record, DetectorSpec], np.ndarray],
 ) -> list[dict[str, Any]]:
     """Returns what `predict_dataset` does, on every worker; each of them looks at its share of the images."""
-    share = share_of(strategy)
+    share = batch_share_of(strategy)
     if share.workers == 1:
         return predict_dataset(detect, spec, dataset=dataset, load=load)
     mine = replace(dataset, records=dataset.records[share.worker :: share.workers])

@@ -18,7 +18,7 @@ from keras_retina.data.pipeline import (
     training_batches,
     training_labels,
 )
-from keras_retina.data.reading.order import WHOLE, Share, sample_order
+from keras_retina.data.reading.order import WHOLE_BATCH, BatchShare, sample_order
 from keras_retina.data.records import Dataset, Record
 from keras_retina.data.resize import STORED_AREA
 from keras_retina.foundation.errors import InputError
@@ -397,13 +397,13 @@ def test_the_shares_of_all_workers_are_the_batches_of_one_process(workers: int, 
     """Of 31 images, in passes that do not end with a batch, also when a run is resumed."""
     batches = 7
 
-    def samples(share: Share) -> list[tuple[int, int]]:
+    def samples(share: BatchShare) -> list[tuple[int, int]]:
         order = sample_order(31, 4, first_sample=first_sample, batch_size=12, share=share)
         taken = order.take(batches * 12 // share.workers).as_numpy_iterator()
         return [(int(position), int(index)) for position, index in taken]
 
-    whole = samples(WHOLE)
-    parts = [samples(Share(worker, workers, replicas)) for worker in range(workers)]
+    whole = samples(WHOLE_BATCH)
+    parts = [samples(BatchShare(worker, workers, replicas)) for worker in range(workers)]
     each = 12 // workers
     starts = range(0, batches * each, each)
     joined = [sample for start in starts for part in parts for sample in part[start : start + each]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from keras_retina.foundation.errors import InputError
-from keras_retina.train.checkpoints.folder import Moment, Saved, newest_whole, write_checkpoint
+from keras_retina.train.checkpoints.folder import Saved, TrainingPosition, newest_whole, write_checkpoint
 
 
 def save(train_dir: Path, total: int, text: str = "variables", **more) -> Path:
@@ -23,7 +23,7 @@ def save(train_dir: Path, total: int, text: str = "variables", **more) -> Path:
         Path(f"{prefix}.index").write_text(f"{text} index {total}")
         Path(f"{prefix}.data-00000-of-00001").write_text(f"{text} data {total}" * 100)
 
-    return write_checkpoint(train_dir, Moment(0, total, total, **more), write_variables=write)
+    return write_checkpoint(train_dir, TrainingPosition(0, total, total, **more), write_variables=write)
 
 
 def found(train_dir: Path) -> Saved:
@@ -42,12 +42,12 @@ def test_the_last_two_are_kept_and_the_last_is_found_with_all_its_facts(tmp_path
         save(tmp_path, total, seconds=1.5, waited=0.25, sums=sums)
     assert names(tmp_path / "checkpoints") == ["step-000000008", "step-000000012"]
     saved = found(tmp_path)
-    assert saved.moment == Moment(0, 12, 12, 1.5, 0.25, sums)
+    assert saved.position == TrainingPosition(0, 12, 12, 1.5, 0.25, sums)
     assert Path(f"{saved.variables}.index").read_text() == "variables index 12"
 
 
 def test_after_an_evaluation_comes_later_than_before_it(tmp_path):
-    assert Moment(0, 12, 12).name < Moment(1, 0, 12).name < Moment(1, 1, 13).name
+    assert TrainingPosition(0, 12, 12).name < TrainingPosition(1, 0, 12).name < TrainingPosition(1, 1, 13).name
 
 
 def test_what_was_written_after_a_checkpoint_is_undone(tmp_path):
@@ -59,7 +59,7 @@ def test_what_was_written_after_a_checkpoint_is_undone(tmp_path):
     for name in ("history.csv", "best.json", "best.weights.h5", "duration.json"):
         assert (tmp_path / name).read_text() == f"{name} 4"
     (tmp_path / "history.csv").write_text("appended")
-    assert found(tmp_path).moment.steps == 4  # the checkpoint has a copy of its own
+    assert found(tmp_path).position.steps == 4  # the checkpoint has a copy of its own
 
 
 def cut(path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before_with_a_warning(
     save(tmp_path, 4), save(tmp_path, 8)
     damage(tmp_path / "checkpoints" / "step-000000008" / name)
     with logged() as lines:
-        assert found(tmp_path).moment.total_steps == 4
+        assert found(tmp_path).position.total_steps == 4
     assert len(lines) == 1
     assert lines[0].startswith("warning: a damaged checkpoint is skipped for the one before, step-000000004. ")
     assert name in lines[0]
@@ -133,9 +133,9 @@ def test_a_full_disk_leaves_the_checkpoints_before_and_nothing_else(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(InputError, match=r"No space left on device\. Free disk space and repeat the command"):
-        write_checkpoint(tmp_path, Moment(0, 12, 12), write_variables=full)
+        write_checkpoint(tmp_path, TrainingPosition(0, 12, 12), write_variables=full)
     assert names(tmp_path / "checkpoints") == ["step-000000004", "step-000000008"]
-    assert found(tmp_path).moment.total_steps == 8
+    assert found(tmp_path).position.total_steps == 8
 
 
 def test_what_a_killed_process_left_half_written_is_no_checkpoint(tmp_path):
@@ -143,7 +143,7 @@ def test_what_a_killed_process_left_half_written_is_no_checkpoint(tmp_path):
     half = tmp_path / "checkpoints" / ".step-000000008.unfinished" / "step-000000008"
     half.mkdir(parents=True)
     (half / "variables.index").write_text("half")
-    assert found(tmp_path).moment.total_steps == 4
+    assert found(tmp_path).position.total_steps == 4
     assert names(tmp_path / "checkpoints") == ["step-000000004"]
 
 

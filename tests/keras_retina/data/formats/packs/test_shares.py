@@ -9,7 +9,7 @@ import pytest
 from keras_retina.data.formats.packs.write_pack import write_pack
 from keras_retina.data.pipeline import training_views
 from keras_retina.data.reading.folder import load_dataset
-from keras_retina.data.reading.order import Share
+from keras_retina.data.reading.order import BatchShare
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.files import reading
@@ -44,13 +44,13 @@ def test_two_workers_have_together_the_samples_of_one_process(remote, whole):
     """In batches of 6, which do not divide the 4 images, each reads 3."""
     assert len(set(whole)) == 12
     for worker in range(2):
-        own = samples(remote, 6, batch_size=6, share=Share(worker, 2))
+        own = samples(remote, 6, batch_size=6, share=BatchShare(worker, 2))
         assert own == whole[3 * worker : 3 * worker + 3] + whole[6 + 3 * worker : 9 + 3 * worker]
 
 
 def test_a_worker_continues_inside_an_epoch(remote, whole):
     """Three workers have taken one step: 3 of the 4 images of the first epoch are read."""
-    assert samples(remote, 2, batch_size=3, share=Share(1, 3), first_sample=3) == whole[4:10:3]
+    assert samples(remote, 2, batch_size=3, share=BatchShare(1, 3), first_sample=3) == whole[4:10:3]
 
 
 def test_a_file_address_is_the_local_folder(datasets, tmp_path):
