@@ -41,7 +41,22 @@ def restore_variables(saved: Saved, network: keras.Model, detector: keras.Model)
 
 @contextlib.contextmanager
 def starting_at(network: keras.Model, step: int) -> Iterator[None]:
-    """Lets `network.fit` begin its first epoch at a step, as Keras does for `BackupAndRestore`."""
+    """Lets `network.fit` begin its first epoch at a step.
+
+    Raises:
+        InputError: this version of tf_keras cannot.
+    """
+    # Private, since Keras has no public way: `initial_epoch` knows whole epochs alone, and `BackupAndRestore`, which
+    # sets this attribute too, goes on from none but its own checkpoints. Two calls of `fit`, for the rest of the epoch
+    # and for what follows, would open the data twice and tell all callbacks twice that the training begins and ends.
+    if not step:
+        yield
+        return
+    if not hasattr(network, "_training_state"):  # else `fit` would repeat the steps that are done, and say nothing
+        raise InputError(
+            "tf_keras: expected a version in which a training can go on inside an epoch, such as 2.21. "
+            f"Received: {keras.__version__}. Install that version, and repeat the command."
+        )
     network._training_state = _Start(step)
     try:
         yield
@@ -50,6 +65,8 @@ def starting_at(network: keras.Model, step: int) -> Iterator[None]:
 
 
 class _Start:
+    """Stands for the `WorkerTrainingState` of Keras, as far as `fit` asks it."""
+
     def __init__(self, step: int) -> None:
         self.step = step
 

@@ -28,6 +28,7 @@ from keras_retina.recipe.model import Model
 from keras_retina.recipe.recipe import Training
 from keras_retina.train import fit
 from keras_retina.train.callbacks import evaluation
+from keras_retina.train.checkpoints.resume import starting_at
 from keras_retina.train.fit import compile_detector, fit_detector
 
 SPEC = detector_spec(
@@ -201,6 +202,28 @@ def test_the_first_step_after_a_resume_is_the_next_one_and_the_epoch_has_its_tim
     assert seen == [1, 2]
     with (tmp_path / "history.csv").open(newline="") as file:
         assert float(list(csv.DictReader(file))[1]["seconds"]) > before > 0
+
+
+def test_keras_begins_its_first_epoch_at_the_step_and_the_next_one_at_its_beginning():
+    """It fails when another tf_keras has renamed what `starting_at` uses of it."""
+    model, seen = keras.Sequential([keras.layers.Dense(1)]), []
+    model.compile("sgd", "mse")
+    data = tf.data.Dataset.from_tensors((tf.ones((1, 1)), tf.ones((1, 1)))).repeat()
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, _: seen.append(batch))
+    with starting_at(model, 3):
+        model.fit(data, epochs=2, steps_per_epoch=5, callbacks=[note], verbose=0)
+    assert seen == [3, 4, 0, 1, 2, 3, 4]
+    seen.clear()
+    model.fit(data, epochs=1, steps_per_epoch=5, callbacks=[note], verbose=0)  # nothing of it stays in the model
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_a_keras_that_cannot_begin_inside_an_epoch_is_refused_before_it_repeats_steps():
+    refused = pytest.raises(InputError, match=r"^tf_keras: expected a version .* Received: \d+\.\d+")
+    with refused, starting_at(object(), 3):
+        pytest.fail("the training began")
+    with starting_at(object(), 0):
+        pass
 
 
 # The evaluation
