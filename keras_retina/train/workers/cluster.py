@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.train.workers.addresses import FORM, read_address
 
 if TYPE_CHECKING:  # pydantic takes a while, and the verbs read TF_CONFIG early
     from keras_retina.recipe.training import Training
@@ -23,7 +24,7 @@ class Cluster:
     """The workers of one training, in one order everywhere, and the index of this one. The chief is worker 0.
 
     Attributes:
-        addresses: `host:port` of each worker.
+        addresses: of each worker, as `read_address` returns them.
         index: of this process.
     """
 
@@ -157,11 +158,13 @@ def read_slurm(environment: Mapping[str, str]) -> Cluster:
 def _addresses(value: Any, job: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise _wrong(f"a list of host:port in cluster.{job}", value)
+    addresses = []
     for one in value:
-        host, _, port = one.rpartition(":")
-        if not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
-            raise _wrong(f"host:port in cluster.{job}", one)
-    return value
+        try:
+            addresses.append(read_address(one))
+        except ValueError as error:
+            raise _wrong(f"{FORM} in cluster.{job}", one) from error
+    return addresses
 
 
 def _wrong(expected: str, received: Any) -> InputError:

@@ -11,7 +11,6 @@ import ctypes
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from keras_retina.foundation.errors import TRY_AGAIN, InputError, WorkerLostErro
 from keras_retina.foundation.files.writing import make_folder
 from keras_retina.foundation.interruption import preemptible
 from keras_retina.foundation.machine import usable_cores
+from keras_retina.train.workers.addresses import listen, loopback
 from keras_retina.train.workers.cluster import Cluster
 from keras_retina.train.workers.logs import last_error, log_file
 
@@ -115,8 +115,9 @@ def local_cluster(workers: int) -> list[Cluster]:
     """Returns the cluster of so many workers on free ports of this machine, once for each of them."""
     with contextlib.ExitStack() as stack:
         # All are held until the last one is found, so that none is given twice.
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(workers)]
-        addresses = tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
+        sockets = [stack.enter_context(listen(0)) for _ in range(workers)]
+        host = loopback()
+        addresses = tuple(f"{host}:{one.getsockname()[1]}" for one in sockets)
     return [Cluster(addresses, index) for index in range(workers)]
 
 

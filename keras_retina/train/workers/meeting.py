@@ -20,6 +20,7 @@ from typing import Any
 
 from keras_retina.foundation.errors import InputError, WorkerLostError, printable
 from keras_retina.foundation.files.writing import make_folder, write_file
+from keras_retina.train.workers.addresses import listen, split_address
 from keras_retina.train.workers.cluster import Cluster
 
 LONGEST_MESSAGE = 2**16  # bytes
@@ -81,9 +82,9 @@ def differences(cluster: Cluster, facts: Mapping[int, Mapping[str, str]]) -> str
 
 @contextlib.contextmanager
 def _listening(cluster: Cluster) -> Iterator[socket.socket]:
-    port = int(cluster.addresses[cluster.index].rpartition(":")[2])
+    _, port = split_address(cluster.addresses[cluster.index])
     try:
-        server = socket.create_server(("", port), backlog=len(cluster.addresses))
+        server = listen(port, backlog=len(cluster.addresses))
     except OSError as error:
         received = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
         raise InputError(
@@ -258,10 +259,9 @@ def _as_worker(
 
 
 def _call(address: str, deadline: float) -> _Connection | None:
-    host, _, port = address.rpartition(":")
+    place = split_address(address)
     while (left := deadline - time.monotonic()) > 0:
         try:
-            place = host.strip("[]"), int(port)
             return _Connection(socket.create_connection(place, timeout=min(left, ANSWER_SECONDS)))
         except OSError:  # not there yet, or its name is not known yet
             time.sleep(min(left, 0.2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from keras_retina.foundation.errors import InputError, WorkerLostError
-from keras_retina.train.workers.cluster import Cluster
+from keras_retina.train.workers.addresses import split_address
+from keras_retina.train.workers.cluster import Cluster, read_tf_config
 from keras_retina.train.workers.launch import local_cluster
 from keras_retina.train.workers.meeting import differences, meet
 
@@ -44,6 +46,19 @@ def met(clusters: list[Cluster], folders: list[Path], facts: list[dict] | None =
 def test_workers_that_agree_meet_and_leave_no_token_behind(tmp_path):
     assert met(local_cluster(3), [tmp_path] * 3) == [None] * 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_meet_by_ipv6_however_each_of_them_spells_the_addresses(tmp_path):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    ports = [split_address(address)[1] for address in local_cluster(2)[0].addresses]
+    clusters = []
+    for index, host in enumerate(("[::1]", "[0:0::0001]")):
+        named = {"worker": [f"{host}:{port}" for port in ports]}
+        clusters.append(read_tf_config(json.dumps({"cluster": named, "task": {"type": "worker", "index": index}})))
+    assert met(clusters, [tmp_path] * 2) == [None, None]
 
 
 def test_all_workers_say_which_one_has_another_recipe(tmp_path):
@@ -82,7 +97,7 @@ def test_workers_of_another_list_are_refused(tmp_path):
 
 def test_a_port_in_use_is_named(tmp_path):
     (cluster, _) = local_cluster(2)
-    port = int(cluster.addresses[0].rpartition(":")[2])
+    port = split_address(cluster.addresses[0])[1]
     with socket.create_server(("", port)), pytest.raises(InputError) as error:
         meet(cluster, FACTS, folder=tmp_path, seconds=1.0)
     assert str(error.value).startswith(
@@ -110,14 +125,14 @@ def test_a_chief_that_never_comes_is_named(tmp_path):
 
 def test_who_says_nothing_or_nonsense_at_the_port_disturbs_nobody(tmp_path):
     clusters = local_cluster(2)
-    host, _, port = clusters[0].addresses[0].rpartition(":")
+    place = split_address(clusters[0].addresses[0])
     done = threading.Event()
 
     def disturb() -> None:
         for words in (b"GET / HTTP/1.1\r\n\r\n", b"[" * 1000 + b"\n", b'{"index": "x"}\n', b""):
             while not done.is_set():
                 try:
-                    with socket.create_connection((host, int(port)), timeout=1.0) as connection:
+                    with socket.create_connection(place, timeout=1.0) as connection:
                         connection.sendall(words)
                     break
                 except OSError:
@@ -144,7 +159,7 @@ def test_facts_that_agree_differ_in_nothing():
 def test_a_chief_that_is_there_and_waits_for_others_is_not_said_to_be_gone(tmp_path, monkeypatch):
     monkeypatch.setattr("keras_retina.train.workers.meeting.ANSWER_SECONDS", 0.2)
     clusters = local_cluster(3)
-    port = int(clusters[0].addresses[0].rpartition(":")[2])
+    port = split_address(clusters[0].addresses[0])[1]
     with socket.create_server(("", port)):  # a chief that was started later waits longer
         (error,) = met(clusters[1:2], [tmp_path], seconds=0.5)
     assert isinstance(error, WorkerLostError)
