@@ -1,7 +1,8 @@
 """`keras-retina`: the verbs of the command line, and the only file that knows both packages.
 
-Exit status: 0 done, 1 a gate or check failed, 2 bad input (one line on stderr, no traceback), 75 ended by SIGTERM or a
-worker of a cluster is gone, and 130 ended by Ctrl-C: the same command goes on from what a training had saved.
+Exit status: 0 done, 1 a gate or check failed, 2 bad input (one line on stderr, no traceback), 69 the port of a worker
+is taken, 75 ended by SIGTERM or a worker of a cluster is gone, and 130 ended by Ctrl-C: after the last three the same
+command goes on from what a training had saved.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from keras_retina.cli.plan import plan, tune
 from keras_retina.cli.review import review
 from keras_retina.cli.train import compress, demo, launch, run, train
 from keras_retina.cli.weights import import_, weights
-from keras_retina.foundation.errors import TRY_AGAIN, InputError, WorkerLostError, one_line
+from keras_retina.foundation.errors import (
+    PORT_TAKEN,
+    TRY_AGAIN,
+    InputError,
+    PortTakenError,
+    WorkerLostError,
+    one_line,
+)
 from keras_retina.foundation.interruption import Preempted, preemptible
 
 app = typer.Typer(
@@ -93,10 +101,10 @@ def main() -> None:
     except Preempted:
         end_output()
         status = TRY_AGAIN
-    except WorkerLostError as error:
+    except (WorkerLostError, PortTakenError) as error:
         end_output()
         note(f"keras-retina: {error}")
-        sys.exit(TRY_AGAIN)
+        sys.exit(PORT_TAKEN if isinstance(error, PortTakenError) else TRY_AGAIN)
     except Exception as error:
         end_output()
         message = error_line(error)

@@ -31,8 +31,17 @@ class WorkerLostError(RuntimeError):
     """
 
 
+class PortTakenError(RuntimeError):
+    """Another program has the port of this worker: an earlier worker that is still ending, or one that stays.
+
+    The command line prints the message as one line on stderr and exits with status `PORT_TAKEN`.
+    """
+
+
 TRY_AGAIN = 75
 """Exit status of work that the same command goes on with: EX_TEMPFAIL of sysexits.h."""
+PORT_TAKEN = 69
+"""Exit status of a worker whose port another program has: EX_UNAVAILABLE of sysexits.h."""
 
 
 def closest(value: str, choices: Iterable[str]) -> str:

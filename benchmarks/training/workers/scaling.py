@@ -147,7 +147,7 @@ def time_exchange(recipe: str, changes: list[str], *, result: Path) -> None:
     from keras_retina.train.workers.devices import multi_worker_strategy
 
     cluster = find_cluster()
-    strategy = multi_worker_strategy(cluster.addresses, cluster.index, batch_size=2)
+    strategy = multi_worker_strategy(cluster, 2)
     settings = load_named(recipe, changes)
     shapes = [tuple(variable.shape) for variable in detector_network(settings.model, 2).trainable_variables]
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keras_retina.foundation.errors import InputError, printable
-from keras_retina.train.workers.addresses import FORM, read_address
+from keras_retina.foundation.errors import InputError, PortTakenError, printable
+from keras_retina.train.workers.addresses import FORM, read_address, split_address
 
 if TYPE_CHECKING:  # pydantic takes a while, and the verbs read TF_CONFIG early
     from keras_retina.recipe.training import Training
@@ -63,6 +63,15 @@ def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
     else:
         return None
     return cluster if len(cluster.addresses) > 1 else None
+
+
+def port_taken(cluster: Cluster) -> PortTakenError:
+    """Returns the error of a worker whose port another program has."""
+    _, port = split_address(cluster.addresses[cluster.index])
+    return PortTakenError(
+        f"workers: expected a free port of this machine for {cluster.name(cluster.index)}. Received: {port}, it is in "
+        "use. If it was an earlier worker, the same command tries again; else end that program, or choose another port."
+    )
 
 
 def training_cluster(settings: Training) -> Cluster | None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import keras, tf
+from keras_retina.train.workers.cluster import Cluster, port_taken
 
 from tf_keras.src.mixed_precision.loss_scale_optimizer import LossScaleOptimizerV3  # isort: skip
+
+
+NO_SERVER = "Could not start gRPC server"
+"""All that TensorFlow says in an error when it could not listen on a port."""
 
 
 def distribution_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
@@ -60,23 +65,28 @@ def mirrored_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(list(devices))
 
 
-def multi_worker_strategy(addresses: Sequence[str], index: int, *, batch_size: int) -> tf.distribute.Strategy:
+def multi_worker_strategy(cluster: Cluster, batch_size: int) -> tf.distribute.Strategy:
     """Returns the strategy over the devices of all workers. Nothing of TensorFlow may have run in the process before.
-
-    Args:
-        addresses: `host:port` of each worker.
-        index: of this worker.
 
     Raises:
         InputError: a batch that does not divide by the replicas.
+        PortTakenError: another program has the port of this worker.
     """
-    cluster = tf.train.ClusterSpec({"worker": list(addresses)})
     gpus = len(tf.config.list_physical_devices("GPU"))
-    _check_batch(batch_size, max(gpus, 1) * len(addresses))  # before the others are kept waiting
+    _check_batch(batch_size, max(gpus, 1) * len(cluster.addresses))  # before the others are kept waiting
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-        cluster, task_type="worker", task_id=index, num_accelerators={"GPU": gpus}, rpc_layer="grpc"
+        tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
+        task_type="worker",
+        task_id=cluster.index,
+        num_accelerators={"GPU": gpus},
+        rpc_layer="grpc",
     )
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    except tf.errors.UnknownError as error:
+        if NO_SERVER not in str(error):
+            raise
+        raise port_taken(cluster) from error
     _check_batch(batch_size, strategy.num_replicas_in_sync)
     return strategy
 

@@ -110,6 +110,7 @@ def joined(cluster: Cluster | None, recipe: Recipe, *, run_dir: Path) -> Iterato
 
     Raises:
         InputError: what `meet` refuses, or a batch that does not divide by the replicas.
+        PortTakenError: another program has the port of this worker.
         WorkerLostError: a worker did not come, or went away while the block ran.
     """
     if cluster is None:
@@ -125,7 +126,7 @@ def joined(cluster: Cluster | None, recipe: Recipe, *, run_dir: Path) -> Iterato
         if not cluster.is_chief:
             train_dir = stack.enter_context(_copy_of(paths.train, cluster.index))
         try:
-            strategy = multi_worker_strategy(cluster.addresses, cluster.index, batch_size=recipe.training.batch_size)
+            strategy = multi_worker_strategy(cluster, recipe.training.batch_size)
             yield Job(cluster, strategy, train_dir)
         except (InputError, tf.errors.OpError) as error:
             if not is_of_lost_worker(error):

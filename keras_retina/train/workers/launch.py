@@ -1,6 +1,7 @@
 """Starts the workers of a training on this machine, watches them, and starts all again when one dies.
 
 A process that ends with status 2 has said what is wrong with the input, so that nothing would change in another try.
+A port that was free when it was chosen may be taken when its worker listens there: then all start again on other ports.
 Any other end of a worker before its work is done takes the rest with it: they wait for its part of the next sum.
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
 
-from keras_retina.foundation.errors import TRY_AGAIN, InputError, WorkerLostError
+from keras_retina.foundation.errors import PORT_TAKEN, TRY_AGAIN, InputError, PortTakenError, WorkerLostError
 from keras_retina.foundation.files.writing import make_folder
 from keras_retina.foundation.interruption import preemptible
 from keras_retina.foundation.machine import usable_cores
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 WATCH_SECONDS = 0.2
 LAST_WORDS_SECONDS = 10.0  # that the other workers get to notice that one is gone, and then to end
 BAD_INPUT = 2
+OTHER_PORTS = 5  # times that others are chosen, however few restarts there are
 _PARENT_DEATH_SIGNAL = 1  # of prctl
 
 
@@ -45,22 +47,37 @@ def launch(command: Sequence[str], workers: int, *, logs: Path, restarts: int) -
 
     Raises:
         InputError: a worker refused its input; the line is its own.
-        WorkerLostError: one died more than `restarts` times.
+        WorkerLostError: one died more than `restarts` times, or ports were taken more than `OTHER_PORTS` times.
     """
     make_folder(logs)
-    for attempt in range(restarts + 1):
-        dead = _run_once(command, workers, logs=logs)
+    deaths = taken = 0
+    while True:
+        try:
+            dead = _run_once(command, workers, logs=logs)
+        except PortTakenError as error:
+            taken += 1
+            if taken > OTHER_PORTS:
+                raise WorkerLostError(
+                    f"launch: {error}, after {OTHER_PORTS} choices of other ports. The same command goes on."
+                ) from error
+            logger.warning(f"{error}. All start again on other ports: choice {taken} of {OTHER_PORTS}")
+            continue
         if dead is None:
             return
-        if attempt < restarts:
-            logger.warning(f"{dead}. All start again from the last checkpoint: restart {attempt + 1} of {restarts}")
-    raise WorkerLostError(
-        f"launch: {dead}, after {restarts} restarts. The logs are in {logs}. The same command goes on."
-    )
+        deaths += 1
+        if deaths > restarts:
+            raise WorkerLostError(
+                f"launch: {dead}, after {restarts} restarts. The logs are in {logs}. The same command goes on."
+            )
+        logger.warning(f"{dead}. All start again from the last checkpoint: restart {deaths} of {restarts}")
 
 
 def _run_once(command: Sequence[str], workers: int, *, logs: Path) -> str | None:
-    """Returns None when all workers did their work, or how the first one died."""
+    """Returns None when all workers did their work, or how the first one died.
+
+    Raises:
+        InputError, PortTakenError, WorkerLostError: what `_verdict` says of its end.
+    """
     clusters = local_cluster(workers)
     cores = divided_cores(workers)
     with contextlib.ExitStack() as stack:
@@ -88,10 +105,18 @@ def _run_once(command: Sequence[str], workers: int, *, logs: Path) -> str | None
 
 
 def _verdict(codes: Sequence[int | None], first: int, *, clusters: Sequence[Cluster], logs: Path) -> str:
-    """Returns how a worker died; raises what no restart would change."""
+    """Returns how a worker died.
+
+    Raises:
+        InputError, WorkerLostError: no restart would change it.
+        PortTakenError: it would on other ports.
+    """
     for index, code in enumerate(codes):
         if code == BAD_INPUT:
             raise InputError(last_error(log_file(logs, index)) or f"worker {index} refused its input. See {logs}.")
+    if PORT_TAKEN in codes:
+        index = codes.index(PORT_TAKEN)
+        raise PortTakenError(f"another program took the port of {clusters[index].name(index)}")
     cause = next((index for index, code in enumerate(codes) if code not in (None, 0, TRY_AGAIN)), first)
     code = codes[cause]
     name = clusters[cause].name(cause)

@@ -21,7 +21,7 @@ from typing import Any
 from keras_retina.foundation.errors import InputError, WorkerLostError, printable
 from keras_retina.foundation.files.writing import make_folder, write_file
 from keras_retina.train.workers.addresses import listen, split_address
-from keras_retina.train.workers.cluster import Cluster
+from keras_retina.train.workers.cluster import Cluster, port_taken
 
 LONGEST_MESSAGE = 2**16  # bytes
 ANSWER_SECONDS = 5.0  # who connects and then says nothing is not one of us
@@ -46,7 +46,8 @@ def meet(
 
     Raises:
         InputError: on every worker, with the same line: facts differ, an index is there twice, or the folder is not
-            shared. On this worker alone: its port is taken.
+            shared. On this worker alone: its port may not be used.
+        PortTakenError: another program has the port of this worker.
         WorkerLostError: a worker did not come in time, or went away.
     """
     deadline = time.monotonic() + seconds
@@ -86,10 +87,11 @@ def _listening(cluster: Cluster) -> Iterator[socket.socket]:
     try:
         server = listen(port, backlog=len(cluster.addresses))
     except OSError as error:
-        received = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
+        if error.errno == errno.EADDRINUSE:
+            raise port_taken(cluster) from error
         raise InputError(
-            f"TF_CONFIG: expected a free port of this machine for {cluster.name(cluster.index)}. "
-            f"Received: {port}, {received}. Choose another one, or end what is there."
+            f"TF_CONFIG: expected a port of this machine that {cluster.name(cluster.index)} may use. "
+            f"Received: {port}, {error.strerror}. Choose another one."
         ) from error
     with server:
         yield server

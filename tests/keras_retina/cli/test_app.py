@@ -13,6 +13,7 @@ import pytest
 
 from keras_retina.cli.app import file_error, main
 from keras_retina.cli.options import find_recipe
+from keras_retina.foundation.errors import PortTakenError, WorkerLostError
 
 VERBS = (
     *("demo", "check-data", "run", "plan", "review", "detect"),
@@ -219,6 +220,18 @@ def test_help_and_no_arguments_are_no_errors(monkeypatch, capsys):
         output = capsys.readouterr()
         assert caught.value.code == status
         assert "Usage:" in output.out + output.err and "Traceback" not in output.err
+
+
+@pytest.mark.parametrize(("error", "status"), [(WorkerLostError("gone"), 75), (PortTakenError("gone"), 69)])
+def test_what_another_try_may_mend_is_one_line_and_has_its_own_status(monkeypatch, capsys, error, status: int):
+    def end(**_):
+        raise error
+
+    monkeypatch.setattr("keras_retina.cli.app.app", end)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == status
+    assert capsys.readouterr().err == "keras-retina: gone\n"
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from keras_retina.foundation.errors import InputError
 from keras_retina.foundation.legacy_keras import tf
+from keras_retina.train.workers.addresses import listen
 from keras_retina.train.workers.devices import distribution_strategy, mirrored_strategy
 
 
@@ -30,6 +33,29 @@ def cpus(monkeypatch):
 
     yield pretend
     mirrored_strategy.cache_clear()
+
+
+TAKEN = """
+import sys
+from keras_retina.foundation.errors import PortTakenError
+from keras_retina.train.workers.cluster import Cluster
+from keras_retina.train.workers.addresses import listen
+from keras_retina.train.workers.devices import multi_worker_strategy
+try:
+    multi_worker_strategy(Cluster((sys.argv[1], "127.0.0.1:1"), 0), 2)
+except PortTakenError as error:
+    print(error)
+"""
+
+
+def test_a_port_that_is_taken_when_tensorflow_listens_is_said_to_be():
+    """In a process of its own: TensorFlow connects workers once. It fails when another TensorFlow says it otherwise."""
+    with listen(0) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        command = [sys.executable, "-c", TAKEN, address]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert f"expected a free port of this machine for worker 0 at {address}." in run.stdout
 
 
 @pytest.mark.parametrize("name", ["auto", "one_device"])

@@ -96,6 +96,34 @@ sys.exit(75)
     assert notes(tmp_path, "started") == ["0", "1"]
 
 
+def test_a_port_that_another_program_took_brings_other_ports_and_is_no_restart(tmp_path, logged):
+    text = """
+note("ports " + " ".join(config["cluster"]["worker"]))
+if index == 1 and not (here / "taken").exists():
+    (here / "taken").touch()
+    sys.exit(69)
+note("done")
+"""
+    with logged() as lines:
+        launch(program(text, tmp_path), 2, logs=tmp_path, restarts=0)
+    assert notes(tmp_path, "done").count("1") == 1
+    used = {name.name.removeprefix("ports ") for name in tmp_path.glob("ports *")}
+    assert len(used) == 2  # lists of addresses, one for each start
+    (line,) = lines
+    (first,) = [ports.split()[1] for ports in used if f"worker 1 at {ports.split()[1]}." in line]
+    assert line == (
+        f"warning: another program took the port of worker 1 at {first}. All start again on other ports: choice 1 of 5"
+    )
+
+
+def test_ports_that_are_taken_again_and_again_end_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_retina.train.workers.launch.LAST_WORDS_SECONDS", 0.5)
+    text = "note('started')\nsys.exit(69) if index else time.sleep(60)"
+    with pytest.raises(WorkerLostError, match=r"took the port of worker 1 at .*, after 5 choices of other ports"):
+        launch(program(text, tmp_path), 2, logs=tmp_path, restarts=0)
+    assert notes(tmp_path, "started").count("1") == 6
+
+
 def test_a_traceback_is_not_tried_again_and_the_log_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("keras_retina.train.workers.launch.LAST_WORDS_SECONDS", 1.0)
     with pytest.raises(WorkerLostError, match=r"ended with status 1\. What it said last is in .*/1\.log"):

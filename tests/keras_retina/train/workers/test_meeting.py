@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_retina.foundation.errors import InputError, WorkerLostError
+from keras_retina.foundation.errors import InputError, PortTakenError, WorkerLostError
 from keras_retina.train.workers.addresses import split_address
 from keras_retina.train.workers.cluster import Cluster, read_tf_config
 from keras_retina.train.workers.launch import local_cluster
@@ -98,12 +99,21 @@ def test_workers_of_another_list_are_refused(tmp_path):
 def test_a_port_in_use_is_named(tmp_path):
     (cluster, _) = local_cluster(2)
     port = split_address(cluster.addresses[0])[1]
-    with socket.create_server(("", port)), pytest.raises(InputError) as error:
+    with socket.create_server(("", port)), pytest.raises(PortTakenError) as error:
         meet(cluster, FACTS, folder=tmp_path, seconds=1.0)
     assert str(error.value).startswith(
-        f"TF_CONFIG: expected a free port of this machine for worker 0 at {cluster.addresses[0]}. "
+        f"workers: expected a free port of this machine for worker 0 at {cluster.addresses[0]}. "
         f"Received: {port}, it is in use."
     )
+
+
+def test_a_port_that_may_not_be_used_is_bad_input(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("keras_retina.train.workers.meeting.listen", refused)
+    with pytest.raises(InputError, match=r"a port of this machine .* Received: 80, Permission denied\. Choose another"):
+        meet(Cluster(("a:80", "b:80"), 0), FACTS, folder=tmp_path, seconds=1.0)
 
 
 def test_a_worker_that_never_comes_is_named_by_all_others(tmp_path):
