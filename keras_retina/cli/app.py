@@ -16,12 +16,12 @@ import typer
 from keras_retina.cli.benchmark import benchmark
 from keras_retina.cli.data import check_data, fit_anchors, pack, show_batch
 from keras_retina.cli.detect import detect, serve_web
-from keras_retina.cli.export import evaluate, export, report, verify
+from keras_retina.cli.export import compress, evaluate, export, report, verify
 from keras_retina.cli.inspect_file import edgetpu, inspect
 from keras_retina.cli.output import any_character, end_output, note, show_log
 from keras_retina.cli.plan import plan, tune
 from keras_retina.cli.review import review
-from keras_retina.cli.train import compress, demo, launch, run, train
+from keras_retina.cli.train import demo, launch, run, train
 from keras_retina.cli.weights import import_, weights
 from keras_retina.foundation.errors import (
     PORT_TAKEN,

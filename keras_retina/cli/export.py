@@ -1,4 +1,4 @@
-"""The verbs that write, measure and show the files of a run."""
+"""The verbs that make the smaller models and the files of a trained run, measure and show them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from keras_retina.cli.options import (
     MeanOption,
     ResizeOption,
     RunArgument,
+    SetOption,
     StdOption,
     reading_options,
 )
 from keras_retina.cli.output import exit_by_gate, say, show_metrics, show_quantization, show_rows, suggest, write_json
+from keras_retina.foundation.errors import InputError
 
 if TYPE_CHECKING:
     from keras_retina.run.folder import RunFolder
@@ -57,6 +59,25 @@ def evaluate(
     measured = evaluate_target(target, data, split=split, options=options)
     show_metrics(measured)
     write_json(json_, measured)
+
+
+def compress(run: RunArgument, data: DataOption = None, set_: SetOption = None) -> None:
+    """Make the smaller models of a trained run, as `compress:` of its recipe says; resumes where it stopped."""
+    from edge.stages import add_compressed, compress_stage
+    from keras_retina.run.folder import open_run
+
+    opened = open_run(run, data)
+    if set_:
+        opened = add_compressed(opened, set_)
+    if not opened.recipe.compress:
+        raise InputError(
+            f"{run}: expected models in the section compress of its recipe. Received: none. "
+            "Name one with --set, for example --set compress.half.channels.keep=0.5"
+        )
+    compress_stage(opened)
+    for name in opened.recipe.compress:
+        say(f"wrote {opened.compressed(name).path}")
+    suggest(f"keras-retina export {run}")
 
 
 def export(

@@ -1,4 +1,4 @@
-"""The verbs that train: `demo`, `train`, `compress`, and `run`, which does every stage of a recipe."""
+"""The verbs that train: `demo`, `train`, `launch`, and `run`, which does every stage of a recipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import typer
 
 from keras_retina.cli.options import (
     BackboneOption,
-    DataOption,
     FormatOption,
     LatencyOption,
     MinutesOption,
@@ -20,7 +19,6 @@ from keras_retina.cli.options import (
     OverwriteOption,
     RecipeArgument,
     RequiredDataOption,
-    RunArgument,
     SetOption,
     TargetOption,
     ThreadsOption,
@@ -37,6 +35,7 @@ from keras_retina.foundation.errors import InputError
 if TYPE_CHECKING:  # pydantic takes a while, and `--help` does not need it
     from keras_retina.plan.wishes import Wishes
     from keras_retina.recipe.recipe import Recipe
+    from keras_retina.run.folder import RunFolder
 
 
 def run_file(
@@ -81,14 +80,11 @@ def run_all(
     from edge.verify.ship import row_to_ship, ship_line
     from keras_retina.foundation.files.writing import write_file
     from keras_retina.foundation.machine import vector_instructions
-    from keras_retina.run.folder import start_run
     from keras_retina.run.training import train_stage
     from keras_retina.train.workers.cluster import training_cluster, writes_files
     from keras_retina.train.workers.launch import go_on_alone
 
-    run = start_run(
-        out or Path("runs") / settings.name, settings, data_dir=data, command=command(), overwrite=overwrite
-    )
+    run = _begun(settings, out, data=data, overwrite=overwrite)
     if plan_text is not None and writes_files(settings.training):
         write_file(run.plan, plan_text.encode())
     trains_in_cluster = not run.model.exists() and training_cluster(settings.training) is not None
@@ -125,31 +121,24 @@ def run_all(
     exit_by_gate(result)
 
 
+def _begun(settings: Recipe, out: Path | None, *, data: Path, overwrite: bool) -> RunFolder:
+    """Makes or opens the run folder of a training, which must be one for the workers that the environment names."""
+    from keras_retina.foundation.run_paths import RunPaths
+    from keras_retina.run.folder import start_run
+    from keras_retina.train.workers.cluster import refuse_unused_cluster
+
+    path = out or Path("runs") / settings.name
+    if not RunPaths(path).model.exists():  # before any of them writes
+        refuse_unused_cluster(settings.training)
+    return start_run(path, settings, data_dir=data, command=command(), overwrite=overwrite)
+
+
 def has_other_settings(recipe_path: Path, set_: list[str] | None) -> bool:
     """Tells whether `--set` changed more than the seed of a recipe that has an `expected:` block."""
     from keras_retina.recipe.recipe import load_recipe
 
     written, used = load_recipe(recipe_path), load_recipe(recipe_path, set_)
     return written.expected is not None and used.model_copy(update={"seed": written.seed}) != written
-
-
-def compress(run: RunArgument, data: DataOption = None, set_: SetOption = None) -> None:
-    """Make the smaller models of a trained run, as `compress:` of its recipe says; resumes where it stopped."""
-    from edge.stages import add_compressed, compress_stage
-    from keras_retina.run.folder import open_run
-
-    opened = open_run(run, data)
-    if set_:
-        opened = add_compressed(opened, set_)
-    if not opened.recipe.compress:
-        raise InputError(
-            f"{run}: expected models in the section compress of its recipe. Received: none. "
-            "Name one with --set, for example --set compress.half.channels.keep=0.5"
-        )
-    compress_stage(opened)
-    for name in opened.recipe.compress:
-        say(f"wrote {opened.compressed(name).path}")
-    suggest(f"keras-retina export {run}")
 
 
 def demo(
@@ -159,7 +148,9 @@ def demo(
 ) -> None:
     """Draw the built-in data, train, export, verify and report: no data and no network needed."""
     from keras_retina.data.builtin.builtin import write_builtin_set
+    from keras_retina.train.workers.cluster import require_one_process
 
+    require_one_process("demo", "Use `keras-retina run demo --data DIR` with --set training.strategy=multi_worker")
     data = out.parent / f"{out.name}_data"
     write_builtin_set(data)
     say(f"built-in data: {data}")
@@ -174,13 +165,9 @@ def train(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Train a detector; the same command resumes an interrupted training."""
-    from keras_retina.run.folder import start_run
     from keras_retina.run.training import train_stage
 
-    settings = load_named(recipe, set_)
-    run = start_run(
-        out or Path("runs") / settings.name, settings, data_dir=data, command=command(), overwrite=overwrite
-    )
+    run = _begun(load_named(recipe, set_), out, data=data, overwrite=overwrite)
     if not train_stage(run):
         return
     say(f"wrote {run.model} and {run.metrics}")
@@ -242,8 +229,10 @@ def launch(
     """Do what run does, and train in several processes of this machine that share each batch."""
     from keras_retina.recipe.recipe import load_recipe
     from keras_retina.run.folder import start_run
+    from keras_retina.train.workers.cluster import require_one_process
     from keras_retina.train.workers.launch import launch as launch_workers
 
+    require_one_process("launch", "Use `keras-retina run` with --set training.strategy=multi_worker")
     os.environ.pop("TF_CONFIG", None)  # each worker gets its own
     path = find_recipe(recipe)
     settings = load_recipe(path, [*(set_ or []), "training.strategy=multi_worker"])

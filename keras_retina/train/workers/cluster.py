@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # pydantic takes a while, and the verbs read TF_CONFIG early
     from keras_retina.recipe.training import Training
 
 JOBS = ("chief", "master", "worker")  # of TF_CONFIG, in the order of their workers here
+SLURM, SLURM_TASKS = "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_TASKS"  # set where srun started this process
 SLURM_PORT, SLURM_PORTS = 12_000, 20_000  # each job has its own ports, by its number
 SHOWN = 200  # characters of a value in a message
 
@@ -49,8 +50,7 @@ class Cluster:
 def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
     """Returns the cluster of this process, None where the environment names none.
 
-    TF_CONFIG goes before Slurm, whose variables are also there in a job of one process. A cluster of one worker is
-    none: its process trains like any other.
+    TF_CONFIG goes before Slurm. A cluster of one worker is none: its process works like any other.
 
     Raises:
         InputError: TF_CONFIG is not JSON, or describes no cluster of workers with this process in it; Slurm's variables
@@ -58,7 +58,7 @@ def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
     """
     if environment.get("TF_CONFIG"):
         cluster = read_tf_config(environment["TF_CONFIG"])
-    elif "SLURM_STEP_NODELIST" in environment:
+    elif SLURM in environment and environment.get(SLURM_TASKS) != "1":
         cluster = read_slurm(environment)
     else:
         return None
@@ -83,19 +83,56 @@ def training_cluster(settings: Training) -> Cluster | None:
     """
     if settings.strategy == "multi_worker":
         cluster = find_cluster()
-        if cluster is None and not os.environ.get("TF_CONFIG") and "SLURM_STEP_NODELIST" not in os.environ:
+        if cluster is None and not os.environ.get("TF_CONFIG") and SLURM not in os.environ:
             raise InputError(
                 "training.strategy: 'multi_worker' needs a cluster. Received: no TF_CONFIG, and no job step of Slurm. "
                 "Use `keras-retina launch` on one machine, or 'auto'."
             )
         return cluster
-    named = read_tf_config(os.environ["TF_CONFIG"]).addresses if os.environ.get("TF_CONFIG") else ()
-    if len(named) > 1:
-        raise InputError(
-            f"training.strategy: TF_CONFIG names {len(named)} workers, and only 'multi_worker' trains on them. "
-            f"Received: {settings.strategy!r}. Set training.strategy to 'multi_worker', or unset TF_CONFIG."
-        )
+    refuse_unused_cluster(settings)
     return None
+
+
+def refuse_unused_cluster(settings: Training) -> None:
+    """Refuses a training by one process in each of several workers, which would all write into one run folder.
+
+    `auto` does not mean all of them: tasks that were started together may be trainings of their own, and what only one
+    process can do would be refused for a setting that nobody made.
+
+    Raises:
+        InputError: the environment names several workers, and the strategy is not that for them.
+    """
+    cluster = find_cluster()
+    if cluster is not None and settings.strategy != "multi_worker":
+        variable = naming_variable()
+        raise InputError(
+            f"training.strategy: {variable} names {len(cluster.addresses)} workers, and only 'multi_worker' trains on "
+            f"them. Received: {settings.strategy!r}. Set training.strategy to 'multi_worker'; or unset {variable}, "
+            "and give every worker an --out of its own."
+        )
+
+
+def require_one_process(verb: str, instead: str) -> None:
+    """Refuses a verb that each of several workers would do anew.
+
+    Args:
+        instead: what to do, for the message.
+
+    Raises:
+        InputError: the environment names several workers.
+    """
+    cluster = find_cluster()
+    if cluster is not None:
+        variable = naming_variable()
+        raise InputError(
+            f"{verb}: expected to be started once. Received: {variable} names {len(cluster.addresses)} workers, of "
+            f"which each would do it. {instead}; or unset {variable}."
+        )
+
+
+def naming_variable(environment: Mapping[str, str] = os.environ) -> str:
+    """Returns the variable without which `find_cluster` would not find its cluster."""
+    return "TF_CONFIG" if environment.get("TF_CONFIG") else SLURM
 
 
 def writes_files(settings: Training) -> bool:
@@ -149,12 +186,12 @@ def read_slurm(environment: Mapping[str, str]) -> Cluster:
         expand_tasks_per_node,
     )
 
-    names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_JOB_ID")
+    names = ("SLURM_PROCID", SLURM_TASKS, SLURM, "SLURM_STEP_TASKS_PER_NODE", "SLURM_JOB_ID")
     values = {name: environment.get(name, "") for name in names}
     try:
-        hosts = expand_hostlist(values["SLURM_STEP_NODELIST"])
+        hosts = expand_hostlist(values[SLURM])
         tasks = expand_tasks_per_node(values["SLURM_STEP_TASKS_PER_NODE"])
-        index, count = int(values["SLURM_PROCID"]), int(values["SLURM_STEP_NUM_TASKS"])
+        index, count = int(values["SLURM_PROCID"]), int(values[SLURM_TASKS])
         port = SLURM_PORT + int(values["SLURM_JOB_ID"]) % SLURM_PORTS
     except ValueError as error:
         raise _wrong_slurm("numbers and lists of hosts", values) from error

@@ -13,6 +13,8 @@ from keras_retina.train.workers.cluster import (
     find_cluster,
     read_slurm,
     read_tf_config,
+    refuse_unused_cluster,
+    require_one_process,
     training_cluster,
     writes_files,
 )
@@ -118,22 +120,74 @@ def test_tf_config_goes_before_slurm_and_one_worker_is_no_cluster():
     assert find_cluster({"TF_CONFIG": json.dumps(one)}) is None
 
 
-def test_only_multi_worker_trains_on_a_cluster_and_it_needs_one(monkeypatch):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    monkeypatch.delenv("SLURM_STEP_NODELIST", raising=False)
+@pytest.fixture
+def environment(monkeypatch):
+    """A function that sets the variables that name workers, and takes away all others."""
+
+    def set_to(values: dict[str, str]) -> None:
+        for name in ("TF_CONFIG", *slurm()):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    set_to({})
+    return set_to
+
+
+BY_TF_CONFIG, BY_SLURM = {"TF_CONFIG": json.dumps(TWO)}, slurm()
+ALONE_IN_SLURM = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_NODELIST": "n[9-"}
+
+
+def test_multi_worker_trains_on_a_cluster_and_needs_one(environment):
     multi = Training(strategy="multi_worker")
-    assert training_cluster(Training()) is None
-    assert writes_files(multi)
     with pytest.raises(
         InputError, match=r"^training\.strategy: 'multi_worker' needs a cluster\. Received: no TF_CONFIG"
     ):
         training_cluster(multi)
-    monkeypatch.setenv("TF_CONFIG", json.dumps(TWO))
+    environment(BY_TF_CONFIG)
     assert training_cluster(multi).index == 1
+    environment(BY_SLURM)
+    assert training_cluster(multi).index == 3
+    environment(ALONE_IN_SLURM)  # a job step of one task trains alone, and its hosts are not read
+    assert training_cluster(multi) is None
+
+
+@pytest.mark.parametrize("strategy", ["auto", "gpu", "one_device", "mirrored", "tpu"])
+@pytest.mark.parametrize(
+    ("values", "variable", "count"), [(BY_TF_CONFIG, "TF_CONFIG", 2), (BY_SLURM, "SLURM_STEP_NODELIST", 4)]
+)
+def test_other_strategies_train_alone_and_are_refused_on_a_cluster(environment, strategy, values, variable, count):
+    settings = Training(strategy=strategy)
+    for alone in ({}, ALONE_IN_SLURM):
+        environment(alone)
+        assert training_cluster(settings) is None
+        refuse_unused_cluster(settings)
+    environment(values)
+    for act in (training_cluster, refuse_unused_cluster):
+        with pytest.raises(InputError) as error:
+            act(settings)
+        assert str(error.value) == (
+            f"training.strategy: {variable} names {count} workers, and only 'multi_worker' trains on them. "
+            f"Received: '{strategy}'. Set training.strategy to 'multi_worker'; or unset {variable}, and give every "
+            "worker an --out of its own."
+        )
+
+
+def test_what_each_worker_would_do_anew_is_refused(environment):
+    require_one_process("launch", "Use run")
+    environment(BY_SLURM)
+    with pytest.raises(
+        InputError, match=r"^launch: expected to be started once\. Received: SLURM_STEP_NODELIST names 4"
+    ):
+        require_one_process("launch", "Use run")
+
+
+def test_the_chief_alone_writes_files(environment):
+    multi = Training(strategy="multi_worker")
+    assert writes_files(multi)
+    environment(BY_TF_CONFIG)
     assert not writes_files(multi)
     assert writes_files(Training())
-    with pytest.raises(InputError, match=r"^training\.strategy: TF_CONFIG names 2 workers.* Received: 'auto'"):
-        training_cluster(Training())
 
 
 @pytest.mark.parametrize("setting", ["minutes", "feature_views"])

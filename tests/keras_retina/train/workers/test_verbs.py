@@ -1,0 +1,66 @@
+"""Every verb as the tasks of a cluster job start it: which of them work, and what the others say."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_retina.cli.app import main
+from keras_retina.recipe.recipe import dump_recipe, recipe_from_fields
+from keras_retina.train.workers.cluster import Cluster
+
+CLUSTER = ("a:1", "b:2")
+SLURM = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "a,b", "SLURM_STEP_TASKS_PER_NODE": "1(x2)"}
+
+
+@pytest.fixture
+def task(monkeypatch, tmp_path, capsys):
+    """A function: the index of a task, its command -> its exit status, its output and its errors."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("SLURM_") or name == "TF_CONFIG"]:
+        monkeypatch.delenv(name)
+
+    def run(index: int, command: str, *, by_slurm: bool = False) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["keras-retina", *command.split()])
+        named = {"TF_CONFIG": Cluster(CLUSTER, index).tf_config()}
+        if by_slurm:
+            named = {**SLURM, "SLURM_PROCID": str(index), "SLURM_JOB_ID": "7"}
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            for name, value in named.items():
+                patch.setenv(name, value)
+            main()
+        output = capsys.readouterr()
+        return ended.value.code, output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(dump_recipe(recipe_from_fields({"name": "mine"}, "test")), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("by_slurm", [False, True])
+@pytest.mark.parametrize("verb", ["train", "run"])
+@pytest.mark.parametrize("index", [0, 1])
+def test_no_task_trains_alone_into_the_folder_of_all(task, recipe, tmp_path, verb, index, by_slurm):
+    status, _, errors = task(index, f"{verb} mine.yaml --data . --out run", by_slurm=by_slurm)
+    assert status == 2
+    variable = "SLURM_STEP_NODELIST" if by_slurm else "TF_CONFIG"
+    assert errors.startswith(f"keras-retina: training.strategy: {variable} names 2 workers, and only 'multi_worker'")
+    assert len(errors.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [recipe]  # nothing was begun
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("command", ["demo --out run", "launch mine.yaml --data . --workers 2 --out run"])
+def test_what_each_task_would_do_anew_is_refused(task, recipe, tmp_path, index, command):
+    status, _, errors = task(index, command)
+    assert status == 2
+    assert errors.startswith(f"keras-retina: {command.split()[0]}: expected to be started once. Received: TF_CONFIG")
+    assert list(tmp_path.iterdir()) == [recipe]
