@@ -24,6 +24,7 @@ from keras_retina.cli.options import (
 )
 from keras_retina.cli.output import exit_by_gate, say, show_metrics, show_quantization, show_rows, suggest, write_json
 from keras_retina.foundation.errors import InputError
+from keras_retina.train.workers.cluster import is_left_to_chief
 
 if TYPE_CHECKING:
     from keras_retina.run.folder import RunFolder
@@ -63,6 +64,8 @@ def evaluate(
 
 def compress(run: RunArgument, data: DataOption = None, set_: SetOption = None) -> None:
     """Make the smaller models of a trained run, as `compress:` of its recipe says; resumes where it stopped."""
+    if is_left_to_chief("compress"):
+        return
     from edge.stages import add_compressed, compress_stage
     from keras_retina.run.folder import open_run
 
@@ -91,6 +94,8 @@ def export(
     ] = False,
 ) -> None:
     """Write the .tflite files of a trained run and of its smaller models; heal int8 files that miss their gate."""
+    if is_left_to_chief("export"):
+        return
     from edge.stages import debug_stage, export_compressed, export_stage, heal_stage
     from keras_retina.run.folder import open_run
 
@@ -141,6 +146,8 @@ def verify(
     json_: JsonOption = None,
 ) -> None:
     """Measure every exported file and compare it with its float parent; exit 1 if the gate fails."""
+    if is_left_to_chief("verify"):
+        return
     from edge.stages import verify_stage
     from keras_retina.run.folder import open_run
 
@@ -164,6 +171,8 @@ def verify(
 
 def report(run: RunArgument, data: DataOption = None) -> None:
     """Write report.html of a run folder."""
+    if is_left_to_chief("report"):
+        return
     from edge.stages import report_stage
     from keras_retina.run.folder import open_run
 

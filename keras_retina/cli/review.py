@@ -11,6 +11,7 @@ import typer
 from keras_retina.cli.options import DataOption, JsonOption, RunArgument
 from keras_retina.cli.output import plain, say, suggest, write_json
 from keras_retina.foundation.files.places import address
+from keras_retina.train.workers.cluster import is_left_to_chief
 
 if TYPE_CHECKING:
     from keras_retina.data.reading.folder import DataFolder
@@ -30,6 +31,8 @@ def review(
     json_: JsonOption = None,
 ) -> None:
     """Find wrong labels: compare the detector of a run with the labels of every split, the most suspicious first."""
+    if is_left_to_chief("review"):
+        return
     from edge.report.review.review import summary, write_review
     from keras_retina.data.records import check_classes
     from keras_retina.evaluate.predict import detect_function

@@ -85,7 +85,7 @@ def run_all(
     from keras_retina.train.workers.launch import go_on_alone
 
     run = _begun(settings, out, data=data, overwrite=overwrite)
-    if plan_text is not None and writes_files(settings.training):
+    if plan_text is not None and writes_files():
         write_file(run.plan, plan_text.encode())
     trains_in_cluster = not run.model.exists() and training_cluster(settings.training) is not None
     if not train_stage(run):

@@ -16,6 +16,7 @@ import typer
 
 from keras_retina.cli.options import DATA_HELP, DataOption, OverwriteOption, SetOption, command, finite
 from keras_retina.cli.output import say, suggest
+from keras_retina.train.workers.cluster import is_left_to_chief
 
 if TYPE_CHECKING:
     import numpy as np
@@ -242,6 +243,8 @@ def import_(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Make a run of a detector that was trained with another library: it evaluates, exports and verifies like ours."""
+    if is_left_to_chief("import"):
+        return
     from keras_retina.model.imports import names_of_outputs, read_original
     from keras_retina.model.saving import save_detector
     from keras_retina.run.folder import refuse_other_files, start_run

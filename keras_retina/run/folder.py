@@ -47,12 +47,12 @@ def start_run(path: Path, recipe: Recipe, *, data_dir: Path, command: str, overw
             workers of a cluster.
     """
     path = Path(path)
-    if overwrite and recipe.training.strategy == "multi_worker" and find_cluster() is not None:
+    if overwrite and find_cluster() is not None:
         raise InputError(
             "--overwrite: expected a training in one process. Received: several workers, of which one could still take "
             f"up the old run, and of which each new start would delete the training again. Delete {path} first."
         )
-    if not writes_files(recipe.training):
+    if not writes_files():
         return RunFolder(path, recipe, Path(data_dir))
     refuse_other_files(path, overwrite=overwrite)
     refuse_data_inside(path, Path(data_dir))

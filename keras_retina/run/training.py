@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_retina.data.records import Dataset
 from keras_retina.foundation.files.writing import write_json
 from keras_retina.run.folder import RunFolder, load_splits, open_data, used_splits
-from keras_retina.train.workers.cluster import training_cluster, writes_files
+from keras_retina.train.workers.cluster import is_left_to_chief, training_cluster, writes_files
 
 logger = logging.getLogger(__name__)
 
@@ -19,9 +19,9 @@ def train_stage(run: RunFolder) -> bool:
 
     Returns whether this process goes on with the stages that follow: it is alone, or the chief of its cluster.
     """
-    if run.model.exists() and (run.metrics.exists() or not writes_files(run.recipe.training)):
+    if run.model.exists() and (run.metrics.exists() or not writes_files()):
         logger.info("train: done before, skipped")
-        return writes_files(run.recipe.training)
+        return not is_left_to_chief("the rest")
     from keras_retina.data.formats.packs.pack import check_pack_input
     from keras_retina.data.records import require_boxes
     from keras_retina.evaluate.class_balance import write_class_balance
@@ -54,8 +54,7 @@ def train_stage(run: RunFolder) -> bool:
                 job=job,
             )
     if not job.is_chief:
-        logger.info("the training is done, and so is this worker: the chief goes on")
-        return False
+        return not is_left_to_chief("the rest")
     model, spec = load_detector(run.model)
     files = run.recipe.export
     detect = detect_function(
@@ -85,7 +84,7 @@ def _datasets(run: RunFolder) -> dict[str, Dataset]:
 
     folder = open_data(run)
     if folder.lists is None and (lists := made_splits(folder)) is not None:
-        if writes_files(run.recipe.training):
+        if writes_files():
             write_lists(run.splits, lists)
         logger.info(f"{describe(lists)}; the lists are in {run.splits}")
         folder = replace(folder, lists=lists)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from keras_retina.foundation.errors import InputError, PortTakenError, printable
 from keras_retina.train.workers.addresses import FORM, read_address, split_address
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:  # pydantic takes a while, and the verbs read TF_CONFIG early
     from keras_retina.recipe.training import Training
@@ -135,10 +138,26 @@ def naming_variable(environment: Mapping[str, str] = os.environ) -> str:
     return "TF_CONFIG" if environment.get("TF_CONFIG") else SLURM
 
 
-def writes_files(settings: Training) -> bool:
-    """Tells whether this process writes the run folder: it trains alone, or is the chief of its cluster."""
-    cluster = find_cluster() if settings.strategy == "multi_worker" else None
+def writes_files() -> bool:
+    """Tells whether this process writes the run folder: it works alone, or is the chief of its cluster."""
+    cluster = find_cluster()
     return cluster is None or cluster.is_chief
+
+
+def is_left_to_chief(work: str) -> bool:
+    """Tells whether this process is a worker that leaves some work to the chief of its cluster, and says so.
+
+    It does not wait for the chief: all verbs on a run folder ask this, so that nothing which comes later in the same
+    task needs the result, and machines are not held while one of them works alone.
+    """
+    cluster = find_cluster()
+    if cluster is None or cluster.is_chief:
+        return False
+    logger.info(
+        f"{cluster.name(cluster.index)} leaves {work} to the chief, {cluster.name(0)}, and is done. For work of its "
+        f"own, unset {naming_variable()}"
+    )
+    return True
 
 
 def read_tf_config(text: str) -> Cluster:

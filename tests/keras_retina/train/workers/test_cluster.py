@@ -11,6 +11,7 @@ from keras_retina.recipe.training import Training
 from keras_retina.train.workers.cluster import (
     Cluster,
     find_cluster,
+    is_left_to_chief,
     read_slurm,
     read_tf_config,
     refuse_unused_cluster,
@@ -182,12 +183,26 @@ def test_what_each_worker_would_do_anew_is_refused(environment):
         require_one_process("launch", "Use run")
 
 
-def test_the_chief_alone_writes_files(environment):
-    multi = Training(strategy="multi_worker")
-    assert writes_files(multi)
+def test_the_chief_alone_works_and_the_others_say_so_in_one_line(environment, logged):
+    chief = json.dumps(TWO | {"task": {"type": "worker", "index": 0}})
+    with logged() as lines:
+        for values in ({}, ALONE_IN_SLURM, {"TF_CONFIG": chief}, slurm(SLURM_PROCID="0")):
+            environment(values)
+            assert writes_files()
+            assert not is_left_to_chief("export")
+    assert lines == []
     environment(BY_TF_CONFIG)
-    assert not writes_files(multi)
-    assert writes_files(Training())
+    with logged() as lines:
+        assert not writes_files()
+        assert is_left_to_chief("export")
+    told = (
+        "worker 1 at b:2 leaves export to the chief, worker 0 at a:1, and is done. For work of its own, unset TF_CONFIG"
+    )
+    assert lines == [told]
+    environment(BY_SLURM)
+    with logged() as lines:
+        assert is_left_to_chief("export")
+    assert lines[0].endswith("unset SLURM_STEP_NODELIST")
 
 
 @pytest.mark.parametrize("setting", ["minutes", "feature_views"])

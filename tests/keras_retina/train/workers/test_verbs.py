@@ -45,6 +45,41 @@ def recipe(tmp_path) -> Path:
     return path
 
 
+ON_A_RUN = ("compress run", "export run --keras3", "verify run", "report run", "review run", "import x.pth --out run")
+
+
+@pytest.mark.parametrize("command", ON_A_RUN)
+def test_the_chief_alone_works_on_a_run_and_the_others_end_at_once(task, tmp_path, command):
+    """The chief gets as far as to find no run here."""
+    verb = command.split()[0]
+    status, lines, _ = task(1, command)
+    assert status == 0
+    assert lines == (
+        f"worker 1 at b:2 leaves {verb} to the chief, worker 0 at a:1, and is done. "
+        "For work of its own, unset TF_CONFIG\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+    status, lines, errors = task(0, command)
+    assert status == 2
+    assert "leaves" not in lines
+    assert "expected" in errors
+
+
+@pytest.mark.parametrize("strategy", ["auto", "multi_worker"])
+@pytest.mark.parametrize("verb", ["train", "run"])
+def test_after_the_training_the_chief_alone_goes_on(task, recipe, tmp_path, verb, strategy):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "model.keras").touch()
+    status, lines, _ = task(1, f"{verb} mine.yaml --data . --out run --set training.strategy={strategy}")
+    assert status == 0
+    assert [line.split(",")[0] for line in lines.splitlines()] == [
+        "train: done before",
+        "worker 1 at b:2 leaves the rest to the chief",
+    ]
+    assert [path.name for path in run.iterdir()] == ["model.keras"]
+
+
 @pytest.mark.parametrize("by_slurm", [False, True])
 @pytest.mark.parametrize("verb", ["train", "run"])
 @pytest.mark.parametrize("index", [0, 1])
