@@ -263,6 +263,7 @@ def run_planned(
     from keras_retina.plan.plan import recipe_name, wishes_in
     from keras_retina.recipe.recipe import load_recipe
     from keras_retina.run.folder import refuse_other_files
+    from keras_retina.train.workers.cluster import require_one_process
 
     out = out or Path("runs") / recipe_name(data)
     there = RunPaths(out)
@@ -277,6 +278,9 @@ def run_planned(
         say(f"going on with the plan that is there: {there.plan}")
         settings = load_recipe(there.plan, set_)
     else:
+        require_one_process(  # plans that are made on different machines may differ
+            "run without a recipe", "Plan first, with `keras-retina plan DIR --out mine.yaml`, and run that recipe"
+        )
         refuse_other_files(out, overwrite=overwrite)  # before the minutes that a plan may take
         plan = planned(data, wishes, set_=set_)
         settings, text = plan.recipe, plan.text

@@ -93,6 +93,33 @@ def test_no_task_trains_alone_into_the_folder_of_all(task, recipe, tmp_path, ver
 
 
 @pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("more", ["", " --overwrite"])
+def test_tasks_do_not_plan_each_for_itself(task, tmp_path, index, more):
+    status, _, errors = task(index, f"run --data . --out run --set training.strategy=multi_worker{more}")
+    assert status == 2
+    assert errors == (
+        "keras-retina: run without a recipe: expected to be started once. Received: TF_CONFIG names 2 workers, of "
+        "which each would do it. Plan first, with `keras-retina plan DIR --out mine.yaml`, and run that recipe; "
+        "or unset TF_CONFIG.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_tasks_take_the_plan_that_is_in_the_run_folder(task, recipe, tmp_path):
+    """It was made before, in one process. Here the training is done too, so that this task only reads the plan."""
+    run = tmp_path / "run"
+    run.mkdir()
+    text = f"# wishes: none\n{recipe.read_text(encoding='utf-8')}"
+    for name in ("recipe.yaml", "plan.yaml"):
+        (run / name).write_text(text, encoding="utf-8")
+    (run / "model.keras").touch()
+    status, lines, _ = task(1, "run --data . --out run --set training.strategy=multi_worker")
+    assert status == 0
+    assert lines.splitlines()[0] == "going on with the plan that is there: run/plan.yaml"
+    assert (run / "plan.yaml").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize("command", ["demo --out run", "launch mine.yaml --data . --workers 2 --out run"])
 def test_what_each_task_would_do_anew_is_refused(task, recipe, tmp_path, index, command):
     status, _, errors = task(index, command)
