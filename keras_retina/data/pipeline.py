@@ -21,6 +21,9 @@ from keras_retina.recipe.recipe import Matching
 
 AUGMENTATION, MATCHING = Augmentation(), Matching()
 
+# Neither branches nor loops on tensors: translating the functions first would take two seconds of every start.
+without_autograph = tf.autograph.experimental.do_not_convert
+
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -94,6 +97,7 @@ def with_targets(views: tf.data.Dataset, spec: DetectorSpec, *, matching: Matchi
     """Batches (inputs, boxes, classes, ignored) as (inputs, {"classes", "boxes"}); inputs may be a dictionary."""
     grid = spec.grid
 
+    @without_autograph
     def labelled(
         inputs: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, ignored: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
@@ -130,6 +134,7 @@ def training_labels(
     """
     view = _view_of(dataset.records, spec, augmentation=augmentation, seed=seed, cache_mebibytes=cache_mebibytes)
 
+    @without_autograph
     def labels(position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         _, *labels = view(position, index)
         return index, *labels
@@ -143,6 +148,7 @@ def _view_of(
     """Returns view(position, index) -> (normalised float32 image, boxes, classes, ignored) of one training sample."""
     sample = sample_function(records, spec, augmentation=augmentation, seed=seed, cache_mebibytes=cache_mebibytes)
 
+    @without_autograph
     def view(position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         types = [tf.uint8, tf.float32, tf.int32, tf.bool]
         image, boxes, classes, crowd = tf.numpy_function(sample, [position, index], types, stateful=False)

@@ -45,7 +45,7 @@ def detect_function(
 
     most = 0
 
-    @tf.function(reduce_retracing=False)
+    @tf.function(reduce_retracing=False, autograph=False)
     def graph(images: tf.Tensor) -> dict[str, tf.Tensor]:
         inputs = spec.scale(tf.cast(images, tf.float32))
         outputs = model(inputs, training=False)

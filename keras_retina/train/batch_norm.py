@@ -24,7 +24,7 @@ def estimate_batch_norm(model: keras.Model, batches: tf.data.Dataset) -> None:
     if not trainable_batch_norms(model):
         return
 
-    @tf.function
+    @tf.function(autograph=False)
     def forward(inputs: tf.Tensor | dict[str, tf.Tensor]) -> None:
         model(inputs, training=True)
 

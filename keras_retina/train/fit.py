@@ -52,6 +52,8 @@ def compile_detector(
 ) -> None:
     """Compiles a network of `network_for_losses` with the losses, the optimiser and the schedule of a recipe.
 
+    All variables of a step are made here: where the first step makes one, TensorFlow traces its graph twice.
+
     Args:
         precision: what `choose_precision` says.
         starts: what begins to learn later, for `training.unfreeze_at`: see `starts_of_variables`.
@@ -61,6 +63,8 @@ def compile_detector(
         loss=detector_losses(settings.loss, spec),
     )
     model.optimizer.build(model.trainable_variables)
+    with model.distribute_strategy.scope():
+        model.compiled_loss.build(model.output)  # the sums of each loss
     if starts:
         hold_frozen(model.optimizer, starts, settings=settings, steps_per_epoch=steps_per_epoch)
 

@@ -85,7 +85,7 @@ def means_of(position: TrainingPosition) -> dict[str, float]:
 
 
 class ContinueSums(keras.callbacks.Callback):
-    """Adds the sums of before the interruption to the metrics, after the first step: until then Keras has none.
+    """Adds the sums of before the interruption to the metrics, after the first step: before it Keras sets them to 0.
 
     Must be called before the callbacks that save. The order of two numbers does not change their sum.
     """

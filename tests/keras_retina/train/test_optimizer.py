@@ -41,6 +41,7 @@ def compiled(optimizer: keras.optimizers.Optimizer, **options) -> keras.Model:
     model = detector()
     model.compile(optimizer, {"classes": FocalLoss(), "boxes": BoxLoss()}, **options)
     optimizer.build(model.trainable_variables)
+    model.compiled_loss.build(model.output)  # as `compile_detector`: a step is traced once
     return model
 
 

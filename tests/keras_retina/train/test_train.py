@@ -24,6 +24,7 @@ from keras_retina.recipe.recipe import Recipe, dump_recipe
 from keras_retina.run.training import write_metrics
 from keras_retina.train.callbacks.evaluation import save_weights
 from keras_retina.train.duration import Pace
+from keras_retina.train.fit import compile_detector
 from keras_retina.train.train import train
 from keras_retina.train.workers.devices import Device
 
@@ -136,7 +137,7 @@ def test_trained_batch_norm_has_the_statistics_of_the_final_weights(trained, pla
 
 @pytest.mark.parametrize(("views", "precision"), [(None, "float32"), (8, "float32"), (8, "bfloat16")])
 def test_norms_of_the_heads_train_also_with_a_frozen_backbone_and_with_kept_features(
-    plain_recipe, splits, tmp_path, monkeypatch, eagerly, views, precision
+    plain_recipe, splits, tmp_path, monkeypatch, views, precision
 ):
     """Random weights that are frozen: a recipe cannot ask for them, but they stand in for those of ImageNet."""
     monkeypatch.setattr("keras_retina.train.train.choose_precision", lambda *_, **__: precision)
@@ -170,6 +171,28 @@ def check_statistics(model: keras.Model, names: tuple[str, ...], recipe: Recipe,
         typical = np.sqrt(values.var(axis=0).mean())
         assert np.abs(values.mean(axis=0) - norm.moving_mean.numpy()).mean() < 0.35 * typical, name
         assert np.median(norm.moving_variance.numpy() / values.var(axis=0)) == pytest.approx(1, abs=0.5), name
+
+
+# Tracing
+
+
+def test_the_graph_of_a_step_is_traced_once_by_two_fits(plain_recipe, splits):
+    """TensorFlow traces a step that made variables again, and the whole of a large network takes minutes."""
+    spec = detector_spec(plain_recipe.model, splits[0].class_names)
+    image = keras.Input((8, 8, 3))
+    anchors = len(spec.anchors())
+    heads = {name: keras.layers.Dense(anchors * size) for name, size in (("classes", 2), ("boxes", 4))}
+    flat = keras.layers.GlobalAveragePooling2D()(image)
+    outputs = {name: keras.layers.Reshape((anchors, -1), name=name)(dense(flat)) for name, dense in heads.items()}
+    model, traced = keras.Model(image, outputs), []
+    compile_detector(model, spec, settings=plain_recipe.training, steps_per_epoch=2, precision="float32")
+    step = model.train_step
+    model.train_step = lambda data: traced.append(data) or step(data)
+    wanted = {"classes": np.zeros((2, anchors), np.int32), "boxes": np.zeros((2, anchors, 5), np.float32)}
+    batches = tf.data.Dataset.from_tensors((np.zeros((2, 8, 8, 3), np.float32), wanted)).repeat()
+    for _ in range(2):
+        model.fit(batches, steps_per_epoch=2, verbose=0)
+    assert len(traced) == 1
 
 
 # Resume
