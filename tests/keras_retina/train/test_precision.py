@@ -137,27 +137,34 @@ def batch(spec) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return noise(), {"classes": classes, "boxes": boxes}
 
 
-def test_a_step_has_the_loss_and_update_of_float32(low, tiny_detector):
-    precision, _ = low
-    model, spec = tiny_detector
+def one_step(detector: tuple, precision: str) -> tuple[float, np.ndarray]:
+    """Returns the loss of the first step that moves the weights, and how it moves the biases of the boxes."""
+    model, spec = detector
     settings = Training(
         optimizer="sgd", learning_rate=0.01, warmup_steps=0, weight_decay=0.0, weight_average=None, clip_norm=None
     )
     pixels, wanted = batch(spec)
-    losses, updates = [], []
-    for kind in (precision, "float32"):
-        one = in_precision(keras.models.clone_model(model), kind)
-        copy_weights(model, one)
-        optimizer = scale_loss(build_optimizer(settings, 1), kind)
-        one.compile(optimizer, {"classes": FocalLoss(), "boxes": BoxLoss()}, run_eagerly=True)
-        bias = one.get_layer("boxes_prediction_pointwise").bias
-        before = bias.numpy()
-        for _ in range(12):  # float16: the first batches overflow, until the scale fits
-            loss = one.train_on_batch(pixels, wanted)[0]
-            if not np.array_equal(bias.numpy(), before):
-                break
-        losses.append(loss)
-        updates.append(bias.numpy() - before)
+    one = in_precision(keras.models.clone_model(model), precision)
+    copy_weights(model, one)
+    optimizer = scale_loss(build_optimizer(settings, 1), precision)
+    one.compile(optimizer, {"classes": FocalLoss(), "boxes": BoxLoss()}, run_eagerly=True)
+    bias = one.get_layer("boxes_prediction_pointwise").bias
+    before = bias.numpy()
+    for _ in range(12):  # float16: the first batches overflow, until the scale fits
+        loss = one.train_on_batch(pixels, wanted)[0]
+        if not np.array_equal(bias.numpy(), before):
+            break
+    return loss, bias.numpy() - before
+
+
+@pytest.fixture(scope="module")
+def float32_step(plain_detector) -> tuple[float, np.ndarray]:
+    return one_step(plain_detector, "float32")
+
+
+@pytest.mark.parametrize("precision", LOW)
+def test_a_step_has_the_loss_and_update_of_float32(precision, plain_detector, float32_step):
+    losses, updates = zip(one_step(plain_detector, precision), float32_step, strict=True)
     assert losses[0] == pytest.approx(losses[1], rel=10 * STEP[precision])
     size = np.linalg.norm(updates[1])
     assert size > 1e-3
