@@ -176,5 +176,5 @@ def test_the_chief_alone_writes_and_each_worker_has_a_log(disturbed):
     assert list((train_dir / "checkpoints").rglob("*.index"))
     for index in (1, 2):
         log = (train_dir / "workers" / f"{index}.log").read_text(encoding="utf-8")
-        assert "the training is done, and so is this worker: the chief goes on" in log
+        assert "leaves the rest to the chief, worker 0 at " in log
         assert "wrote" not in log
