@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +64,42 @@ def logged():
                 logger.setLevel(level)
 
     return collect
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left behind; the names are those of `subprocess.CompletedProcess`."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def keras_retina() -> Callable[..., Ended]:
+    """`keras_retina("inspect", path)`: the command line in this process, which has all imports behind it.
+
+    What only a process has (signals, limits, what it imports) needs one of its own.
+    """
+
+    def run(*words: object) -> Ended:
+        from keras_retina.cli.app import main
+
+        out, error = io.StringIO(), io.StringIO()
+        loggers = [logging.getLogger(name) for name in ("keras_retina", "edge")]
+        levels = [logger.level for logger in loggers]
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+            for logger in loggers:  # `show_log` changes them
+                patch.setattr(logger, "handlers", [])
+                patch.setattr(logger, "propagate", False)
+            patch.setattr(sys, "argv", ["keras-retina", *map(str, words)])
+            with pytest.raises(SystemExit) as caught:
+                main()
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        return Ended(int(caught.value.code or 0), out.getvalue(), error.getvalue())
+
+    return run
 
 
 def _shared(name: str) -> Path:

@@ -28,18 +28,13 @@ verification: {latency_runs: 3, minimum_ap_ratio: 0.5, maximum_class_drop: 50.0}
 KINDS = ("float32", "float16", "dynamic", "int8")
 
 
-def keras_retina(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "keras_retina", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600)
-
-
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory, tiny_coco) -> Path:
     folder = tmp_path_factory.mktemp("main_job")
     (folder / "small.yaml").write_text(RECIPE)
-    result = keras_retina(
-        "run", str(folder / "small.yaml"), "--data", str(tiny_coco), "--out", str(folder / "run"), "--print-expected"
-    )
+    command = [sys.executable, "-m", "keras_retina", "run", folder / "small.yaml", "--data", tiny_coco]
+    command += ["--out", folder / "run", "--print-expected"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     (folder / "run.log").write_text(result.stdout)
     return folder / "run"
@@ -83,7 +78,7 @@ def test_calibration_images_are_those_of_the_training_split(finished_run):
     assert all("train_" in line for line in names)
 
 
-def test_repeating_the_command_skips_what_is_done_and_check_compares(finished_run, tiny_coco):
+def test_repeating_the_command_skips_what_is_done_and_check_compares(keras_retina, finished_run, tiny_coco):
     block = (finished_run.parent / "run.log").read_text().partition("expected:")[2].partition("ship:")[0]
     recipe = finished_run.parent / "small_expected.yaml"
     recipe.write_text(RECIPE + "expected:" + block)
@@ -100,7 +95,7 @@ def test_repeating_the_command_skips_what_is_done_and_check_compares(finished_ru
     assert "check failed: keras: expected AP 1.0" in outside.stdout
 
 
-def test_another_recipe_or_other_data_is_refused_in_the_same_folder(finished_run, tiny_coco):
+def test_another_recipe_or_other_data_is_refused_in_the_same_folder(keras_retina, finished_run, tiny_coco):
     recipe = str(finished_run.parent / "small.yaml")
     out = ("--out", str(finished_run))
     other = keras_retina("train", recipe, "--data", str(tiny_coco), *out, "--set", "seed=4")
@@ -112,7 +107,7 @@ def test_another_recipe_or_other_data_is_refused_in_the_same_folder(finished_run
     assert (finished_run / "model.keras").is_file()
 
 
-def test_evaluate_gives_the_same_ap_as_verify(finished_run, verified, tmp_path):
+def test_evaluate_gives_the_same_ap_as_verify(keras_retina, finished_run, verified, tmp_path):
     int8 = next(row for row in verified["rows"] if row["file"].endswith("small_int8.tflite"))
     for row in (verified["rows"][0], int8):
         target = finished_run if row["kind"] == "keras" else finished_run / "export" / Path(row["file"]).name
@@ -122,7 +117,7 @@ def test_evaluate_gives_the_same_ap_as_verify(finished_run, verified, tmp_path):
         assert measured["AP"] == pytest.approx(row["AP"], abs=0.01)
 
 
-def test_detect_draws_pictures_and_writes_coco_results(finished_run, tiny_coco, tmp_path):
+def test_detect_draws_pictures_and_writes_coco_results(keras_retina, finished_run, tiny_coco, tmp_path):
     model = finished_run / "export/small_int8.tflite"
     result = keras_retina("detect", str(model), str(tiny_coco / "images"), "--out", str(tmp_path / "found"))
     assert result.returncode == 0, result.stderr

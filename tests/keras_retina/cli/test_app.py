@@ -23,7 +23,7 @@ VERBS = (
 )
 
 
-def keras_retina(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "keras_retina", *arguments],
         capture_output=True,
@@ -34,7 +34,7 @@ def keras_retina(*arguments: str, **environment: str) -> subprocess.CompletedPro
 
 
 def test_help_lists_every_verb_and_no_other():
-    result = keras_retina("--help", COLUMNS="200", TERM="dumb")
+    result = process("--help", COLUMNS="200", TERM="dumb")
     assert result.returncode == 0
     rows = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("│ ")]
     assert tuple(row for row in rows if not row.startswith("-")) == VERBS
@@ -56,7 +56,7 @@ def recipe_file(tmp_path):
     return path
 
 
-def one_line_of(result: subprocess.CompletedProcess[str]) -> str:
+def one_line_of(result) -> str:
     assert result.returncode == 2, result.stdout + result.stderr
     lines = [line for line in result.stderr.splitlines() if line.startswith("keras-retina: ")]
     assert len(lines) == 1
@@ -80,7 +80,7 @@ def one_line_of(result: subprocess.CompletedProcess[str]) -> str:
         (("detect", "DIR", "DIR"), "Received: a folder. In DIR: mine_int8.tflite."),
     ],
 )
-def test_a_slip_of_a_newcomer_is_answered_with_what_was_meant(arguments, told, tmp_path):
+def test_a_slip_of_a_newcomer_is_answered_with_what_was_meant(keras_retina, arguments, told, tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "recipe.yaml").write_text("name: r\n")
     (tmp_path / "mine_int8.tflite").touch()
@@ -123,7 +123,7 @@ def test_a_run_that_is_ended_by_sigterm_says_how_it_goes_on_and_has_a_status_of_
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_packed_data_set_is_checked_like_its_folder(tiny_coco, recipe_file, tmp_path):
+def test_a_packed_data_set_is_checked_like_its_folder(keras_retina, tiny_coco, recipe_file, tmp_path):
     packed = keras_retina("pack", str(recipe_file), "--data", str(tiny_coco), "--out", str(tmp_path / "pack"))
     assert packed.returncode == 0, packed.stderr
     assert packed.stdout.splitlines()[-1].endswith(f"--data {tmp_path / 'pack'}")
@@ -136,7 +136,7 @@ def test_a_packed_data_set_is_checked_like_its_folder(tiny_coco, recipe_file, tm
     assert "--out: a new or empty folder was expected" in one_line_of(again)
 
 
-def test_a_misspelt_recipe_key_names_the_closest(tmp_path):
+def test_a_misspelt_recipe_key_names_the_closest(keras_retina, tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("name: bad\ntrainig: {epochs: 3}\n")
     line = one_line_of(keras_retina("train", str(path), "--data", str(tmp_path)))
@@ -145,15 +145,15 @@ def test_a_misspelt_recipe_key_names_the_closest(tmp_path):
     assert "training" in line
 
 
-def test_a_recipe_that_does_not_exist_is_one_line(tmp_path):
-    assert "no such file" in one_line_of(keras_retina("train", str(tmp_path / "x.yaml"), "--data", str(tmp_path)))
+def test_bad_input_of_a_process_of_its_own_is_one_line_and_status_2(tmp_path):
+    assert "no such file" in one_line_of(process("train", str(tmp_path / "x.yaml"), "--data", str(tmp_path)))
 
 
-def test_an_unknown_installed_recipe_names_the_closest(tmp_path):
+def test_an_unknown_installed_recipe_names_the_closest(keras_retina, tmp_path):
     assert "'bccd'" in one_line_of(keras_retina("train", "bcd", "--data", str(tmp_path)))
 
 
-def test_an_input_size_between_strides_names_the_nearest(recipe_file, tmp_path):
+def test_an_input_size_between_strides_names_the_nearest(keras_retina, recipe_file, tmp_path):
     line = one_line_of(
         keras_retina("train", str(recipe_file), "--data", str(tmp_path), "--set", "model.input.height=300")
     )
@@ -161,17 +161,17 @@ def test_an_input_size_between_strides_names_the_nearest(recipe_file, tmp_path):
     assert "Closest: 288" in line
 
 
-def test_a_data_folder_that_does_not_exist_is_one_line(recipe_file, tmp_path):
+def test_a_data_folder_that_does_not_exist_is_one_line(keras_retina, recipe_file, tmp_path):
     data, out = str(tmp_path / "nowhere"), str(tmp_path / "out")
     assert "nowhere" in one_line_of(keras_retina("train", str(recipe_file), "--data", data, "--out", out))
 
 
-def test_a_split_that_does_not_exist_names_the_valid_ones(recipe_file, tiny_coco, tmp_path):
+def test_a_split_that_does_not_exist_names_the_valid_ones(keras_retina, recipe_file, tiny_coco, tmp_path):
     arguments = ("--data", str(tiny_coco), "--out", str(tmp_path / "out"), "--set", "data.train=trian")
     assert "'train'" in one_line_of(keras_retina("train", str(recipe_file), *arguments))
 
 
-def test_a_folder_with_other_files_is_never_used_for_a_run(recipe_file, tiny_coco, tmp_path):
+def test_a_folder_with_other_files_is_never_used_for_a_run(keras_retina, recipe_file, tiny_coco, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("precious")
@@ -180,11 +180,11 @@ def test_a_folder_with_other_files_is_never_used_for_a_run(recipe_file, tiny_coc
     assert (out / "thesis.txt").read_text() == "precious"
 
 
-def test_a_folder_that_is_no_run_cannot_be_exported(tmp_path):
+def test_a_folder_that_is_no_run_cannot_be_exported(keras_retina, tmp_path):
     assert "recipe.yaml" in one_line_of(keras_retina("export", str(tmp_path)))
 
 
-def test_a_text_file_is_not_a_tflite(tmp_path, tiny_coco):
+def test_a_text_file_is_not_a_tflite(keras_retina, tmp_path, tiny_coco):
     path = tmp_path / "fake.tflite"
     path.write_text("not a model")
     assert "fake.tflite" in one_line_of(keras_retina("evaluate", str(path), "--data", str(tiny_coco)))
@@ -270,7 +270,7 @@ def test_an_error_of_the_system_says_which_file_and_what_was_expected():
     assert file_error(OSError("no number")) == "no number"
 
 
-def test_check_data_reports_passes_and_writes_json(tiny_coco, tmp_path):
+def test_check_data_reports_passes_and_writes_json(keras_retina, tiny_coco, tmp_path):
     report, picture = tmp_path / "new" / "report.json", tmp_path / "other" / "new" / "worst.png"
     result = keras_retina("check-data", "--data", str(tiny_coco), "--json", str(report), "--picture", str(picture))
     assert result.returncode == 0, result.stderr
@@ -279,13 +279,13 @@ def test_check_data_reports_passes_and_writes_json(tiny_coco, tmp_path):
     assert result.stdout.splitlines()[-1] == f"next: keras-retina plan {tiny_coco}"
 
 
-def test_check_data_advises_other_anchors_where_many_boxes_have_none(tiny_coco, recipe_file):
+def test_check_data_advises_other_anchors_where_many_boxes_have_none(keras_retina, tiny_coco, recipe_file):
     anchors = ("--set", "model.anchors.scales=[0.1]")
     result = keras_retina("check-data", "--data", str(tiny_coco), "--recipe", str(recipe_file), *anchors)
     assert result.stdout.splitlines()[-1] == f"next: keras-retina fit-anchors {recipe_file} --data {tiny_coco}"
 
 
-def test_check_data_applies_set_without_a_recipe(tiny_coco):
+def test_check_data_applies_set_without_a_recipe(keras_retina, tiny_coco):
     anchors = ("--set", "model.anchors.scales=[0.1]")
     result = keras_retina("check-data", "--data", str(tiny_coco), *anchors)
     assert result.stdout.splitlines()[-1] == f"next: keras-retina plan {tiny_coco}"
@@ -294,7 +294,7 @@ def test_check_data_applies_set_without_a_recipe(tiny_coco):
     assert "nonsense" in line
 
 
-def test_check_data_looks_at_the_splits_that_set_names(tiny_coco, tmp_path):
+def test_check_data_looks_at_the_splits_that_set_names(keras_retina, tiny_coco, tmp_path):
     import shutil
 
     renamed, report = tmp_path / "renamed", tmp_path / "report.json"
@@ -310,7 +310,7 @@ def test_check_data_looks_at_the_splits_that_set_names(tiny_coco, tmp_path):
     assert missing.returncode == 1 and "Did you mean 'holdout'?" in missing.stdout
 
 
-def test_the_way_to_read_a_folder_is_chosen_with_format_and_kept_in_the_next_command(tiny_coco, tmp_path):
+def test_the_way_to_read_a_folder_is_chosen_with_format_and_kept_in_the_next_command(keras_retina, tiny_coco, tmp_path):
     import shutil
 
     both, recipe = tmp_path / "both", tmp_path / "recipe.yaml"
@@ -329,7 +329,7 @@ def test_the_way_to_read_a_folder_is_chosen_with_format_and_kept_in_the_next_com
     assert texts[0] == texts[1] and "format: coco" in texts[0]
 
 
-def test_check_data_refuses_a_split_without_a_box_after_the_report(tiny_coco, tmp_path):
+def test_check_data_refuses_a_split_without_a_box_after_the_report(keras_retina, tiny_coco, tmp_path):
     import shutil
 
     empty, report = tmp_path / "empty", tmp_path / "report.json"
@@ -345,7 +345,7 @@ def test_check_data_refuses_a_split_without_a_box_after_the_report(tiny_coco, tm
     assert "Received: " in one_line_of(keras_retina("check-data", "--data", str(empty)))
 
 
-def test_check_data_fails_on_a_leak_between_splits(tiny_coco, tmp_path):
+def test_check_data_fails_on_a_leak_between_splits(keras_retina, tiny_coco, tmp_path):
     import shutil
 
     leaking = tmp_path / "leaking"

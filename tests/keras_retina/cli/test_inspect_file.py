@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 from edge.tflite.flatbuffer import append_members
 
 
-def test_inspect_shows_a_file_writes_json_and_refuses_a_damaged_one(write_tflite, classifier_layers, tmp_path):
-    def run(*arguments):
-        command = [sys.executable, "-m", "keras_retina", "inspect", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
+def test_inspect_shows_a_file_writes_json_and_refuses_a_damaged_one(
+    keras_retina, write_tflite, classifier_layers, tmp_path
+):
     path = write_tflite(tmp_path / "m.tflite", *classifier_layers)
-    result = run(path, "--json", tmp_path / "m.json")
+    result = keras_retina("inspect", path, "--json", tmp_path / "m.json")
     assert result.returncode == 0, result.stderr
     assert "detector   no description of keras-retina" in result.stdout
     assert json.loads((tmp_path / "m.json").read_text())["outputs"][0]["name"] == "scores"
     whole = path.read_bytes()
     path.write_bytes(append_members(whole, {"labels.txt": b"a\nb\n"})[:-30])
-    result = run(path, "--json", tmp_path / "m.json")
+    result = keras_retina("inspect", path, "--json", tmp_path / "m.json")
     assert (result.returncode, result.stderr) == (1, "")
     assert "DAMAGED    the appended files: File is not a zip file" in result.stdout
     assert json.loads((tmp_path / "m.json").read_text())["appended_problem"] == "File is not a zip file"
     path.write_bytes(whole[:900])
-    result = run(path)
+    result = keras_retina("inspect", path)
     assert (result.returncode, result.stdout) == (2, "")
     assert "expected a whole .tflite file" in result.stderr
     assert "Traceback" not in result.stderr

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks" / "files" / "heads"
-
-
-def run(*arguments):
-    command = [sys.executable, "-m", "keras_retina", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture
@@ -33,20 +26,20 @@ def networks(tmp_path, monkeypatch):
     return yolov8, yolox
 
 
-def test_inspect_names_the_head_or_both_readings(networks, tmp_path):
-    result = run("inspect", networks[0], "--json", tmp_path / "seen.json")
+def test_inspect_names_the_head_or_both_readings(keras_retina, networks, tmp_path):
+    result = keras_retina("inspect", networks[0], "--json", tmp_path / "seen.json")
     assert result.returncode == 0, result.stderr
     assert "head       yolov8: 336 rows, one for each cell of strides 8, 16, 32" in result.stdout
     assert "noise gives float32 [1, 7, 336]" in result.stdout
     assert json.loads((tmp_path / "seen.json").read_text())["head"]["readings"][0]["name"] == "yolov8"
-    result = run("inspect", networks[1])
+    result = keras_retina("inspect", networks[1])
     assert "head       either yolov8: " in result.stdout
     assert "choose     --head yolov8 or --head yolox" in result.stdout
 
 
-def test_detect_takes_anybodys_file_and_says_how_it_reads_it(networks, tmp_path):
+def test_detect_takes_anybodys_file_and_says_how_it_reads_it(keras_retina, networks, tmp_path):
     Image.effect_noise((200, 150), 90).convert("RGB").save(tmp_path / "photo.png")
-    result = run("detect", networks[0], tmp_path / "photo.png", "--out", tmp_path / "found", "--score", "0.1")
+    result = keras_retina("detect", networks[0], tmp_path / "photo.png", "--out", tmp_path / "found", "--score", "0.1")
     assert result.returncode == 0, result.stderr
     assert "yolov8.tflite: head: yolov8" in result.stderr
     assert "yolov8.tflite: resize: letterbox-centre" in result.stderr
@@ -63,9 +56,9 @@ def test_detect_takes_anybodys_file_and_says_how_it_reads_it(networks, tmp_path)
         (("--head", "yolox"), "expected class names in its metadata. Received: none. Pass --labels FILE"),
     ],
 )
-def test_what_is_left_to_the_person_is_one_line(networks, options, said, tmp_path):
+def test_what_is_left_to_the_person_is_one_line(keras_retina, networks, options, said, tmp_path):
     Image.new("RGB", (20, 20)).save(tmp_path / "photo.png")
-    result = run("detect", networks[1], tmp_path / "photo.png", "--out", tmp_path / "found", *options)
+    result = keras_retina("detect", networks[1], tmp_path / "photo.png", "--out", tmp_path / "found", *options)
     assert result.returncode == 2
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("keras-retina: ")]
     assert re.search(said, line)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -260,16 +257,11 @@ def test_only_a_png_file_is_written(tmp_path, name: str):
 # The verb
 
 
-def keras_retina(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "keras_retina", "show-batch", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ})
-
-
-def test_the_verb_writes_the_picture_and_one_line_an_image(folder, dataset, samples, tmp_path):
+def test_the_verb_writes_the_picture_and_one_line_an_image(keras_retina, folder, dataset, samples, tmp_path):
     out, override = tmp_path / "new" / "batch.png", "training.matching.force=true"
     (tmp_path / "small.yaml").write_text(str(FIELDS))  # YAML reads Python's braces and quotes
     arguments = (str(tmp_path / "small.yaml"), "--data", str(folder), "--out", str(out), "--set", override)
-    result = keras_retina(*arguments, "--images", "6")
+    result = keras_retina("show-batch", *arguments, "--images", "6")
     assert result.returncode == 0, result.stderr
     np.testing.assert_array_equal(np.asarray(Image.open(out)), contact_sheet(samples, dataset.class_names))
     lines = result.stdout.splitlines()
@@ -278,6 +270,6 @@ def test_the_verb_writes_the_picture_and_one_line_an_image(folder, dataset, samp
         assert line == f"{sample.name}: boxes {boxes}, positive anchors {positive}, ignored {sample.ignored}"
     assert lines[6] == f"labelled boxes without a matched anchor: 0 of {sum(len(s.boxes) for s in samples)} (0.0%)"
     assert lines[8] == f"next: keras-retina run {arguments[0]} --data {folder} --set {override}"
-    bad = keras_retina(*arguments, "--images", "0")
+    bad = keras_retina("show-batch", *arguments, "--images", "0")
     assert bad.returncode == 2
     assert len(bad.stderr.splitlines()) == 1 and "Received: images=0." in bad.stderr
