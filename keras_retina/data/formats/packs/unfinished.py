@@ -1,4 +1,4 @@
-"""A pack that is being written: what is finished of it stays when the process is killed, and the next one continues.
+"""A pack that is being written: what is finished outlives an error or a kill, and the next process continues.
 
 FOLDER/unfinished.json                    from what the pack is made: labels, sizes, settings
 FOLDER/unfinished-<split>-00000.json      written when a shard and its index are whole, with their checksums
@@ -14,6 +14,7 @@ import json
 import logging
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,30 @@ def mark_finished(folder: Path, split: str, number: int, *, shard: Shard, record
     """Writes that a shard of `records` and its index are whole."""
     found = _Finished(shard=shard, sources=_sources(records))
     write_text(_marker(folder, split, number), found.model_dump_json())
+
+
+def keep_finished(folder: Path) -> None:
+    """Leaves the finished shards of a local pack that an error ended, and says so; without any, nothing is left.
+
+    What is half written goes: where the disk is full, nobody else could write.
+    """
+    kept, shards = {PLAN_FILE, LOCK}, 0
+    for marker in folder.glob("unfinished-*.json"):
+        with contextlib.suppress(ValidationError):
+            shard = _Finished.model_validate(_json(marker)).shard
+            kept |= {marker.name, shard.file, shard.index_path(folder).name}
+            shards += 1
+    if not shards:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for file in folder.iterdir():
+        if file.name not in kept:
+            with contextlib.suppress(OSError):
+                file.unlink()
+    logger.info(
+        f"finished shards kept in {printable(folder)}: {shards}. The same command continues with them; delete the "
+        "folder to give up"
+    )
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import os
-import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from keras_retina.data.formats.packs.unfinished import (
     claim,
     end,
     finished_shard,
+    keep_finished,
     mark_finished,
     not_empty,
     only_writer,
@@ -57,8 +57,8 @@ def write_pack(
     """Writes the splits of a data set into a new folder, which appears when all of it is there.
 
     In a remote folder (`gs://bucket/pack`) the shards appear one by one, `pack.json` last; each is made on the local
-    disk first. A process that is killed leaves the shards that it finished, and the same call continues with them: in a
-    hidden folder beside a local one. After an error nothing is left of a local pack.
+    disk first. An error, or a kill, leaves the shards that were finished, and the same call continues with them: in a
+    hidden folder beside a local one.
 
     Of two processes that write one local folder at the same time, the second is refused. At an address nothing can be
     locked: there the first one ends when it sees that another began.
@@ -99,14 +99,15 @@ def write_pack(
                     if folder.exists():
                         folder.rmdir()
                     os.rename(unfinished, folder)
-                except Exception:  # not for an interrupt: the next call continues
-                    shutil.rmtree(unfinished, ignore_errors=True)
+                except Exception:  # an interrupt, which may be the second one, does not wait for this
+                    keep_finished(unfinished)
                     raise
                 end(folder)  # last: without `unfinished.json` nobody could continue
     except OSError as error:
         raise InputError(
             f"{printable(address(folder))}: the pack could not be written. Received: {printable(error.strerror)}. "
-            "Free disk space, or choose another folder."
+            "Free disk space and repeat the command, which continues with the finished shards; or choose another "
+            "folder."
         ) from error
 
 

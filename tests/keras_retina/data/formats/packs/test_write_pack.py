@@ -1,4 +1,4 @@
-"""A pack is written whole or not at all, here and at an address, and a process that was killed is continued."""
+"""A pack is written whole or not at all, here and at an address, and what an error or a kill ended is continued."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keras_retina.data.formats.packs import unfinished
 from keras_retina.data.formats.packs import write_pack as writing
 from keras_retina.data.formats.packs.pack import check_pack_input, read_pack
 from keras_retina.data.formats.packs.unfinished import only_writer
@@ -190,6 +191,62 @@ def test_a_process_that_is_killed_after_the_last_shard_is_continued(
     assert [path.name for path in tmp_path.iterdir()] == ["noise"]
     assert (tmp_path / "noise" / "pack.json").read_bytes() == (pack / "pack.json").read_bytes()
     assert not list((tmp_path / "noise").glob("unfinished*"))
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("full_at", ["pack.json", "val-00000.jsonl", "unfinished-val-00000.json"])
+def test_a_full_disk_leaves_the_finished_shards_and_the_next_call_continues(
+    datasets, pack, kill_at, tmp_path, monkeypatch, logged, full_at: str
+):
+    """Half of a file gets onto the disk: of the last one of all, of the last index, of the mark that it is whole."""
+    hidden, original = tmp_path / ".noise.unfinished", writing.write_text
+
+    def write_text(path: Path, text: str) -> None:
+        if path.name == full_at:
+            path.write_text(text[: len(text) // 2], encoding="utf-8")
+            raise OSError(28, "No space left on device")
+        original(path, text)
+
+    with monkeypatch.context() as patch, logged() as lines, pytest.raises(InputError) as error:
+        for module in (writing, unfinished):
+            patch.setattr(module, "write_text", write_text)
+        write(tmp_path / "noise", datasets)
+    assert str(error.value) == (
+        f"{tmp_path / 'noise'}: the pack could not be written. Received: No space left on device. Free disk space and "
+        "repeat the command, which continues with the finished shards; or choose another folder."
+    )
+    about = json.loads((pack / "pack.json").read_text(encoding="utf-8"))
+    shards = [Path(shard["file"]).stem for split in ("train", "val") for shard in about["splits"][split]["shards"]]
+    whole = shards if full_at == "pack.json" else [shard for shard in shards if shard.startswith("train")]
+    assert names_in(hidden) == {"unfinished.json", "unfinished.lock"} | {
+        name for shard in whole for name in (f"{shard}.tfrecord", f"{shard}.jsonl", f"unfinished-{shard}.json")
+    }
+    assert lines[-1].startswith(f"finished shards kept in {hidden}: {len(whole)}. The same command continues")
+    read = kill_at(None)
+    write(tmp_path / "noise", datasets)
+    assert len(read) == (0 if full_at == "pack.json" else 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["noise"]
+    assert names_in(tmp_path / "noise") == names_in(pack)
+    assert (tmp_path / "noise" / "pack.json").read_bytes() == (pack / "pack.json").read_bytes()
+
+
+def test_a_bad_image_is_mended_and_the_shards_before_it_are_not_made_again(datasets, pack, kill_at, tmp_path):
+    last, files = datasets[1].records[-1], tmp_path / "files"
+    files.mkdir()
+    own = files / "last.jpg"
+    own.write_bytes(last.path.read_bytes()[:300])
+    records = (*datasets[1].records[:-1], dataclasses.replace(last, path=own))
+    broken = [datasets[0], dataclasses.replace(datasets[1], records=records)]
+    with pytest.raises(InputError, match=r"last\.jpg: a complete image file was expected"):
+        write(tmp_path / "noise", broken)
+    shutil.copy2(last.path, own)
+    read = kill_at(None)
+    write(tmp_path / "noise", broken)
+    assert set(map(Path, read)) & {record.path for record in datasets[0].records} == set()
+    assert (tmp_path / "noise" / "pack.json").read_bytes() == (pack / "pack.json").read_bytes()
 
 
 def test_other_settings_begin_anew_and_say_so(datasets, kill_at, logged):
