@@ -88,7 +88,8 @@ def listed_weights(data: Path | None) -> list[str]:
 
 
 def _places(start: Start, alphas: tuple[float, ...], *, data: Path | None) -> list[str]:
-    from keras_retina.model.weights.pretrained import found_file, keras_cache
+    from keras_retina.model.weights.download import keras_cache
+    from keras_retina.model.weights.pretrained import found_file
 
     lines = []
     for alpha in alphas:
@@ -105,6 +106,7 @@ def make_weights(file: Path, images: Path | None, *, out: Path) -> Path:
     Raises:
         InputError: the file is none that is listed, or there are too few photos.
     """
+    from keras_retina.foundation.files.locks import one_at_a_time
     from keras_retina.foundation.files.writing import make_folder, replacing
     from keras_retina.model.weights.packages import recognised, weight_bytes
     from keras_retina.model.weights.starts import file_name
@@ -130,7 +132,7 @@ def make_weights(file: Path, images: Path | None, *, out: Path) -> Path:
         convolutions = folded_convolutions(data, str(file))
         set_folded(network, convolutions, layers=package.layers, batches=photo_batches(photos, PHOTO_SIZE))
     path = out / file_name(start, start.package_alpha)
-    with replacing(path) as unfinished:
+    with one_at_a_time(path), replacing(path) as unfinished:
         network.save_weights(unfinished)
     return path
 
@@ -158,6 +160,7 @@ def make_from_tflite(file: Path, images: Path | None, *, out: Path, input_range:
         InputError: the file has no backbone of ours, or there are too few photos.
     """
     from keras_retina.foundation.errors import InputError
+    from keras_retina.foundation.files.locks import one_at_a_time
     from keras_retina.foundation.files.writing import make_folder, replacing
     from keras_retina.recipe.backbones import BACKBONE_ALPHAS
 
@@ -173,7 +176,7 @@ def make_from_tflite(file: Path, images: Path | None, *, out: Path, input_range:
     found = made.found
     make_folder(out)
     path = out / file_name(found.settings, file)
-    with replacing(path) as unfinished:
+    with one_at_a_time(path), replacing(path) as unfinished:
         found.network.save_weights(unfinished)
     say(f"wrote {path}")
     fields = {"name": found.settings.name, "alpha": found.settings.alpha, "weights": shlex.quote(str(path))}

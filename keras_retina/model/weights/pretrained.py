@@ -15,13 +15,13 @@ from keras_retina.foundation.files.places import remote_address
 from keras_retina.foundation.legacy_keras import keras
 from keras_retina.model.backbones import backbone_layers, kind_of
 from keras_retina.model.saved.hdf5 import require_plain_weights
+from keras_retina.model.weights.download import WEIGHTS_FOLDER_VARIABLE, downloaded
 from keras_retina.model.weights.starts import Start, file_name, start_of
 from keras_retina.model.weights.whole import DETECTOR_SUFFIX, load_whole
 from keras_retina.recipe.backbones import BACKBONE_ALPHAS, BACKBONE_STARTS, start_names
 from keras_retina.recipe.model import Backbone
 
-WEIGHTS_FOLDER_VARIABLE = "KERAS_RETINA_WEIGHTS"
-KERAS_DOWNLOAD = "imagenet"  # what keras.applications are told
+KERAS_DOWNLOAD = "imagenet"  # in the place of a path: from the cache of Keras, or from the network
 
 
 def find_weights(settings: Backbone, data_dir: Path | None) -> str | None:
@@ -86,15 +86,6 @@ def weights_folders(data_dir: Path | None) -> list[Path]:
     return folders
 
 
-def keras_cache(start: Start, alpha: float) -> Path | None:
-    """Returns where Keras has put its download, None where it has not."""
-    if start.keras_file is None:
-        return None
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    path = home / "models" / start.keras_file.format(alpha=alpha, digits="_".join(f"{100 * alpha:.0f}"[:2]))
-    return path if path.is_file() else None
-
-
 def load_pretrained(
     model: keras.Model, settings: Backbone, *, source: str | None, class_names: Sequence[str] = ()
 ) -> None:
@@ -132,6 +123,9 @@ def pretrained_network(settings: Backbone, source: str) -> keras.Model:
     Raises:
         InputError: as `load_pretrained`.
     """
+    start = start_of(settings)
+    if source == KERAS_DOWNLOAD and start is not None:
+        source = str(downloaded(start, settings.alpha))
     if Path(source).is_file() and h5py.is_hdf5(source):
         require_plain_weights(Path(source), f"model.backbone.weights: {source}")
     try:
@@ -144,14 +138,4 @@ def pretrained_network(settings: Backbone, source: str) -> keras.Model:
         raise InputError(
             f"model.backbone.weights: expected weights of {what} without the top. Received: {source!r} "
             f"({reason}). Pass the file of this architecture, or 'none' to start from random weights."
-        ) from error
-    except Exception as error:
-        if type(error) is not Exception:  # Keras raises a bare Exception when a download fails
-            raise
-        start = start_of(settings)
-        file = file_name(start, settings.alpha) if start else source
-        raise InputError(
-            "model.backbone.weights: the ImageNet weights could not be downloaded. "
-            f"Received: {' '.join(str(error).split())[:300]}. Connect to a network, "
-            f"or put {file} into the folder that {WEIGHTS_FOLDER_VARIABLE} names."
         ) from error

@@ -12,11 +12,9 @@ from keras_retina.model.retinanet import detector_network
 from keras_retina.model.weights.pretrained import (
     WEIGHTS_FOLDER_VARIABLE,
     find_weights,
-    keras_cache,
     load_pretrained,
     pretrained_network,
 )
-from keras_retina.model.weights.starts import STARTS
 from keras_retina.recipe.model import Backbone, Head, Input, Model, Pyramid
 
 FILE_1_0 = "mobilenet_v2_1.0_imagenet_notop.weights.h5"
@@ -96,17 +94,6 @@ def test_what_keras_does_not_have_is_found_or_refused_with_the_way_to_it(tmp_pat
     assert find_weights(settings, None) == str(tmp_path / file)
 
 
-def test_the_download_of_keras_is_found_in_its_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    start, openimages, _ = STARTS["mobilenet_v2"]
-    assert keras_cache(start, 0.35) is None
-    (tmp_path / "models").mkdir()
-    file = tmp_path / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
-    file.touch()
-    assert keras_cache(start, 0.35) == file
-    assert keras_cache(openimages, 1.0) is None
-
-
 def test_a_path_that_does_not_exist_names_what_the_backbone_can_start_from():
     with pytest.raises(InputError, match="expected 'imagenet', 'voc', 'none' or a weights file"):
         find_weights(Backbone(alpha=0.5, weights="runs/nowhere.h5"), None)
@@ -133,16 +120,6 @@ def test_weights_of_another_architecture_or_width_are_refused(shared_weights):
     other = str(shared_weights / "mobilenet_v1_0.25_imagenet_notop.weights.h5")
     assert "alpha 1.0" in refusal(Backbone(alpha=1.0), other)
     assert "resnet50" in refusal(Backbone(name="resnet50"), str(shared_weights / FILE_1_0))
-
-
-def test_a_download_that_fails_is_one_line_with_the_way_out(monkeypatch):
-    def get_file(*_, **__):
-        raise Exception("URL fetch failure on https://example.invalid: None -- [Errno -2] Name or service not known")
-
-    monkeypatch.setattr("tf_keras.src.applications.mobilenet_v2.data_utils.get_file", get_file)
-    message = refusal(Backbone(alpha=0.35), "imagenet")
-    assert "Name or service not known" in message
-    assert "mobilenet_v2_0.35_imagenet_notop.weights.h5" in message
 
 
 def test_a_backbone_without_pretrained_weights_refuses_a_file(tmp_path):
