@@ -54,8 +54,16 @@ def is_address(text: str) -> bool:
 
 
 def shown_address(address: str) -> str:
-    """Returns an address without user, password and query, in which cameras take passwords too."""
-    parts = urlsplit(address)
+    """Returns an address without user, password and query, in which cameras take passwords too.
+
+    Of one that cannot be taken apart, what is before the last @ is left out: a password with a slash looks like a path.
+    """
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:
+        scheme, _, rest = address.partition("://")
+        return printable(f"{scheme}://{re.split('[?#]', rest.rpartition('@')[2])[0]}")
     return printable(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")))
 
 
@@ -69,7 +77,14 @@ def open_address(address: str, *, tell: Tell, reconnect: float = RECONNECT, form
     Raises:
         InputError: PyAV is not installed, nobody answers, or what answers is no video.
     """
-    name, parts = shown_address(address), urlsplit(address)
+    name = shown_address(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise InputError(
+            f"{name}: expected an address such as rtsp://HOST/PATH. Received: one that cannot be taken apart. Correct "
+            "it; an address of version 6 stands in [ ]."
+        ) from error
     scheme = parts.scheme.lower()
     if scheme not in SCHEMES:
         raise InputError(
@@ -198,7 +213,7 @@ def _answer(address: str) -> str:
     try:
         with urllib.request.urlopen(request, timeout=SILENCE) as answer:
             kind = str(answer.headers.get_content_type())
-    except (OSError, HTTPException):  # FFmpeg's reason is as good
+    except (OSError, HTTPException, ValueError):  # FFmpeg's reason is as good; ValueError: no name of a host
         return ""
     what = {"text/html": ", a web page", "application/json": ", data"}.get(kind, "")
     return f"{printable(kind)}{what}, which is no video that can be read"

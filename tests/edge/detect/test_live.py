@@ -153,6 +153,15 @@ def test_what_is_no_stream_is_refused_with_one_line_and_without_the_password(cap
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    "address", ["http://me:secret@[bad/x", "rtsp://[::1", "http://me:secret@a..b/x", f"http://{'a' * 70}.x/y"]
+)
+def test_an_address_that_is_none_is_one_line_without_the_password(address):
+    with pytest.raises(InputError, match="expected a") as caught:
+        open_address(address, tell=print)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_server_that_promises_pictures_and_sends_none_is_an_error(monkeypatch):
     monkeypatch.setattr(live, "OPENING", 1.0)
     monkeypatch.setattr(live, "SILENCE", 0.5)
@@ -166,6 +175,9 @@ def test_addresses_are_told_from_paths():
     assert all(is_address(text) for text in ("rtsp://a/b", "HTTP://a", "tcp://1.2.3.4:5"))
     assert not any(is_address(text) for text in ("a.mp4", "C:\\film.mp4", "C:/film.mp4", "/dev/video0", "a/b:c//d"))
     assert shown_address("rtsp://u:p@w@host:554/a?x=1#y") == "rtsp://host:554/a"
+    assert shown_address("http://host/a@b") == "http://host/a@b"
+    for password in ("p/w", "p#w", "p?w"):  # they should have been written as %2F, %23 and %3F
+        assert shown_address(f"rtsp://u:{password}@host/a?x=1") == "rtsp://host/a"
 
 
 @pytest.mark.parametrize(("ending", "codec"), [("mjpeg", "mjpeg"), ("h264", "libx264")])

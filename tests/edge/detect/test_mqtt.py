@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from edge.detect import mqtt
 from edge.detect.mqtt import Broker, broker_of, publisher
 from keras_retina.foundation.errors import InputError
 
@@ -17,10 +18,13 @@ PATIENCE = 15.0  # seconds; only a test that fails waits so long
 
 
 class SmallBroker:
-    """Answers CONNECT with `code`, keeps user and password, and what is published. `cut` closes the connections."""
+    """Answers CONNECT with `code`, keeps user and password, and what is published. `cut` closes the connections.
 
-    def __init__(self, code: int = 0) -> None:
-        self.code, self.login, self.published = code, b"", []
+    One that is `stuck` reads nothing more after its answer.
+    """
+
+    def __init__(self, code: int = 0, *, stuck: bool = False) -> None:
+        self.code, self.login, self.published, self.stuck = code, b"", [], stuck
         self.connections: list[socket.socket] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
@@ -67,6 +71,8 @@ class SmallBroker:
             if kind == 1:
                 self.login = body[12:]
                 connection.sendall(bytes([0x20, 2, 0, self.code]))
+                if self.stuck:
+                    return
             elif kind == 3:
                 topic = int.from_bytes(body[:2], "big")
                 self.published.append((body[2 : 2 + topic].decode(), body[2 + topic :].decode()))
@@ -105,8 +111,35 @@ def test_lines_while_the_broker_is_away_are_dropped_and_counted_and_later_ones_a
             publish("later\n")
             time.sleep(0.05)
         assert ("t", "later") in broker.published
-    assert told[0].endswith("not connected; lines are dropped until it is back")
+    assert told[0].endswith("not connected, or too slow; lines are dropped until it is back")
     assert "lines were not published" in told[-1]
+
+
+def test_a_broker_that_takes_nothing_costs_neither_memory_nor_the_end(paho, monkeypatch):
+    monkeypatch.setattr(mqtt, "PATIENCE", 0.3)
+    told, line = [], "x" * 100_000 + "\n"
+    with SmallBroker(stuck=True) as broker:
+
+        def publish_much() -> None:
+            with publisher(f"mqtt://127.0.0.1:{broker.port}/t", tell=told.append) as publish:
+                for _ in range(mqtt.MOST_WAITING + 500):  # more than the buffers of a connection hold beside these
+                    publish(line)
+
+        monkeypatch.setattr(mqtt, "MOST_WAITING", 50)
+        publishing = threading.Thread(target=publish_much, daemon=True)
+        publishing.start()
+        publishing.join(PATIENCE)
+        assert not publishing.is_alive()
+    assert "too slow" in told[0]
+    assert int(told[-1].split()[1]) > 500
+
+
+def test_what_is_published_last_arrives(paho):
+    with SmallBroker() as broker:
+        with publisher(f"mqtt://127.0.0.1:{broker.port}/t", tell=pytest.fail) as publish:
+            for number in range(300):
+                publish(f"{number}\n")
+        assert len(broker.wait_for(300)) == 300
 
 
 def test_a_broker_that_refuses_or_is_not_there_is_one_line_without_the_password(paho):
@@ -126,7 +159,9 @@ def test_addresses_of_brokers():
     full = broker_of("mqtts://u:p%2F@host:99/a%20b")
     assert (full.port, full.topic, full.encrypted, full.user, full.password) == (99, "a b", True, "u", "p/")
     assert broker_of("mqtts://host/t").port == 8883
-    for wrong in ("broker/topic", "http://broker/t", "mqtt://broker", "mqtt://broker/", "mqtt://b/a/#", "mqtt://b:x/t"):
+    assert broker_of("mqtt://host/a%3Fb").topic == "a?b"
+    nothing = ("broker/topic", "http://broker/t", "mqtt://broker", "mqtt://broker/", "mqtt://b:x/t", "mqtt://[b/t")
+    for wrong in (*nothing, "mqtt://b/a/#", "mqtt://b/a?b"):
         with pytest.raises(InputError, match="--mqtt: expected mqtt://HOST/TOPIC"):
             broker_of(wrong)
 
