@@ -4,22 +4,20 @@
 
 A small `keras-retina run` (drawn images, a tiny recipe with one smaller model) is made twice undisturbed, which shows
 what differs without any kill. Then its process group gets SIGKILL after a random share of the time that the undisturbed
-run took, up to `--per-run` times for one run folder; after that the command runs to its end. TensorFlow computes with
-one thread, so that sums have one order. The same call of this program goes on where it stopped.
+run took, up to `--per-run` times for one run folder; after that the command runs to its end. The recipe is
+`deterministic`, and TensorFlow computes with one thread. The same call of this program goes on where it stopped.
 
 `--begin export` begins each run folder as a copy of the undisturbed one without what that stage and the later ones
 wrote: more kills of late stages in the same time.
 
-Compared are: the weights of every Keras model, all files in `export/` (the network of a `.tflite`, without the hash of
-the model it was made from, whose zip file has a date), metrics, history and `verify.json` without times, and which
-files there are.
+Compared are which files there are, and their bytes: of every Keras model, of the best weights, of every file in
+`export/` and of all detections. Of JSON and CSV files all is compared but times, sizes and SHA-256 too.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import io
 import itertools
 import json
 import os
@@ -29,15 +27,10 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-
-from edge.runtime import read_description
 from keras_retina.data.builtin.builtin import write_builtin_set
 from keras_retina.foundation.files.writing import write_json
 
@@ -52,7 +45,7 @@ model:
 augmentation: {mosaic: 0.3, scale: [0.8, 1.25]}
 training:
   {epochs: 6, batch_size: 4, learning_rate: 5.0e-3, warmup_steps: 5, evaluate_every: 2, accumulate_steps: 2,
-   checkpoint_steps: 3, loss: {classes: automated_focal, box_weight: 0.1}}
+   checkpoint_steps: 3, deterministic: true, loss: {classes: automated_focal, box_weight: 0.1}}
 compress:
   half: {channels: {keep: 0.5}, fine_tune: {epochs: 2, evaluate_every: 1}, formats: [float32]}
 export: {formats: [float32, int8], heads: [postprocess, raw], calibration_images: 8}
@@ -60,14 +53,6 @@ verification: {minimum_ap_ratio: 0.0, maximum_class_drop: 100.0, latency_runs: 3
 """
 ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 TIMES = {"seconds", "input_wait", "evaluation_seconds", "latency_ms", "command", "machine", "data"}
-DATED = {
-    "sha256",
-    "model_sha256",
-    "recipe_sha256",
-    "size_bytes",
-    "gzip_bytes",
-    "judged",
-}  # of files with the date of a zip inside
 STAGES = (
     ("start", "train"),
     ("train", "metrics.json"),
@@ -194,7 +179,7 @@ def stage_of(run: Path) -> str:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Returns the names of the files of two runs that differ in more than times and dates."""
+    """Returns the names of the files of two runs that differ in more than times."""
     names, others = files_of(one), files_of(other)
     found = [f"{name} only in one" for name in sorted(names ^ others)]
     return found + [name for name in sorted(names & others) if not is_equal(one / name, other / name)]
@@ -206,37 +191,14 @@ def files_of(run: Path) -> set[str]:
 
 
 def is_equal(one: Path, other: Path) -> bool:
-    """Tells whether two files of one name say the same, apart from times and dates."""
-    if one.suffix == ".keras":
-        weights, others = weights_of(one), weights_of(other)
-        return weights.keys() == others.keys() and all(np.array_equal(weights[key], others[key]) for key in weights)
-    if one.suffix == ".tflite":
-        return network_of(one) == network_of(other)
+    """Tells whether two files of one name are the same bytes, or say the same apart from times."""
     if one.suffix == ".json":
-        return without(json.loads(one.read_text()), TIMES | DATED) == without(
-            json.loads(other.read_text()), TIMES | DATED
-        )
+        return without(json.loads(one.read_text()), TIMES) == without(json.loads(other.read_text()), TIMES)
     if one.suffix == ".csv":
         return rows_of(one) == rows_of(other)
     if one.suffix == ".html":
         return True  # times in words and pictures of curves; its numbers are those of the other files
     return one.read_bytes() == other.read_bytes()
-
-
-def weights_of(path: Path) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
-        found: dict[str, np.ndarray] = {}
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
-
-
-def network_of(path: Path) -> bytes:
-    """Returns the flatbuffer of a file, without the description that follows it."""
-    read_description(path)  # that it is whole
-    with zipfile.ZipFile(path) as archive:
-        facts = [json.loads(archive.read(name)) for name in archive.namelist() if name.endswith(".json")]
-    length = next(fact["flatbuffer_bytes"] for fact in facts if "flatbuffer_bytes" in fact)
-    return path.read_bytes()[:length]
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

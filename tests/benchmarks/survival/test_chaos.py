@@ -1,4 +1,4 @@
-"""What counts as a difference between two runs: not times and dates, but weights, networks, rows and missing files."""
+"""What counts as a difference between two runs: not times, but bytes, checksums, rows and missing files."""
 
 from __future__ import annotations
 
@@ -20,15 +20,20 @@ def write(path: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("name", "one", "other", "equal"),
     [
-        ("a.json", {"AP": 1.0, "seconds": 1, "sha256": "a"}, {"AP": 1.0, "seconds": 2, "sha256": "b"}, True),
+        ("a.json", {"AP": 1.0, "seconds": 1, "sha256": "a"}, {"AP": 1.0, "seconds": 2, "sha256": "a"}, True),
+        ("a.json", {"rows": [{"sha256": "a"}]}, {"rows": [{"sha256": "b"}]}, False),
+        ("a.json", {"rows": [{"size_bytes": 1}]}, {"rows": [{"size_bytes": 2}]}, False),
         ("a.json", {"rows": [{"AP": 1.0}]}, {"rows": [{"AP": 1.1}]}, False),
         ("a.csv", "epoch,loss,seconds\n1,0.5,3\n", "epoch,loss,seconds\n1,0.5,4\n", True),
         ("a.csv", "epoch,loss,seconds\n1,0.5,3\n", "epoch,loss,seconds\n1,0.4,3\n", False),
         ("a.csv", "epoch,loss\n1,0.5\n", "epoch,loss\n1,0.5\n2,0.4\n", False),
         ("labels.txt", "cat\n", "cat\ndog\n", False),
+        ("a.tflite", "network, description", "network, description", True),
+        ("a.tflite", "network, description", "network, another one", False),
+        ("report.html", "at noon", "at night", True),
     ],
 )
-def test_files_are_equal_apart_from_times_and_hashes_of_dated_files(tmp_path, name, one, other, equal):
+def test_files_are_equal_apart_from_times(tmp_path, name, one, other, equal):
     paths = [
         write(tmp_path / place / name, content if isinstance(content, str) else json.dumps(content))
         for place, content in (("one", one), ("other", other))
@@ -37,7 +42,7 @@ def test_files_are_equal_apart_from_times_and_hashes_of_dated_files(tmp_path, na
     assert differences(tmp_path / "one", tmp_path / "other") == ([] if equal else [name])
 
 
-def test_models_are_equal_when_their_weights_are(tmp_path, tiny_detector):
+def test_models_are_equal_when_their_bytes_are(tmp_path, tiny_detector):
     model, spec = tiny_detector
     one, other = tmp_path / "one.keras", tmp_path / "other.keras"
     save_detector(model, spec, one), save_detector(model, spec, other)
