@@ -56,11 +56,11 @@ def is_address(text: str) -> bool:
 def shown_address(address: str) -> str:
     """Returns an address without user, password and query, in which cameras take passwords too.
 
-    Of one that cannot be taken apart, what is before the last @ is left out: a password with a slash looks like a path.
+    Where it cannot be parsed, all before the last @ is left out: a password with a slash looks like a path.
     """
     try:
         parts = urlsplit(address)
-        _ = parts.port
+        _ = parts.port  # raises what `urlsplit` lets pass
     except ValueError:
         scheme, _, rest = address.partition("://")
         return printable(f"{scheme}://{re.split('[?#]', rest.rpartition('@')[2])[0]}")
@@ -82,8 +82,8 @@ def open_address(address: str, *, tell: Tell, reconnect: float = RECONNECT, form
         parts = urlsplit(address)
     except ValueError as error:
         raise InputError(
-            f"{name}: expected an address such as rtsp://HOST/PATH. Received: one that cannot be taken apart. Correct "
-            "it; an address of version 6 stands in [ ]."
+            f"{name}: expected an address such as rtsp://HOST/PATH. Received: one that cannot be parsed. Correct it; "
+            "an IPv6 address stands in brackets, as in rtsp://[::1]/PATH."
         ) from error
     scheme = parts.scheme.lower()
     if scheme not in SCHEMES:

@@ -89,6 +89,7 @@ class _Lines:
     def __init__(self, client: Any, broker: Broker, *, tell: Callable[[str], None]) -> None:
         self._client, self._broker, self._tell = client, broker, tell
         self._waiting = self.dropped = 0
+        self._has_told = False
         self._lock = threading.Lock()
         client.on_publish, client.on_disconnect = self._written, self._lost
 
@@ -100,8 +101,9 @@ class _Lines:
                 self._waiting += 1
                 return
             self.dropped += 1
-            is_first = self.dropped == 1
-        if is_first:
+            # Not the first of `dropped`: paho's thread may have counted lines that were lost on their way.
+            is_told, self._has_told = self._has_told, True
+        if not is_told:
             self._tell(f"{self._broker.name}: not connected, or too slow; lines are dropped until it is back")
 
     def end(self) -> None:

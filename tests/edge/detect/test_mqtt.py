@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from unittest.mock import Mock
 
 import pytest
 
@@ -113,6 +114,19 @@ def test_lines_while_the_broker_is_away_are_dropped_and_counted_and_later_ones_a
         assert ("t", "later") in broker.published
     assert told[0].endswith("not connected, or too slow; lines are dropped until it is back")
     assert "lines were not published" in told[-1]
+
+
+def test_the_first_line_that_is_dropped_is_told_also_where_others_were_lost_on_their_way():
+    """paho's thread counts those; it must not take the place of the line that is told."""
+    told, client = [], Mock(is_connected=lambda: True, publish=lambda *_: Mock(rc=0))
+    lines = mqtt._Lines(client, broker_of("mqtt://broker/t"), tell=told.append)
+    lines.publish("on its way\n")
+    client.on_disconnect()
+    assert (lines.dropped, told) == (1, [])
+    client.is_connected = lambda: False
+    lines.publish("dropped\n")
+    lines.publish("dropped too\n")
+    assert (lines.dropped, len(told)) == (3, 1)
 
 
 def test_a_broker_that_takes_nothing_costs_neither_memory_nor_the_end(paho, monkeypatch):

@@ -25,14 +25,10 @@ from pydantic import BaseModel, ValidationError
 from keras_retina.data.formats.packs.about import Shard
 from keras_retina.data.records import Dataset, PackedImage, Record
 from keras_retina.foundation.errors import InputError, printable
+from keras_retina.foundation.files.locks import is_free
 from keras_retina.foundation.files.places import address, remote_address
 from keras_retina.foundation.files.reading import file_size, matching_files, read_bytes, sha256_of_file
 from keras_retina.foundation.files.writing import remove_file, write_text
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -146,16 +142,11 @@ def only_writer(folder: Path) -> Iterator[None]:
         OSError: the folder is not there any more.
     """
     with (folder / LOCK).open("ab") as file:
-        try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not is_free(file):
             raise InputError(
                 f"--out: expected a folder that no other process writes. Received: {printable(address(folder))}, where "
                 "another `keras-retina pack` is at work. Wait until it is done, or choose another folder."
-            ) from error
-        except OSError:  # a file system without locks
-            logger.debug("no locks here", exc_info=True)
+            )
         yield
 
 

@@ -41,10 +41,14 @@ def enter(path: Path, inside: list[str], name: str) -> threading.Thread:
 def test_one_after_the_other_is_inside_and_another_file_is_not_waited_for(tmp_path, logged):
     inside: list[str] = []
     with logged() as lines:
-        threads = [enter(tmp_path / "same", inside, str(number)) for number in range(3)]
-        with one_at_a_time(tmp_path / "other"):
-            for thread in threads:
-                thread.join(30)
+        with one_at_a_time(tmp_path / "same"), one_at_a_time(tmp_path / "other"):
+            threads = [enter(tmp_path / "same", inside, str(number)) for number in range(3)]
+            give_up = time.monotonic() + 30
+            while len(lines) < 3 and time.monotonic() < give_up:
+                time.sleep(0.01)
+            assert inside == []
+        for thread in threads:
+            thread.join(30)
     assert len(inside) == 6
     assert all(one.replace("begins", "ends") == two for one, two in zip(inside[::2], inside[1::2], strict=True))
     assert set(lines) == {f"another process makes {tmp_path / 'same'}: waiting for it"}
