@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class Preprocessing:
 
     `mean` and `std` turn a pixel into (pixel - mean) / std. `resize` and `channels` (`rgb`, `bgr`) are those of
     `edge.detectors.pictures.Steps`. `head` is how the outputs are read, `box_units` (`pixels`, `shares`) what their
-    boxes are in, `classes` the number of class names.
+    boxes are in, `classes` the number of class names. `anchors` are widths and heights in pixels, level by level.
     """
 
     mean: float | None = None
@@ -35,6 +36,7 @@ class Preprocessing:
     head: str | None = None
     box_units: str | None = None
     classes: int | None = None
+    anchors: Sequence[Sequence[float]] | None = None
 
 
 class ForeignDetector:
@@ -67,6 +69,7 @@ class ForeignDetector:
             classes=asked.classes,
             asked=asked.head,
             units=asked.box_units,
+            anchors=asked.anchors,
         )
         self._head = chosen(self.path, seen)
         self.preprocessing = dataclasses.replace(asked, head=self._head.name, box_units=self._head.units)

@@ -9,6 +9,7 @@ from typing import Any
 
 from edge.detectors.class_map import Counterparts, counterparts, parse_class_map
 from edge.detectors.foreign import ForeignDetector, Preprocessing
+from edge.detectors.heads.levels.own_anchors import parse_anchors
 from edge.detectors.open_file import opened
 from edge.runtime import SPEC_MEMBER, UNREADABLE_MEMBER, Detector, read_description
 from edge.tflite.read_metadata import parse_labels
@@ -30,6 +31,7 @@ class ReadingOptions:
         resize, channels: one of `RESIZE_MODES`, one of `CHANNELS`.
         head: how the outputs are read, a name in `edge.detectors.heads.recognise.KNOWN`.
         box_units: what the boxes of a YOLO head are in, `pixels` or `shares` of the input.
+        anchors: of a YOLO in maps (`edge.detectors.heads.levels.own_anchors.parse_anchors`).
     """
 
     labels: Path | None = None
@@ -40,6 +42,7 @@ class ReadingOptions:
     channels: str | None = None
     head: str | None = None
     box_units: str | None = None
+    anchors: str | None = None
 
     @property
     def given_for_foreign(self) -> list[str]:
@@ -52,6 +55,7 @@ class ReadingOptions:
             "channels": self.channels,
             "head": self.head,
             "box-units": self.box_units,
+            "anchors": self.anchors,
         }
         return [f"--{name}" for name, value in values.items() if value is not None]
 
@@ -166,6 +170,7 @@ def _opened_foreign(
         head=options.head,
         box_units=options.box_units,
         classes=None if labels is None else len(labels),
+        anchors=None if options.anchors is None else parse_anchors(options.anchors),
     )
     detector = ForeignDetector(path, threads, preprocessing=asked)
     names = labels or detector.class_names

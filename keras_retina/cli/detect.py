@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from keras_retina.cli.options import (
+    AnchorsOption,
     BoxUnitsOption,
     ChannelsOption,
     HeadOption,
@@ -85,6 +86,7 @@ def detect(
     channels: ChannelsOption = None,
     head: HeadOption = None,
     box_units: BoxUnitsOption = None,
+    anchors: AnchorsOption = None,
 ) -> None:
     """Find objects with a .tflite file: draws boxes, writes COCO results of images and JSON lines of anything."""
     from edge.detect.images import detect_paths
@@ -102,6 +104,7 @@ def detect(
         channels=channels,
         head=head,
         box_units=box_units,
+        anchors=anchors,
     )
     loaded, read_as = open_for_detection(model, threads, options=options, delegate=delegate)
     detector = cast("Detector", loaded)  # anybody's file has `detect` and `class_names`, and no more is used of it

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keras_retina.cli.options import (
+    AnchorsOption,
     BoxUnitsOption,
     ChannelsOption,
     ClassMapOption,
@@ -42,6 +43,7 @@ def evaluate(
     channels: ChannelsOption = None,
     head: HeadOption = None,
     box_units: BoxUnitsOption = None,
+    anchors: AnchorsOption = None,
     json_: JsonOption = None,
 ) -> None:
     """Measure COCO AP of a run's float model, of a .keras model or of anybody's .tflite detection file."""
@@ -56,6 +58,7 @@ def evaluate(
         channels=channels,
         head=head,
         box_units=box_units,
+        anchors=anchors,
     )
     measured = evaluate_target(target, data, split=split, options=options)
     show_metrics(measured)
@@ -143,6 +146,7 @@ def verify(
     channels: ChannelsOption = None,
     head: HeadOption = None,
     box_units: BoxUnitsOption = None,
+    anchors: AnchorsOption = None,
     json_: JsonOption = None,
 ) -> None:
     """Measure every exported file and compare it with its float parent; exit 1 if the gate fails."""
@@ -160,6 +164,7 @@ def verify(
         channels=channels,
         head=head,
         box_units=box_units,
+        anchors=anchors,
     )
     opened = open_run(run, data)
     result = verify_stage(opened, also or (), options=options)

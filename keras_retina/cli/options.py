@@ -147,6 +147,14 @@ BoxUnitsOption = Annotated[
     str | None, typer.Option("--box-units", help="pixels or shares (0 to 1) of the input. Default: found.")
 ]
 
+AnchorsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--anchors",
+        help="Of a YOLO in maps: w,h,w,h,.../... in pixels, finest level first; or its .yaml or Darknet's .cfg.",
+    ),
+]
+
 
 def reading_options(
     labels: Path | None,
@@ -158,6 +166,7 @@ def reading_options(
     channels: str | None,
     head: str | None,
     box_units: str | None,
+    anchors: str | None,
 ) -> ReadingOptions:
     """Returns what the options say about a file that does not say it itself."""
     from edge.detectors.heads.head import UNITS
@@ -168,7 +177,7 @@ def reading_options(
     check_choice("--channels", channels, choices=CHANNELS)
     check_choice("--head", head, choices=heads())
     check_choice("--box-units", box_units, choices=UNITS)
-    return ReadingOptions(labels, class_map, mean, std, resize, channels, head, box_units)
+    return ReadingOptions(labels, class_map, mean, std, resize, channels, head, box_units, anchors)
 
 
 def heads() -> tuple[str, ...]:

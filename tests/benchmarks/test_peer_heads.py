@@ -32,17 +32,21 @@ def test_boxes_scores_and_classes_are_those_of_the_second_decode(form, tmp_path)
     path = write_network(form, tmp_path / "network.tflite", height=SIZE[0], width=SIZE[1])
     four = form.head in ("postprocess", "yolov5-nms")
     roles = form.order or (("boxes", "scores", "classes", "count") if four else ())
-    assert_same(path, peer_heads.Second(path, form.head, classes=len(NAMES), shares=form.shares, roles=roles))
+    assert_same(
+        path,
+        peer_heads.Second(path, form.head, classes=len(NAMES), shares=form.shares, roles=roles, corners=form.corners),
+    )
 
 
 @pytest.mark.parametrize("form", LEVEL_FORMS, ids=lambda form: form.name)
 def test_maps_for_each_level_are_read_as_the_second_decode_reads_them(form, tmp_path):
     path = write_levels(form, tmp_path / "network.tflite", height=SIZE[0], width=SIZE[1])
-    assert_same(path, peer_heads.Second(path, form.head, classes=len(NAMES), shares=False))
+    second = peer_heads.Second(path, form.head, classes=len(NAMES), shares=False, anchors=form.anchors)
+    assert_same(path, second)
 
 
 def assert_same(path, second):
-    detector = ForeignDetector(path, preprocessing=Preprocessing(head=second.head))
+    detector = ForeignDetector(path, preprocessing=Preprocessing(head=second.head, anchors=second.anchors))
     for image in (photo(0, 120, 160), photo(1, 90, 210)):
         expected = second.detect(image)
         found = detector.detect(image, peer_heads.LEAST_SCORE)

@@ -69,6 +69,17 @@ def centernet_sheet(photo: np.ndarray, height: int, width: int) -> Sheet:
     return Sheet(normal.astype(np.float32), grey.scales, grey.corner)
 
 
+def black_sheet(photo: np.ndarray, height: int, width: int) -> Sheet:
+    """resize_pad of Qualcomm AI Hub: in the middle of black, RGB divided by 255."""
+    grey = ultralytics_sheet(photo, height, width)
+    left, top = (round(side) for side in grey.corner)
+    inner_height, inner_width = (round(side * grey.scales[0]) for side in photo.shape[:2])
+    black = np.zeros_like(grey.pixels)
+    inner = (slice(top, top + inner_height), slice(left, left + inner_width))
+    black[inner] = grey.pixels[inner]
+    return Sheet(black, grey.scales, grey.corner)
+
+
 def stretched_sheet(photo: np.ndarray, height: int, width: int) -> Sheet:
     """What the SSD detectors of TensorFlow get: stretched by Pillow, -1 to 1."""
     resized = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR), np.float32)
@@ -127,6 +138,31 @@ def yolov5(rows: np.ndarray, least: float) -> list[Detection]:
             if score >= least:
                 found.append((corners(*row[:4]), float(score), label))
     return suppress(found, 0.6, 300)
+
+
+def yolov6(rows: np.ndarray, least: float) -> list[Detection]:
+    """evaler of YOLOv6: as YOLOv5 with an objectness of 1."""
+    found = []
+    for row in rows:
+        for label, score in enumerate(row[5:]):
+            if score >= least:
+                found.append((corners(*row[:4]), float(score), label))
+    return suppress(found, 0.65, 300)
+
+
+def parts(boxes: np.ndarray, scores: np.ndarray, least: float, *, are_corners: bool) -> list[Detection]:
+    found = []
+    for box, row in zip(boxes.tolist(), scores, strict=True):
+        for label, score in enumerate(row):
+            if score >= least:
+                found.append((box if are_corners else corners(*box), float(score), label))
+    return suppress(found, 0.7, 300)
+
+
+def best(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, least: float) -> list[Detection]:
+    """postprocessing of Qualcomm AI Hub's YOLO: one class for each row."""
+    rows = zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True)
+    return suppress([(box, score, int(label)) for box, score, label in rows if score >= least], 0.7, 300)
 
 
 def yolox(rows: np.ndarray, least: float) -> list[Detection]:
@@ -246,6 +282,9 @@ def in_photo(found: list[Detection], sheet: Sheet, photo: np.ndarray) -> list[De
 SHEETS: dict[str, Callable[[np.ndarray, int, int], Sheet]] = {
     "yolov8": ultralytics_sheet,
     "yolov5": ultralytics_sheet,
+    "yolov6": ultralytics_sheet,
+    "yolo-parts": ultralytics_sheet,
+    "yolo-best": black_sheet,
     "yolo-nms": ultralytics_sheet,
     "yolov5-nms": ultralytics_sheet,
     "yolox": yolox_sheet,

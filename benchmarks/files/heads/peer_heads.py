@@ -65,8 +65,19 @@ class Compared:
 class Second:
     """A file opened beside the package: LiteRT, a sheet of OpenCV, and the second decode of its head."""
 
-    def __init__(self, path: Path, head: str, *, classes: int, shares: bool, roles: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        head: str,
+        *,
+        classes: int,
+        shares: bool,
+        roles: Sequence[str] = (),
+        corners: bool = False,
+        anchors: Sequence[Sequence[float]] | None = None,
+    ) -> None:
         self.head, self.classes, self.shares, self.roles = head, classes, shares, roles
+        self.corners, self.anchors = corners, anchors
         self.interpreter = Interpreter(model_path=str(path), num_threads=1)
         self.interpreter.allocate_tensors()
         self.detail = self.interpreter.get_input_details()[0]
@@ -96,8 +107,12 @@ class Second:
     def _decode(self, outputs: list[np.ndarray]) -> list[Detection]:
         height, width = self.size
         if self.head in LEVEL_SHEETS:
-            return peer_level_decodes.detect(outputs, self.head, height, width, classes=self.classes, least=LEAST_SCORE)
+            return peer_level_decodes.detect(
+                outputs, self.head, height, width, classes=self.classes, least=LEAST_SCORE, anchors=self.anchors
+            )
         sides = np.array([width, height, width, height]) if self.shares else np.ones(4)
+        if self.head in ("yolo-parts", "yolo-best"):
+            return self._parts(outputs, sides)
         if self.head == "fomo":
             return peer_decodes.fomo(outputs[0][0], height // outputs[0].shape[1], 0.5)
         if self.head.startswith("centernet"):
@@ -122,8 +137,17 @@ class Second:
         rows = np.concatenate([rows[:, :4] * sides, rows[:, 4:]], axis=1)
         if self.head == "yolo-nms":
             return [(row[:4].tolist(), float(row[4]), int(row[5])) for row in rows if row[4] >= LEAST_SCORE]
-        decode = {"yolov8": peer_decodes.yolov8, "yolov5": peer_decodes.yolov5}.get(self.head, peer_decodes.yolox)
-        return decode(rows, LEAST_SCORE)
+        known = {"yolov8": peer_decodes.yolov8, "yolov5": peer_decodes.yolov5, "yolov6": peer_decodes.yolov6}
+        return known.get(self.head, peer_decodes.yolox)(rows, LEAST_SCORE)
+
+    def _parts(self, outputs: list[np.ndarray], sides: np.ndarray) -> list[Detection]:
+        tables = [one[0].T if one.ndim == 3 and one.shape[1] < one.shape[2] else one[0] for one in outputs]
+        boxes = next(one for one in tables if one.ndim == 2 and one.shape[1] == 4) * sides
+        rest = [one for one in tables if one.ndim == 1 or one.shape[1] != 4]
+        if self.head == "yolo-parts":
+            return peer_decodes.parts(boxes, rest[0], LEAST_SCORE, are_corners=self.corners)
+        labels = next(one for one in rest if one.dtype == np.uint8)
+        return peer_decodes.best(boxes, next(one for one in rest if one is not labels), labels, LEAST_SCORE)
 
     def _centernet(self, outputs: list[np.ndarray]) -> list[Detection]:
         heat, size, offset = (one[0].transpose(1, 2, 0) if self.nchw else one[0] for one in outputs)
@@ -153,7 +177,7 @@ def compare_form(form: Form, folder: Path, *, dataset: Dataset, size: tuple[int,
     path = write_network(form, folder / f"{form.name}.tflite", height=size[0], width=size[1])
     four = form.head in ("postprocess", "yolov5-nms")
     roles = form.order or (("boxes", "scores", "classes", "count") if four else ())
-    second = Second(path, form.head, classes=len(NAMES), shares=form.shares, roles=roles)
+    second = Second(path, form.head, classes=len(NAMES), shares=form.shares, roles=roles, corners=form.corners)
     found = [second.detect(read_image(record.path)) for record in dataset.records]
     in_two_ways = roles == ("boxes", "scores", "classes", "count") or form.head.startswith("centernet")
     asked = {"head": form.head} if in_two_ways else {}
@@ -164,9 +188,11 @@ def compare_form(form: Form, folder: Path, *, dataset: Dataset, size: tuple[int,
 def compare_levels(form: LevelForm, folder: Path, *, dataset: Dataset, size: tuple[int, int]) -> Compared:
     """As `compare_form`, of a file that ends in maps for each level; anchors that it does not have are chosen."""
     path = write_levels(form, folder / f"{form.name}.tflite", height=size[0], width=size[1])
-    second = Second(path, form.head, classes=len(NAMES), shares=False)
+    second = Second(path, form.head, classes=len(NAMES), shares=False, anchors=form.anchors)
     found = [second.detect(read_image(record.path)) for record in dataset.records]
     asked = {"head": form.head} if form.head in ANCHORED else {}
+    if form.anchors is not None:
+        asked["anchors"] = "/".join(",".join(map(str, level)) for level in form.anchors)
     reading = choose_reading(path, dataclasses.replace(dataset, class_names=NAMES), options=ReadingOptions(**asked))
     return compared(form.name, path, reading, dataset=labels_from(found, dataset), found=found)
 

@@ -32,6 +32,7 @@ ANCHORS = {
     ("yolov5-levels", 3): COCO_V3,
     ("yolov5-levels", 4): P6,
     ("yolov7-levels", 3): COCO_V4,
+    ("yolov4-csp-levels", 3): COCO_V4,
     ("yolov3-levels", 3): COCO_V3,
     ("yolov3-levels", 2): TINY,
     ("yolov4-levels", 3): COCO_V4,
@@ -63,6 +64,8 @@ LEVEL_SHEETS: dict[str, Callable[[np.ndarray, int, int], Sheet]] = {
     "yolov5-levels": ultralytics_sheet,
     "yolov7-levels": ultralytics_sheet,
     "yolov8-levels": ultralytics_sheet,
+    "yolov6-levels": ultralytics_sheet,
+    "yolov4-csp-levels": darknet_sheet,
     "yolov3-levels": darknet_letterbox_sheet,
     "yolov4-levels": darknet_sheet,
     "yolo-fastest-levels": darknet_sheet,
@@ -74,30 +77,42 @@ ALL_SHEETS = SHEETS | LEVEL_SHEETS
 
 
 def detect(
-    outputs: Sequence[np.ndarray], head: str, height: int, width: int, *, classes: int, least: float
+    outputs: Sequence[np.ndarray],
+    head: str,
+    height: int,
+    width: int,
+    *,
+    classes: int,
+    least: float,
+    anchors: Sequence[Sequence[float]] | None = None,
 ) -> list[Detection]:
     """Returns what a head of `LEVEL_SHEETS` finds, boxes in pixels of the input."""
-    levels = by_level(outputs, height, width)
+    own = None if anchors is None else [list(zip(level[::2], level[1::2], strict=True)) for level in anchors]
+    levels = by_level(outputs, height, width, per_cell=3 if own is None else len(own[0]))
     if head == "yolov8-levels":
-        return _yolov8(levels, classes, least)
+        return _yolov8(levels, classes, least, box=64, iou=0.7)
+    if head == "yolov6-levels":
+        channels = {grid.shape[2] for grid in levels[0][1]}
+        return _yolov8(levels, classes, least, box=68 if 68 in channels else 4, iou=0.65)
     if head == "yolox-levels":
         return _yolox(levels, classes, least)
     if head.startswith("nanodet"):
         return _nanodet(levels, classes, least, plus=head == "nanodet-plus-levels", limits=(height, width))
-    return _anchored(levels, head, classes, least)
+    return _anchored(levels, head, classes, least, own=own)
 
 
-def by_level(outputs: Sequence[np.ndarray], height: int, width: int) -> Levels:
+def by_level(outputs: Sequence[np.ndarray], height: int, width: int, *, per_cell: int) -> Levels:
     """Returns the stride and the maps `[rows, columns, channels]` of each level, finest first.
 
     Sides of `[cells, channels]` may be as long as each other, so that only all outputs together tell which is which.
     """
+    outputs = [part for output in outputs for part in cut_into_levels(output, height, width)]
     for cells_first in (True, False):
         levels: dict[int, list[np.ndarray]] = {}
         for output in outputs:
             for stride in (8, 16, 32, 64):
                 rows, columns = math.ceil(height / stride), math.ceil(width / stride)
-                grid = as_grid(output[0], rows, columns, cells_first=cells_first)
+                grid = as_grid(output[0], rows, columns, cells_first=cells_first, per_cell=per_cell)
                 if grid is not None:
                     levels.setdefault(stride, []).append(grid.astype(np.float64))
                     break
@@ -107,7 +122,17 @@ def by_level(outputs: Sequence[np.ndarray], height: int, width: int) -> Levels:
     raise ValueError([output.shape for output in outputs])
 
 
-def as_grid(values: np.ndarray, rows: int, columns: int, *, cells_first: bool) -> np.ndarray | None:
+def cut_into_levels(output: np.ndarray, height: int, width: int) -> list[np.ndarray]:
+    """Returns the levels of an output that has the cells of strides 8, 16, 32 below each other; others as they are."""
+    numbers = [math.ceil(height / stride) * math.ceil(width / stride) for stride in (8, 16, 32)]
+    if output.ndim != 3 or sum(numbers) not in output.shape:
+        return [output]
+    table = output[0] if output.shape[1] == sum(numbers) else output[0].T
+    ends = np.cumsum(numbers)
+    return [table[end - number : end][None] for number, end in zip(numbers, ends, strict=True)]
+
+
+def as_grid(values: np.ndarray, rows: int, columns: int, *, cells_first: bool, per_cell: int) -> np.ndarray | None:
     """Returns `[rows, columns, channels]`, one anchor after the other; None if it does not fit."""
     shape, number = values.shape, rows * columns
     if values.ndim == 2 and cells_first and shape[0] == number:
@@ -118,15 +143,15 @@ def as_grid(values: np.ndarray, rows: int, columns: int, *, cells_first: bool) -
         return values
     if values.ndim == 3 and shape[1:] == (rows, columns):
         return np.moveaxis(values, 0, 2)
-    if values.ndim == 3 and shape[:2] == (number, 3):
+    if values.ndim == 3 and shape[:2] == (number, per_cell):
         return values.reshape(rows, columns, -1)
-    if values.ndim == 3 and shape[:2] == (3, number):
+    if values.ndim == 3 and shape[:2] == (per_cell, number):
         return np.concatenate(list(values), axis=1).reshape(rows, columns, -1)
-    if values.ndim == 4 and shape[:3] == (rows, columns, 3):
+    if values.ndim == 4 and shape[:3] == (rows, columns, per_cell):
         return values.reshape(rows, columns, -1)
-    if values.ndim == 4 and shape[:3] == (3, rows, columns):
+    if values.ndim == 4 and shape[:3] == (per_cell, rows, columns):
         return np.concatenate(list(values), axis=2)
-    if values.ndim == 4 and shape[0] == 3 and shape[2:] == (rows, columns):
+    if values.ndim == 4 and shape[0] == per_cell and shape[2:] == (rows, columns):
         return np.concatenate([np.moveaxis(one, 0, 2) for one in values], axis=2)
     return None
 
@@ -140,16 +165,17 @@ def behind_sigmoid(levels: Sequence[np.ndarray]) -> bool:
     return min(one.min() for one in levels) >= -0.01 and max(one.max() for one in levels) <= 1.01
 
 
-def _anchored(levels: Levels, head: str, classes: int, least: float) -> list[Detection]:
+def _anchored(levels: Levels, head: str, classes: int, least: float, *, own: list | None) -> list[Detection]:
     maps = [grids[0] for _, grids in levels]
     ready = behind_sigmoid(maps)
-    five = head in ("yolov5-levels", "yolov7-levels")
+    five = head in ("yolov5-levels", "yolov7-levels", "yolov4-csp-levels")
     kind = (head, len(levels))
+    anchors = ANCHORS[kind] if own is None else own
     found = []
     for number, (stride, _) in enumerate(levels):
         reach = YOLOV4_REACH[kind][number] if kind in YOLOV4_REACH else 1.0
         for (y, x), cell in _cells(maps[number]):
-            for row, (wide, high) in zip(np.split(cell, 3), ANCHORS[kind][number], strict=True):
+            for row, (wide, high) in zip(np.split(cell, len(anchors[number])), anchors[number], strict=True):
                 share = (lambda value: value) if ready else sigmoid
                 likely = share(row[4])
                 if likely < least:
@@ -169,13 +195,14 @@ def _anchored(levels: Levels, head: str, classes: int, least: float) -> list[Det
     return suppress(found, IOUS.get(head, 0.45), 300)
 
 
-def _yolov8(levels: Levels, classes: int, least: float) -> list[Detection]:
+def _yolov8(levels: Levels, classes: int, least: float, *, box: int, iou: float) -> list[Detection]:
+    """Distances from the middle of a cell: of YOLOv8, and of YOLOv6 with four of them (`box`) or distributions."""
     pairs = []
     for stride, grids in levels:
         if len(grids) == 1:
-            pairs.append((stride, grids[0][..., :64], grids[0][..., 64 : 64 + classes]))
+            pairs.append((stride, grids[0][..., :box], grids[0][..., box : box + classes]))
         else:
-            boxes = next(one for one in grids if one.shape[2] == 64)
+            boxes = next(one for one in grids if one.shape[2] == box)
             pairs.append((stride, boxes, next(one for one in grids if one is not boxes and one.shape[2] == classes)))
     ready = behind_sigmoid([scores for _, _, scores in pairs])
     found = []
@@ -184,11 +211,11 @@ def _yolov8(levels: Levels, classes: int, least: float) -> list[Detection]:
             scores = list(cell) if ready else [sigmoid(value) for value in cell]
             if max(scores) < least:
                 continue
-            left, upper, right, lower = _expected(boxes[y, x])
-            box = [(x + 0.5 - left) * stride, (y + 0.5 - upper) * stride]
-            box += [(x + 0.5 + right) * stride, (y + 0.5 + lower) * stride]
-            found += [(box, float(score), label) for label, score in enumerate(scores) if score >= least]
-    return suppress(found, 0.7, 300)
+            left, upper, right, lower = boxes[y, x] if box == 4 else _expected(boxes[y, x])
+            sides = [(x + 0.5 - left) * stride, (y + 0.5 - upper) * stride]
+            sides += [(x + 0.5 + right) * stride, (y + 0.5 + lower) * stride]
+            found += [(sides, float(score), label) for label, score in enumerate(scores) if score >= least]
+    return suppress(found, iou, 300)
 
 
 def _yolox(levels: Levels, classes: int, least: float) -> list[Detection]:

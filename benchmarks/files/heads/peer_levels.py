@@ -15,8 +15,17 @@ from peer_networks import CLASSES, Form, Network, write_model
 from edge.tflite.writer import Operator
 
 P5, P6, TINY = (8, 16, 32), (8, 16, 32, 64), (16, 32)
-ANCHORED = ("yolov5-levels", "yolov7-levels", "yolov3-levels", "yolov4-levels", "yolo-fastest-levels")
-EXPONENTIAL = ANCHORED[2:]
+ANCHORED = (
+    "yolov5-levels",
+    "yolov7-levels",
+    "yolov4-csp-levels",
+    "yolov3-levels",
+    "yolov4-levels",
+    "yolo-fastest-levels",
+)
+EXPONENTIAL = ANCHORED[3:]
+OWN_TWO = ((8.5, 9.0, 20.0, 15.0), (40.0, 30.0, 30.0, 60.0), (90.0, 80.0, 120.0, 150.0))
+OWN_THREE = ((20, 30, 40, 20, 50, 50), (80, 80, 90, 120, 150, 140))
 # How [1, rows, columns, channels] is transposed after its cells or anchors got sides of their own.
 TRANSPOSED = {
     "chw": [0, 3, 1, 2],
@@ -29,7 +38,11 @@ TRANSPOSED = {
 
 @dataclass(frozen=True)
 class LevelForm:
-    """What is built: the head, the order of sides behind the batch, maps apart, the sigmoid left out, and strides."""
+    """What is built: the head, the order of sides behind the batch, maps apart, the sigmoid left out, and strides.
+
+    `joined` puts the levels of each kind of map below each other; `bins` are those of a distance of YOLOv6; `anchors`
+    are somebody's own.
+    """
 
     head: str
     layout: str = "hwc"
@@ -39,11 +52,15 @@ class LevelForm:
     int8: bool = False
     nchw: bool = False
     strides: tuple[int, ...] = P5
+    joined: bool = False
+    bins: int = 1
+    anchors: tuple[tuple[float, ...], ...] | None = None
 
     @property
     def name(self) -> str:
         words = [self.head, self.layout]
-        words += [word for word in ("apart", "sums", "logits", "int8", "nchw") if getattr(self, word)]
+        words += [word for word in ("apart", "sums", "logits", "int8", "nchw", "joined") if getattr(self, word)]
+        words += [f"{self.bins}_bins"] * (self.bins > 1) + ["own_anchors"] * (self.anchors is not None)
         return "_".join([*words, str(len(self.strides))])
 
 
@@ -61,6 +78,11 @@ LEVEL_FORMS = (
     LevelForm("yolov5-levels", logits=True, int8=True),
     LevelForm("yolov7-levels"),
     LevelForm("yolov7-levels", "ahwc", logits=True),
+    LevelForm("yolov4-csp-levels"),
+    LevelForm("yolov5-levels", logits=True, anchors=OWN_TWO),
+    LevelForm("yolov5-levels", "ahwc", anchors=OWN_TWO),
+    LevelForm("yolov4-csp-levels", anchors=OWN_THREE, strides=TINY),
+    LevelForm("yolov4-levels", logits=True, anchors=OWN_THREE, strides=TINY),
     LevelForm("yolov3-levels", logits=True),
     LevelForm("yolov3-levels", "chw", logits=True, strides=TINY),
     LevelForm("yolov4-levels", "chw", logits=True),
@@ -76,6 +98,14 @@ LEVEL_FORMS = (
     LevelForm("yolov8-levels", "chw", apart=True, sums=True),
     LevelForm("yolov8-levels", "nc", apart=True),
     LevelForm("yolov8-levels", "cn", apart=True, logits=True),
+    LevelForm("yolov8-levels", "nc", apart=True, joined=True),
+    LevelForm("yolov8-levels", "cn", apart=True, joined=True, logits=True, int8=True),
+    LevelForm("yolov6-levels", apart=True),
+    LevelForm("yolov6-levels", "chw", apart=True, sums=True),
+    LevelForm("yolov6-levels", "nc", apart=True, joined=True),
+    LevelForm("yolov6-levels", apart=True, bins=17),
+    LevelForm("yolox-levels", "nc", apart=True, joined=True, logits=True),
+    LevelForm("nanodet-levels", "cn", apart=True, joined=True),
     LevelForm("yolox-levels"),
     LevelForm("yolox-levels", logits=True),
     LevelForm("yolox-levels", "chw"),
@@ -107,11 +137,15 @@ class LevelNetwork(Network):
         self.levels = form
 
     def _outputs(self) -> list[int]:
-        made = [
-            self._laid(tensor, stride, channels)
-            for stride in self.levels.strides
-            for tensor, channels in self._maps(stride)
-        ]
+        levels = [self._maps(stride) for stride in self.levels.strides]
+        if self.levels.joined:
+            made = [self._below(maps) for maps in zip(*levels, strict=True)]
+        else:
+            made = [
+                self._laid(tensor, stride, channels)
+                for stride, maps in zip(self.levels.strides, levels, strict=True)
+                for tensor, channels in maps
+            ]
         return [made[place] for place in self.random.permutation(len(made))]
 
     def _int8(self, tensor: int) -> int:
@@ -122,9 +156,11 @@ class LevelNetwork(Network):
         head = self.levels.head
         if head in ANCHORED:
             return [self._anchored(stride)]
-        if head == "yolov8-levels":
-            falling = [-0.4 * step for step in range(16)] * 4
-            parts = [(self._convolution(stride, 64, gain=2.0, bias=falling), 64), self._scores_of(stride, CLASSES)]
+        if head in ("yolov8-levels", "yolov6-levels"):
+            bins = 16 if head == "yolov8-levels" else self.levels.bins
+            bias = [2.0] * 4 if bins == 1 else [-0.4 * step for step in range(bins)] * 4
+            boxes = self._convolution(stride, 4 * bins, gain=0.5 if bins == 1 else 2.0, bias=bias)
+            parts = [(boxes, 4 * bins), self._scores_of(stride, CLASSES)]
             if self.levels.sums:
                 parts.append((self._sum(parts[1][0], stride), 1))
         elif head == "yolox-levels":
@@ -138,10 +174,14 @@ class LevelNetwork(Network):
             return parts
         return [self._beside(parts, stride)]
 
+    @property
+    def _per_cell(self) -> int:
+        return 3 if self.levels.anchors is None else len(self.levels.anchors[0]) // 2
+
     def _anchored(self, stride: int) -> tuple[int, int]:
         gain = 0.4 if self.levels.head in EXPONENTIAL else 1.0
         parts = []
-        for _ in range(3):
+        for _ in range(self._per_cell):
             parts.append((self._convolution(stride, 4, gain=gain, bias=[0.0] * 4), 4))
             parts.append((self._convolution(stride, 1 + CLASSES, gain=2.0, bias=[-2.0] * (1 + CLASSES)), 1 + CLASSES))
         joined, channels = self._beside(parts, stride)
@@ -166,13 +206,23 @@ class LevelNetwork(Network):
         channels = sum(number for _, number in parts)
         return self._joined([tensor for tensor, _ in parts], 3, self._shape(stride, channels)), channels
 
+    def _below(self, maps: tuple[tuple[int, int], ...]) -> int:
+        """Returns the maps of one kind with the cells of all levels below each other."""
+        channels, total, tables = maps[0][1], 0, []
+        for stride, (tensor, _) in zip(self.levels.strides, maps, strict=True):
+            cells = (self.height // stride) * (self.width // stride)
+            tables.append(self.writer.reshape(tensor, [1, cells, channels]))
+            total += cells
+        table = self._joined(tables, 1, [1, total, channels])
+        return self._transposed(table, [0, 2, 1], [1, channels, total]) if self.levels.layout == "cn" else table
+
     def _laid(self, tensor: int, stride: int, channels: int) -> int:
         """Returns a map in the order of sides that the form has."""
         layout = self.levels.layout
         _, rows, columns, _ = self._shape(stride, channels)
-        sizes = {"h": rows, "w": columns, "n": rows * columns, "a": 3}
+        sizes = {"h": rows, "w": columns, "n": rows * columns, "a": self._per_cell}
         if "a" in layout:
-            sizes["c"] = channels // 3
+            sizes["c"] = channels // self._per_cell
         else:
             sizes["c"] = channels
         before = [side for side in "hwnac" if side in layout]

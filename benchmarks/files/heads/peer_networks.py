@@ -34,6 +34,7 @@ class Form:
     int8: bool = False
     logits: bool = False
     grey: bool = False
+    corners: bool = False
     order: tuple[str, ...] = ()
     rows: int = 300
 
@@ -48,6 +49,7 @@ class Form:
                 ("int8", self.int8),
                 ("logits", self.logits),
                 ("grey", self.grey),
+                ("corners", self.corners),
             )
             if said
         ]
@@ -62,6 +64,12 @@ FORMS = (
     Form("yolov8", channels_first=True, shares=True, int8=True),
     Form("yolov5", shares=True),
     Form("yolov5"),
+    Form("yolov6"),
+    Form("yolo-parts"),
+    Form("yolo-parts", channels_first=True, shares=True, int8=True),
+    Form("yolo-parts", corners=True, nchw=True),
+    Form("yolo-best", corners=True),
+    Form("yolo-best", corners=True, shares=True),
     Form("yolo-nms", shares=True),
     Form("yolo-nms"),
     Form("yolox"),
@@ -123,6 +131,9 @@ class Network:
         return {
             "yolov8": self._yolov8,
             "yolov5": self._yolov5,
+            "yolov6": self._yolov6,
+            "yolo-parts": self._parts,
+            "yolo-best": self._best,
             "yolo-nms": self._yolo_nms,
             "yolox": self._yolox,
             "yolox-grid": self._yolox,
@@ -150,6 +161,41 @@ class Network:
         boxes = self._boxes(strides, places, per_cell=3)
         scores = self._scores(strides, 1 + CLASSES, rows=len(places), per_cell=3)
         return [self._table([self._in_units(boxes, len(places)), scores], len(places), [4, 1 + CLASSES])]
+
+    def _yolov6(self) -> list[int]:
+        strides = (8, 16, 32)
+        places = _cells(strides, self.height, self.width)
+        ones = self.writer.constant(np.ones((1, len(places), 1)), np.float32)
+        parts = [self._boxes(strides, places), ones, self._scores(strides, CLASSES, rows=len(places))]
+        return [self._table(parts, len(places), [4, 1, CLASSES])]
+
+    def _parts(self) -> list[int]:
+        places, boxes, scores = self._boxes_and_scores()
+        if not self.form.channels_first:
+            return [boxes, scores]
+        laid = [(scores, CLASSES), (boxes, 4)]
+        return [self._transposed(tensor, [0, 2, 1], [1, columns, len(places)]) for tensor, columns in laid]
+
+    def _best(self) -> list[int]:
+        places, boxes, scores = self._boxes_and_scores()
+        shape = [1, len(places)]
+        best = self.writer.highest(scores, 2, shape=shape)
+        inputs = [scores, self.writer.constant(2, np.int32)]
+        options = schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)
+        labels = self.writer.add(Operator.ARG_MAX, inputs, shape=shape, kind="int32", options=options)
+        cast = schema.CastOptionsT(inDataType=schema.TensorType.INT32, outDataType=schema.TensorType.UINT8)
+        return [boxes, best, self.writer.add(Operator.CAST, [labels], shape=shape, kind="uint8", options=cast)]
+
+    def _boxes_and_scores(self) -> tuple[np.ndarray, int, int]:
+        """Returns the cells, `[1, n, 4]` boxes in units of the form and `[1, n, classes]` scores."""
+        strides = (8, 16, 32)
+        places = _cells(strides, self.height, self.width)
+        if self.form.corners:
+            plan = np.concatenate([places[:, :2] - 2 * places[:, 2:], places[:, :2] + 2 * places[:, 2:]], axis=1)
+            boxes = self._moved(strides, plan, places[:, 2] / 2)
+        else:
+            boxes = self._boxes(strides, places)
+        return places, self._in_units(boxes, len(places)), self._scores(strides, CLASSES, rows=len(places))
 
     def _yolox(self) -> list[int]:
         strides = (8, 16, 32)

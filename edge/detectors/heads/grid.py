@@ -56,11 +56,19 @@ def rows_of(seen: Seen) -> Rows | None:
     values = seen.outputs[0].values[0]
     for channels_first in (False, True):
         table = values.T if channels_first else values
-        for strides in STRIDES:
-            number = sum(-(-seen.height // stride) * -(-seen.width // stride) for stride in strides)
-            for per_cell in (1, 3) if len(strides) > 1 else (1,):
-                if len(table) == number * per_cell and table.shape[1] >= 5:
-                    return Rows(table, strides, per_cell, channels_first)
+        found = strides_of(len(table), seen.height, width=seen.width)
+        if found is not None and table.shape[1] >= 5:
+            return Rows(table, *found, channels_first)
+    return None
+
+
+def strides_of(rows: int, height: int, *, width: int) -> tuple[tuple[int, ...], int] | None:
+    """Returns the strides whose cells give this number of rows, and how many rows a cell has; None where none do."""
+    for strides in STRIDES:
+        number = sum(-(-height // stride) * -(-width // stride) for stride in strides)
+        for per_cell in (1, 3) if len(strides) > 1 else (1,):
+            if rows == number * per_cell:
+                return strides, per_cell
     return None
 
 

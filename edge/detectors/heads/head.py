@@ -63,7 +63,8 @@ class Seen:
     """What a file shows when it is opened: input size, outputs, the graph, metadata, and what the user says.
 
     `classes` is the number of class names, None where they are not known; `asked` and `units` are `--head` and
-    `--box-units`. `steady` is false where a second run on the same picture gave other numbers.
+    `--box-units`, `anchors` those of `--anchors`, level by level. `steady` is false where a second run on the same
+    picture gave other numbers.
     """
 
     height: int
@@ -75,6 +76,7 @@ class Seen:
     asked: str | None = None
     units: str | None = None
     steady: bool = True
+    anchors: Sequence[Sequence[float]] | None = None
 
     def allows(self, name: str) -> bool:
         return self.asked in (None, name)

@@ -72,6 +72,7 @@ def look(
     classes: int | None = None,
     asked: str | None = None,
     units: str | None = None,
+    anchors: Sequence[Sequence[float]] | None = None,
 ) -> Seen:
     """Runs an open file twice on a picture of noise, always the same, and returns what the second run shows.
 
@@ -98,4 +99,4 @@ def look(
         for detail, values in zip(details, runs[-1], strict=True)
     )
     known = classes if classes is not None else (None if metadata.labels is None else len(metadata.labels))
-    return Seen(form.height, form.width, outputs, model, metadata, known, asked, units, steady)
+    return Seen(form.height, form.width, outputs, model, metadata, known, asked, units, steady, anchors)

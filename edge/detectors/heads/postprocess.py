@@ -9,7 +9,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.detectors.heads.head import Found, Head, Seen, are_shares, in_pixels
-from edge.detectors.heads.yolo import STEPS as YOLO_STEPS
+from edge.detectors.heads.tables.yolo import STEPS as YOLO_STEPS
 from edge.detectors.pictures import Steps
 from edge.export.tails import POSTPROCESS
 from edge.tflite.flatbuffer import operator_name

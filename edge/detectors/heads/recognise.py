@@ -14,23 +14,27 @@ from typing import Any
 import numpy as np
 
 from edge.detectors.child import ChildError, run_module
-from edge.detectors.heads import anchors, centernet, fomo, nanodet, postprocess, yolo, yolox
+from edge.detectors.heads import anchors, centernet, fomo, postprocess
 from edge.detectors.heads.head import Head, Seen
 from edge.detectors.heads.levels import recognise as levels
 from edge.detectors.heads.look import input_form, look
+from edge.detectors.heads.tables import nanodet, parts, yolo, yolox
 from edge.detectors.open_file import PATIENCE, limit_memory, load, refused
 from edge.runtime import ModelFileError
 from edge.tflite.flatbuffer import read_flatbuffer
 from edge.tflite.read_metadata import read_metadata
 from keras_retina.foundation.errors import InputError, closest
 
-ROOM = (postprocess, anchors, yolo, yolox, nanodet, fomo, centernet, levels)
+ROOM = (postprocess, anchors, yolo, yolox, nanodet, parts, fomo, centernet, levels)
 KNOWN = {
     postprocess.NAME: "boxes [1, n, 4], classes, scores, count with suppression inside (SSD, EfficientDet-Lite)",
     postprocess.YOLO_NAME: "the same with x first (YOLOv5 with suppression)",
     anchors.NAME: "location [1, n, 4] and score [1, n, classes] with anchors in DETECTOR_METADATA (MediaPipe)",
     yolo.YOLOV8: "[1, 4 + classes, n] or [1, n, 4 + classes] (YOLOv8, YOLO11)",
     yolo.YOLOV5: "[1, n, 5 + classes], three rows a cell (YOLOv3, v5, v7)",
+    yolo.YOLOV6: "[1, cells, 5 + classes] with an objectness of 1 (YOLOv6)",
+    parts.NAME: "boxes [1, n, 4] and scores [1, n, classes], apart (YOLOv8, YOLO11 and the like)",
+    parts.BEST_NAME: "corners [1, n, 4], the best score [1, n] and its class [1, n] (Qualcomm AI Hub)",
     yolo.YOLO_NMS: "[1, n, 6] (YOLO with suppression inside, YOLOv10)",
     yolox.NAME: "[1, cells, 5 + classes], decoded (YOLOX)",
     yolox.GRID_NAME: "the same, to be decoded (YOLOX)",
@@ -72,6 +76,14 @@ def chosen(path: Path, seen: Seen) -> Head:
             "convert it again, or take another form of it."
         )
     found = readings(seen)
+    if seen.anchors is not None:
+        found = [head for head in found if head.name in levels.WITH_ANCHORS]
+        if not found:
+            levels_given, per_cell = len(seen.anchors), len(seen.anchors[0]) // 2
+            raise InputError(
+                f"--anchors: expected a YOLO in maps, {per_cell} anchors a cell on {levels_given} levels. Received: "
+                f"{path} with {shown}. Leave it out, or give as many anchors as the file has."
+            )
     if len(found) == 1:
         return found[0]
     if found:

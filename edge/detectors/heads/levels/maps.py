@@ -1,34 +1,40 @@
-"""Outputs that are one map or several for each level of a pyramid, and how they are joined to one table."""
+"""Outputs that are maps for each level of a pyramid, or one for each kind of value, and how they become one table."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edge.detectors.heads.grid import STRIDES, cells
-from edge.detectors.heads.head import Output, Seen, are_shares
+from edge.detectors.heads.head import Found, Head, Output, Read, Seen, are_shares
 
 # The sides of an output behind the batch: height, width, number of cells, anchor of a cell, channel.
 LAYOUTS = ("hwc", "chw", "nc", "cn", "hwac", "ahwc", "achw", "nac", "anc")
-ANCHORS = 3  # of a cell, where it has several
+JOINED_LAYOUTS = ("nc", "cn")  # of outputs that have the cells of all levels below each other
+ANCHORS = 3  # of a cell, where it has several and the user does not say how many
+
+Reading = tuple[Head, int]
+"""A head, and how sure it is (`levels.recognise`)."""
 
 
 @dataclass(frozen=True)
 class Map:
-    """One output: its place in the file, the order of its sides, and its size in cells and channels."""
+    """One output, or its rows from `first` on: its place in the file, the order of its sides, cells and channels."""
 
     place: int
     layout: str
     cells: int
     channels: int
+    first: int = 0
 
     def table(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
         """Returns `[cells, channels]`, row by row; the channels of the first anchor come first."""
         order = [self.layout.index(side) for side in "hwnac" if side in self.layout]
-        return outputs[self.place][0].transpose(order).reshape(self.cells, self.channels)
+        table = outputs[self.place][0].transpose(order).reshape(-1, self.channels)
+        return table[self.first : self.first + self.cells]
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Pyramid:
     width: int
     strides: tuple[int, ...]
     levels: tuple[tuple[Map, ...], ...]
+    joined: bool = False
 
     @property
     def channels(self) -> list[int]:
@@ -59,26 +66,34 @@ class Pyramid:
         return cells(self.strides, self.height, width=self.width, offset=offset)
 
     def told(self) -> str:
-        """Returns `6 maps, 2 on each of strides 8, 16, 32, joined to 8400 rows`."""
+        """Returns `6 maps, 2 on each of strides 8, 16, 32, joined to 8400 rows`; or `2 tables of 8400 rows, ...`."""
         number = len(self.levels[0])
         rows = sum(level[0].cells for level in self.levels)
         strides = ", ".join(map(str, self.strides))
+        if self.joined:
+            return f"{number} tables of {rows} rows, one for each cell of strides {strides}"
         return f"{number * len(self.levels)} maps, {number} on each of strides {strides}, joined to {rows} rows"
 
 
 def pyramid_of(seen: Seen) -> Pyramid | None:
     """Returns the maps of a file by level, whatever their order; None where its outputs are something else.
 
-    All maps have one order of sides, and each level has as many maps as the others, of the same channels.
+    All maps have one order of sides, and each level has as many maps as the others, of the same channels. Or the file
+    has one output for each kind of value, with the cells of all levels below each other.
     """
-    for strides in STRIDES:
-        if len(strides) == 1 or len(seen.outputs) % len(strides):
-            continue
-        sizes = [(-(-seen.height // stride), -(-seen.width // stride)) for stride in strides]
+    per_cell = ANCHORS if seen.anchors is None else len(seen.anchors[0]) // 2
+    several = [strides for strides in STRIDES if len(strides) > 1]
+    for strides in several:
+        sizes = _sizes(strides, seen)
         for layout in LAYOUTS:
-            levels = _levels(seen.outputs, sizes, layout=layout)
+            levels = _levels(seen.outputs, sizes, layout=layout, per_cell=per_cell)
             if levels is not None:
                 return Pyramid(seen.height, seen.width, strides, levels)
+    for strides in several if len(seen.outputs) > 1 else ():  # a single one is read as a table (`heads.tables`)
+        for layout in JOINED_LAYOUTS:
+            levels = _joined_levels(seen.outputs, _sizes(strides, seen), layout=layout)
+            if levels is not None:
+                return Pyramid(seen.height, seen.width, strides, levels, joined=True)
     return None
 
 
@@ -105,20 +120,69 @@ def arranged(pyramid: Pyramid, outputs: Sequence[np.ndarray], *, widths: Sequenc
     return dataclasses.replace(pyramid, levels=tuple(levels))
 
 
+def are_sums(scores: np.ndarray, column: np.ndarray) -> bool:
+    """Whether a column is the sum of the scores of each row, at most 1, but for the rounding of int8."""
+    if not are_shares(scores) or not are_shares(column):
+        return False
+    rounding = 0.02 + 0.002 * scores.shape[1]
+    return bool((np.abs(np.minimum(scores.sum(axis=1), 1) - column) <= rounding).all())
+
+
+def sureness(pyramid: Pyramid, *, scores: bool, boxes: Sequence[np.ndarray]) -> int:
+    """Returns 2 where scores are from 0 to 1 and no part of the boxes is, 1 where they are maps apart, otherwise 0."""
+    if scores and not any(are_shares(part) for part in boxes):
+        return 2
+    return int(len(pyramid.levels[0]) > 1)
+
+
+def read_joined(
+    outputs: Sequence[np.ndarray],
+    score_threshold: float,
+    *,
+    pyramid: Pyramid,
+    change: Callable[[np.ndarray], np.ndarray],
+    rest: Read,
+) -> Found:
+    """Joins the maps, brings the table into the form of a file that has one, and reads it as such a file."""
+    return rest([change(pyramid.table(outputs))[None]], score_threshold)
+
+
 def _taken(maps: list[Map], width: int) -> Map:
     return maps.pop(next(place for place, one in enumerate(maps) if one.channels == width))
 
 
-def _levels(
+def _sizes(strides: Sequence[int], seen: Seen) -> list[tuple[int, int]]:
+    return [(-(-seen.height // stride), -(-seen.width // stride)) for stride in strides]
+
+
+def _joined_levels(
     outputs: Sequence[Output], sizes: Sequence[tuple[int, int]], *, layout: str
 ) -> tuple[tuple[Map, ...], ...] | None:
+    numbers = [rows * columns for rows, columns in sizes]
+    channels = []
+    for output in outputs:
+        sides = dict(zip(layout, output.shape[1:], strict=False))
+        if len(output.shape) != 3 or output.shape[0] != 1 or sides["n"] != sum(numbers) or sides["c"] == 0:
+            return None
+        channels.append(sides["c"])
+    return tuple(
+        tuple(Map(place, layout, number, width, sum(numbers[:level])) for place, width in enumerate(channels))
+        for level, number in enumerate(numbers)
+    )
+
+
+def _levels(
+    outputs: Sequence[Output], sizes: Sequence[tuple[int, int]], *, layout: str, per_cell: int
+) -> tuple[tuple[Map, ...], ...] | None:
+    if len(outputs) % len(sizes):
+        return None
     found: list[list[Map]] = [[] for _ in sizes]
     for place, output in enumerate(outputs):
         shape = output.shape
         if len(shape) != 1 + len(layout) or shape[0] != 1:
             return None
         sides = dict(zip(layout, shape[1:], strict=True))
-        level = next((level for level, size in enumerate(sizes) if _fits(sides, *size)), None)
+        level = next((level for level, size in enumerate(sizes) if _fits(sides, *size, per_cell=per_cell)), None)
         if level is None or sides["c"] == 0:
             return None
         rows, columns = sizes[level]
@@ -129,6 +193,6 @@ def _levels(
     return tuple(tuple(level) for level in found)
 
 
-def _fits(sides: dict[str, int], rows: int, columns: int) -> bool:
-    expected = {"h": rows, "w": columns, "n": rows * columns, "a": ANCHORS}
+def _fits(sides: dict[str, int], rows: int, columns: int, *, per_cell: int) -> bool:
+    expected = {"h": rows, "w": columns, "n": rows * columns, "a": per_cell}
     return all(size == expected.get(side, size) for side, size in sides.items())

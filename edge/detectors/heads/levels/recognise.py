@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from edge.detectors.heads.grid import Rows, units_on_grid
 from edge.detectors.heads.head import Head, Seen
-from edge.detectors.heads.levels import anchor_free, anchored
-from edge.detectors.heads.levels.maps import pyramid_of
+from edge.detectors.heads.levels import anchor_free, anchored, distances
+from edge.detectors.heads.levels.families import FAMILIES
+from edge.detectors.heads.levels.maps import Pyramid, pyramid_of
 
+WITH_ANCHORS = frozenset(family.name for family in FAMILIES)
 KNOWN = {
     **{
-        family.name: f"maps [1, rows, columns, 3 * (5 + classes)] with the anchors of {family.of}"
-        for family in anchored.FAMILIES
+        family.name: f"maps [1, rows, columns, 3 * (5 + classes)] with the anchors of {family.of}, or --anchors"
+        for family in FAMILIES
     },
-    anchor_free.YOLOV8: "maps [1, rows, columns, 64 + classes], or of 64 and of classes (YOLOv8, YOLO11)",
+    distances.YOLOV6: "maps of 4 or 68 and of classes (YOLOv6)",
+    distances.YOLOV8: "maps [1, rows, columns, 64 + classes], or of 64 and of classes (YOLOv8, YOLO11)",
     anchor_free.YOLOX: "maps [1, rows, columns, 5 + classes], or of 4, of 1 and of classes (YOLOX)",
     anchor_free.NANODET: "maps [1, rows, columns, classes + 32], or of classes and of 32 (NanoDet)",
     anchor_free.NANODET_PLUS: "the same, from corners of cells (NanoDet-Plus)",
@@ -26,16 +30,27 @@ def recognise(seen: Seen) -> list[Head]:
     before the sigmoid has channels that fit several heads: then all of these are named, and a single one is too little.
     """
     pyramid = pyramid_of(seen)
-    if pyramid is None:
+    if pyramid is None or (seen.asked is None and _are_decoded(seen, pyramid)):
         return []
     values = [output.values for output in seen.outputs]
-    found = [
-        *anchored.recognise(seen, pyramid, values=values),
-        *anchor_free.recognise(seen, pyramid, values=values),
-    ]
+    found = anchored.recognise(seen, pyramid, values=values) if not pyramid.joined else []
+    if seen.anchors is None:
+        found += distances.recognise(seen, pyramid, values=values)
+        found += anchor_free.recognise(seen, pyramid, values=values)
     if seen.asked is not None or seen.classes is not None:
         return [head for head, _ in found]
     surest = max((sure for _, sure in found), default=0)
     if surest == 0 and len(found) == 1:
         return []
     return [head for head, sure in found if sure == surest]
+
+
+def _are_decoded(seen: Seen, pyramid: Pyramid) -> bool:
+    """Whether a table has boxes that lie on their cells already: then it is one of `heads.tables`."""
+    tables = [one.layout for one in pyramid.levels[0]] if pyramid.joined else []
+    for output, layout in zip(seen.outputs, tables, strict=False):
+        values = output.values[0] if layout == "nc" else output.values[0].T
+        rows = Rows(values, pyramid.strides, 1, layout == "cn")
+        if rows.columns == 4 and units_on_grid(rows, seen.height, width=seen.width) is not None:
+            return True
+    return False

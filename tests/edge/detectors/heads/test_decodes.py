@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.detectors.heads import centernet, fomo, nanodet, postprocess, yolo, yolox
+from edge.detectors.heads import centernet, fomo, postprocess
 from edge.detectors.heads.grid import Rows, cells, units_on_grid
 from edge.detectors.heads.head import in_pixels, suppressed
+from edge.detectors.heads.tables import nanodet, yolo, yolox
 
 
 def test_yolov8_takes_every_class_of_a_row():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edge.detectors.heads.grid import cells, means
-from edge.detectors.heads.levels import anchor_free, anchored
+from edge.detectors.heads.levels import anchor_free, anchored, distances
+from edge.detectors.heads.levels.families import FAMILIES
 from edge.detectors.heads.levels.maps import Map, Pyramid
 
 PLACES = cells((8,), 8, width=16, offset=0.0)  # corners (0, 0) and (8, 0)
@@ -39,7 +40,7 @@ def test_darknet_stays_in_its_cell_and_takes_exp_of_sizes():
 
 
 def test_every_family_has_three_anchors_a_level_smallest_first():
-    for family in anchored.FAMILIES:
+    for family in FAMILIES:
         for strides, anchors in family.anchors.items():
             levels = tuple((Map(0, "hwc", 4, 18),) for _ in strides)
             pixels, scales = anchors.of_cells(Pyramid(64, 64, strides, levels))
@@ -55,11 +56,11 @@ def test_distances_of_yolov8_are_means_from_the_middle_of_a_cell():
     for side, steps in enumerate([[1], [0], [1, 2], [0, 1]]):  # left 1, upper 0, right 1.5, lower 0.5
         table[1, [16 * side + step for step in steps]] = 50
     table[:, 64:] = [[0.1, 0.2], [0.7, 0.3]]
-    found = anchor_free.yolov8_table(table, places, classes=2, logits=False)
+    found = distances.distances_table(table, places, bins=16, classes=2, logits=False)
     # from x 12 - 8 to 12 + 12, from y 4 to 4 + 4
     assert found[1].tolist() == pytest.approx([14, 6, 20, 4, 0.7, 0.3])
     table[:, 64:] = 0
-    assert anchor_free.yolov8_table(table, places, classes=2, logits=True)[1, 4:].tolist() == [0.5, 0.5]
+    assert distances.distances_table(table, places, bins=16, classes=2, logits=True)[1, 4:].tolist() == [0.5, 0.5]
 
 
 def test_only_scores_of_yolox_go_through_the_sigmoid():
@@ -70,5 +71,5 @@ def test_only_scores_of_yolox_go_through_the_sigmoid():
 
 def test_no_rows_are_no_boxes():
     nothing = np.zeros((0, 66), np.float32)
-    assert anchor_free.yolov8_table(nothing, np.zeros((0, 3)), classes=2, logits=True).shape == (0, 6)
+    assert distances.distances_table(nothing, np.zeros((0, 3)), bins=16, classes=2, logits=True).shape == (0, 6)
     assert means(np.zeros((0, 32))).shape == (0, 4)

@@ -36,7 +36,9 @@ def test_maps_without_anchors_are_recognised_whatever_their_order(network, form)
 
 
 @pytest.mark.parametrize(
-    "form", [form for form in FORMS if form.head in ANCHORED and len(form.strides) < 4], ids=lambda form: form.name
+    "form",
+    [form for form in FORMS if form.head in ANCHORED and len(form.strides) < 4 and not form.anchors],
+    ids=lambda form: form.name,
 )
 def test_anchors_are_named_and_never_guessed(network, form):
     with pytest.raises(InputError, match="the file has no anchors: those published for") as caught:
@@ -50,13 +52,42 @@ def test_anchors_are_named_and_never_guessed(network, form):
 @pytest.mark.parametrize(
     ("form", "heads"),
     [
-        (LevelForm("yolov5-levels"), ["yolov5-levels", "yolov7-levels"]),
-        (LevelForm("yolov5-levels", logits=True), list(ANCHORED[:4])),
-        (LevelForm("yolov3-levels", logits=True, strides=TINY), list(ANCHORED[2:])),
+        (LevelForm("yolov5-levels"), list(ANCHORED[:3])),
+        (LevelForm("yolov5-levels", logits=True), list(ANCHORED[:5])),
+        (LevelForm("yolov3-levels", logits=True, strides=TINY), list(ANCHORED[3:])),
     ],
 )
 def test_the_sigmoid_and_the_number_of_levels_say_which_families_are_left(network, form, heads):
     assert [one["name"] for one in head_facts(network(form))["readings"]] == heads
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form.anchors is not None], ids=lambda form: form.name)
+def test_own_anchors_are_taken_and_said(network, form):
+    preprocessing = Preprocessing(head=form.head, anchors=form.anchors)
+    outputs = ForeignDetector(network(form), preprocessing=preprocessing).read_as["outputs"]
+    assert f"of {len(form.anchors[0]) // 2} anchors" in outputs
+    assert "anchors are those given" in outputs
+    assert "assumed" not in outputs
+
+
+@pytest.mark.parametrize("levels", [2, 4])
+def test_anchors_of_other_levels_than_the_file_has_are_refused(network, levels):
+    anchors = tuple((10.0, 20.0, 30.0, 40.0, 50.0, 60.0) for _ in range(levels))
+    with pytest.raises(InputError, match=f"--anchors: expected a YOLO in maps, 3 anchors a cell on {levels} levels"):
+        ForeignDetector(network(LevelForm("yolov5-levels")), preprocessing=Preprocessing(anchors=anchors))
+
+
+def test_anchors_for_a_file_that_has_none_are_refused(network):
+    preprocessing = Preprocessing(anchors=peer_levels.OWN_TWO)
+    with pytest.raises(InputError, match="--anchors: expected a YOLO in maps, 2 anchors a cell on 3 levels"):
+        ForeignDetector(network(LevelForm("yolov8-levels")), preprocessing=preprocessing)
+
+
+def test_four_channels_beside_logits_are_not_taken_for_yolov6(network):
+    path = network(LevelForm("yolov6-levels", apart=True, logits=True))
+    with pytest.raises(ModelFileError, match="expected a known detection head"):
+        ForeignDetector(path)
+    assert ForeignDetector(path, preprocessing=Preprocessing(head="yolov6-levels")).read_as["head"] == "yolov6-levels"
 
 
 def test_anchors_that_only_one_family_has_are_still_said_to_be_assumed(network):

@@ -1,4 +1,4 @@
-"""Heads of Ultralytics: YOLOv8 and 11, YOLOv5 and its kind, and both with suppression inside."""
+"""One table of YOLO: v8 and 11, v5 and its kind, v6, and those with suppression inside."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from edge.detectors.heads.head import (
 )
 from edge.detectors.pictures import Steps
 
-YOLOV8, YOLOV5, YOLO_NMS = "yolov8", "yolov5", "yolo-nms"
-IOU_THRESHOLDS = {YOLOV8: 0.7, YOLOV5: 0.6}  # of each one's own validation
+YOLOV8, YOLOV5, YOLOV6, YOLO_NMS = "yolov8", "yolov5", "yolov6", "yolo-nms"
+IOU_THRESHOLDS = {YOLOV8: 0.7, YOLOV5: 0.6, YOLOV6: 0.65}  # of each one's own validation
 LIMIT = 300
 Decode = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray, np.ndarray]]
 STEPS = Steps((0.0,), (255.0,), resize="letterbox-centre", antialias=False, source="as Ultralytics does")
@@ -35,11 +35,11 @@ def recognise(seen: Seen) -> list[Head]:
         if suppressed_inside or rows is None:
             return suppressed_inside
     found = []
-    for name, first, per_cell in ((YOLOV8, 4, 1), (YOLOV5, 5, 3)):
+    for name, first, per_cell in ((YOLOV8, 4, 1), (YOLOV5, 5, 3), (YOLOV6, 5, 1)):
         classes = rows.columns - first
         if not seen.allows(name) or not seen.fits_classes(classes):
             continue
-        if seen.asked is None and rows.per_cell != per_cell:
+        if seen.asked is None and (rows.per_cell, has_no_objectness(rows)) != (per_cell, name == YOLOV6):
             continue
         on_grid = units_on_grid(rows, seen.height, width=seen.width)
         if seen.asked is None and (on_grid is None or not are_shares(rows.values[:, 4:])):
@@ -56,6 +56,11 @@ def recognise(seen: Seen) -> list[Head]:
         )
         found.append(Head(name, _why(name, rows, classes, units=units), read, STEPS, units))
     return found
+
+
+def has_no_objectness(rows: Rows) -> bool:
+    """Whether the fifth column is 1 everywhere: YOLOv6 writes it so that the code for YOLOv5 reads its tables."""
+    return bool((np.abs(rows.values[:, 4] - 1) < 0.01).all())
 
 
 def decode_yolov8(rows: np.ndarray, score_threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -134,7 +139,7 @@ def _read_suppressed(
 
 
 def _why(name: str, rows: Rows, classes: int, *, units: str) -> str:
-    extra = "an objectness and " if name == YOLOV5 else ""
+    extra = {YOLOV5: "an objectness and ", YOLOV6: "an objectness, which YOLOv6 writes as 1, and "}.get(name, "")
     return (
         f"{rows.told()}; columns are 4 of a box on its cell, in {units}, {extra}{classes} class scores; suppression "
         f"within a class at IoU {IOU_THRESHOLDS[name]:g}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from edge.detectors.heads.grid import Rows, cells, rows_of, units_on_grid
 from edge.detectors.heads.head import Found, Head, Seen, are_shares, centres_to_yxyx, in_pixels, suppressed
+from edge.detectors.heads.tables.yolo import has_no_objectness
 from edge.detectors.pictures import Steps
 
 NAME, GRID_NAME = "yolox", "yolox-grid"
@@ -23,7 +24,7 @@ def recognise(seen: Seen) -> list[Head]:
         return []
     units = units_on_grid(rows, seen.height, width=seen.width)
     name = GRID_NAME if units is None else NAME
-    if seen.asked is None and not are_shares(rows.values[:, 4:]):
+    if seen.asked is None and (has_no_objectness(rows) or not are_shares(rows.values[:, 4:])):
         return []
     if seen.asked is not None:
         if seen.asked not in (NAME, GRID_NAME):
