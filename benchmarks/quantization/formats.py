@@ -2,10 +2,12 @@
 
     python benchmarks/quantization/formats.py --run RUN --data DIR --split test --out formats.json
     python benchmarks/quantization/formats.py --run RUN --data DIR --split test --out F.json --formats float32 int8
+    python benchmarks/quantization/formats.py ... --out F.json --formats float32 int8 --quantizers tensorflow ai_edge
     python benchmarks/quantization/formats.py --show formats.json
 
 Files of all formats are made of the float model of a run, with the settings of its recipe. AP is measured on the form
-that ends in boxes. Latencies are medians of invokes in rounds that go through all formats: nothing else may run
+that ends in boxes. With `--quantizers`, what either quantizer can make is made by each, on the same calibration images.
+Latencies are medians of invokes in rounds that go through all formats: nothing else may run
 meanwhile, or `--no-latency` leaves them out. A run that is in `--out` is not measured again.
 """
 
@@ -21,7 +23,7 @@ from typing import Any, get_args
 
 from edge.detectors.measure import invoke_latency
 from edge.detectors.split import detect_split
-from edge.export.export import export_files
+from edge.export.export import BY_EITHER, export_files
 from edge.quantize.calibration import choose_calibration_images
 from edge.runtime import Detector
 from keras_retina.data.images import read_image
@@ -31,6 +33,7 @@ from keras_retina.evaluate.coco import coco_metrics
 from keras_retina.evaluate.predict import detect_function, predict_dataset
 from keras_retina.foundation.machine import machine_name
 from keras_retina.model.saving import load_detector
+from keras_retina.recipe.export import Quantizer
 from keras_retina.recipe.formats import RecipeFormat
 from keras_retina.recipe.recipe import load_recipe
 
@@ -45,6 +48,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--split")
     parser.add_argument("--formats", nargs="+", choices=get_args(RecipeFormat), default=get_args(RecipeFormat))
+    parser.add_argument("--quantizers", nargs="+", choices=get_args(Quantizer), default=["tensorflow"])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--no-latency", action="store_true")
     parser.add_argument("--show", type=Path)
@@ -61,14 +65,23 @@ def main() -> None:
                 arguments.data,
                 split=arguments.split,
                 formats=tuple(arguments.formats),
+                quantizers=tuple(arguments.quantizers),
                 latency=not arguments.no_latency,
             )
             arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             print(table({key: found[key]}), flush=True)
 
 
-def measured(run: Path, data: Path, *, split: str, formats: tuple[RecipeFormat, ...], latency: bool) -> dict[str, Any]:
-    """Returns the metrics of the Keras model and of a file of each of these formats."""
+def measured(
+    run: Path,
+    data: Path,
+    *,
+    split: str,
+    formats: tuple[RecipeFormat, ...],
+    quantizers: tuple[Quantizer, ...],
+    latency: bool,
+) -> dict[str, Any]:
+    """Returns the metrics of the Keras model and of a file of each of these formats, by each of these quantizers."""
     recipe = load_recipe(run / "recipe.yaml")
     model, spec = load_detector(run / "model.keras")
     read = partial(load_dataset, data, format=recipe.data.format, classes=recipe.data.classes)
@@ -84,8 +97,13 @@ def measured(run: Path, data: Path, *, split: str, formats: tuple[RecipeFormat, 
     )
     rows: dict[str, Any] = {"keras": chosen(coco_metrics(dataset, predict_dataset(detect, spec, dataset=dataset)))}
     with tempfile.TemporaryDirectory() as folder:
-        made = export_files(model, spec, out_dir=Path(folder), name="m", settings=settings, calibration_images=images)
-        files: dict[str, Path] = dict(zip(settings.formats, made, strict=True))
+        files: dict[str, Path] = {}
+        for quantizer, kinds in kinds_of(formats, quantizers).items():
+            wanted = settings.model_copy(update={"formats": kinds, "quantizer": quantizer})
+            out_dir = Path(folder) / quantizer
+            made = export_files(model, spec, out_dir=out_dir, name="m", settings=wanted, calibration_images=images)
+            names = [f"{kind}_{quantizer}" if quantizer != quantizers[0] else kind for kind in kinds]
+            files |= zip(names, made, strict=True)
         for name, path in files.items():
             rows[name] = chosen(coco_metrics(dataset, detect_split(path, dataset))) | {"bytes": path.stat().st_size}
         if latency:
@@ -93,6 +111,14 @@ def measured(run: Path, data: Path, *, split: str, formats: tuple[RecipeFormat, 
                 for name, milliseconds in latencies(files, dataset, threads=threads).items():
                     rows[name][f"ms_{threads}"] = milliseconds
     return {"rows": rows, "images": len(dataset.records), "machine": machine_name()}
+
+
+def kinds_of(
+    formats: tuple[RecipeFormat, ...], quantizers: tuple[Quantizer, ...]
+) -> dict[Quantizer, tuple[RecipeFormat, ...]]:
+    """Returns the formats that each quantizer makes: the first one all, the others what depends on the quantizer."""
+    either = tuple(kind for kind in formats if kind in BY_EITHER)
+    return {quantizer: formats if quantizer == quantizers[0] else either for quantizer in quantizers}
 
 
 def chosen(metrics: dict[str, Any]) -> dict[str, Any]:
