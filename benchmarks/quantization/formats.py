@@ -102,7 +102,7 @@ def measured(
             wanted = settings.model_copy(update={"formats": kinds, "quantizer": quantizer})
             out_dir = Path(folder) / quantizer
             made = export_files(model, spec, out_dir=out_dir, name="m", settings=wanted, calibration_images=images)
-            names = [f"{kind}_{quantizer}" if quantizer != quantizers[0] else kind for kind in kinds]
+            names = [f"{kind}_{quantizer}" if kind in BY_EITHER and quantizer == "ai_edge" else kind for kind in kinds]
             files |= zip(names, made, strict=True)
         for name, path in files.items():
             rows[name] = chosen(coco_metrics(dataset, detect_split(path, dataset))) | {"bytes": path.stat().st_size}
