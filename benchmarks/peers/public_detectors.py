@@ -17,10 +17,8 @@ Run nothing else beside it, or leave the latency out (`--rounds 0`).
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import datetime
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,10 +35,10 @@ from edge.detectors.reading import ReadingOptions, choose_reading, reading_lines
 from edge.detectors.split import detect_split
 from keras_retina.data.reading.folder import load_split, open_folder
 from keras_retina.data.records import Dataset
-from keras_retina.evaluate.coco import coco_metrics, evaluated
+from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.evaluate.spread import DRAWS, drawn_images, drawn_metrics
 from keras_retina.foundation.machine import machine_name
 
-DRAWS = 200
 METRICS = ("AP", "AP50", "AP75")
 Row = dict[str, Any]
 
@@ -74,34 +72,13 @@ def joined(splits: Sequence[Dataset], leave_out: set[str]) -> Dataset:
     return dataclasses.replace(splits[0], split="+".join(one.split for one in splits), records=records)
 
 
-def drawn_precisions(dataset: Dataset, found: list[dict[str, Any]], draws: np.ndarray) -> np.ndarray:
-    """Returns the AP of each draw of the images, `draws` being their places `[draws, images]`.
-
-    Images are matched once; a draw joins the matches of its images, an image that is drawn twice twice.
-    """
-    evaluation = evaluated(dataset, found)
-    matches = np.empty(len(evaluation.evalImgs), object)
-    matches[:] = evaluation.evalImgs
-    matches = matches.reshape(-1, len(dataset.records))  # [classes x sizes, images by their id]
-    by_id = np.argsort(np.argsort([one.image_id for one in dataset.records]))
-    precisions = []
-    for places in draws:
-        evaluation.evalImgs = matches[:, by_id[places]].ravel().tolist()
-        with contextlib.redirect_stdout(io.StringIO()):
-            evaluation.accumulate()
-        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # of all sizes; -1 where a class has no object
-        known = precision[precision > -1]
-        precisions.append(100 * float(known.mean()) if known.size else 0.0)
-    return np.array(precisions)
-
-
 def precision_rows(files: Sequence[Listed], dataset: Dataset, *, draws: int) -> list[Row]:
     """Returns a row a file: its metrics and input, and how far its AP is from two others.
 
     `difference` is to the first detector's file of the same form, `to_own` to this detector's first file. Each has an
     `..._interval`, unless `draws` is 0.
     """
-    places = np.random.default_rng(0).integers(0, len(dataset.records), (draws, len(dataset.records)))
+    places = drawn_images(len(dataset.records), draws=draws)
     rows: list[Row] = []
     first: dict[str, tuple[float, np.ndarray]] = {}  # of each form, and of each detector
     for file in files:
@@ -109,7 +86,7 @@ def precision_rows(files: Sequence[Listed], dataset: Dataset, *, draws: int) -> 
         print("\n".join(reading_lines(file.path, reading)), flush=True)
         found = detect_split(file.path, dataset, reading=reading)
         metrics = coco_metrics(dataset, found)
-        drawn = drawn_precisions(dataset, found, places)
+        drawn = drawn_metrics(dataset, found, places)[:, 0]
         precision = float(metrics["AP"] or 0.0)
         detail = load(file.path, 1).get_input_details()[0]
         row = {"name": file.name, "kind": file.kind, "file": file.path.name, "bytes": file.path.stat().st_size}

@@ -34,15 +34,30 @@ def ap_ratios(
 
     Source: Efron, Bootstrap Methods: Another Look at the Jackknife.
     """
-    first, second = (_all_sizes(evaluated(dataset, found)) for found in (detections, parent_detections))
+    drawn = drawn_images(len(dataset.records), draws=draws, seed=seed)
+    ap, parent_ap = (drawn_metrics(dataset, found, drawn)[:, 0] for found in (detections, parent_detections))
+    return np.sort(ap[parent_ap > 0] / parent_ap[parent_ap > 0])
+
+
+def drawn_images(images: int, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Returns the places of as many images of a split as it has, drawn with repetition: `[draws, images]`."""
     generator = np.random.default_rng(seed)
-    ratios = []
-    for _ in range(draws):
-        drawn = generator.integers(0, len(dataset.records), len(dataset.records))
-        ap, parent_ap = _ap_of(first, drawn), _ap_of(second, drawn)
-        if parent_ap > 0:
-            ratios.append(ap / parent_ap)
-    return np.sort(np.array(ratios))
+    return np.array([generator.integers(0, images, images) for _ in range(draws)], np.int64).reshape(draws, images)
+
+
+def drawn_metrics(dataset: Dataset, detections: list[dict[str, Any]], drawn: np.ndarray) -> np.ndarray:
+    """Returns AP, AP50 and AP75 in percent of each draw of the images: `[draws, 3]`.
+
+    Images are matched once; a draw joins the matches of its images, those of an image that is drawn twice twice.
+
+    Args:
+        detections: in the COCO results format.
+        drawn: places in the split, `[draws, images]` (`drawn_images`).
+    """
+    evaluation = _all_sizes(evaluated(dataset, detections))
+    # pycocotools orders images by id.
+    place_by_id = np.argsort(np.argsort([record.image_id for record in dataset.records]))
+    return np.array([_metrics_of(evaluation, place_by_id[places]) for places in drawn]).reshape(-1, 3)
 
 
 def _all_sizes(evaluation: COCOeval) -> COCOeval:
@@ -57,13 +72,17 @@ def _all_sizes(evaluation: COCOeval) -> COCOeval:
     return evaluation
 
 
-def _ap_of(evaluation: COCOeval, drawn: np.ndarray) -> float:
-    """Returns the AP on drawn images, given by their places in the split; an image may be there several times."""
+def _metrics_of(evaluation: COCOeval, drawn: np.ndarray) -> list[float]:
+    """Returns AP, AP50 and AP75 on drawn images, given by their order by id; one may be there several times."""
     one = copy.copy(evaluation)
     by_class = np.array(evaluation.evalImgs, object).reshape(len(evaluation.params.catIds), -1)
     one.evalImgs = by_class[:, drawn].ravel().tolist()
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         one.accumulate()
-    precision = one.eval["precision"][:, :, :, 0, -1]
-    known = precision[precision > -1]
-    return float(known.mean()) if known.size else 0.0
+    precision = one.eval["precision"][:, :, :, 0, -1]  # [IoU thresholds from 0.5 in steps of 0.05, recalls, classes]
+    return [_known_percent(part) for part in (precision, precision[0], precision[5])]
+
+
+def _known_percent(precision: np.ndarray) -> float:
+    known = precision[precision > -1]  # -1 where a class has no object
+    return 100 * float(known.mean()) if known.size else 0.0

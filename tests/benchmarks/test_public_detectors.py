@@ -10,6 +10,7 @@ import pytest
 
 from keras_retina.data.records import Dataset, Record
 from keras_retina.evaluate.coco import coco_metrics
+from keras_retina.evaluate.spread import drawn_metrics
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / "peers"))
 
@@ -65,13 +66,13 @@ def test_a_draw_of_every_image_once_has_the_ap_of_the_split():
     images = dataset("test", record(1), record(2), record(3))
     detections = [found(1), found(2, shift=30, score=0.8), found(3, shift=4, score=0.7)]
     expected = coco_metrics(images, detections)["AP"]
-    drawn = public_detectors.drawn_precisions(images, detections, np.array([[0, 1, 2], [2, 0, 1]]))
+    drawn = drawn_metrics(images, detections, np.array([[0, 1, 2], [2, 0, 1]]))[:, 0]
     assert drawn == pytest.approx([expected, expected], abs=1e-3)
 
 
 def test_an_image_drawn_twice_counts_twice():
     images = dataset("test", record(1), record(2))
-    drawn = public_detectors.drawn_precisions(images, [found(1)], np.array([[0, 0], [1, 1], [0, 1]]))
+    drawn = drawn_metrics(images, [found(1)], np.array([[0, 0], [1, 1], [0, 1]]))[:, 0]
     assert drawn[0] == pytest.approx(100)
     assert drawn[1] == 0
     assert drawn[2] == pytest.approx(100 * 51 / 101)  # recall 0.5: 51 of 101 points have precision 1

@@ -9,7 +9,7 @@ import pytest
 
 from keras_retina.data.records import Dataset, Record
 from keras_retina.evaluate.coco import coco_metrics
-from keras_retina.evaluate.spread import ap_ratios
+from keras_retina.evaluate.spread import ap_ratios, drawn_images, drawn_metrics
 
 BOX = np.float32([[10, 10, 40, 40]])
 
@@ -71,3 +71,20 @@ def test_every_draw_has_the_ap_of_pycocotools_on_the_drawn_images():
 
 def test_a_parent_that_finds_nothing_gives_no_ratio():
     assert len(ap_ratios(dataset(4), found([1]), [], draws=20)) == 0
+
+
+def test_every_image_once_gives_the_ap_at_both_overlaps_and_in_the_mean():
+    data = dataset(6)
+    detections = found([1, 2, 3])
+    detections[0]["bbox"] = [10.0, 10.0, 30.0, 18.0]  # IoU 0.6
+    expected = coco_metrics(data, detections)
+    (metrics,) = drawn_metrics(data, detections, np.array([range(6)]))
+    assert metrics == pytest.approx([expected[name] for name in ("AP", "AP50", "AP75")], abs=1e-3)
+    assert expected["AP75"] < expected["AP"] < expected["AP50"]
+
+
+def test_draws_are_the_same_for_the_same_seed_and_none_are_no_rows():
+    assert np.array_equal(drawn_images(5, draws=3, seed=1), drawn_images(5, draws=3, seed=1))
+    assert drawn_images(5, draws=0).shape == (0, 5)
+    assert drawn_metrics(dataset(5), [], drawn_images(5, draws=0)).shape == (0, 3)
+    assert drawn_metrics(dataset(5), [], drawn_images(5, draws=2)).tolist() == [[0.0] * 3] * 2
