@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,7 @@ def _in_darknet(text: str) -> list[Sequence[str]]:
         words = line.split("#")[0].strip()
         if words.startswith("["):
             if section == "[yolo]":
-                numbers = [number.strip() for number in values.get("anchors", "").split(",")]
-                mask = [int(number) for number in values.get("mask", "").split(",")]
-                if min(mask) < 0 or 2 * max(mask) + 1 >= len(numbers):
-                    raise ValueError(f"mask={values['mask']} beside {len(numbers)} numbers of anchors")
-                levels.append((min(mask), [side for one in mask for side in numbers[2 * one : 2 * one + 2]]))
+                levels.append(_masked(values))
             section, values = words, {}
         elif "=" in words:
             name, value = words.split("=", 1)
@@ -69,6 +65,16 @@ def _in_darknet(text: str) -> list[Sequence[str]]:
     if not levels:
         raise ValueError("no [yolo] section")
     return [level for _, level in sorted(levels, key=lambda one: one[0])]
+
+
+def _masked(section: Mapping[str, str]) -> tuple[int, list[str]]:
+    """Returns the smallest number in the mask of a `[yolo]` section, and the sides of the anchors that it chooses."""
+    numbers = [number.strip() for number in section.get("anchors", "").split(",")]
+    mask = [number.strip() for number in section.get("mask", "").split(",")]
+    places = [int(number) for number in mask if number.isdecimal() and len(number) < 5]
+    if len(places) < len(mask) or 2 * max(places) + 1 >= len(numbers):
+        raise ValueError(f"mask={shown(section.get('mask'))} beside {len(numbers)} numbers of anchors")
+    return min(places), [side for place in places for side in numbers[2 * place : 2 * place + 2]]
 
 
 def _checked(levels: Sequence[Sequence[Any]], *, source: str) -> Levels:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge.detectors.heads.levels.own_anchors import parse_anchors
 from keras_retina.foundation.errors import InputError
@@ -71,9 +73,9 @@ def test_what_is_no_anchors_is_one_line(text, match):
         ("a.yaml", "[1, 2", "expected a file with anchors"),
         ("a.yaml", "anchors: [[1, 2], [3]]", "as many on each level"),
         ("a.cfg", "[net]\nwidth=3", "no \\[yolo\\] section"),
-        ("a.cfg", "[yolo]\nanchors=1,2\nmask=0,1", "mask=0,1 beside 2 numbers"),
-        ("a.cfg", "[yolo]\nanchors=1,2\nmask=-1", "mask=-1 beside 2 numbers"),
-        ("a.cfg", "[yolo]\nanchors=1,2", "expected a file with anchors"),
+        ("a.cfg", "[yolo]\nanchors=1,2\nmask=0,1", "mask='0,1' beside 2 numbers"),
+        ("a.cfg", "[yolo]\nanchors=1,2\nmask=-1", "mask='-1' beside 2 numbers"),
+        ("a.cfg", "[yolo]\nanchors=1,2", "mask=None beside 2 numbers"),
         ("a.cfg", b"\xff\xfe", "expected a file with anchors"),
     ],
 )
@@ -83,3 +85,20 @@ def test_a_file_without_anchors_is_one_line_with_its_name(tmp_path, name, text, 
     with pytest.raises(InputError, match=match) as caught:
         parse_anchors(str(path))
     assert str(path) in str(caught.value)
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(st.text(alphabet="0123456789.,/-einfa \n=#[]yolomsk", max_size=60), st.sampled_from(("", ".cfg", ".yaml")))
+def test_any_text_is_anchors_or_one_line(tmp_path_factory, text, suffix):
+    written = text
+    if suffix:
+        path = tmp_path_factory.getbasetemp() / f"any{suffix}"
+        path.write_text("[yolo]\n" + text if suffix == ".cfg" else "anchors: " + text)
+        written = str(path)
+    try:
+        levels = parse_anchors(written)
+    except InputError as error:
+        assert len(str(error)) < 1000
+    else:
+        assert len({len(level) for level in levels}) == 1 and len(levels[0]) % 2 == 0
+        assert all(0 < side < float("inf") for level in levels for side in level)
