@@ -17,6 +17,7 @@ from edge.detectors.child import ChildError, run_module
 from edge.detectors.heads import anchors, centernet, fomo, postprocess
 from edge.detectors.heads.head import Head, Seen
 from edge.detectors.heads.levels import recognise as levels
+from edge.detectors.heads.levels.maps import anchors_per_cell
 from edge.detectors.heads.look import input_form, look
 from edge.detectors.heads.tables import nanodet, parts, yolo, yolox
 from edge.detectors.open_file import PATIENCE, limit_memory, load, refused
@@ -79,7 +80,7 @@ def chosen(path: Path, seen: Seen) -> Head:
     if seen.anchors is not None:
         found = [head for head in found if head.name in levels.WITH_ANCHORS]
         if not found:
-            levels_given, per_cell = len(seen.anchors), len(seen.anchors[0]) // 2
+            levels_given, per_cell = len(seen.anchors), anchors_per_cell(seen)
             raise InputError(
                 f"--anchors: expected a YOLO in maps, {per_cell} anchors a cell on {levels_given} levels. Received: "
                 f"{path} with {shown}. Leave it out, or give as many anchors as the file has."

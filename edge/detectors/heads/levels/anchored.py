@@ -9,7 +9,7 @@ import numpy as np
 
 from edge.detectors.heads.head import Found, Head, Read, Seen, are_shares, sigmoid
 from edge.detectors.heads.levels.families import FAMILIES, Anchors, Family
-from edge.detectors.heads.levels.maps import ANCHORS, Pyramid
+from edge.detectors.heads.levels.maps import Pyramid, anchors_per_cell
 from edge.detectors.heads.tables import yolo
 
 
@@ -19,7 +19,7 @@ def recognise(seen: Seen, pyramid: Pyramid, *, values: Sequence[np.ndarray]) -> 
     Values from 0 to 1 are those behind the sigmoid, which leave YOLOv5, 7 and 4-CSP: the others take exp of what is
     before. With anchors of the user, the file must have as many levels and as many for each cell.
     """
-    per_cell = ANCHORS if seen.anchors is None else len(seen.anchors[0]) // 2
+    per_cell = anchors_per_cell(seen)
     if len(pyramid.levels[0]) > 1 or pyramid.channels[0] % per_cell:
         return []
     if seen.anchors is not None and len(seen.anchors) != len(pyramid.strides):

@@ -81,7 +81,7 @@ def pyramid_of(seen: Seen) -> Pyramid | None:
     All maps have one order of sides, and each level has as many maps as the others, of the same channels. Or the file
     has one output for each kind of value, with the cells of all levels below each other.
     """
-    per_cell = ANCHORS if seen.anchors is None else len(seen.anchors[0]) // 2
+    per_cell = anchors_per_cell(seen)
     several = [strides for strides in STRIDES if len(strides) > 1]
     for strides in several:
         sizes = _sizes(strides, seen)
@@ -95,6 +95,11 @@ def pyramid_of(seen: Seen) -> Pyramid | None:
             if levels is not None:
                 return Pyramid(seen.height, seen.width, strides, levels, joined=True)
     return None
+
+
+def anchors_per_cell(seen: Seen) -> int:
+    """Returns how many anchors a cell has, where it has any: as many as the user gives, else ANCHORS."""
+    return ANCHORS if seen.anchors is None else len(seen.anchors[0]) // 2
 
 
 def arranged(pyramid: Pyramid, outputs: Sequence[np.ndarray], *, widths: Sequence[int], scores: int) -> Pyramid | None:

@@ -47,10 +47,9 @@ def recognise(seen: Seen) -> list[Head]:
 
 def _are_decoded(seen: Seen, pyramid: Pyramid) -> bool:
     """Whether a table has boxes that lie on their cells already: then it is one of `heads.tables`."""
-    tables = [one.layout for one in pyramid.levels[0]] if pyramid.joined else []
-    for output, layout in zip(seen.outputs, tables, strict=False):
-        values = output.values[0] if layout == "nc" else output.values[0].T
-        rows = Rows(values, pyramid.strides, 1, layout == "cn")
-        if rows.columns == 4 and units_on_grid(rows, seen.height, width=seen.width) is not None:
-            return True
-    return False
+    if not pyramid.joined:
+        return False
+    channels_first = pyramid.levels[0][0].layout == "cn"  # of all outputs alike
+    tables = [output.values[0].T if channels_first else output.values[0] for output in seen.outputs]
+    boxes = [Rows(table, pyramid.strides, 1, channels_first) for table in tables if table.shape[1] == 4]
+    return any(units_on_grid(rows, seen.height, width=seen.width) is not None for rows in boxes)

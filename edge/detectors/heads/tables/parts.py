@@ -12,7 +12,6 @@ from edge.detectors.heads.grid import Rows, strides_of, units_on_grid
 from edge.detectors.heads.head import (
     Found,
     Head,
-    Output,
     Seen,
     are_shares,
     centres_to_yxyx,
@@ -81,7 +80,7 @@ def _boxes(seen: Seen, place: int) -> list[Boxes]:
 
 
 def _boxes_and_scores(seen: Seen, boxes: Boxes) -> Head | None:
-    scores = _rows_first(seen.outputs[1 - boxes.place], len(boxes.rows.values))
+    scores = _rows_first(seen.outputs[1 - boxes.place].values, len(boxes.rows.values))
     if scores is None or not are_shares(scores) or not seen.allows(NAME) or not seen.fits_classes(scores.shape[1]):
         return None
     why = (
@@ -96,22 +95,25 @@ def _boxes_and_best(seen: Seen, boxes: Boxes) -> Head | None:
     columns = [seen.outputs[place].values.reshape(-1) for place in places]
     if not seen.allows(BEST_NAME) or any(len(column) != len(boxes.rows.values) for column in columns):
         return None
-    # On noise no score is a whole number throughout, so that classes are known by it.
-    whole = [bool((column == np.round(column)).all()) for column in columns]
-    if sum(whole) != 1 or not are_shares(columns[whole.index(False)]):
+    # Scores are no whole numbers throughout, so that classes are known by it; but int8 may round all scores of noise
+    # to 0, and then only a name tells.
+    are_classes = [bool((column == np.round(column)).all()) for column in columns]
+    if all(are_classes):
+        are_classes = ["class" in seen.outputs[place].name.lower() for place in places]
+    if sum(are_classes) != 1 or not are_shares(columns[are_classes.index(False)]):
         return None
     why = (
         f"{boxes.told()}, with the best score of each row and its class; suppression within a class at IoU "
         f"{IOU_THRESHOLD:g}"
     )
-    scores, classes = places[whole.index(False)], places[whole.index(True)]
+    scores, classes = places[are_classes.index(False)], places[are_classes.index(True)]
     read = partial(_read_best, boxes=boxes, scores_place=scores, classes_place=classes)
     return Head(BEST_NAME, why, read, BEST_STEPS, boxes.units)
 
 
-def _rows_first(output: Output, rows: int) -> np.ndarray | None:
+def _rows_first(output: np.ndarray, rows: int) -> np.ndarray | None:
     """Returns an output as `[rows, columns]`, whichever side is first in the file; None where it does not fit."""
-    values = output.values[0]
+    values = output[0]
     if values.ndim == 1:
         values = values[:, None]
     fitting = [table for table in (values, values.T) if table.ndim == 2 and len(table) == rows]
@@ -120,9 +122,11 @@ def _rows_first(output: Output, rows: int) -> np.ndarray | None:
 
 def _read_scores(outputs: Sequence[np.ndarray], score_threshold: float, *, boxes: Boxes) -> Found:
     """Every class of a row that reaches the score is a candidate of its own, as in YOLOv8's own validation."""
-    scores = outputs[1 - boxes.place][0].reshape(len(outputs[1 - boxes.place][0]), -1)
-    if len(scores) != len(boxes.rows.values):
-        scores = scores.T
+    scores = _rows_first(outputs[1 - boxes.place], len(boxes.rows.values))
+    if scores is None:
+        raise ValueError(
+            f"expected scores of {len(boxes.rows.values)} rows. Received: {outputs[1 - boxes.place].shape}."
+        )
     kept, classes = np.nonzero(scores >= score_threshold)
     return _suppressed(boxes.read(outputs, kept), scores[kept, classes], classes=classes)
 
